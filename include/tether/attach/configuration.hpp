@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: BSL-1.0
+// A backend and policies, made into one configuration: which policy fills which slot, and every sentence that
+// refuses a wrong one at compile time. The sentences stand here, together, so that a mistake meets one of them
+// and not a cascade.
+#pragma once
+
+#include <tether/attach/lifecycle.hpp>
+#include <tether/backend/concepts.hpp>
+#include <tether/core/policies.hpp>
+#include <tether/granule/concepts.hpp>
+#include <tether/granule/edges.hpp>
+#include <tether/granule/whole_section.hpp>
+#include <tether/inhibit/concepts.hpp>
+#include <tether/inhibit/inhibit_per_group.hpp>
+#include <tether/inhibit/kinds.hpp>
+#include <tether/inhibit/no_inhibition.hpp>
+#include <tether/inhibit/threading.hpp>
+#include <tether/listen/observation.hpp>
+
+#include <type_traits>
+
+namespace tether {
+
+namespace detail {
+
+template <class Policy>
+inline constexpr bool fills_a_slot =
+    fills_one_of<Policy, inhibition_slot, granularity_slot, edges_slot, observation_slot, threading_slot, lifecycle_slot>;
+
+template <class... Policies>
+inline constexpr bool each_slot_at_most_once =
+    policies_in<inhibition_slot, Policies...> <= 1 && policies_in<granularity_slot, Policies...> <= 1 &&
+    policies_in<edges_slot, Policies...> <= 1 && policies_in<observation_slot, Policies...> <= 1 &&
+    policies_in<threading_slot, Policies...> <= 1 && policies_in<lifecycle_slot, Policies...> <= 1;
+
+template <class Inhibition>
+concept is_inhibition = inhibition<Inhibition>;
+template <class Strategy>
+concept is_granularity = granularity<Strategy>;
+template <class Rule>
+concept is_edges = edges<Rule>;
+template <class Observer>
+concept is_observation = observation<Observer>;
+
+/// `Asked` if it is usable, else `Fallback`: after a refused policy the rest still compiles.
+template <bool Usable, class Asked, class Fallback>
+using if_usable = std::conditional_t<Usable, Asked, Fallback>;
+
+/// Whether a pinning backend was asked to inhibit nothing.
+template <class Backend, class Inhibition>
+inline constexpr bool unprotected = false;
+template <class Backend, class Inhibition>
+  requires requires { Backend::pins; }
+inline constexpr bool unprotected<Backend, Inhibition> = Backend::pins && never_inhibits<Inhibition>;
+
+template <class Backend>
+inline constexpr bool can_pin = true;
+template <class Backend>
+  requires requires { Backend::pins; }
+inline constexpr bool can_pin<Backend> = Backend::pins;
+
+}  // namespace detail
+
+/// Whether `container<Backend, Policies...>` would be accepted. Usable in `if constexpr` and in a cartesian product.
+template <class Backend, class... Policies>
+inline constexpr bool valid_configuration =
+    backend<Backend> && (... && detail::fills_a_slot<Policies>) && detail::each_slot_at_most_once<Policies...> &&
+    detail::is_inhibition<policy_for<inhibition_slot, inhibit_per_group, Policies...>> &&
+    detail::is_granularity<policy_for<granularity_slot, whole_section, Policies...>> &&
+    detail::is_edges<policy_for<edges_slot, trim_edges, Policies...>> &&
+    detail::is_observation<policy_for<observation_slot, no_observation, Policies...>> &&
+    !detail::unprotected<Backend, policy_for<inhibition_slot, inhibit_per_group, Policies...>> &&
+    well_formed_lifecycle<policy_for<lifecycle_slot, standard_lifecycle, Policies...>>;
+
+/// The policies that a container runs with. Defaults: `inhibit_per_group`, `whole_section`, `trim_edges`,
+/// `no_observation`, `multi_threaded`.
+template <class Backend, class... Policies>
+class configuration {
+  using asked_inhibition = policy_for<inhibition_slot, inhibit_per_group, Policies...>;
+  using asked_granularity = policy_for<granularity_slot, whole_section, Policies...>;
+  using asked_edges = policy_for<edges_slot, trim_edges, Policies...>;
+  using asked_observation = policy_for<observation_slot, no_observation, Policies...>;
+
+  static_assert(declares_itself<Backend>,
+                "tether[B1]: a backend needs 'static constexpr bool pins' and 'static constexpr attach_unit unit': what it pins "
+                "decides what must be held down");
+  static_assert(maps_memory<Backend>,
+                "tether[B2]: a backend needs 'map(mapping const&) noexcept' and 'unmap(extent<io_address>) noexcept', both "
+                "returning result<void>: rollback runs through them");
+  static_assert(has_limits<Backend>,
+                "tether[B3]: a backend needs 'page_sizes()', 'usable_iova()' and 'free_mappings()', const and noexcept: what "
+                "cannot be mapped is refused before anything is touched");
+  static_assert(takes_groups<Backend>,
+                "tether[B4]: a backend needs 'group_type', 'joined_group', 'join(group) noexcept' and 'leave(joined) noexcept'");
+  static_assert(opens_devices<Backend>,
+                "tether[B5]: a backend needs 'device_type', 'classify', 'open' and 'close', all noexcept and returning a result");
+  static_assert(quiesces<Backend> && can_be_abandoned<Backend>,
+                "tether[B6]: a backend needs 'quiesce() noexcept' and 'abandon() noexcept', both returning result<void>: holds are "
+                "given back only when no DMA is in flight and every pin is proven gone");
+  static_assert((... && detail::fills_a_slot<Policies>),
+                "tether[P1]: this is not a policy: it names no slot of tether's ('using slot = tether::inhibition_slot', ...)");
+  static_assert(detail::each_slot_at_most_once<Policies...>,
+                "tether[P2]: two policies fill the same slot: give at most one for each of inhibition, granularity, edges, "
+                "observation, threading");
+  static_assert(detail::is_inhibition<asked_inhibition>,
+                "tether[I2]: an inhibition policy needs 'static constexpr std::uint32_t holds(group_tally) noexcept', or the same for "
+                "container_tally, or both");
+  static_assert(!detail::unprotected<Backend, asked_inhibition>,
+                "tether[I1]: this backend pins memory and no_inhibition lets a balloon discard it: choose inhibit_per_group, "
+                "inhibit_per_device or inhibit_per_container");
+  static_assert(detail::is_granularity<asked_granularity>,
+                "tether[G2]: a granularity needs 'first_piece' and 'pieces' of (mapping const&, block_offset, page_sizes), static and "
+                "noexcept, and 'static constexpr std::uint64_t block_size'");
+  static_assert(detail::is_edges<asked_edges>,
+                "tether[E1]: an edge policy needs 'static constexpr bool refuses(fitting::verdict, bool is_ram) noexcept'");
+  static_assert(detail::is_observation<asked_observation>,
+                "tether[O2]: an observer needs a default constructor; what it is told is optional");
+  static_assert(well_formed_lifecycle<policy_for<lifecycle_slot, standard_lifecycle, Policies...>>,
+                "tether[L1]: this lifecycle's plans are not well formed: hold before join, undo where a later step can fail, "
+                "commit after all that can, settle last");
+
+ public:
+  /// A backend that pins nothing needs nobody held down, whatever was asked for.
+  using inhibition =
+      detail::if_usable<!detail::can_pin<Backend>, no_inhibition,
+                        detail::if_usable<detail::is_inhibition<asked_inhibition>, asked_inhibition, inhibit_per_group>>;
+  using granularity = detail::if_usable<detail::is_granularity<asked_granularity>, asked_granularity, whole_section>;
+  using edges = detail::if_usable<detail::is_edges<asked_edges>, asked_edges, trim_edges>;
+  using observation = detail::if_usable<detail::is_observation<asked_observation>, asked_observation, no_observation>;
+  using threading = policy_for<threading_slot, multi_threaded, Policies...>;
+  using lifecycle = policy_for<lifecycle_slot, standard_lifecycle, Policies...>;
+
+  /// Law 3: only a strategy that maps in blocks can let coordinated discards go on.
+  static constexpr hold_kind holds = maps_in_blocks<granularity> ? hold_kind::uncoordinated : hold_kind::any;
+};
+
+}  // namespace tether

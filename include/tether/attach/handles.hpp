@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSL-1.0
+// Names for what a container owns. A handle is checked on every use: once its group or device is gone it
+// answers `stale_handle`, it never dangles. Copy it freely. Requires: the container lives.
+#pragma once
+
+#include <tether/core/error.hpp>
+#include <tether/inhibit/books.hpp>
+
+#include <cstdint>
+#include <string_view>
+
+namespace tether {
+
+/// A device that was opened.
+template <class Container>
+class opened_device {
+ public:
+  /// What the backend opened (its DMA engine, its regions), or null once it is closed. Valid until then.
+  [[nodiscard]] typename Container::device_type* get() const noexcept { return container_->find_device(group_, device_); }
+  /// As `get`. Requires: not closed.
+  [[nodiscard]] typename Container::device_type* operator->() const noexcept { return get(); }
+  [[nodiscard]] typename Container::device_type& operator*() const noexcept { return *get(); }
+
+  /// Ends its DMA and closes it. Never needs a hold. Fails: `stale_handle`, `diverged`, what the backend says; it stays open then.
+  result<void> close() noexcept { return container_->close(group_, device_); }
+
+ private:
+  friend Container;
+  opened_device(Container& container, std::uint64_t group, std::uint64_t device) noexcept
+      : container_{&container}, group_{group}, device_{device} {}
+
+  Container* container_;
+  std::uint64_t group_;
+  std::uint64_t device_;
+};
+
+/// A group that was attached.
+template <class Container>
+class attached_group {
+ public:
+  /// Opens a device. `agrees_to_discards` says that it tolerates a balloon (opt-in), judged before anything is touched.
+  /// Fails, changing nothing: `no_such_device`, `already_there`, `consent_refused`, `mixed_group`, `unplug_requested`,
+  /// what the gate says if a hold must be taken, what the backend says.
+  [[nodiscard]] result<opened_device<Container>> open(std::string_view device, consent agrees = consent::none) noexcept {
+    return container_->open(group_, device, agrees);
+  }
+  /// First step of an unplug: nothing more is opened here, while the guest lets go. Holds stand.
+  result<void> request_unplug() noexcept { return container_->request_unplug(group_); }
+  /// Second step: closes its devices, unmaps if it is the last group, leaves, gives its hold back.
+  /// Fails: `stale_handle`, `diverged`, what the backend says; it stays attached then, perhaps with fewer devices open.
+  result<void> detach() noexcept { return container_->detach(group_); }
+
+ private:
+  friend Container;
+  attached_group(Container& container, std::uint64_t group) noexcept : container_{&container}, group_{group} {}
+
+  Container* container_;
+  std::uint64_t group_;
+};
+
+}  // namespace tether

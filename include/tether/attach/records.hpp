@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a container remembers of its groups and devices. Ownership is nesting: a container owns its groups, a
+// group its devices. Users hold names for them (`handles.hpp`), never these.
+#pragma once
+
+#include <tether/inhibit/books.hpp>
+#include <tether/inhibit/concepts.hpp>
+#include <tether/inhibit/holder.hpp>
+
+#include <cstdint>
+#include <list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace tether::detail {
+
+/// Takes the place of a holder where a policy does not look at that scope.
+struct no_holder {
+  explicit constexpr no_holder(std::string_view) noexcept {}
+};
+template <bool Counts>
+using holder_if = std::conditional_t<Counts, holder, no_holder>;
+
+template <class Backend>
+struct device_record {
+  device_record(std::uint64_t number, std::string_view called, consent agreed) : id{number}, name{called}, agrees{agreed} {}
+
+  std::uint64_t id;
+  std::string name;
+  consent agrees;
+  std::optional<typename Backend::device_type> device{};
+};
+
+template <class Backend, class Inhibition>
+struct group_record {
+  group_record(std::uint64_t number, std::string_view called) : id{number}, name{called}, held{called} {}
+
+  std::uint64_t id;
+  std::string name;
+  group_tally tally{};
+  bool unplug_requested = false;
+  [[no_unique_address]] holder_if<holds_for_a_group<Inhibition>> held;
+  std::optional<typename Backend::joined_group> joined{};
+  std::list<device_record<Backend>> devices{};
+};
+
+}  // namespace tether::detail

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: BSL-1.0
+// A container whose mappings are io_uring's fixed buffers. The kernel pins them exactly as VFIO does
+// (FOLL_LONGTERM) and needs no hardware and no privileges, so what tether is for can be seen and tested
+// anywhere. It follows type1: with no pinning group joined `map` only records, the first one to join pins
+// all that is recorded, and when the last one has left everything is unpinned and still recorded.
+#pragma once
+
+#include <tether/backend/concepts.hpp>
+#include <tether/backend/endpoint_group.hpp>
+#include <tether/backend/endpoint_registry.hpp>
+#include <tether/backend/interval_table.hpp>
+#include <tether/backend/io_uring_device.hpp>
+#include <tether/backend/io_uring_pins.hpp>
+#include <tether/backend/mapping_rules.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+#include <tether/core/kernel.hpp>
+#include <tether/core/mapping.hpp>
+#include <tether/core/page_sizes.hpp>
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string_view>
+#include <utility>
+
+namespace tether {
+
+/// The backend. Movable; its devices and joined groups stay valid when it is moved.
+/// Ensures: when `unmap` returns, the pins are gone (law 5: the kernel has sent the tag of each slot).
+/// Cost: one system call for each 1 GiB of a mapping. Linux 6.1 may take a second to send the tags.
+template <class Kernel = linux_kernel>
+class basic_io_uring_buffers {
+ public:
+  static constexpr bool pins = true;
+  static constexpr attach_unit unit = attach_unit::group;
+  using group_type = endpoint_group;
+  using joined_group = joined_endpoint_group;
+  using device_type = basic_io_uring_device<Kernel>;
+  using kernel_type = Kernel;
+
+  /// Fails: EPERM or ENOSYS where the kernel or a sandbox forbids io_uring, `unsupported` before Linux 5.19, ENOMEM.
+  [[nodiscard]] static result<basic_io_uring_buffers> open(io_uring_options options = {}) noexcept {
+    try {
+      auto state = std::make_unique<detail::io_uring_pins<Kernel>>(std::move(options));
+      if (auto opened = state->open(); !opened) return failure(opened.error());
+      return basic_io_uring_buffers{std::move(state)};
+    } catch (std::exception const&) {
+      return failure(error{"open io_uring", std::make_error_code(std::errc::not_enough_memory)});
+    }
+  }
+
+  /// Ensures: pinned when it returns, if a pinning group has joined. Fails, changing nothing: `invalid_extent`,
+  /// `not_aligned`, `access_denied` (no right at all), `overlaps`, `over_budget`, `outside_aperture`, ENOMEM past the
+  /// locked-memory limit, EFAULT where the memory is gone or not writable.
+  [[nodiscard]] result<void> map(mapping const& what) noexcept {
+    if (auto shaped = check_shape(what, Kernel::page_size()); !shaped) return shaped;
+    const std::lock_guard lock{state_->mutex};
+    if (state_->table.touches(what.where)) return failure(error{"map", errc::overlaps}.at(what.where));
+    const std::uint64_t slots = state_->slots_for(what.where);
+    if (slots > state_->slots.free()) {
+      return failure(error{"map", errc::over_budget}.at(what.where).advise("only {} slots are free", state_->slots.free()));
+    }
+    if (auto inside = check_aperture(what.where, state_->options.usable); !inside) return inside;
+    const slot_chain chain = state_->slots.take(static_cast<std::uint32_t>(slots));
+    const auto row = state_->table.insert(what, chain);
+    if (!row) {
+      state_->slots.give_back(chain);
+      return failure(row.error());
+    }
+    if (state_->groups.pinning() == 0) return {};
+    const table_run run{*row, *row + 1};
+    auto pinned = state_->pin("map", run);
+    // Stuck, it stays recorded: whoever unmaps it tries again to let its pages go.
+    if (!pinned && !pinned.error().stuck()) state_->forget(run);
+    return pinned;
+  }
+  /// Requires: `where` is exactly one or more whole mappings without a gap. Ensures: unpinned when it returns.
+  /// Fails, removing nothing: `cuts_a_mapping`, `not_mapped`, the kernel's errno (then perhaps stuck: still recorded, try again).
+  [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
+    const std::lock_guard lock{state_->mutex};
+    const auto run = state_->table.whole(where);
+    if (!run) return failure(run.error());
+    auto unpinned = state_->unpin("unmap", *run);
+    if (unpinned) state_->forget(*run);
+    return unpinned;
+  }
+
+  /// The host's own page, and no other: each buffer is a run of them.
+  [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return {Kernel::page_size()}; }
+  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return state_->options.usable; }
+  /// Free slots. A mapping takes one for each 1 GiB that it begins.
+  [[nodiscard]] std::uint64_t free_mappings() const noexcept {
+    const std::lock_guard lock{state_->mutex};
+    return state_->slots.free();
+  }
+  /// What the kernel pins for this container now. Units: bytes. VmPin of /proc/self/status says the same, and more
+  /// where huge pages are pinned in part.
+  [[nodiscard]] std::uint64_t pinned_bytes() const noexcept {
+    const std::lock_guard lock{state_->mutex};
+    return state_->pinned_bytes();
+  }
+
+  /// A pin point: the first pinning group pins all that is recorded. Fails, leaving nothing behind: `already_there`, and as `map`.
+  [[nodiscard]] result<joined_group> join(group_type const& group) noexcept {
+    const std::lock_guard lock{state_->mutex};
+    const bool was_pinning = state_->groups.pinning() != 0;
+    auto joined = state_->groups.join(group);
+    if (!joined || was_pinning || state_->groups.pinning() == 0) return joined;
+    if (const auto pinned = state_->pin("join", everything()); !pinned) {
+      state_->groups.leave(*joined);
+      return failure(pinned.error().of(group.name()));
+    }
+    return joined;
+  }
+  /// Ensures: nothing is unmapped; when the last pinning group has left, nothing is pinned.
+  /// Fails, still joined: `still_in_use` while a device of it is open, `stale_handle`, the kernel's errno.
+  [[nodiscard]] result<void> leave(joined_group& joined) noexcept {
+    const std::lock_guard lock{state_->mutex};
+    if (auto may = state_->groups.may_leave(joined); !may) return may;
+    if (endpoint_registry::pins(joined) == pin_class::pins && state_->groups.pinning() == 1) {
+      if (const auto unpinned = state_->unpin("leave", everything()); !unpinned) return failure(unpinned.error().of(joined.name()));
+    }
+    state_->groups.leave(joined);
+    return {};
+  }
+
+  /// Fails: `no_such_device`, `stale_handle`.
+  [[nodiscard]] result<pin_class> classify(joined_group const& joined, std::string_view name) const noexcept {
+    return endpoint_registry::classify(joined, name);
+  }
+  /// Fails: `no_such_device`, `stale_handle`.
+  [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
+    const std::lock_guard lock{state_->mutex};
+    return endpoint_registry::open(joined, name).map([this](open_endpoint opened) noexcept { return device_type{*state_, opened}; });
+  }
+  /// Ensures: no DMA of the device runs or can start. Fails: `stale_handle` if it is closed already.
+  [[nodiscard]] result<void> close(device_type& device) noexcept {
+    const std::lock_guard lock{state_->mutex};
+    if (!device.opened_) return failure(error{"close", errc::stale_handle});
+    endpoint_registry::close(device.opened_);
+    return {};
+  }
+
+  /// Ensures: no request is in flight, nor is what a mediated one pinned still pinned. Fails: the kernel's errno.
+  [[nodiscard]] result<void> quiesce() noexcept {
+    const std::lock_guard nothing_in_flight{state_->mutex};
+    if (const auto settled = state_->settle(); settled < 0) return failure(error::from_errno("quiesce", static_cast<int>(-settled)));
+    return {};
+  }
+  /// Ensures: nothing is mapped, joined or pinned, and the kernel has confirmed it. Fails: `still_in_use` while a device is
+  /// open; the kernel's errno, and then it may be called again.
+  [[nodiscard]] result<void> abandon() noexcept {
+    const std::lock_guard lock{state_->mutex};
+    if (auto may = state_->groups.may_abandon(); !may) return may;
+    if (const auto settled = state_->settle(); settled < 0) {
+      return failure(error::from_errno("abandon", static_cast<int>(-settled)).leaving_things_behind());
+    }
+    if (auto unpinned = state_->unpin("abandon", everything()); !unpinned) return failure(unpinned.error().leaving_things_behind());
+    state_->forget(everything());
+    state_->groups.abandon();
+    return {};
+  }
+
+ private:
+  explicit basic_io_uring_buffers(std::unique_ptr<detail::io_uring_pins<Kernel>> state) noexcept : state_{std::move(state)} {}
+
+  [[nodiscard]] table_run everything() const noexcept { return {0, state_->table.size()}; }
+
+  std::unique_ptr<detail::io_uring_pins<Kernel>> state_;
+};
+
+/// The backend, on Linux itself.
+using io_uring_buffers = basic_io_uring_buffers<>;
+
+static_assert(backend<io_uring_buffers> && dma_engine<io_uring_device>);
+
+}  // namespace tether

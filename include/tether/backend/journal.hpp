@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a `recording` backend was asked to do, in order, with how it ended, and the faults it is to
+// commit. A value of its own, so that a test keeps it after the container that used it has gone.
+#pragma once
+
+#include <tether/core/address.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace tether {
+
+/// What a backend can be asked that may fail. `classify` touches nothing and is not among them.
+enum class operation : std::uint8_t { map, unmap, join, leave, open, close, quiesce, abandon };
+
+[[nodiscard]] constexpr const char* name_of(operation what) noexcept {
+  constexpr const char* names[]{"map", "unmap", "join", "leave", "open", "close", "quiesce", "abandon"};
+  return names[static_cast<std::size_t>(what)];
+}
+
+/// How it ended (law 6). `failed` left nothing behind; `stuck` could not put things back.
+enum class outcome : std::uint8_t { running, done, failed, stuck };
+
+/// One operation. `subject` is the group or device, where there is one.
+struct journal_entry {
+  operation what{};
+  std::optional<extent<io_address>> where{};
+  std::string subject{};
+  outcome ended = outcome::running;
+
+  friend bool operator==(journal_entry const&, journal_entry const&) = default;
+};
+
+/// The journal of one or several recordings. Thread-safe. Requires: outlives the recordings that write to it.
+class journal {
+ public:
+  using hook = std::function<void(journal_entry const&)>;
+
+  journal() = default;
+  journal(journal const&) = delete;
+  journal& operator=(journal const&) = delete;
+
+  /// The `n`-th operation from now (1 is the next) is refused with `why` and never reaches the backend;
+  /// where `why` says `leaving_things_behind()`, it ends *stuck*.
+  void fail_at(std::uint64_t n, error why) { add_fault({n, std::nullopt, why, false}); }
+  /// The same, counting operations of one kind only.
+  void fail_at(operation kind, std::uint64_t n, error why) { add_fault({n, kind, why, false}); }
+  /// The `n`-th operation of that kind is carried out and answered with `why` all the same, as *stuck*.
+  void fail_after(operation kind, std::uint64_t n, error why) { add_fault({n, kind, why.leaving_things_behind(), true}); }
+  /// Takes back the faults that have not happened.
+  void clear_faults() noexcept {
+    const std::lock_guard lock{mutex_};
+    faults_.clear();
+  }
+  /// How many faults have not happened yet: a sweep over n ends when its fault is still here.
+  [[nodiscard]] std::size_t faults_left() const noexcept {
+    const std::lock_guard lock{mutex_};
+    return faults_.size();
+  }
+
+  /// Called before each operation, with no lock held: look at a gate, or let a hostile balloon strike. It must not throw.
+  void before_each(hook callback) { before_ = std::move(callback); }
+  /// Called after each operation, once its outcome is known.
+  void after_each(hook callback) { after_ = std::move(callback); }
+
+  /// Cost: copies. Fails: may throw `std::bad_alloc`.
+  [[nodiscard]] std::vector<journal_entry> entries() const {
+    const std::lock_guard lock{mutex_};
+    return entries_;
+  }
+  [[nodiscard]] std::size_t count(operation kind) const noexcept {
+    const std::lock_guard lock{mutex_};
+    std::size_t found = 0;
+    for (journal_entry const& entry : entries_) found += entry.what == kind ? 1U : 0U;
+    return found;
+  }
+  void clear() noexcept {
+    const std::lock_guard lock{mutex_};
+    entries_.clear();
+  }
+
+ private:
+  template <class>
+  friend class recording;
+
+  struct fault {
+    std::uint64_t countdown;
+    std::optional<operation> kind;
+    error why;
+    bool carried_out;
+  };
+
+  void add_fault(fault one) {
+    const std::lock_guard lock{mutex_};
+    faults_.push_back(one);
+  }
+
+  /// The fault that `kind` meets, if any. Each that matches counts down; the first to reach zero is spent.
+  [[nodiscard]] std::optional<fault> meet(operation kind) noexcept {
+    std::optional<fault> met;
+    for (std::size_t i = 0; i < faults_.size();) {
+      const bool counts = !faults_[i].kind || *faults_[i].kind == kind;
+      if (counts && faults_[i].countdown > 0) --faults_[i].countdown;
+      if (counts && faults_[i].countdown == 0 && !met) {
+        met = faults_[i];
+        faults_.erase(faults_.begin() + static_cast<std::ptrdiff_t>(i));
+      } else {
+        ++i;
+      }
+    }
+    return met;
+  }
+
+  /// Writes an operation down, runs it (or not), and writes down how it ended. `Answer` is a `result`.
+  template <class Answer, class Run>
+  Answer record(operation what, std::optional<extent<io_address>> where, std::string_view subject, Run run) noexcept {
+    std::optional<fault> met;
+    std::size_t line = 0;
+    journal_entry entry;
+    try {
+      entry = {what, where, std::string{subject}, outcome::running};
+      const std::lock_guard lock{mutex_};
+      line = entries_.size();
+      entries_.push_back(entry);
+      met = meet(what);
+    } catch (std::exception const&) {
+      return failure(error{name_of(what), std::make_error_code(std::errc::not_enough_memory)});
+    }
+    if (before_) before_(entry);
+    Answer answer = met && !met->carried_out ? Answer{failure(met->why)} : run();
+    if (met && met->carried_out && answer) answer = failure(met->why);
+    entry.ended = answer ? outcome::done : answer.error().stuck() ? outcome::stuck : outcome::failed;
+    {
+      const std::lock_guard lock{mutex_};
+      if (line < entries_.size()) entries_[line].ended = entry.ended;
+    }
+    if (after_) after_(entry);
+    return answer;
+  }
+
+  mutable std::mutex mutex_;
+  std::vector<journal_entry> entries_;
+  std::vector<fault> faults_;
+  hook before_;
+  hook after_;
+};
+
+/// An operation as a line of text: `map [0x0, 0xfff]`, `join 'nic': failed`.
+[[nodiscard]] inline std::string sentence(journal_entry const& entry) {
+  std::string text = name_of(entry.what);
+  if (!entry.subject.empty()) text.append(" '").append(entry.subject).append("'");
+  if (entry.where) {
+    char numbers[64];
+    std::snprintf(numbers, sizeof numbers, " [0x%llx, 0x%llx]", static_cast<unsigned long long>(entry.where->first.value),
+                  static_cast<unsigned long long>(entry.where->last.value));
+    text.append(numbers);
+  }
+  if (entry.ended == outcome::failed) text.append(": failed");
+  if (entry.ended == outcome::stuck) text.append(": stuck");
+  return text;
+}
+
+}  // namespace tether

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSL-1.0
+// An address that knows which space it belongs to. A device's I/O virtual address, the guest's
+// physical address and a host pointer are all 64 bits wide; mixing them up is the classic bug of
+// this field, so each is a type of its own and only an explicit conversion crosses.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+
+namespace tether {
+
+/// Byte counts, for sizes written by hand: `64 * KiB`.
+inline constexpr std::uint64_t KiB = 1024;
+inline constexpr std::uint64_t MiB = 1024 * KiB;
+inline constexpr std::uint64_t GiB = 1024 * MiB;
+
+/// The spaces an address can live in. Each names itself for error sentences.
+enum class space : std::uint8_t { none, guest_physical, io_virtual, host_virtual, block };
+
+[[nodiscard]] constexpr const char* name_of(space which) noexcept {
+  switch (which) {
+    case space::guest_physical: return "guest physical";
+    case space::io_virtual: return "I/O virtual";
+    case space::host_virtual: return "host virtual";
+    case space::block: return "block offset";
+    case space::none: break;
+  }
+  return "";
+}
+
+/// A byte address in one space. Units: bytes. Cost: that of a `std::uint64_t`.
+/// Arithmetic is modulo 2^64 like the integer's; `extent` is where wrapping is refused.
+template <space Space>
+struct address {
+  static constexpr space lives_in = Space;
+
+  std::uint64_t value{};
+
+  constexpr address() noexcept = default;
+  constexpr explicit address(std::uint64_t bytes) noexcept : value{bytes} {}
+
+  friend constexpr auto operator<=>(address, address) noexcept = default;
+
+  [[nodiscard]] friend constexpr address operator+(address at, std::uint64_t bytes) noexcept { return address{at.value + bytes}; }
+  [[nodiscard]] friend constexpr address operator-(address at, std::uint64_t bytes) noexcept { return address{at.value - bytes}; }
+  /// The distance in bytes from `from` to `to`. Requires: `from <= to`.
+  [[nodiscard]] friend constexpr std::uint64_t operator-(address to, address from) noexcept { return to.value - from.value; }
+
+  /// Whether this is a multiple of `unit` bytes. Requires: `unit` is a power of two.
+  [[nodiscard]] constexpr bool aligned_to(std::uint64_t unit) const noexcept { return (value & (unit - 1)) == 0; }
+};
+
+/// Where the guest's CPU sees a byte.
+using guest_address = address<space::guest_physical>;
+/// Where a device sees it, through the IOMMU (IOVA).
+using io_address = address<space::io_virtual>;
+/// Where this process sees it.
+using host_address = address<space::host_virtual>;
+/// Where it lies in its RAM block, counted from the block's first byte.
+using block_offset = address<space::block>;
+
+}  // namespace tether

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: BSL-1.0
+// tether's own causes, beside the kernel's errno values: a `std::error_code` carries either.
+#pragma once
+
+#include <string>
+#include <system_error>
+
+namespace tether {
+
+/// Causes that tether finds itself, before or without asking the kernel.
+enum class errc {
+  invalid_extent = 1,   ///< empty, or wraps past the end of its space
+  not_aligned,          ///< not a multiple of the page it must be a multiple of
+  not_congruent,        ///< guest and host address differ within a page, so no page can map both
+  past_the_end,         ///< reaches past the end of the memory behind it
+  overlaps,             ///< something is mapped or placed there already
+  outside_aperture,     ///< the IOMMU cannot translate (all of) it
+  over_budget,          ///< more mappings than the container may hold
+  cuts_a_mapping,       ///< an unmap would have to split a mapping
+  not_mapped,           ///< nothing is mapped there
+  access_denied,        ///< the mapping does not allow that access
+  discards_required,    ///< somebody needs discards to go on (virtio-mem, say)
+  discards_disabled,    ///< somebody holds discards down
+  consent_refused,      ///< the endpoint pins for good, so it cannot agree to discards
+  mixed_group,          ///< devices of one group must all agree to discards, or none
+  stale_handle,         ///< what the handle named is gone
+  no_such_device,       ///< nothing of that name is there
+  already_there,        ///< it is attached or open already
+  still_in_use,         ///< something still refers to it
+  diverged,             ///< an undo failed: tether and the kernel may disagree, so the container refuses work
+  fenced,               ///< a compulsory change could not be followed, so devices lost those mappings
+  unsupported,          ///< tether does not do this (yet)
+  bad_descriptor,       ///< the file descriptor is not what it was said to be
+  strategy_mismatch,    ///< the strategy's block size does not fit this memory or this IOMMU
+  byte_count_mismatch,  ///< the kernel unmapped another number of bytes than was mapped
+  memory_gone,          ///< the host memory behind the mapping vanished
+  unplug_requested,     ///< the group is on its way out and opens nothing more
+};
+
+namespace detail {
+
+struct error_category final : std::error_category {
+  [[nodiscard]] const char* name() const noexcept override { return "tether"; }
+  [[nodiscard]] std::string message(int code) const override {
+    switch (static_cast<errc>(code)) {
+      case errc::invalid_extent: return "the extent is empty or wraps past the end of its address space";
+      case errc::not_aligned: return "it is not a whole number of pages";
+      case errc::not_congruent: return "guest and host address lie differently within their pages";
+      case errc::past_the_end: return "it reaches past the end of the memory behind it";
+      case errc::overlaps: return "something is there already";
+      case errc::outside_aperture: return "the IOMMU cannot translate all of it";
+      case errc::over_budget: return "it takes more mappings than the container may hold";
+      case errc::cuts_a_mapping: return "it would cut a mapping in two";
+      case errc::not_mapped: return "nothing is mapped there";
+      case errc::access_denied: return "the mapping does not allow that access";
+      case errc::discards_required: return "discards are required by someone";
+      case errc::discards_disabled: return "discards are held down by someone";
+      case errc::consent_refused: return "tether[O1]: this endpoint pins memory for good and cannot agree to discards";
+      case errc::mixed_group: return "the devices of a group must all agree to discards, or none of them";
+      case errc::stale_handle: return "what the handle named is gone";
+      case errc::no_such_device: return "there is nothing of that name";
+      case errc::already_there: return "it is there already";
+      case errc::still_in_use: return "it is still in use";
+      case errc::diverged: return "an earlier undo failed, so tether and the kernel may disagree";
+      case errc::fenced: return "the change could not be followed, so devices lost these mappings";
+      case errc::unsupported: return "tether does not support this";
+      case errc::bad_descriptor: return "the file descriptor is not what it was said to be";
+      case errc::strategy_mismatch: return "the strategy's block size does not fit";
+      case errc::byte_count_mismatch: return "the kernel unmapped another number of bytes than was mapped";
+      case errc::memory_gone: return "the host memory behind it is gone";
+      case errc::unplug_requested: return "its unplug has been requested";
+    }
+    return "unknown cause";
+  }
+};
+
+inline constinit const error_category the_error_category{};
+
+}  // namespace detail
+
+[[nodiscard]] inline std::error_code make_error_code(errc cause) noexcept {
+  return {static_cast<int>(cause), detail::the_error_category};
+}
+
+}  // namespace tether
+
+template <>
+struct std::is_error_code_enum<tether::errc> : std::true_type {};

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSL-1.0
+// What went wrong, where, why and what to do about it, in one value that prints as one sentence:
+//
+//     map of guest 'ram' at I/O virtual [0x100000, 0x1fffff]: it takes more mappings than the
+//     container may hold; use blocks of 65536 bytes or larger
+//
+// Trivially copyable and allocation-free, so it travels on the map path; only printing allocates.
+#pragma once
+
+#include <tether/core/errc.hpp>
+#include <tether/core/extent.hpp>
+
+#include <tl/expected.hpp>
+
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+
+namespace tether {
+
+/// One failure. Built where it happens, and passed up unchanged but for what a caller knows better.
+class [[nodiscard]] error {
+ public:
+  /// `operation` says what was tried ("map", "attach"): a string literal, it is kept by pointer.
+  error(const char* operation, std::error_code cause) noexcept : operation_{operation}, cause_{cause} {}
+  error(const char* operation, errc cause) noexcept : error{operation, make_error_code(cause)} {}
+  /// A kernel's answer: the positive errno.
+  [[nodiscard]] static error from_errno(const char* operation, int number) noexcept {
+    return {operation, std::error_code{number, std::generic_category()}};
+  }
+
+  /// Where: the extent, in whichever space it lies.
+  template <class Address>
+  [[nodiscard]] error at(extent<Address> where) const noexcept {
+    error that = *this;
+    that.space_ = Address::lives_in;
+    that.first_ = where.first.value;
+    that.last_ = where.last.value;
+    return that;
+  }
+  /// Whom: the region, group or device. Cut at 47 bytes.
+  [[nodiscard]] error of(std::string_view subject) const noexcept {
+    error that = *this;
+    const auto length = subject.size() < subject_.size() - 1 ? subject.size() : subject_.size() - 1;
+    for (std::size_t i = 0; i < length; ++i) that.subject_[i] = subject[i];
+    that.subject_[length] = '\0';
+    return that;
+  }
+  /// What to do about it: a string literal, in which `{}` stands for `number`.
+  [[nodiscard]] error advise(const char* advice, std::uint64_t number = 0) const noexcept {
+    error that = *this;
+    that.advice_ = advice;
+    that.number_ = number;
+    return that;
+  }
+  /// Marks that it left something behind which it could not put back (law 6: *stuck*).
+  [[nodiscard]] error leaving_things_behind() const noexcept {
+    error that = *this;
+    that.stuck_ = true;
+    return that;
+  }
+
+  [[nodiscard]] const char* operation() const noexcept { return operation_; }
+  [[nodiscard]] std::error_code code() const noexcept { return cause_; }
+  [[nodiscard]] bool is(errc cause) const noexcept { return cause_ == make_error_code(cause); }
+  [[nodiscard]] bool is_errno(int number) const noexcept { return cause_ == std::error_code{number, std::generic_category()}; }
+  [[nodiscard]] bool stuck() const noexcept { return stuck_; }
+  [[nodiscard]] std::string_view subject() const noexcept { return subject_.data(); }
+  [[nodiscard]] bool has_extent() const noexcept { return space_ != space::none; }
+  [[nodiscard]] space extent_space() const noexcept { return space_; }
+  [[nodiscard]] std::uint64_t first() const noexcept { return first_; }
+  [[nodiscard]] std::uint64_t last() const noexcept { return last_; }
+  /// The number that the advice speaks of, 0 if none.
+  [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
+
+  /// The whole as one sentence. Cost: allocates. Fails: may throw `std::bad_alloc`.
+  [[nodiscard]] std::string sentence() const {
+    std::string text = operation_;
+    if (subject_[0] != '\0') text.append(" of '").append(subject_.data()).append("'");
+    if (space_ != space::none) {
+      std::array<char, 64> where{};
+      std::snprintf(where.data(), where.size(), " [0x%llx, 0x%llx]", static_cast<unsigned long long>(first_),
+                    static_cast<unsigned long long>(last_));
+      text.append(" at ").append(name_of(space_)).append(where.data());
+    }
+    text.append(": ").append(cause_.message());
+    if (advice_ != nullptr) {
+      text.append("; ");
+      const std::string_view advice = advice_;
+      const auto gap = advice.find("{}");
+      if (gap == std::string_view::npos) text.append(advice);
+      else text.append(advice.substr(0, gap)).append(std::to_string(number_)).append(advice.substr(gap + 2));
+    }
+    if (stuck_) text.append("; what it had done could not all be undone");
+    return text;
+  }
+
+ private:
+  const char* operation_;
+  std::error_code cause_;
+  const char* advice_ = nullptr;
+  std::uint64_t number_ = 0;
+  std::uint64_t first_ = 0;
+  std::uint64_t last_ = 0;
+  space space_ = space::none;
+  bool stuck_ = false;
+  std::array<char, 48> subject_{};
+};
+
+static_assert(std::is_trivially_copyable_v<error>);
+
+/// A value, or the error that kept it from being. The same type with every `-std`.
+template <class T = void>
+using result = tl::expected<T, error>;
+
+/// Says that a function failed: `return failure(error{...});`
+[[nodiscard]] inline tl::unexpected<error> failure(error why) noexcept { return tl::unexpected<error>{why}; }
+
+}  // namespace tether

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSL-1.0
+// A non-empty run of addresses, kept as its first and its *last* byte: so the whole 2^64 space is
+// an extent like any other, and nothing wraps.
+//
+//     first            last
+//       |################|        first + size would be one further, and may not exist
+#pragma once
+
+#include <tether/core/address.hpp>
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+
+namespace tether {
+
+/// A closed interval of addresses. Invariant: `first <= last`; there is no empty extent.
+template <class Address>
+struct extent {
+  Address first{};
+  Address last{};
+
+  friend constexpr bool operator==(extent const&, extent const&) noexcept = default;
+
+  /// The extent of `size` bytes from `first`. Fails (nullopt): `size` is zero, or it would wrap past 2^64.
+  [[nodiscard]] static constexpr std::optional<extent> of(Address first, std::uint64_t size) noexcept {
+    if (size == 0 || first.value > std::numeric_limits<std::uint64_t>::max() - (size - 1)) return std::nullopt;
+    return extent{first, first + (size - 1)};
+  }
+
+  /// All 2^64 bytes.
+  [[nodiscard]] static constexpr extent everything() noexcept {
+    return {Address{0}, Address{std::numeric_limits<std::uint64_t>::max()}};
+  }
+
+  [[nodiscard]] constexpr bool is_everything() const noexcept { return *this == everything(); }
+
+  /// Bytes. Requires: not `everything()`, whose size does not fit (it answers 0 then).
+  [[nodiscard]] constexpr std::uint64_t size() const noexcept { return last - first + 1; }
+
+  [[nodiscard]] constexpr bool contains(Address at) const noexcept { return first <= at && at <= last; }
+  [[nodiscard]] constexpr bool contains(extent inner) const noexcept { return first <= inner.first && inner.last <= last; }
+  [[nodiscard]] constexpr bool overlaps(extent other) const noexcept { return first <= other.last && other.first <= last; }
+  /// Whether `next` begins right behind this one's last byte.
+  [[nodiscard]] constexpr bool meets(extent next) const noexcept { return last < next.first && next.first - last == 1; }
+
+  /// The bytes that both cover, or nullopt.
+  [[nodiscard]] constexpr std::optional<extent> intersection(extent other) const noexcept {
+    if (!overlaps(other)) return std::nullopt;
+    return extent{first < other.first ? other.first : first, last < other.last ? last : other.last};
+  }
+
+  /// Whether both ends lie on multiples of `unit`. Requires: `unit` is a power of two.
+  [[nodiscard]] constexpr bool aligned_to(std::uint64_t unit) const noexcept {
+    return first.aligned_to(unit) && ((last.value + 1) & (unit - 1)) == 0;
+  }
+
+  /// The same bytes, named in another space that has `first` at `elsewhere`.
+  template <class Other>
+  [[nodiscard]] constexpr extent<Other> moved_to(Other elsewhere) const noexcept {
+    return {elsewhere, elsewhere + (last - first)};
+  }
+};
+
+}  // namespace tether

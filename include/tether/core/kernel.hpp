@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSL-1.0
+// The seam that every system call of the library goes through. A kernel is a stateless type with these
+// static functions; tests put one in its place that fails at the n-th call. Each answers what the kernel
+// answers: a value, or the *negative* errno.
+#pragma once
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace tether {
+
+/// Linux itself. Cost: exactly the system call.
+struct linux_kernel {
+  using answer = std::int64_t;
+
+  [[nodiscard]] static std::uint64_t page_size() noexcept { return static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)); }
+
+  /// The address of the new mapping, or the negative errno.
+  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor, std::uint64_t offset) noexcept {
+    void* const at = ::mmap(nullptr, size, protection, flags, descriptor, static_cast<off_t>(offset));
+    return at == MAP_FAILED ? -static_cast<answer>(errno) : static_cast<answer>(reinterpret_cast<std::uintptr_t>(at));
+  }
+  [[nodiscard]] static answer munmap(std::uint64_t host, std::uint64_t size) noexcept { return say(::munmap(pointer(host), size)); }
+  [[nodiscard]] static answer madvise(std::uint64_t host, std::uint64_t size, int advice) noexcept {
+    return say(::madvise(pointer(host), size, advice));
+  }
+  [[nodiscard]] static answer memfd_create(const char* name, unsigned flags) noexcept { return say(::memfd_create(name, flags)); }
+  [[nodiscard]] static answer ftruncate(int descriptor, std::uint64_t size) noexcept {
+    return say(::ftruncate(descriptor, static_cast<off_t>(size)));
+  }
+  [[nodiscard]] static answer fallocate(int descriptor, int mode, std::uint64_t offset, std::uint64_t size) noexcept {
+    return say(::fallocate(descriptor, mode, static_cast<off_t>(offset), static_cast<off_t>(size)));
+  }
+  [[nodiscard]] static answer fstat(int descriptor, struct stat& status) noexcept { return say(::fstat(descriptor, &status)); }
+  [[nodiscard]] static answer duplicate(int descriptor) noexcept { return say(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0)); }
+  [[nodiscard]] static answer descriptor_flags(int descriptor) noexcept { return say(::fcntl(descriptor, F_GETFL)); }
+  [[nodiscard]] static answer close(int descriptor) noexcept { return say(::close(descriptor)); }
+  /// Any call by number, for interfaces that the C library does not wrap (io_uring).
+  template <class... Arguments>
+  [[nodiscard]] static answer call(long number, Arguments... arguments) noexcept {
+    return say(::syscall(number, arguments...));
+  }
+
+ private:
+  static answer say(long answered) noexcept { return answered < 0 ? -static_cast<answer>(errno) : answered; }
+  static void* pointer(std::uint64_t at) noexcept { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(at)); }
+};
+
+namespace detail {
+
+template <class Backend>
+struct kernel_used_by {
+  using type = linux_kernel;
+};
+template <class Backend>
+  requires requires { typename Backend::kernel_type; }
+struct kernel_used_by<Backend> {
+  using type = typename Backend::kernel_type;
+};
+
+}  // namespace detail
+
+/// The kernel a backend calls: its `kernel_type`, or Linux itself where it names none.
+template <class Backend>
+using kernel_of = typename detail::kernel_used_by<Backend>::type;
+
+}  // namespace tether

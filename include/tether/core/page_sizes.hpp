@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSL-1.0
+// Which page sizes an IOMMU can use, as the mask that kernels report: bit n set means pages of 2^n bytes.
+// Source: `vfio_iommu_type1_info::iova_pgsizes`; sizes differ by machine and change when a group joins.
+#pragma once
+
+#include <tether/core/address.hpp>
+
+#include <bit>
+#include <cstdint>
+
+namespace tether {
+
+/// A set of page sizes. Units: bytes; bit n stands for 2^n. Invariant for every use below: not empty.
+struct page_sizes {
+  std::uint64_t mask = 4 * KiB;
+
+  friend constexpr bool operator==(page_sizes, page_sizes) noexcept = default;
+
+  [[nodiscard]] constexpr bool empty() const noexcept { return mask == 0; }
+  /// The alignment that every mapping must have. Requires: not empty. Never assume 4 KiB.
+  [[nodiscard]] constexpr std::uint64_t smallest() const noexcept { return mask & (~mask + 1); }
+  [[nodiscard]] constexpr std::uint64_t largest() const noexcept { return std::bit_floor(mask); }
+  [[nodiscard]] constexpr bool has(std::uint64_t size) const noexcept { return std::has_single_bit(size) && (mask & size) != 0; }
+
+  /// The largest page that is no larger than `room` and to which `bits` (addresses ored together) is
+  /// aligned. Answers 0 if none is.
+  [[nodiscard]] constexpr std::uint64_t largest_at(std::uint64_t bits, std::uint64_t room) const noexcept {
+    std::uint64_t fits = mask;
+    if (room != 0) fits &= std::bit_floor(room) | (std::bit_floor(room) - 1);
+    if (bits != 0) fits &= (bits & (~bits + 1)) | ((bits & (~bits + 1)) - 1);
+    return std::bit_floor(fits);
+  }
+};
+
+/// `at` rounded down and up to a multiple of `unit`, a power of two. Rounding up may wrap to zero.
+[[nodiscard]] constexpr std::uint64_t round_down(std::uint64_t at, std::uint64_t unit) noexcept { return at & ~(unit - 1); }
+[[nodiscard]] constexpr std::uint64_t round_up(std::uint64_t at, std::uint64_t unit) noexcept { return round_down(at + (unit - 1), unit); }
+
+}  // namespace tether

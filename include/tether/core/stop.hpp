@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSL-1.0
+// The end of the line for misuse that would corrupt memory: one sentence on standard error, then abort,
+// in every build type. Everything else is a `result`.
+#pragma once
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace tether {
+
+/// Prints `sentence` and stops the program. Only for what cannot go on safely: a count below zero, a
+/// commit inside a commit, memory freed while a device can reach it.
+[[noreturn, gnu::cold, gnu::noinline]] inline void stop(const char* sentence) noexcept {
+  std::fputs("tether: ", stderr);
+  std::fputs(sentence, stderr);
+  std::fputc('\n', stderr);
+  std::abort();
+}
+
+}  // namespace tether

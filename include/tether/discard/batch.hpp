@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSL-1.0
+// Collects what one permit may discard, and discards neighbours in one call: each call costs a TLB
+// shoot-down on every vCPU, 18 us instead of 0.13 us a page when pages go one by one.
+//
+//     asked for   9 8 7 6 . 12 . 3 2      (Linux's balloon mostly counts down)
+//     sorted      2 3 . 6 7 8 9 . 12
+//     calls       |-| . |-----| . |-|
+#pragma once
+
+#include <tether/core/address.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+#include <tether/discard/report.hpp>
+#include <tether/topology/memory_backing.hpp>
+
+#include <range/v3/iterator/operations.hpp>
+#include <range/v3/view/chunk_by.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+
+namespace tether::detail {
+
+class partial_page;
+
+/// Whole pages of one block that may go.
+struct piece {
+  memory_backing* memory = nullptr;
+  std::uint64_t offset = 0;  ///< of its first byte in the block
+  std::uint64_t bytes = 0;
+  std::uint64_t frames = 0;  ///< how many frames of the request hang on it; some may have come twice
+  partial_page* page = nullptr;  ///< where its frames had gathered, if they had to
+
+  [[nodiscard]] constexpr std::uint64_t end() const noexcept { return offset + bytes; }
+};
+
+[[nodiscard]] inline bool lies_before(piece const& a, piece const& b) noexcept {
+  if (a.memory != b.memory) return std::less<>{}(a.memory, b.memory);
+  return a.offset < b.offset;
+}
+/// Whether `next` touches or overlaps `one`. Requires: sorted, and pieces of one block are of one size.
+[[nodiscard]] inline bool continues(piece const& one, piece const& next) noexcept {
+  return one.memory == next.memory && next.offset <= one.end();
+}
+
+/// Up to `capacity` pieces. No allocation, no lock: it lives on the stack of one request.
+class batch {
+ public:
+  static constexpr std::size_t capacity = 512;
+
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] piece& operator[](std::size_t at) noexcept { return pieces_[at]; }
+
+  /// Requires: fewer than `capacity` so far. Answers where it lies until `discard` sorts.
+  std::size_t add(piece one) noexcept {
+    pieces_[size_] = one;
+    return size_++;
+  }
+
+  /// Discards them all, neighbours in one call, and calls `after(piece, gone)` for each. Leaves the batch empty. Where a
+  /// call for several fails, each is tried alone: one page that cannot go keeps no other.
+  /// Requires: a permit, and something that keeps the memory alive.
+  template <class After>
+  void discard(discard_report& report, After after) noexcept {
+    const std::span<piece> pieces{pieces_.data(), size_};
+    // Guests count up or down; anything else is rare, and not worth more than a sort.
+    if (!std::ranges::is_sorted(pieces, lies_before)) {
+      std::ranges::reverse(pieces);
+      if (!std::ranges::is_sorted(pieces, lies_before)) std::ranges::sort(pieces, lies_before);
+    }
+    for (auto&& neighbours : pieces | ranges::views::chunk_by(continues)) {
+      const std::span<piece const> run{&*neighbours.begin(), static_cast<std::size_t>(ranges::distance(neighbours.begin(), neighbours.end()))};
+      if (run.size() > 1 && discard_run(run, report, after)) continue;
+      for (piece const& one : run) {
+        if (auto done = discard_run({&one, 1}, report, after); !done) {
+          report.fail(one.frames, done.error());
+          after(one, false);
+        }
+      }
+    }
+    size_ = 0;
+  }
+
+ private:
+  template <class After>
+  static result<void> discard_run(std::span<piece const> run, discard_report& report, After& after) noexcept {
+    report.calls += 1;
+    auto done = run.front().memory->discard({block_offset{run.front().offset}, block_offset{run.back().end() - 1}});
+    if (!done) return done;
+    for (piece const& one : run) {
+      report.discarded += one.frames;
+      after(one, true);
+    }
+    return {};
+  }
+
+  std::array<piece, capacity> pieces_{};
+  std::size_t size_ = 0;
+};
+
+}  // namespace tether::detail

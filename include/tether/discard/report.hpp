@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSL-1.0
+// What became of a request to discard memory. Counts are in frames of 4 KiB, as virtio counts them, and
+// every frame that was asked for is in exactly one of them: an auditor can add them up.
+#pragma once
+
+#include <tether/core/error.hpp>
+
+#include <cstdint>
+#include <optional>
+
+namespace tether {
+
+/// Units: 4 KiB frames, but for `calls`.
+struct discard_report {
+  std::uint64_t requested = 0;  ///< what the guest asked for; the sum of the next six
+  std::uint64_t discarded = 0;  ///< gone: the host has the memory back
+  std::uint64_t inhibited = 0;  ///< acknowledged, and nothing was done: somebody holds discards down. Never made up for later
+  std::uint64_t not_ram = 0;    ///< nothing there, or not memory that a guest may give back (registers, ROM, a device's BAR)
+  std::uint64_t partial = 0;    ///< part of a larger host page that is not complete (yet)
+  std::uint64_t errors = 0;     ///< the host refused; `first_error` says why
+  std::uint64_t returned = 0;   ///< the guest took them back (deflate)
+
+  /// Beside the sum: frames that the guest gave in *earlier* requests, and that went along now that their host page is complete.
+  std::uint64_t completed = 0;
+  /// How many times the host was asked to discard.
+  std::uint64_t calls = 0;
+  /// The first refusal, if there was one; the others went on.
+  std::optional<error> first_error{};
+
+  /// Whether every frame that was asked for is accounted for. Always true; tests and auditors ask.
+  [[nodiscard]] bool adds_up() const noexcept {
+    return requested == discarded + inhibited + not_ram + partial + errors + returned;
+  }
+
+  discard_report& operator+=(discard_report const& next) noexcept {
+    requested += next.requested;
+    discarded += next.discarded;
+    inhibited += next.inhibited;
+    not_ram += next.not_ram;
+    partial += next.partial;
+    errors += next.errors;
+    returned += next.returned;
+    completed += next.completed;
+    calls += next.calls;
+    if (!first_error) first_error = next.first_error;
+    return *this;
+  }
+  [[nodiscard]] friend discard_report operator+(discard_report all, discard_report const& next) noexcept { return all += next; }
+
+  /// Counts `frames` that failed because of `why`.
+  void fail(std::uint64_t frames, error const& why) noexcept {
+    errors += frames;
+    if (!first_error) first_error = why;
+  }
+};
+
+}  // namespace tether

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSL-1.0
+// How finely a section is mapped. The listener hands a strategy what remains of a section, maps the
+// first piece that it names, and goes on with the rest; where coordinated discards are to stay possible,
+// each block must be a mapping of its own, because no IOMMU unmaps half of one.
+//
+//     section   |=================================================|
+//     whole     |                                                 |   fewest mappings
+//     largest   |.|.|...|.......................|.......|...|.|.|.|   one page of the IOMMU each
+//     fixed     |....|.........|.........|.........|.........|....|   on the RAM block's grid
+#pragma once
+
+#include <tether/core/address.hpp>
+#include <tether/core/mapping.hpp>
+#include <tether/core/page_sizes.hpp>
+#include <tether/core/policies.hpp>
+
+#include <concepts>
+#include <cstdint>
+
+namespace tether {
+
+/// A strategy: a stateless struct for the slot `granularity_slot`.
+/// Minimal:
+///   - `first_piece(rest, offset, sizes)`: bytes of the first piece of what remains of a section;
+///   - `pieces(rest, offset, sizes)`: how many pieces the whole of `rest` takes;
+///   - `block_size`: 0 where pieces are no uniform blocks, else the block in bytes.
+///   `offset` says where the first byte of `rest` lies in its RAM block; `sizes` is the container's frozen geometry.
+/// Requires: `rest` begins and ends on the smallest page of `sizes`, in IOVA and host address, and is not all 2^64 bytes.
+/// Laws: `test/laws/granularity.hpp`. 0 < first_piece <= the size of `rest`; the pieces tile it; `pieces` counts them; what
+///   a piece is does not depend on where the cutting began, as long as it began at a piece's border.
+/// Cost: `first_piece` a few instructions; `pieces` no more than one step a page size, never one a piece.
+/// Models: `whole_section`, `largest_page`, `fixed_block`.
+template <class S>
+concept granularity = std::same_as<typename S::slot, granularity_slot> &&
+                      requires(mapping const& rest, block_offset offset, page_sizes sizes) {
+                        { S::first_piece(rest, offset, sizes) } noexcept -> std::same_as<std::uint64_t>;
+                        { S::pieces(rest, offset, sizes) } noexcept -> std::same_as<std::uint64_t>;
+                        requires std::same_as<decltype(S::block_size), const std::uint64_t>;
+                      };
+
+/// Whether `S` maps in blocks that can be unmapped one by one, so that coordinated discards may go on (law 3).
+template <granularity S>
+inline constexpr bool maps_in_blocks = S::block_size != 0;
+
+/// Whether every border that `S` cuts inside `all` falls between two of the IOMMU's pages: the block is no smaller than the
+/// smallest page, and the grid, which belongs to the RAM block, lies on the IOMMU's.
+/// Fails (false): the listener must refuse with `errc::strategy_mismatch`; the kernel would, less clearly.
+template <granularity S>
+[[nodiscard]] constexpr bool cuts_between_pages(mapping const& all, block_offset offset, page_sizes sizes) noexcept {
+  if constexpr (!maps_in_blocks<S>) return true;
+  const std::uint64_t page = sizes.smallest();
+  const bool block_holds_pages = (S::block_size & (page - 1)) == 0;
+  const bool grids_agree = ((all.where.first.value - offset.value) & (page - 1)) == 0;
+  return S::pieces(all, offset, sizes) == 1 || (block_holds_pages && grids_agree);
+}
+
+}  // namespace tether

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSL-1.0
+// Blocks of one size, on a grid that starts at offset 0 of the RAM block: discards happen there, so a
+// coordinated discard of a block is the unmap of a whole mapping, and aliases of the memory share the grid.
+//
+//     RAM block   0        Size      2*Size     3*Size
+//                 |.........|.........|..........|....
+//     section          |====|=========|=====|                first and last piece may be short
+#pragma once
+
+#include <tether/granule/concepts.hpp>
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
+namespace tether {
+
+/// Pieces end on multiples of `Size` bytes of the RAM block. The smaller `Size`, the finer a discard manager may work, and
+/// the more entries of the container's budget it takes.
+/// Requires: `Size` is a power of two, at least 4 KiB (and a multiple of the IOMMU's page: `cuts_between_pages`).
+template <std::uint64_t Size>
+struct fixed_block {
+  static_assert(std::has_single_bit(Size) && Size >= 4 * KiB,
+                "tether[G1]: fixed_block<Size>: Size must be a power of two and at least 4 KiB (4096 bytes)");
+
+  using slot = granularity_slot;
+  static constexpr std::uint64_t block_size = Size;
+
+  [[nodiscard]] static constexpr std::uint64_t first_piece(mapping const& rest, block_offset offset, page_sizes) noexcept {
+    return std::min(rest.where.size(), Size - (offset.value & (Size - 1)));
+  }
+  /// The blocks of the grid that `rest` touches.
+  [[nodiscard]] static constexpr std::uint64_t pieces(mapping const& rest, block_offset offset, page_sizes) noexcept {
+    return (offset.value + (rest.where.size() - 1)) / Size - offset.value / Size + 1;
+  }
+};
+
+static_assert(granularity<fixed_block<64 * KiB>>);
+
+}  // namespace tether

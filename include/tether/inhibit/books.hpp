@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSL-1.0
+// Who is attached, who is open, who agreed: plain counts, the same for every inhibition policy, and the
+// one function that changes them. A policy is a rule over these counts and keeps none of its own (law 10).
+#pragma once
+
+#include <cstdint>
+
+namespace tether {
+
+/// Whether an endpoint agrees to discards going on while it is open (opt-in, law 2).
+enum class consent : std::uint8_t { none, given };
+/// For `open(name, agrees_to_discards)`.
+inline constexpr consent agrees_to_discards = consent::given;
+
+/// One group.
+struct group_tally {
+  std::uint32_t agreed = 0;  ///< open devices that agreed to discards
+  std::uint32_t others = 0;  ///< open devices that did not
+  bool attached = false;
+  /// One of its devices has agreed, so it is known that the IOMMU pins nothing for this group. Stays until the group
+  /// detaches: else closing that device would have to retake a hold, and closing must not be able to fail.
+  bool known = false;
+
+  friend constexpr bool operator==(group_tally const&, group_tally const&) noexcept = default;
+
+  /// Nothing can pin for it: known, and no device open that did not agree.
+  [[nodiscard]] constexpr bool settled() const noexcept { return known && others == 0; }
+  [[nodiscard]] constexpr std::uint32_t open() const noexcept { return agreed + others; }
+};
+
+/// One container.
+struct container_tally {
+  std::uint32_t members = 0;  ///< attached groups
+  std::uint32_t settled = 0;  ///< those of them that have settled
+
+  friend constexpr bool operator==(container_tally const&, container_tally const&) noexcept = default;
+};
+
+/// How membership can change.
+enum class change : std::uint8_t { none, attach, detach, open, close };
+
+/// Enters a change in both books. Requires: it is possible (what closes is open, what detaches is attached and has
+/// nothing open). Pure: the runtime and the proof call this very function.
+constexpr void enact(container_tally& container, group_tally& group, change what, consent agrees) noexcept {
+  const bool was_settled = group.settled();
+  std::uint32_t& opened = agrees == consent::given ? group.agreed : group.others;
+  switch (what) {
+    case change::none: break;
+    case change::attach:
+      group.attached = true;
+      container.members += 1;
+      break;
+    case change::detach:
+      group = group_tally{};
+      container.members -= 1;
+      break;
+    case change::open:
+      opened += 1;
+      group.known = group.known || agrees == consent::given;
+      break;
+    case change::close: opened -= 1; break;
+  }
+  container.settled += static_cast<std::uint32_t>(group.settled()) - static_cast<std::uint32_t>(was_settled);
+}
+
+}  // namespace tether

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: BSL-1.0
+// The gate between those who discard memory and those who pin it. One for each VM, shared by its balloons
+// and its containers. A discard passes with a permit; a hold closes the gate, and returns only when no
+// discard that it forbids is running or can start (law 19). It sees this process only.
+//
+//     balloon:     |-permit-- madvise --leave-|
+//     container:         |-hold ... waits ...-|-- attach, map ... unmap, detach --|-release
+#pragma once
+
+#include <tether/core/error.hpp>
+#include <tether/inhibit/hold.hpp>
+#include <tether/inhibit/holder.hpp>
+#include <tether/inhibit/kinds.hpp>
+#include <tether/inhibit/ledger.hpp>
+#include <tether/inhibit/threading.hpp>
+#include <tether/inhibit/turnstile.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <mutex>
+#include <stop_token>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace tether {
+
+/// Counted holds and requirements, permits, suspensions.
+/// Requires: it outlives every permit, hold, container and discarder made with it.
+template <class Threading = multi_threaded>
+class discard_gate {
+ public:
+  using threading = Threading;
+  using time_point = std::chrono::steady_clock::time_point;
+
+  discard_gate() : turnstile_{mutex_} {}
+  ~discard_gate() {
+    ledger_.subtract(kept_any_holds_, kept_any_holds_.count());
+    ledger_.subtract(kept_uncoordinated_holds_, kept_uncoordinated_holds_.count());
+    if (!ledger_.empty()) stop("tether[I3]: a discard_gate was destroyed while someone still held it");
+  }
+  discard_gate(discard_gate const&) = delete;
+  discard_gate& operator=(discard_gate const&) = delete;
+
+  /// Leave to discard until the end of its scope; an empty one means *inhibited*. Neither copied nor moved,
+  /// because it is given back on the thread that took it.
+  class [[nodiscard]] permit_guard {
+   public:
+    permit_guard(permit_guard const&) = delete;
+    permit_guard& operator=(permit_guard const&) = delete;
+    ~permit_guard() {
+      if (inside_) gate_.turnstile_.leave(kind_, ticket_);
+    }
+    [[nodiscard]] explicit operator bool() const noexcept { return inside_; }
+
+   private:
+    friend class discard_gate;
+    permit_guard(discard_gate& gate, discard_kind kind) noexcept : gate_{gate}, kind_{kind} {
+      if constexpr (Threading::checks_outer_lock) gate_.mutex_.lock();
+      inside_ = gate_.turnstile_.enter(kind, ticket_);
+    }
+
+    discard_gate& gate_;
+    discard_kind kind_;
+    bool inside_ = false;
+    [[no_unique_address]] typename Threading::turnstile::ticket ticket_{};
+  };
+
+  /// Asks to discard; never waits. Cost: an uncontended atomic addition now and one at the end.
+  [[nodiscard]] permit_guard permit(discard_kind kind) noexcept { return {*this, kind}; }
+
+  /// Takes a hold and waits for the discards that it forbids.
+  /// Fails, holding nothing: `discards_required`, naming who requires them; `resource_deadlock_would_occur` if this
+  /// thread has a permit itself (of any gate).
+  [[nodiscard]] result<tether::hold<Threading>> hold(hold_kind kind, std::string_view name) noexcept { return held_for(kind, name, {}); }
+  /// Gives up when `stop` is requested. Fails also: `operation_canceled`.
+  [[nodiscard]] result<tether::hold<Threading>> hold(hold_kind kind, std::string_view name, std::stop_token stop) noexcept {
+    return held_for(kind, name, {.stop = std::move(stop)});
+  }
+  /// Gives up at a moment. Fails also: `timed_out`.
+  [[nodiscard]] result<tether::hold<Threading>> hold_until(hold_kind kind, std::string_view name, time_point until) noexcept {
+    return held_for(kind, name, {.until = until});
+  }
+  /// Does not wait. Fails also: `device_or_resource_busy` while a forbidden discard runs.
+  [[nodiscard]] result<tether::hold<Threading>> try_hold(hold_kind kind, std::string_view name) noexcept {
+    return held_for(kind, name, {.wait = false});
+  }
+
+  /// Asks that discards stay possible. Fails: `discards_disabled`, naming who holds them down.
+  [[nodiscard]] result<requirement<Threading>> require(requirement_kind kind, std::string_view name) noexcept {
+    requirement<Threading> mine{*this, name};
+    std::unique_lock lock{mutex_};
+    if (!ledger_.counts().allow(kind)) {
+      return failure(error{"require discards", errc::discards_disabled}
+                         .of(ledger_.find(holding::any_hold, kind == requirement_kind::any ? holding::uncoordinated_hold : holding::any_hold))
+                         .advise("detach what holds them down first"));
+    }
+    ledger_.add(mine.entry_, as_holding(kind), 1);
+    return mine;
+  }
+
+  /// Makes permits answer *inhibited* while it lives (post-copy, snapshots, outgoing migration), once the discards under
+  /// way have ended. Never fails, conflicts with nothing. Requires: this thread has no permit (it would wait for itself).
+  [[nodiscard]] suspension<Threading> suspend(std::string_view name) noexcept {
+    suspension<Threading> mine{*this, name};
+    std::unique_lock lock{mutex_};
+    if (turnstile_.entered_by_this_thread()) stop("tether[I4]: a thread that is discarding asked to suspend discards");
+    add(mine.entry_, holding::suspension, 1);
+    static_cast<void>(turnstile_.drain(true, lock, {}));
+    return mine;
+  }
+
+  /// What stands. Only a glance: before a discard, ask for a permit.
+  [[nodiscard]] gate_counts counts() const noexcept {
+    std::unique_lock lock{mutex_};
+    return ledger_.counts();
+  }
+  /// Calls `visit(holder_info)` for everyone who holds, latest first, under the gate's lock.
+  template <class Visitor>
+  void for_each_holder(Visitor visit) const {
+    std::unique_lock lock{mutex_};
+    ledger_.for_each(visit);
+  }
+
+  // For those who keep an entry of their own, as a container does.
+
+  /// Adds `count` holds to `entry`, as `hold` does; on failure the entry is as it was.
+  [[nodiscard]] result<void> raise(holder& entry, hold_kind kind, std::uint32_t count, detail::patience const& how = {}) noexcept {
+    std::unique_lock lock{mutex_};
+    if (turnstile_.entered_by_this_thread()) return refused(std::errc::resource_deadlock_would_occur, entry);
+    if (!ledger_.counts().allow(kind)) {
+      const auto also = kind == hold_kind::any ? holding::coordinated_requirement : holding::any_requirement;
+      return failure(error{"take hold", errc::discards_required}
+                         .of(ledger_.find(holding::any_requirement, also))
+                         .advise("choose a strategy with blocks, or unplug what requires discards"));
+    }
+    add(entry, as_holding(kind), count);
+    const detail::drained outcome = turnstile_.drain(kind == hold_kind::any, lock, how);
+    if (outcome == detail::drained::yes) return {};
+    subtract(entry, count);
+    switch (outcome) {
+      case detail::drained::busy: return refused(std::errc::device_or_resource_busy, entry);
+      case detail::drained::timed_out: return refused(std::errc::timed_out, entry);
+      case detail::drained::cancelled: return refused(std::errc::operation_canceled, entry);
+      case detail::drained::yes:
+      case detail::drained::own_permit: break;
+    }
+    return refused(std::errc::resource_deadlock_would_occur, entry);
+  }
+
+  /// Takes `count` back. Never fails; more than there is stops the program.
+  void lower(holder& entry, std::uint32_t count) noexcept {
+    std::unique_lock lock{mutex_};
+    subtract(entry, count);
+  }
+  /// Moves what an entry counts to another place in memory.
+  void relocate(holder& from, holder& to) noexcept {
+    std::unique_lock lock{mutex_};
+    ledger_.relocate(from, to);
+  }
+  /// Leaves `entry`'s holds standing as long as the gate lives: its owner must go, and cannot prove its pins gone.
+  void keep_for_ever(holder& entry, hold_kind kind) noexcept {
+    std::unique_lock lock{mutex_};
+    const std::uint32_t count = entry.count();
+    ledger_.add(kind == hold_kind::any ? kept_any_holds_ : kept_uncoordinated_holds_, as_holding(kind), count);
+    ledger_.subtract(entry, count);
+  }
+
+ private:
+  result<tether::hold<Threading>> held_for(hold_kind kind, std::string_view name, detail::patience const& how) noexcept {
+    tether::hold<Threading> mine{*this, name};
+    if (auto done = raise(mine.entry_, kind, 1, how); !done) return failure(done.error());
+    return mine;
+  }
+  static result<void> refused(std::errc why, holder const& entry) noexcept {
+    return failure(error{"take hold", std::make_error_code(why)}.of(entry.name()));
+  }
+
+  void add(holder& entry, holding what, std::uint32_t count) noexcept {
+    ledger_.add(entry, what, count);
+    if (closes(what, discard_kind::uncoordinated)) turnstile_.close(discard_kind::uncoordinated, count);
+    if (closes(what, discard_kind::coordinated)) turnstile_.close(discard_kind::coordinated, count);
+  }
+  void subtract(holder& entry, std::uint32_t count) noexcept {
+    const holding what = entry.what();
+    ledger_.subtract(entry, count);
+    if (closes(what, discard_kind::uncoordinated)) turnstile_.reopen(discard_kind::uncoordinated, count);
+    if (closes(what, discard_kind::coordinated)) turnstile_.reopen(discard_kind::coordinated, count);
+  }
+  static constexpr bool closes(holding what, discard_kind kind) noexcept {
+    return what == holding::any_hold || what == holding::suspension ||
+           (what == holding::uncoordinated_hold && kind == discard_kind::uncoordinated);
+  }
+
+  mutable typename Threading::mutex mutex_;
+  typename Threading::turnstile turnstile_;
+  ledger ledger_;
+  holder kept_any_holds_{"a container that could not be torn down"};
+  holder kept_uncoordinated_holds_{"a container that could not be torn down"};
+};
+
+}  // namespace tether

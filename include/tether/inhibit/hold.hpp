@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a gate hands out to keep: move-only, named, given back when it ends. For users and for other
+// inhibitors (a confidential guest, a vhost backend); a container counts in entries of its own.
+#pragma once
+
+#include <tether/inhibit/holder.hpp>
+
+#include <string_view>
+#include <utility>
+
+namespace tether {
+
+template <class Threading>
+class discard_gate;
+
+/// One count in a gate. `Role` only tells the three apart.
+/// Requires: the gate outlives it.
+template <class Threading, class Role>
+class [[nodiscard]] held {
+ public:
+  held(held&& other) noexcept : gate_{std::exchange(other.gate_, nullptr)}, entry_{other.entry_.name()} {
+    if (gate_ != nullptr) gate_->relocate(other.entry_, entry_);
+  }
+  held& operator=(held&& other) noexcept {
+    if (this != &other) {
+      release();
+      gate_ = std::exchange(other.gate_, nullptr);
+      if (gate_ != nullptr) gate_->relocate(other.entry_, entry_);
+    }
+    return *this;
+  }
+  ~held() { release(); }
+
+  /// Gives it back now; later calls do nothing.
+  void release() noexcept {
+    if (gate_ != nullptr) std::exchange(gate_, nullptr)->lower(entry_, entry_.count());
+  }
+  [[nodiscard]] std::string_view name() const noexcept { return entry_.name(); }
+
+ private:
+  friend class discard_gate<Threading>;
+  held(discard_gate<Threading>& gate, std::string_view name) noexcept : gate_{&gate}, entry_{name} {}
+
+  discard_gate<Threading>* gate_;
+  holder entry_;
+};
+
+/// While it lives, the discards that it forbids do not run.
+template <class Threading>
+using hold = held<Threading, struct hold_role>;
+/// While it lives, nobody can hold down the discards that it needs.
+template <class Threading>
+using requirement = held<Threading, struct requirement_role>;
+/// While it lives, permits answer *inhibited*.
+template <class Threading>
+using suspension = held<Threading, struct suspension_role>;
+
+}  // namespace tether

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSL-1.0
+// One hold for each attached group that has not settled: the fit of 2018. A group is what the IOMMU can tell
+// apart, so it is also what pins; and it exists before its devices do.
+#pragma once
+
+#include <tether/inhibit/concepts.hpp>
+
+#include <cstdint>
+
+namespace tether {
+
+/// Source: QEMU c65ee43315 and 238e917285.
+struct inhibit_per_group {
+  using slot = inhibition_slot;
+  [[nodiscard]] static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 1 : 0; }
+  /// A mixed group is refused, whichever of the two came first.
+  [[nodiscard]] static constexpr bool admits(group_tally group) noexcept { return group.agreed == 0 || group.others == 0; }
+};
+
+}  // namespace tether

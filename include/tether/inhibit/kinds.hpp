@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: BSL-1.0
+// Who excludes whom: the table that decides whether a hold, a requirement or a discard may be had.
+//
+//                         any hold   uncoordinated hold   suspension     any requirement   coordinated requirement
+//   uncoordinated discard   no              no               no                -                    -
+//   coordinated discard     no              yes              no                -                    -
+//   any hold                yes             yes              yes              no                    no
+//   uncoordinated hold      yes             yes              yes              no                    yes
+//   any requirement         no              no               yes              yes                   yes
+//   coordinated requirement no              yes              yes              yes                   yes
+#pragma once
+
+#include <cstdint>
+
+namespace tether {
+
+/// What a hold forbids: every discard, or only those of which the mapper is not told first.
+enum class hold_kind : std::uint8_t { any, uncoordinated };
+/// How a discard happens: behind the mapper's back, or after it has unmapped.
+enum class discard_kind : std::uint8_t { uncoordinated, coordinated };
+/// What somebody needs to stay possible.
+enum class requirement_kind : std::uint8_t { any, coordinated };
+
+/// How many of each stand. Plain counts; the gate keeps one of these.
+/// Source: the 2021 form of QEMU's ram_block_discard counters, with the underflow check it lost.
+struct gate_counts {
+  std::uint32_t any_holds = 0;
+  std::uint32_t uncoordinated_holds = 0;
+  std::uint32_t any_requirements = 0;
+  std::uint32_t coordinated_requirements = 0;
+  std::uint32_t suspensions = 0;
+
+  friend constexpr bool operator==(gate_counts const&, gate_counts const&) noexcept = default;
+
+  [[nodiscard]] constexpr std::uint32_t& of(hold_kind kind) noexcept { return kind == hold_kind::any ? any_holds : uncoordinated_holds; }
+  [[nodiscard]] constexpr std::uint32_t& of(requirement_kind kind) noexcept {
+    return kind == requirement_kind::any ? any_requirements : coordinated_requirements;
+  }
+
+  /// Whether a discard may start.
+  [[nodiscard]] constexpr bool allow(discard_kind kind) const noexcept {
+    return any_holds == 0 && suspensions == 0 && (kind == discard_kind::coordinated || uncoordinated_holds == 0);
+  }
+  /// Whether a hold may be taken.
+  [[nodiscard]] constexpr bool allow(hold_kind kind) const noexcept {
+    return any_requirements == 0 && (kind == hold_kind::uncoordinated || coordinated_requirements == 0);
+  }
+  /// Whether a requirement may be made.
+  [[nodiscard]] constexpr bool allow(requirement_kind kind) const noexcept {
+    return any_holds == 0 && (kind == requirement_kind::coordinated || uncoordinated_holds == 0);
+  }
+};
+
+}  // namespace tether

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSL-1.0
+// The gate's bookkeeping, without its threads: the counts of `kinds.hpp` and the list of who they belong to.
+#pragma once
+
+#include <tether/core/stop.hpp>
+#include <tether/inhibit/holder.hpp>
+#include <tether/inhibit/kinds.hpp>
+
+#include <cstdint>
+#include <string_view>
+
+namespace tether {
+
+/// Counts and entries that always agree. Not thread-safe: the gate locks around it.
+class ledger {
+ public:
+  constexpr ledger() noexcept = default;
+  ledger(ledger const&) = delete;
+  ledger& operator=(ledger const&) = delete;
+
+  [[nodiscard]] constexpr gate_counts const& counts() const noexcept { return counts_; }
+  [[nodiscard]] constexpr bool empty() const noexcept { return first_ == nullptr; }
+
+  /// Adds `count` to an entry, listing it if it is new. Requires: an entry that is listed keeps its kind.
+  constexpr void add(holder& entry, holding what, std::uint32_t count) noexcept {
+    if (count == 0) return;
+    if (entry.count_ == 0) {
+      entry.what_ = what;
+      list(entry);
+    } else if (entry.what_ != what) {
+      stop("tether[I5]: one holder entry was used for two kinds of hold");
+    }
+    entry.count_ += count;
+    total(what) += count;
+  }
+
+  /// Takes `count` from an entry. More than it has stops the program: the assertion that QEMU lost in 2021.
+  constexpr void subtract(holder& entry, std::uint32_t count) noexcept {
+    if (count == 0) return;
+    if (count > entry.count_) stop("tether[I6]: a hold was released that was not held");
+    entry.count_ -= count;
+    total(entry.what_) -= count;
+    if (entry.count_ == 0) unlist(entry);
+  }
+
+  /// Moves an entry's name and count to `to`, which has none.
+  constexpr void relocate(holder& from, holder& to) noexcept {
+    const std::uint32_t count = from.count_;
+    to.name_ = from.name_;
+    subtract(from, count);
+    add(to, from.what_, count);
+  }
+
+  /// Calls `visit(holder_info)` for each entry, latest first.
+  template <class Visitor>
+  constexpr void for_each(Visitor visit) const {
+    for (holder const* one = first_; one != nullptr; one = one->next_) visit(holder_info{one->name(), one->what_, one->count_});
+  }
+
+  /// The latest entry that is `this_one` or `that_one`, or an empty name.
+  [[nodiscard]] constexpr std::string_view find(holding this_one, holding that_one) const noexcept {
+    for (holder const* one = first_; one != nullptr; one = one->next_) {
+      if (one->what_ == this_one || one->what_ == that_one) return one->name();
+    }
+    return {};
+  }
+
+ private:
+  constexpr void list(holder& entry) noexcept {
+    entry.next_ = first_;
+    if (first_ != nullptr) first_->link_ = &entry.next_;
+    first_ = &entry;
+    entry.link_ = &first_;
+  }
+  constexpr void unlist(holder& entry) noexcept {
+    *entry.link_ = entry.next_;
+    if (entry.next_ != nullptr) entry.next_->link_ = entry.link_;
+    entry.link_ = nullptr;
+    entry.next_ = nullptr;
+  }
+  constexpr std::uint32_t& total(holding what) noexcept {
+    switch (what) {
+      case holding::any_hold: return counts_.any_holds;
+      case holding::uncoordinated_hold: return counts_.uncoordinated_holds;
+      case holding::any_requirement: return counts_.any_requirements;
+      case holding::coordinated_requirement: return counts_.coordinated_requirements;
+      case holding::suspension: break;
+    }
+    return counts_.suspensions;
+  }
+
+  gate_counts counts_{};
+  holder* first_ = nullptr;
+};
+
+}  // namespace tether

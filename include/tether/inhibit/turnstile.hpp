@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSL-1.0
+// Counts the discards that are inside the gate, and lets none in while it is closed.
+//
+//   a discard:   inside += 1, then look whether closed      a hold:   closed += 1, then look whether anyone is inside
+//
+// Whoever looks second sees the other: both sides write before they read, sequentially consistent. So once
+// a hold has seen nobody inside, nobody is and nobody can get in.
+#pragma once
+
+#include <tether/inhibit/kinds.hpp>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <stop_token>
+
+namespace tether::detail {
+
+/// How long a hold may wait for discards that are under way. By default as long as it takes.
+struct patience {
+  std::chrono::steady_clock::time_point until = std::chrono::steady_clock::time_point::max();
+  std::stop_token stop{};
+  bool wait = true;
+};
+
+enum class drained : std::uint8_t { yes, busy, timed_out, cancelled, own_permit };
+
+/// The turnstile of one thread: plain counts. Someone inside while a hold is wanted can only be the caller itself.
+class plain_turnstile {
+ public:
+  class ticket {};
+
+  template <class Mutex>
+  explicit plain_turnstile(Mutex&) noexcept {}
+
+  [[nodiscard]] bool enter(discard_kind kind, ticket&) noexcept {
+    if (closed_[index(kind)] != 0) return false;
+    inside_[index(kind)] += 1;
+    return true;
+  }
+  void leave(discard_kind kind, ticket const&) noexcept { inside_[index(kind)] -= 1; }
+
+  void close(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)] += times; }
+  void reopen(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)] -= times; }
+
+  template <class Lock>
+  [[nodiscard]] drained drain(bool coordinated_too, Lock&, patience const&) noexcept {
+    return inside_[0] == 0 && (!coordinated_too || inside_[1] == 0) ? drained::yes : drained::own_permit;
+  }
+  [[nodiscard]] bool entered_by_this_thread() const noexcept { return inside_[0] + inside_[1] != 0; }
+
+ private:
+  static constexpr std::size_t index(discard_kind kind) noexcept { return static_cast<std::size_t>(kind); }
+
+  std::array<std::uint32_t, 2> inside_{};
+  std::array<std::uint32_t, 2> closed_{};
+};
+
+/// How many permits, of any gate, this thread has. Waiting for oneself would never end, so it is refused.
+inline thread_local constinit std::uint32_t permits_of_this_thread = 0;
+/// Spreads threads over the slots, one after the other.
+inline std::atomic<std::uint32_t> threads_seen{0};
+inline thread_local constinit std::uint32_t slot_of_this_thread = 0;
+
+/// The turnstile for many threads. Entering writes to a slot that few other threads share, so it scales.
+/// Cost of enter and leave: one atomic addition each, uncontended below `slots` threads.
+class shared_turnstile {
+ public:
+  static constexpr std::size_t slots = 16;
+
+  class ticket {
+    friend class shared_turnstile;
+    std::atomic<std::uint32_t>* counter_ = nullptr;
+  };
+
+  /// `gate` is the mutex under which a hold goes to sleep.
+  explicit shared_turnstile(std::mutex& gate) : mutex_{&gate} {}
+
+  [[nodiscard]] bool enter(discard_kind kind, ticket& mine) noexcept {
+    auto& counter = slots_[slot_index()].inside[index(kind)];
+    counter.fetch_add(1, std::memory_order_seq_cst);
+    mine.counter_ = &counter;
+    if (closed_[index(kind)].load(std::memory_order_seq_cst) == 0) [[likely]] {
+      permits_of_this_thread += 1;
+      return true;
+    }
+    step_out(counter);
+    return false;
+  }
+  void leave(discard_kind, ticket const& mine) noexcept {
+    permits_of_this_thread -= 1;
+    step_out(*mine.counter_);
+  }
+
+  void close(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)].fetch_add(times, std::memory_order_seq_cst); }
+  void reopen(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)].fetch_sub(times, std::memory_order_seq_cst); }
+
+  /// Waits until no forbidden discard is inside. Requires: closed already; `lock` holds the gate's mutex, which
+  /// is let go of while waiting.
+  [[nodiscard]] drained drain(bool coordinated_too, std::unique_lock<std::mutex>& lock, patience const& how) noexcept {
+    waiting_.fetch_add(1, std::memory_order_seq_cst);
+    const auto empty = [&] { return nobody_inside(coordinated_too); };
+    drained outcome = drained::yes;
+    if (!empty()) {
+      if (!how.wait) outcome = drained::busy;
+      else if (how.until == std::chrono::steady_clock::time_point::max()) {
+        if (!changed_.wait(lock, how.stop, empty)) outcome = drained::cancelled;
+      } else if (!changed_.wait_until(lock, how.stop, how.until, empty)) {
+        outcome = how.stop.stop_requested() ? drained::cancelled : drained::timed_out;
+      }
+    }
+    waiting_.fetch_sub(1, std::memory_order_seq_cst);
+    return outcome;
+  }
+  [[nodiscard]] bool entered_by_this_thread() const noexcept { return permits_of_this_thread != 0; }
+
+ private:
+  struct alignas(64) slot {
+    std::array<std::atomic<std::uint32_t>, 2> inside{};
+  };
+
+  static constexpr std::size_t index(discard_kind kind) noexcept { return static_cast<std::size_t>(kind); }
+  static std::size_t slot_index() noexcept {
+    if (slot_of_this_thread == 0) [[unlikely]] slot_of_this_thread = threads_seen.fetch_add(1, std::memory_order_relaxed) % slots + 1;
+    return slot_of_this_thread - 1;
+  }
+
+  [[nodiscard]] bool nobody_inside(bool coordinated_too) const noexcept {
+    for (slot const& one : slots_) {
+      if (one.inside[0].load(std::memory_order_seq_cst) != 0) return false;
+      if (coordinated_too && one.inside[1].load(std::memory_order_seq_cst) != 0) return false;
+    }
+    return true;
+  }
+  /// Leaves, and wakes a hold that waits. The empty critical section makes sure that it sleeps before it is woken.
+  void step_out(std::atomic<std::uint32_t>& counter) noexcept {
+    counter.fetch_sub(1, std::memory_order_seq_cst);
+    if (waiting_.load(std::memory_order_seq_cst) != 0) [[unlikely]] wake();
+  }
+  [[gnu::cold, gnu::noinline]] void wake() noexcept {
+    { std::lock_guard turn{*mutex_}; }
+    changed_.notify_all();
+  }
+
+  std::array<slot, slots> slots_{};
+  std::array<std::atomic<std::uint32_t>, 2> closed_{};
+  std::atomic<std::uint32_t> waiting_{0};
+  std::mutex* mutex_;
+  std::condition_variable_any changed_;
+};
+
+}  // namespace tether::detail

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSL-1.0
+// Who watches one attach: pinning a large guest takes seconds, so it reports each piece and can be told to
+// stop (law 27). A cancelled attach is a failed attach: everything is put back.
+#pragma once
+
+#include <tether/core/mapping.hpp>
+
+#include <concepts>
+#include <stop_token>
+#include <utility>
+
+namespace tether {
+
+/// Asked before each piece is mapped. False ends the attach with `operation_canceled`.
+template <class A>
+concept attendant = requires(A& who, mapping const& piece) {
+  { who.go_on(piece) } noexcept -> std::same_as<bool>;
+};
+
+/// Nobody watches; costs nothing.
+struct unattended {
+  [[nodiscard]] static constexpr bool go_on(mapping const&) noexcept { return true; }
+};
+
+/// Watches with a function of the user's, `void(mapping const&) noexcept`, and a stop token.
+template <class Progress>
+class attended {
+ public:
+  explicit attended(std::stop_token stop, Progress progress) : stop_{std::move(stop)}, progress_{std::move(progress)} {}
+
+  [[nodiscard]] bool go_on(mapping const& piece) noexcept {
+    if (stop_.stop_requested()) return false;
+    progress_(piece);
+    return true;
+  }
+
+ private:
+  std::stop_token stop_;
+  Progress progress_;
+};
+
+}  // namespace tether

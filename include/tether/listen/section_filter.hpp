@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSL-1.0
+// Which sections a device is to see. The first question the listener asks of each.
+#pragma once
+
+#include <tether/topology/section.hpp>
+
+#include <cstdint>
+
+namespace tether {
+
+/// What becomes of a section.
+enum class treatment : std::uint8_t {
+  skip,     ///< devices never see it: emulated registers, a BAR being sized
+  map,      ///< devices must see it, or the change is refused
+  may_map,  ///< devices see it if the IOMMU can: another device's BAR
+  refuse,   ///< tether cannot follow it (yet)
+};
+
+/// Cost: a few instructions; pure.
+[[nodiscard]] constexpr treatment treatment_of(section const& one) noexcept {
+  // A 64-bit BAR that is being sized shows up here for a moment, far above anything that can be mapped.
+  constexpr std::uint64_t sizing_artefact = std::uint64_t{1} << 63;
+  if ((one.where.first.value & sizing_artefact) != 0) return treatment::skip;
+  switch (one.kind) {
+    case region_kind::ram:
+    case region_kind::rom: return treatment::map;
+    case region_kind::ram_device: return treatment::may_map;
+    case region_kind::iommu_window: return treatment::refuse;
+    case region_kind::mmio: break;
+  }
+  return treatment::skip;
+}
+
+}  // namespace tether

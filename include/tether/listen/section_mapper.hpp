@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSL-1.0
+// Maps and unmaps one planned section: the code that each configuration instantiates for itself, and that is
+// held against a hand-written loop instruction by instruction (test/codegen).
+#pragma once
+
+#include <tether/backend/concepts.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/page_sizes.hpp>
+#include <tether/granule/concepts.hpp>
+#include <tether/listen/attendant.hpp>
+#include <tether/listen/observation.hpp>
+#include <tether/listen/section_plan.hpp>
+
+#include <cstdint>
+#include <system_error>
+
+namespace tether {
+
+/// How much a container has mapped now.
+struct mapped_usage {
+  std::uint64_t mappings = 0;
+  std::uint64_t bytes = 0;
+
+  friend constexpr bool operator==(mapped_usage, mapped_usage) noexcept = default;
+};
+
+/// The map and unmap path of one configuration. Not thread-safe; the listener locks around it.
+template <class Backend, granularity Granularity, observation Observation>
+  requires maps_memory<Backend> && has_limits<Backend>
+class section_mapper {
+ public:
+  explicit section_mapper(Backend& backend) noexcept : backend_{&backend} {}
+
+  /// The page sizes under which sections are cut. Frozen from the first mapping until nothing is mapped (law 13).
+  [[nodiscard]] page_sizes sizes() const noexcept { return sizes_; }
+  /// Reads the page sizes again, where that is still allowed.
+  void refresh_sizes() noexcept {
+    if (usage_.mappings == 0) sizes_ = backend_->page_sizes();
+  }
+  [[nodiscard]] mapped_usage usage() const noexcept { return usage_; }
+  [[nodiscard]] Observation& observer() noexcept { return observer_; }
+
+  /// Maps all pieces of a section, or none. Requires: `plan.pieces != 0`.
+  /// Fails: what the backend says; `operation_canceled`. `error::stuck()` if what was mapped could not be unmapped.
+  template <attendant Attendant>
+  [[nodiscard]] result<void> map(section_plan const& plan, Attendant& who) noexcept {
+    if constexpr (Backend::pins) {
+      if (!allows(plan.fit.inside.rights, access::write) && plan.fit.inside.memory == memory_kind::private_anonymous) [[unlikely]] {
+        if (auto present = populate(plan); !present) return present;
+      }
+    }
+    mapping rest = plan.fit.inside;
+    block_offset offset = plan.offset;
+    for (;;) {
+      const std::uint64_t bytes = Granularity::first_piece(rest, offset, sizes_);
+      const mapping piece = rest.first_bytes(bytes);
+      if (!who.go_on(piece)) return put_back(plan, rest.where.first, error{"map", std::make_error_code(std::errc::operation_canceled)});
+      if (auto done = backend_->map(piece); !done) [[unlikely]] return put_back(plan, rest.where.first, done.error());
+      detail::tell_mapped(observer_, piece);
+      if (piece.where.last == rest.where.last) break;
+      rest = rest.after(bytes);
+      offset = offset + bytes;
+    }
+    usage_.mappings += plan.pieces;
+    usage_.bytes += plan.fit.inside.where.size();
+    return {};
+  }
+
+  /// Unmaps a section in one call, however many pieces it has. Requires: it is mapped as planned.
+  [[nodiscard]] result<void> unmap(section_plan const& plan) noexcept {
+    if (auto done = backend_->unmap(plan.fit.inside.where); !done) [[unlikely]] return failure(done.error().of(plan.what.name));
+    detail::tell_unmapped(observer_, plan.fit.inside.where);
+    usage_.mappings -= plan.pieces;
+    usage_.bytes -= plan.fit.inside.where.size();
+    return {};
+  }
+
+  /// Forgets what is mapped, after the backend has been abandoned.
+  void forget() noexcept { usage_ = {}; }
+
+ private:
+  /// Law 15: a read-only pin of private memory that was never touched would pin the shared zero page.
+  [[gnu::cold, gnu::noinline]] static result<void> populate(section_plan const& plan) noexcept {
+    return plan.what.memory->populate(plan.fit.inside.where.moved_to(plan.offset));
+  }
+  /// Unmaps the pieces before `stopped_at`.
+  [[gnu::cold, gnu::noinline]] result<void> put_back(section_plan const& plan, io_address stopped_at, error why) noexcept {
+    why = why.of(plan.what.name);
+    if (stopped_at == plan.fit.inside.where.first) return failure(why);
+    const extent<io_address> done{plan.fit.inside.where.first, stopped_at - 1};
+    if (!backend_->unmap(done)) return failure(why.leaving_things_behind());
+    detail::tell_unmapped(observer_, done);
+    return failure(why);
+  }
+
+  Backend* backend_;
+  page_sizes sizes_{};
+  mapped_usage usage_{};
+  [[no_unique_address]] Observation observer_{};
+};
+
+}  // namespace tether

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSL-1.0
+// How far a commit has come, and the way back. Because a mapping is a function of its section (law 13), two
+// counters are the whole log; nothing is allocated, nothing can be missing from it.
+//
+//     removed   |xxxxxxxx|xxxxxxxx|   unmapped: 2            back: 1. unmap the added ones, latest first
+//     added     |########|####                mapped: 1            2. map the removed ones, latest first
+#pragma once
+
+#include <cstddef>
+
+namespace tether {
+
+/// Counts what was done; `unwind` calls it back in reverse.
+struct undo_log {
+  std::size_t unmapped = 0;
+  std::size_t mapped = 0;
+
+  /// Calls `unmap(i)` for each addition done, then `map(i)` for each removal done, latest first. Each says whether
+  /// it worked; all are tried. Ensures: the log is empty. Answers whether all worked.
+  template <class Unmap, class Map>
+  [[nodiscard]] constexpr bool unwind(Unmap unmap, Map map) noexcept {
+    bool all = true;
+    while (mapped != 0) all = unmap(--mapped) && all;
+    while (unmapped != 0) all = map(--unmapped) && all;
+    return all;
+  }
+};
+
+}  // namespace tether

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSL-1.0
+// The guest's physical memory: regions go in, sections come out, and listeners follow. For a VMM that has no
+// memory model of its own; one that has feeds its listeners directly.
+#pragma once
+
+#include <tether/topology/map_writer.hpp>
+#include <tether/topology/memory_listener.hpp>
+#include <tether/topology/ram_block.hpp>
+#include <tether/topology/region.hpp>
+#include <tether/topology/transaction.hpp>
+#include <tether/topology/view_guard.hpp>
+
+#include <tether/core/address.hpp>
+#include <tether/core/error.hpp>
+
+namespace tether {
+
+/// One guest's memory map. Any thread may call anything: writers wait for one another, readers for nobody.
+/// A listener must not change the address space that calls it: the program stops then (`tether[M1]`).
+/// Requires: its listeners are removed before it is destroyed, else the program stops (`tether[M3]`).
+class address_space {
+ public:
+  /// Fails: throws `std::bad_alloc`.
+  address_space() = default;
+  address_space(address_space const&) = delete;
+  address_space& operator=(address_space const&) = delete;
+
+  /// Waits until no other thread has a transaction open. Inside one of this thread's own it nests.
+  /// `kind` says whether listeners may refuse it (law 12).
+  [[nodiscard]] transaction begin(commit_kind kind = commit_kind::refusable) noexcept { return transaction{writer_, kind}; }
+
+  /// Each of these is a transaction of one edit: see `transaction` for what it does and how it fails.
+  [[nodiscard]] result<region_id> place(region const& what, guest_address at, int priority = 0) noexcept {
+    auto change = begin();
+    auto id = change.place(what, at, priority);
+    if (!id) return id;
+    if (auto done = change.commit(); !done) return failure(done.error());
+    return id;
+  }
+  [[nodiscard]] result<void> remove(region_id id) noexcept {
+    return alone([&](transaction& change) { return change.remove(id); });
+  }
+  [[nodiscard]] result<void> move(region_id id, guest_address to) noexcept {
+    return alone([&](transaction& change) { return change.move(id, to); });
+  }
+  [[nodiscard]] result<void> set_read_only(region_id id, bool on) noexcept {
+    return alone([&](transaction& change) { return change.set_read_only(id, on); });
+  }
+  [[nodiscard]] result<void> set_enabled(region_id id, bool on) noexcept {
+    return alone([&](transaction& change) { return change.set_enabled(id, on); });
+  }
+  [[nodiscard]] result<void> set_dirty_log(region_id id, bool on) noexcept {
+    return alone([&](transaction& change) { return change.set_dirty_log(id, on); });
+  }
+
+  /// What is there now. Cost: a short lock and a count; never waits for a commit.
+  [[nodiscard]] view_guard view() const noexcept { return view_guard{writer_.published()}; }
+
+  /// Tells `listener` of every section, then of every commit. Listeners of lower priority are told of
+  /// additions first and of removals last; among equals, in order of registration.
+  /// The sections are told without holding up other writers; a listener is never called by two threads at once.
+  /// An empty guest is told nothing. Requires: the listener stays where it is until it is removed.
+  /// Fails: `already_there`; the listener's own error, then it has been told that all is gone again.
+  template <memory_listener L>
+  [[nodiscard]] result<void> add_listener(L& listener, int priority = 0) noexcept {
+    const detail::listener_handle handle{listener};
+    return writer_.add(handle, priority, handle);
+  }
+  /// As above, but the first telling goes to `replay`, which forwards to `listener` and may report progress or
+  /// refuse (law 27). An undo goes to `listener` itself. Requires: a `replay` whose `commit` fails has left
+  /// `listener` as it was before that `begin`.
+  template <memory_listener L, memory_listener Replay>
+  [[nodiscard]] result<void> add_listener(L& listener, int priority, Replay& replay) noexcept {
+    return writer_.add(detail::listener_handle{listener}, priority, detail::listener_handle{replay});
+  }
+
+  /// Tells `listener` that every section is gone (compulsory: it cannot refuse), and then nothing more. One
+  /// that is not registered: nothing happens, successfully.
+  /// Fails: with the listener's own error if it could not follow, and it is removed all the same;
+  /// `still_in_use` if another thread is adding or removing it.
+  template <memory_listener L>
+  [[nodiscard]] result<void> remove_listener(L& listener) noexcept {
+    return writer_.remove(&listener);
+  }
+
+ private:
+  template <class Edit>
+  [[nodiscard]] result<void> alone(Edit edit) noexcept {
+    auto change = begin();
+    if (auto done = edit(change); !done) return done;
+    if (auto done = change.commit(); !done) return failure(done.error());
+    return {};
+  }
+
+  detail::map_writer writer_;
+};
+
+}  // namespace tether

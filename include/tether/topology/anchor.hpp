@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a section hangs on: the name and the memory of the region it was rendered from. Held by the placed
+// region and by every view that shows it, so neither goes away under a reader or a listener.
+#pragma once
+
+#include <tether/topology/label.hpp>
+#include <tether/topology/memory_backing.hpp>
+
+#include <memory>
+
+namespace tether::detail {
+
+/// Retains its memory as long as it lives. Immutable.
+class anchor {
+ public:
+  anchor(label const& name, memory_backing* memory) noexcept : name_{name}, memory_{memory} {
+    if (memory_ != nullptr) memory_->retain();
+  }
+  anchor(anchor const&) = delete;
+  anchor& operator=(anchor const&) = delete;
+  ~anchor() {
+    if (memory_ != nullptr) memory_->release();
+  }
+
+  [[nodiscard]] label const& name() const noexcept { return name_; }
+  [[nodiscard]] memory_backing* memory() const noexcept { return memory_; }
+
+ private:
+  label name_;
+  memory_backing* memory_;
+};
+
+/// Shared ownership is right here, and in the views: snapshots are immutable, and whoever lets go of one
+/// last, a reader or the writer, is not known in advance.
+using anchor_pointer = std::shared_ptr<anchor const>;
+
+}  // namespace tether::detail

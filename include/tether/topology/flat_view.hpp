@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSL-1.0
+// What the guest's physical memory looks like at one moment: sections, sorted and disjoint. Never changed:
+// a commit makes another view, which shares all chunks but those around the change.
+//
+//     view 1   [chunk a][chunk b][chunk c]       one changed section in 100,000
+//                  |                 |           copies some 512 of them
+//     view 2   [chunk a][chunk d][chunk c]
+#pragma once
+
+#include <tether/topology/render.hpp>
+#include <tether/topology/section.hpp>
+
+#include <tether/core/address.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace tether {
+
+namespace detail {
+
+/// Never empty, never changed once a view has it.
+using section_chunk = section_run;
+using chunk_pointer = std::shared_ptr<section_chunk const>;
+
+/// Sections of a full chunk.
+inline constexpr std::size_t chunk_capacity = 512;
+
+}  // namespace detail
+
+/// An immutable map of the guest. It keeps the memory that it shows, and the names, alive.
+class flat_view {
+ public:
+  /// Where a section is. Requires: it belongs to the view that is asked.
+  struct position {
+    std::size_t chunk = 0;
+    std::size_t index = 0;
+    friend constexpr bool operator==(position, position) noexcept = default;
+  };
+
+  class iterator {
+   public:
+    using iterator_category = std::forward_iterator_tag;
+    using value_type = section;
+    using difference_type = std::ptrdiff_t;
+    using pointer = section const*;
+    using reference = section const&;
+
+    iterator() noexcept = default;
+    [[nodiscard]] reference operator*() const noexcept { return view_->at(at_); }
+    [[nodiscard]] pointer operator->() const noexcept { return &view_->at(at_); }
+    iterator& operator++() noexcept {
+      at_ = view_->after(at_);
+      return *this;
+    }
+    iterator operator++(int) noexcept {
+      const iterator before = *this;
+      ++*this;
+      return before;
+    }
+    friend bool operator==(iterator const& a, iterator const& b) noexcept { return a.at_ == b.at_; }
+
+   private:
+    friend class flat_view;
+    iterator(flat_view const& view, position at) noexcept : view_{&view}, at_{at} {}
+    flat_view const* view_ = nullptr;
+    position at_{};
+  };
+
+  flat_view() noexcept = default;
+  /// Requires: the chunks are not empty, and ascend.
+  explicit flat_view(std::vector<detail::chunk_pointer> chunks) noexcept : chunks_{std::move(chunks)} {
+    for (auto const& chunk : chunks_) size_ += chunk->size();
+  }
+
+  [[nodiscard]] iterator begin() const noexcept { return {*this, {}}; }
+  [[nodiscard]] iterator end() const noexcept { return {*this, end_position()}; }
+  /// All sections, ascending.
+  [[nodiscard]] flat_view const& sections() const noexcept { return *this; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+
+  /// The section that `where` lies in, or null. Cost: logarithmic.
+  [[nodiscard]] section const* find(guest_address where) const noexcept {
+    const position candidate = first_ending_at_or_after(where);
+    if (candidate == end_position() || at(candidate).where.first > where) return nullptr;
+    return &at(candidate);
+  }
+
+  /// How many sections lie in chunks that the other view has too, so were not copied.
+  [[nodiscard]] std::size_t sections_shared_with(flat_view const& other) const {
+    std::vector<detail::section_chunk const*> theirs;
+    for (auto const& chunk : other.chunks_) theirs.push_back(chunk.get());
+    std::sort(theirs.begin(), theirs.end());
+    std::size_t shared = 0;
+    for (auto const& chunk : chunks_)
+      if (std::binary_search(theirs.begin(), theirs.end(), chunk.get())) shared += chunk->size();
+    return shared;
+  }
+
+  [[nodiscard]] std::vector<detail::chunk_pointer> const& chunks() const noexcept { return chunks_; }
+  [[nodiscard]] section const& at(position where) const noexcept { return chunks_[where.chunk]->sections[where.index]; }
+  [[nodiscard]] detail::anchor_pointer const& anchor_at(position where) const noexcept {
+    return chunks_[where.chunk]->anchors[where.index];
+  }
+  [[nodiscard]] position end_position() const noexcept { return {chunks_.size(), 0}; }
+  [[nodiscard]] position after(position where) const noexcept {
+    return where.index + 1 < chunks_[where.chunk]->size() ? position{where.chunk, where.index + 1} : position{where.chunk + 1, 0};
+  }
+  /// The first section whose last byte is `where` or lies behind it.
+  [[nodiscard]] position first_ending_at_or_after(guest_address where) const noexcept {
+    return first_that([where](section const& one) { return one.where.last >= where; });
+  }
+  /// The first section that begins behind `where`.
+  [[nodiscard]] position first_beginning_after(guest_address where) const noexcept {
+    return first_that([where](section const& one) { return one.where.first > where; });
+  }
+
+ private:
+  /// Requires: once true for a section, true for all behind it.
+  template <class Predicate>
+  [[nodiscard]] position first_that(Predicate holds) const noexcept {
+    const auto chunk = std::partition_point(chunks_.begin(), chunks_.end(),
+                                            [&](detail::chunk_pointer const& one) { return !holds(one->sections.back()); });
+    if (chunk == chunks_.end()) return end_position();
+    auto const& sections = (*chunk)->sections;
+    const auto found = std::partition_point(sections.begin(), sections.end(), [&](section const& one) { return !holds(one); });
+    return {static_cast<std::size_t>(chunk - chunks_.begin()), static_cast<std::size_t>(found - sections.begin())};
+  }
+
+  std::vector<detail::chunk_pointer> chunks_;
+  std::size_t size_ = 0;
+};
+
+}  // namespace tether

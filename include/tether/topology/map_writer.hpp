@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: BSL-1.0
+// The writing side of an address space: one writer at a time, its edits, the commit that tells the
+// listeners and publishes, and the registration of listeners. `transaction` and `address_space` are its faces.
+//
+//     edits -> new view -> difference -> listeners -> published     (or all of it undone)
+//
+// Readers take another lock, for as long as copying a pointer takes, so no commit waits for them.
+#pragma once
+
+#include <tether/topology/difference.hpp>
+#include <tether/topology/flat_view.hpp>
+#include <tether/topology/listener_table.hpp>
+#include <tether/topology/memory_listener.hpp>
+#include <tether/topology/region_table.hpp>
+#include <tether/topology/view_update.hpp>
+
+#include <tether/core/error.hpp>
+#include <tether/core/stop.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace tether {
+
+/// What a commit did.
+struct commit_report {
+  std::uint64_t removed = 0;  ///< sections that the listeners were told are gone
+  std::uint64_t added = 0;    ///< sections that they were told are there
+  /// Of a compulsory commit: the listeners that could not follow, and fenced what it concerned.
+  std::vector<error> fenced;
+};
+
+namespace detail {
+
+/// While it lives, this thread is inside the listeners of one address space.
+class delivery {
+ public:
+  explicit delivery(void const* space) noexcept : space_{space}, outer_{innermost} { innermost = this; }
+  delivery(delivery const&) = delete;
+  delivery& operator=(delivery const&) = delete;
+  ~delivery() { innermost = outer_; }
+
+  [[nodiscard]] static bool runs_for(void const* space) noexcept {
+    for (auto* one = innermost; one != nullptr; one = one->outer_)
+      if (one->space_ == space) return true;
+    return false;
+  }
+
+ private:
+  static inline thread_local delivery const* innermost = nullptr;
+  void const* space_;
+  delivery const* outer_;
+};
+
+class map_writer {
+ public:
+  using view_pointer = std::shared_ptr<flat_view const>;
+
+  map_writer() : published_{std::make_shared<flat_view const>()}, nothing_{published_} {}
+  map_writer(map_writer const&) = delete;
+  map_writer& operator=(map_writer const&) = delete;
+  ~map_writer() {
+    if (!listeners_.empty())
+      stop("tether[M3]: an address space was destroyed while a listener followed it; remove the listener first");
+  }
+
+  [[nodiscard]] view_pointer published() const noexcept {
+    const std::lock_guard reading{reading_};
+    return published_;
+  }
+
+  /// Waits for the present writer, unless that is this thread: then it nests. Answers the depth, from 1.
+  unsigned enter() noexcept {
+    if (delivery::runs_for(this))
+      stop("tether[M1]: a memory listener changed the address space that was calling it; do so after the commit");
+    if (owner_.load(std::memory_order_relaxed) != std::this_thread::get_id()) {
+      writing_.lock();
+      owner_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+    }
+    return ++depth_;
+  }
+  void leave() noexcept {
+    if (--depth_ != 0) return;
+    compulsory_inside_ = false;
+    owner_.store(std::thread::id{}, std::memory_order_relaxed);
+    writing_.unlock();
+  }
+
+  // The rest requires to be between enter and leave.
+
+  [[nodiscard]] unsigned depth() const noexcept { return depth_; }
+  /// Whether a compulsory transaction ended inside a refusable one: then the whole happens.
+  [[nodiscard]] bool escalated() const noexcept { return compulsory_inside_; }
+  void escalated(bool now) noexcept { compulsory_inside_ = now; }
+  [[nodiscard]] region_table& regions() noexcept { return regions_; }
+
+  /// Makes the edits visible, or takes them back.
+  [[nodiscard]] result<commit_report> commit(commit_kind kind) noexcept {
+    if (compulsory_inside_) kind = commit_kind::compulsory;
+    commit_report report;
+    view_pointer next;
+    difference change;
+    try {
+      auto changed = regions_.changed_extents();
+      if (changed.empty()) {
+        regions_.keep();
+        return report;
+      }
+      next = std::make_shared<flat_view const>(updated(*published_, regions_, std::move(changed)));
+      change = difference::between(*published_, *next);
+      if (kind == commit_kind::compulsory) report.fenced.reserve(listeners_.size());
+    } catch (...) {
+      regions_.undo_to(0);
+      return failure(out_of_memory("commit of the memory map"));
+    }
+    if (!change.empty()) {
+      const delivery inside{this};
+      if (auto followed = listeners_.deliver(change, kind, report.fenced); !followed) {
+        regions_.undo_to(0);
+        return failure(followed.error());
+      }
+    }
+    report.removed = change.removals.size();
+    report.added = change.additions.size();
+    publish(next);
+    regions_.keep();
+    return report;
+  }
+
+  // The rest takes the lock itself.
+
+  /// Tells `replay` all there is, without the lock: pinning may take seconds (law 20). What has changed by
+  /// then is told in further rounds, the last of them under the lock; then `who` follows commits.
+  [[nodiscard]] result<void> add(listener_handle who, int priority, listener_handle replay) noexcept {
+    constexpr int rounds_without_lock = 3;
+    turn writing{*this};
+    if (listeners_.find(who.object()) != nullptr) return failure(error{"add a memory listener", errc::already_there});
+    try {
+      listeners_.insert(who, priority);
+    } catch (...) {
+      return failure(out_of_memory("add a memory listener"));
+    }
+    view_pointer known = nothing_;
+    for (int round = 0; published_ != known; ++round) {
+      const view_pointer target = published_;
+      const bool alone = round >= rounds_without_lock;
+      if (!alone) writing.end();
+      auto told = tell(replay, *known, *target);
+      if (!told) {
+        const delivery inside{this};
+        if (!withdraw(who, *known)) told = failure(told.error().leaving_things_behind());
+      }
+      if (!alone) writing.start();
+      if (!told) {
+        listeners_.erase(who.object());
+        return told;
+      }
+      known = target;
+    }
+    listeners_.find(who.object())->now = listener_table::state::enrolled;
+    return {};
+  }
+
+  /// Takes `who` out, then tells it that all is gone, without the lock. One that is not there: success.
+  /// An error says that it could not follow; it is out of the table all the same.
+  [[nodiscard]] result<void> remove(void const* who) noexcept {
+    turn writing{*this};
+    auto* const entry = listeners_.find(who);
+    if (entry == nullptr) return {};
+    if (entry->now != listener_table::state::enrolled)
+      return failure(error{"remove a memory listener", errc::still_in_use}.advise("another thread adds or removes it now"));
+    entry->now = listener_table::state::leaving;
+    const listener_handle listener = entry->who;
+    const view_pointer known = published_;
+    writing.end();
+    auto told = [&] {
+      const delivery inside{this};
+      return withdraw(listener, *known);
+    }();
+    writing.start();
+    listeners_.erase(who);
+    return told;
+  }
+
+ private:
+  /// This thread's turn to write, which can be interrupted.
+  class turn {
+   public:
+    explicit turn(map_writer& of) noexcept : of_{&of} { start(); }
+    turn(turn const&) = delete;
+    turn& operator=(turn const&) = delete;
+    ~turn() {
+      if (mine_) end();
+    }
+    void start() noexcept {
+      of_->enter();
+      mine_ = true;
+    }
+    void end() noexcept {
+      of_->leave();
+      mine_ = false;
+    }
+
+   private:
+    map_writer* of_;
+    bool mine_ = false;
+  };
+
+  static error out_of_memory(const char* operation) noexcept {
+    return {operation, std::make_error_code(std::errc::not_enough_memory)};
+  }
+
+  [[nodiscard]] result<void> tell(listener_handle who, flat_view const& from, flat_view const& to) const noexcept {
+    difference change;
+    try {
+      change = difference::between(from, to);
+    } catch (...) {
+      return failure(out_of_memory("replay of the memory map"));
+    }
+    if (change.empty()) return {};
+    const delivery inside{this};
+    who.begin(commit_kind::refusable);
+    for (section const& one : change.removals) who.remove(one);
+    for (section const& one : change.additions) who.add(one);
+    return who.commit();
+  }
+
+  /// Leaves the old view in `next`: it may be the last owner of megabytes, which readers need not wait for.
+  void publish(view_pointer& next) noexcept {
+    const std::lock_guard reading{reading_};
+    published_.swap(next);
+  }
+
+  std::mutex writing_;
+  std::atomic<std::thread::id> owner_{};
+  unsigned depth_ = 0;
+  bool compulsory_inside_ = false;
+  region_table regions_;
+  listener_table listeners_;
+  mutable std::mutex reading_;
+  view_pointer published_;
+  view_pointer nothing_;
+};
+
+}  // namespace detail
+}  // namespace tether

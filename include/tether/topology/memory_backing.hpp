@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: BSL-1.0
+// Host memory itself: where this process sees it, which memory it is, and how each kind is really given
+// back to the host. It lives on the heap inside a `ram_block` and never moves; sections point to it.
+//
+//     kind                 discard really is                                     in units of
+//     private_anonymous    madvise(MADV_DONTNEED)                                host pages
+//     shared, with a file  fallocate(PUNCH_HOLE): DONTNEED would keep the page   host pages
+//     shared, without      madvise(MADV_REMOVE)                                  host pages
+//     hugetlb              the same by its sort, a part of a page never          its own pages
+//     device               refused
+#pragma once
+
+#include <tether/topology/label.hpp>
+
+#include <tether/core/address.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+#include <tether/core/kernel.hpp>
+#include <tether/core/mapping.hpp>
+#include <tether/core/page_sizes.hpp>
+#include <tether/core/stop.hpp>
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace tether {
+
+/// Which memory it is. Two blocks of equal identity and size are the same memory, so a memory table that
+/// is sent again names nothing new (law 26). Anonymous memory has no file: device and inode are 0 and
+/// `offset` is its host address.
+struct backing_identity {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  std::uint64_t offset = 0;
+
+  friend constexpr bool operator==(backing_identity const&, backing_identity const&) noexcept = default;
+};
+
+namespace detail {
+
+/// The calls that memory needs once it is made, so that nothing above it is a template of the kernel.
+/// An indirect call beside a system call costs nothing.
+struct memory_calls {
+  std::int64_t (*madvise)(std::uint64_t, std::uint64_t, int) noexcept;
+  std::int64_t (*fallocate)(int, int, std::uint64_t, std::uint64_t) noexcept;
+  std::int64_t (*munmap)(std::uint64_t, std::uint64_t) noexcept;
+  std::int64_t (*close)(int) noexcept;
+};
+
+template <class Kernel>
+inline constexpr memory_calls memory_calls_of{&Kernel::madvise, &Kernel::fallocate, &Kernel::munmap, &Kernel::close};
+
+template <class Kernel>
+class memory_sources;
+
+enum class discard_method : std::uint8_t { refuse, forget_private, remove_shared, punch_hole };
+
+/// MADV_POPULATE_WRITE, Linux 5.14: older headers do not name it.
+inline constexpr int populate_write = 23;
+
+}  // namespace detail
+
+/// Host memory. Made and freed by `ram_block` alone.
+class memory_backing {
+ public:
+  memory_backing(memory_backing const&) = delete;
+  memory_backing& operator=(memory_backing const&) = delete;
+  ~memory_backing() { static_cast<void>(give_back()); }
+
+  [[nodiscard]] host_address host() const noexcept { return host_; }
+  /// Bytes.
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  /// The unit of discard, in bytes: the host's page, or the huge page.
+  [[nodiscard]] std::uint64_t page_size() const noexcept { return page_size_; }
+  [[nodiscard]] memory_kind kind() const noexcept { return kind_; }
+  [[nodiscard]] std::string_view name() const noexcept { return name_.view(); }
+  [[nodiscard]] backing_identity identity() const noexcept { return identity_; }
+  [[nodiscard]] std::byte* data() const noexcept {
+    return reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(host_.value));
+  }
+
+  /// Gives the bytes back to the host; who reads them next finds zeros in a new page.
+  /// Requires: a permit of the gate, if anything can pin this memory.
+  /// Fails: `past_the_end`; `not_aligned` if it is not whole pages of this block (the kernel would round
+  /// a length up and take a page more); `unsupported` for a device's memory; the kernel's errno.
+  [[nodiscard]] result<void> discard(extent<block_offset> what) noexcept {
+    if (what.last.value >= size_) return failure(error{"discard", errc::past_the_end}.at(what).of(name()));
+    if (!what.aligned_to(page_size_))
+      return failure(error{"discard", errc::not_aligned}.at(what).of(name()).advise("use multiples of {} bytes", page_size_));
+    std::int64_t answer = -EINTR;
+    while (answer == -EINTR) {
+      switch (method_) {
+        case detail::discard_method::forget_private: answer = calls_->madvise(host_at(what), what.size(), MADV_DONTNEED); break;
+        case detail::discard_method::remove_shared: answer = calls_->madvise(host_at(what), what.size(), MADV_REMOVE); break;
+        case detail::discard_method::punch_hole:
+          answer = calls_->fallocate(descriptor_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, file_offset_ + what.first.value, what.size());
+          break;
+        case detail::discard_method::refuse: return failure(error{"discard", errc::unsupported}.at(what).of(name()));
+      }
+    }
+    if (answer < 0) return failure(error::from_errno("discard", static_cast<int>(-answer)).at(what).of(name()));
+    return {};
+  }
+
+  /// Faults the pages around these bytes in for writing; contents stay. Law 15: without it Linux 6.1 pins
+  /// the shared zero page behind a read-only mapping of private memory, and the CPU's next write goes elsewhere.
+  /// Cost: a page fault for each absent page. Safe against concurrent writers.
+  /// Fails: `past_the_end`; `memory_gone` if the file behind it shrank; `unsupported` for a device's
+  /// memory; the kernel's errno. Pages faulted in by then stay resident.
+  [[nodiscard]] result<void> populate(extent<block_offset> what) noexcept {
+    if (what.last.value >= size_) return failure(error{"populate", errc::past_the_end}.at(what).of(name()));
+    if (kind_ == memory_kind::device) return failure(error{"populate", errc::unsupported}.at(what).of(name()));
+    const extent<block_offset> pages{block_offset{round_down(what.first.value, page_size_)},
+                                     block_offset{what.last.value | (page_size_ - 1)}};
+    std::int64_t answer = -EINTR;
+    while (answer == -EINTR) answer = calls_->madvise(host_at(pages), pages.size(), detail::populate_write);
+    // An advice that the kernel does not know is refused even for no bytes at all; memory that may not be
+    // written is refused too, and must not be touched.
+    if (answer == -EINVAL && calls_->madvise(host_.value, 0, detail::populate_write) == -EINVAL) {
+      touch_each(pages);
+      answer = 0;
+    }
+    if (answer == -EFAULT) return failure(error{"populate", errc::memory_gone}.at(what).of(name()));
+    if (answer < 0) return failure(error::from_errno("populate", static_cast<int>(-answer)).at(what).of(name()));
+    return {};
+  }
+
+  /// Somebody (a placed region, a view) may let a device or a reader reach this memory: it cannot be freed.
+  void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  /// Requires: an earlier `retain`; without one the program stops.
+  void release() noexcept {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 0)
+      stop("tether[R2]: memory was released more often than it was retained, so it could be freed under a device");
+  }
+  [[nodiscard]] std::uint32_t references() const noexcept { return references_.load(std::memory_order_acquire); }
+
+ private:
+  friend class ram_block;
+  template <class Kernel>
+  friend class detail::memory_sources;
+
+  explicit memory_backing(label name, detail::memory_calls const& calls) noexcept : calls_{&calls}, name_{name} {}
+
+  [[nodiscard]] std::uint64_t host_at(extent<block_offset> what) const noexcept { return host_.value + what.first.value; }
+
+  /// One write fault a page. A compare-and-exchange with the value that is there: a vCPU's write beside it
+  /// is not lost, and no compiler turns it into a load, as some do with `fetch_or(0)`.
+  void touch_each(extent<block_offset> pages) noexcept {
+    const std::uint64_t step = linux_kernel::page_size();
+    for (std::uint64_t at = pages.first.value; at <= pages.last.value; at += step) {
+      std::atomic_ref<unsigned char> byte{*reinterpret_cast<unsigned char*>(data() + at)};
+      unsigned char now = byte.load(std::memory_order_relaxed);
+      while (!byte.compare_exchange_weak(now, now, std::memory_order_relaxed)) {}
+    }
+  }
+
+  /// Unmaps what is ours. Ensures: after a failure it is as before.
+  [[nodiscard]] std::int64_t give_back() noexcept {
+    if (owned_ && host_.value != 0) {
+      if (const auto answer = calls_->munmap(host_.value, size_); answer < 0) return answer;
+      owned_ = false;
+    }
+    // Linux gives the descriptor back whatever close answers.
+    if (descriptor_ >= 0) static_cast<void>(calls_->close(descriptor_));
+    descriptor_ = -1;
+    return 0;
+  }
+
+  detail::memory_calls const* calls_;
+  host_address host_{};
+  std::uint64_t size_ = 0;
+  std::uint64_t page_size_ = 0;
+  std::uint64_t file_offset_ = 0;
+  backing_identity identity_{};
+  int descriptor_ = -1;
+  memory_kind kind_ = memory_kind::private_anonymous;
+  detail::discard_method method_ = detail::discard_method::refuse;
+  bool owned_ = false;
+  std::atomic<std::uint32_t> references_{0};
+  label name_;
+};
+
+}  // namespace tether

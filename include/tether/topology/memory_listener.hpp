@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSL-1.0
+// Who follows the guest's memory map. A commit is told as `begin`, all `remove`s, all `add`s, `commit`;
+// only `commit` answers, and until it has answered the listener may put everything off.
+//
+//     begin(kind)  remove(a) remove(b)   add(c) add(d)   commit() -> done, or refused and as before
+#pragma once
+
+#include <tether/core/error.hpp>
+#include <tether/topology/section.hpp>
+
+#include <concepts>
+#include <cstdint>
+
+namespace tether {
+
+/// Whether a change can be taken back (law 12).
+enum class commit_kind : std::uint8_t {
+  refusable,   ///< ours: a listener that refuses it undoes it for everyone
+  compulsory,  ///< decided elsewhere: it happens, and a listener that cannot follow fences what it concerns
+};
+
+/// Minimal: the four calls, all `noexcept`.
+/// Laws: after a failed `commit` of a refusable change the listener is exactly as before `begin` (or says
+/// `error::stuck()`); after a failed `commit` of a compulsory change nothing of what was removed is
+/// mapped, and of what was added only what works. Within one change every removal takes effect before
+/// any addition. It must not begin a transaction on the address space that calls it.
+/// Models: `dma_listener`, the recorder in `test/support`.
+template <class L>
+concept memory_listener = requires(L& listener, section const& one, commit_kind kind) {
+  { listener.begin(kind) } noexcept -> std::same_as<void>;
+  { listener.remove(one) } noexcept -> std::same_as<void>;
+  { listener.add(one) } noexcept -> std::same_as<void>;
+  { listener.commit() } noexcept -> std::same_as<result<void>>;
+};
+
+}  // namespace tether

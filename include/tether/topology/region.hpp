@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSL-1.0
+// A region: what a user places at a guest address. A value that describes; the address space keeps its
+// own record of it once it is placed, and that record keeps the memory from being freed.
+#pragma once
+
+#include <tether/topology/label.hpp>
+#include <tether/topology/ram_block.hpp>
+#include <tether/topology/section.hpp>
+
+#include <tether/core/address.hpp>
+
+#include <cstdint>
+#include <string_view>
+
+namespace tether {
+
+/// Made by one of the functions below, refined by the fluent ones:
+/// `region::ram(block).named("below 4 GiB").unmergeable()`. Units: bytes. Nothing here fails or allocates:
+/// what does not fit is refused where it is placed. Requires: the block outlives the placing.
+class region {
+ public:
+  /// Memory that guest and devices read and write: all of the block, or `size` bytes of it from `first`.
+  [[nodiscard]] static region ram(ram_block& block) noexcept { return {region_kind::ram, block}; }
+  [[nodiscard]] static region ram(ram_block& block, block_offset first, std::uint64_t size) noexcept {
+    return {region_kind::ram, block, first, size};
+  }
+  /// Memory that the guest only reads; devices may only read it either.
+  [[nodiscard]] static region rom(ram_block& block) noexcept { return {region_kind::rom, block}; }
+  [[nodiscard]] static region rom(ram_block& block, block_offset first, std::uint64_t size) noexcept {
+    return {region_kind::rom, block, first, size};
+  }
+  /// Another device's BAR, of a block that borrows its mapping.
+  [[nodiscard]] static region ram_device(ram_block& block) noexcept { return {region_kind::ram_device, block}; }
+  [[nodiscard]] static region ram_device(ram_block& block, block_offset first, std::uint64_t size) noexcept {
+    return {region_kind::ram_device, block, first, size};
+  }
+  /// An emulated device's registers: there is no memory behind it, it hides what lies below.
+  [[nodiscard]] static region mmio(std::string_view name, std::uint64_t size) noexcept { return {region_kind::mmio, name, size}; }
+  /// Addresses that a virtual IOMMU translates.
+  [[nodiscard]] static region iommu_window(std::string_view name, std::uint64_t size) noexcept {
+    return {region_kind::iommu_window, name, size};
+  }
+
+  /// Another name than the block's. Cut at 47 bytes.
+  [[nodiscard]] region named(std::string_view name) const noexcept {
+    region that = *this;
+    that.name_ = name;
+    return that;
+  }
+  /// Devices may only read it.
+  [[nodiscard]] region read_only(bool on = true) const noexcept {
+    region that = *this;
+    that.read_only_ = on;
+    return that;
+  }
+  /// Never merged with a neighbour, so that growing the neighbour does not unmap it.
+  [[nodiscard]] region unmergeable(bool on = true) const noexcept {
+    region that = *this;
+    that.unmergeable_ = on;
+    return that;
+  }
+  /// Writes to it are logged. No section changes by it.
+  [[nodiscard]] region dirty_log(bool on = true) const noexcept {
+    region that = *this;
+    that.dirty_log_ = on;
+    return that;
+  }
+
+  [[nodiscard]] region_kind kind() const noexcept { return kind_; }
+  /// Null for mmio and iommu_window, and for a block that was freed or moved from.
+  [[nodiscard]] memory_backing* memory() const noexcept { return memory_; }
+  /// Where its first byte lies in the memory.
+  [[nodiscard]] block_offset offset() const noexcept { return offset_; }
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  [[nodiscard]] label const& name() const noexcept { return name_; }
+  [[nodiscard]] bool is_read_only() const noexcept { return read_only_; }
+  [[nodiscard]] bool is_unmergeable() const noexcept { return unmergeable_; }
+  [[nodiscard]] bool has_dirty_log() const noexcept { return dirty_log_; }
+  /// Whether regions of this kind have memory at all.
+  [[nodiscard]] bool needs_memory() const noexcept { return kind_ != region_kind::mmio && kind_ != region_kind::iommu_window; }
+
+ private:
+  region(region_kind kind, std::string_view name, std::uint64_t size) noexcept : size_{size}, kind_{kind}, name_{name} {}
+  region(region_kind kind, ram_block& block) noexcept : kind_{kind} {
+    if (!block) return;
+    memory_ = &block.backing();
+    size_ = block.size();
+    name_ = block.name();
+  }
+  region(region_kind kind, ram_block& block, block_offset first, std::uint64_t size) noexcept : region{kind, block} {
+    offset_ = first;
+    size_ = size;
+  }
+
+  memory_backing* memory_ = nullptr;
+  block_offset offset_{};
+  std::uint64_t size_ = 0;
+  region_kind kind_;
+  bool read_only_ = false;
+  bool unmergeable_ = false;
+  bool dirty_log_ = false;
+  label name_;
+};
+
+}  // namespace tether

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSL-1.0
+// Edits to the guest's memory map that become visible together, or not at all. Transactions of one thread
+// nest; only the outermost acts. One that is destroyed uncommitted has done nothing.
+//
+//     auto change = guest.begin();
+//     change.remove(old);
+//     change.place(region::ram(block), guest_address{1 * GiB});
+//     if (auto done = change.commit(); !done) ...   // everything is as before
+#pragma once
+
+#include <tether/topology/map_writer.hpp>
+#include <tether/topology/memory_listener.hpp>
+#include <tether/topology/region.hpp>
+#include <tether/topology/region_table.hpp>
+
+#include <tether/core/address.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+#include <tether/core/stop.hpp>
+
+#include <cstddef>
+#include <system_error>
+
+namespace tether {
+
+/// An open transaction. Belongs to the thread that began it; other threads' wait until it ends.
+/// A failed edit changes nothing, and the transaction goes on without it.
+class [[nodiscard]] transaction {
+ public:
+  transaction(transaction const&) = delete;
+  transaction& operator=(transaction const&) = delete;
+  /// Drops the edits unless committed.
+  ~transaction() {
+    if (!open_) return;
+    if (writer_->depth() != depth_) stop("tether[M2]: a transaction was destroyed before one that began inside it");
+    writer_->regions().undo_to(mark_);
+    writer_->escalated(was_compulsory_);
+    writer_->leave();
+  }
+
+  /// Puts a region at a guest address. The highest priority is seen, among equals the one placed last.
+  /// Fails: `invalid_extent` for no bytes or past 2^64; `past_the_end` of its memory; `stale_handle` if its
+  /// block is gone; not enough memory.
+  [[nodiscard]] result<region_id> place(region const& what, guest_address at, int priority = 0) noexcept {
+    constexpr auto operation = "place";
+    if (auto may = may_edit(operation); !may) return failure(may.error());
+    const auto name = what.name().view();
+    const auto where = extent<guest_address>::of(at, what.size());
+    if (what.needs_memory()) {
+      if (what.memory() == nullptr) return failure(error{operation, errc::stale_handle}.of(name).advise("its RAM block is gone"));
+      if (where && (what.offset().value >= what.memory()->size() || what.memory()->size() - what.offset().value < what.size()))
+        return failure(error{operation, errc::past_the_end}.at(*where).of(name).advise("there are {} bytes", what.memory()->size()));
+    }
+    if (!where) return failure(error{operation, errc::invalid_extent}.of(name));
+    try {
+      return writer_->regions().place(what, *where, priority);
+    } catch (...) {
+      return failure(out_of_memory(operation).at(*where).of(name));
+    }
+  }
+
+  /// Fails, like all that follow: `stale_handle` if there is no such region; not enough memory.
+  [[nodiscard]] result<void> remove(region_id id) noexcept {
+    return edit("remove", id, [&](placed_region const&) { writer_->regions().remove(id); });
+  }
+
+  /// Fails: `invalid_extent` past 2^64.
+  [[nodiscard]] result<void> move(region_id id, guest_address to) noexcept {
+    if (auto* const region = writer_->regions().find(id); open_ && region != nullptr && to.value > ~(region->where.last - region->where.first))
+      return failure(error{"move", errc::invalid_extent}.at(region->where).of(region->held->name().view()));
+    return edit("move", id, [&](placed_region const& region) { writer_->regions().move(id, region.where.moved_to(to)); });
+  }
+
+  /// Devices and the guest may only read it, or write it again: a removal and an addition.
+  [[nodiscard]] result<void> set_read_only(region_id id, bool on) noexcept {
+    return flip("set read-only", id, &placed_region::read_only, on);
+  }
+  /// A disabled region contributes nothing, and keeps its place.
+  [[nodiscard]] result<void> set_enabled(region_id id, bool on) noexcept { return flip("set enabled", id, &placed_region::enabled, on); }
+  /// Whether writes are logged: listeners are told nothing, for no mapping changes.
+  [[nodiscard]] result<void> set_dirty_log(region_id id, bool on) noexcept {
+    return flip("set the dirty log", id, &placed_region::dirty_log, on);
+  }
+
+  /// Ends the transaction. Inside another one it only hands the edits to that one (and makes it compulsory if
+  /// this one is). The outermost computes the new view, tells the listeners and publishes, in this order, so
+  /// a listener that asks sees the old view. If the view does not change, nobody is told anything.
+  /// Fails: a refusable one with the first listener's error, and everything is undone: in-flight DMA to the
+  /// extents concerned may have faulted meanwhile; `error::stuck()` if a listener could not go back. Any one
+  /// with not enough memory, before a listener was told: then a compulsory one is not published either.
+  [[nodiscard]] result<commit_report> commit() noexcept {
+    if (auto may = may_edit("commit"); !may) return failure(may.error());
+    open_ = false;
+    if (depth_ > 1) {
+      if (kind_ == commit_kind::compulsory) writer_->escalated(true);
+      writer_->leave();
+      return commit_report{};
+    }
+    auto done = writer_->commit(kind_);
+    writer_->leave();
+    return done;
+  }
+
+ private:
+  friend class address_space;
+  using placed_region = detail::placed_region;
+
+  transaction(detail::map_writer& writer, commit_kind kind) noexcept
+      : writer_{&writer},
+        depth_{writer.enter()},
+        mark_{writer.regions().mark()},
+        kind_{kind},
+        was_compulsory_{writer.escalated()} {}
+
+  static error out_of_memory(const char* operation) noexcept {
+    return {operation, std::make_error_code(std::errc::not_enough_memory)};
+  }
+
+  [[nodiscard]] result<void> may_edit(const char* operation) const noexcept {
+    if (!open_) return failure(error{operation, errc::stale_handle}.advise("the transaction was committed"));
+    if (writer_->depth() != depth_)
+      return failure(error{operation, errc::still_in_use}.advise("finish the transaction inside this one first"));
+    return {};
+  }
+
+  template <class Change>
+  [[nodiscard]] result<void> edit(const char* operation, region_id id, Change change) noexcept {
+    if (auto may = may_edit(operation); !may) return may;
+    auto* const region = writer_->regions().find(id);
+    if (region == nullptr) return failure(error{operation, errc::stale_handle});
+    try {
+      change(*region);
+    } catch (...) {
+      return failure(out_of_memory(operation).at(region->where));
+    }
+    return {};
+  }
+
+  [[nodiscard]] result<void> flip(const char* operation, region_id id, bool placed_region::*flag, bool on) noexcept {
+    return edit(operation, id, [&](placed_region const&) { writer_->regions().set_flag(id, flag, on); });
+  }
+
+  detail::map_writer* writer_;
+  unsigned depth_;
+  std::size_t mark_;
+  commit_kind kind_;
+  bool was_compulsory_;
+  bool open_ = true;
+};
+
+}  // namespace tether

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSL-1.0
+// A reader's hold on one view: what it shows stays there, memory included, however many commits go by.
+#pragma once
+
+#include <tether/topology/flat_view.hpp>
+#include <tether/topology/section.hpp>
+
+#include <tether/core/address.hpp>
+
+#include <memory>
+#include <utility>
+
+namespace tether {
+
+/// Keeps a view, and every memory that it mentions, from going away. Cheap to copy. A block cannot be freed
+/// while a guard's view mentions it, so hold one for an operation, not for ever.
+class view_guard {
+ public:
+  /// Requires: `view` is not null.
+  explicit view_guard(std::shared_ptr<flat_view const> view) noexcept : view_{std::move(view)} {}
+
+  [[nodiscard]] flat_view const& operator*() const noexcept { return *view_; }
+  [[nodiscard]] flat_view const* operator->() const noexcept { return view_.get(); }
+  /// All sections, ascending.
+  [[nodiscard]] flat_view const& sections() const noexcept { return *view_; }
+  /// The section that `where` lies in, or null. Lives as long as this guard.
+  [[nodiscard]] section const* find(guest_address where) const noexcept { return view_->find(where); }
+
+ private:
+  std::shared_ptr<flat_view const> view_;
+};
+
+}  // namespace tether

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: BSL-1.0
+# From nothing: (install,) configure, build and run the project in WAY, and look at what it says.
+function(must)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE said ERROR_VARIABLE said)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "${said}\nfailed: ${ARGN}")
+  endif()
+  set(said "${said}" PARENT_SCOPE)
+endfunction()
+
+file(REMOVE_RECURSE ${SCRATCH})
+if(WAY STREQUAL "installed")
+  must(${CMAKE_COMMAND} --install ${TETHER_BUILD} --prefix ${SCRATCH}/prefix)
+  set(find_it -DCMAKE_PREFIX_PATH=${SCRATCH}/prefix)
+else()
+  set(find_it -DTETHER_SOURCE=${TETHER_SOURCE})
+endif()
+
+must(${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR}/${WAY} -B ${SCRATCH}/build -G Ninja -DCMAKE_CXX_COMPILER=${COMPILER} ${find_it})
+must(${CMAKE_COMMAND} --build ${SCRATCH}/build -j 1)
+must(${SCRATCH}/build/consumer)
+if(NOT said STREQUAL "tether ${VERSION}\n")
+  message(FATAL_ERROR "the consumer said '${said}' instead of 'tether ${VERSION}'")
+endif()
+
+if(WAY STREQUAL "subdirectory")
+  # Side effects that a guest in somebody's build must not have.
+  must(${CMAKE_COMMAND} --build ${SCRATCH}/build --target help)
+  if(said MATCHES "tether_(runtime|static|laws|odr)|passthrough_demo")
+    message(FATAL_ERROR "as a subdirectory tether builds its own tests or examples: ${CMAKE_MATCH_0}")
+  endif()
+  must(${CMAKE_COMMAND} --install ${SCRATCH}/build --prefix ${SCRATCH}/nothing)
+  file(GLOB_RECURSE installed ${SCRATCH}/nothing/*)
+  if(installed)
+    message(FATAL_ERROR "as a subdirectory tether installs ${installed}")
+  endif()
+endif()

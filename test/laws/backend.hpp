@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: BSL-1.0
+// The laws of the concept `backend`, for every model whose devices are DMA engines. A rig makes one:
+//
+//     struct rig {
+//       using backend_type = ...;
+//       static result<backend_type> make(laws::limits const&);
+//     };
+#pragma once
+
+#include <support/pinned_memory.hpp>
+#include <support/skip.hpp>
+
+#include <tether/backend/concepts.hpp>
+#include <tether/backend/endpoint_group.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace tether::laws {
+
+/// A small IOMMU: eight mappings; two ranges that touch, a hole, a third range.
+struct limits {
+  std::uint32_t budget = 8;
+  std::vector<extent<io_address>> usable{{io_address{0}, io_address{64 * MiB - 1}},
+                                         {io_address{64 * MiB}, io_address{128 * MiB - 1}},
+                                         {io_address{256 * MiB}, io_address{0xffff'ffff'ffff}}};
+};
+
+[[nodiscard]] inline extent<io_address> bytes_at(std::uint64_t first, std::uint64_t size) {
+  return {io_address{first}, io_address{first + (size - 1)}};
+}
+
+[[nodiscard]] inline endpoint_group passthrough_group() { return {"passthrough", {{"nic", pin_class::pins}, {"disk", pin_class::pins}}}; }
+[[nodiscard]] inline endpoint_group mediated_group() {
+  return {"mediated", {{"vgpu", pin_class::pins_on_demand}, {"vdsa", pin_class::pins_on_demand}}};
+}
+[[nodiscard]] inline endpoint_group mixed_group() { return {"mixed", {{"nic", pin_class::pins}, {"vgpu", pin_class::pins_on_demand}}}; }
+
+/// A backend with real memory, one joined group and one open device.
+template <class Rig>
+struct bench {
+  using backend_type = typename Rig::backend_type;
+  using joined_group = typename backend_type::joined_group;
+  using device_type = typename backend_type::device_type;
+
+  explicit bench(endpoint_group group = passthrough_group(), limits small = {})
+      : iommu{Rig::make(small).value()},
+        joined{iommu.join(group).value()},
+        device{iommu.open(joined, group.endpoints().front().name).value()} {}
+
+  [[nodiscard]] result<void> write(std::uint64_t at, std::span<std::byte const> bytes) { return device->dma_write(io_address{at}, bytes); }
+  [[nodiscard]] result<void> read(std::uint64_t at, std::span<std::byte> bytes) { return device->dma_read(io_address{at}, bytes); }
+  /// Whether DMA reaches `offset` of the memory at `at`, both ways.
+  [[nodiscard]] bool reaches(std::uint64_t at, std::uint64_t offset) {
+    std::array<std::byte, 16> sent{};
+    std::array<std::byte, 16> seen{};
+    sent.fill(next_pattern());
+    const auto there = memory.bytes().subspan(offset, sent.size());
+    if (!write(at, sent) || !std::ranges::equal(there, sent)) return false;
+    std::ranges::fill(there, next_pattern());
+    return read(at, seen) && std::ranges::equal(there, seen);
+  }
+  /// Whether DMA at `at` is refused with `why`, both ways, and moves nothing.
+  [[nodiscard]] bool refuses(std::uint64_t at, std::size_t size, errc why) {
+    const std::vector<std::byte> memory_before{memory.bytes().begin(), memory.bytes().end()};
+    std::vector<std::byte> bytes(size, next_pattern());
+    const auto bytes_before = bytes;
+    const auto written = write(at, bytes);
+    const auto seen = read(at, bytes);
+    return !written && written.error().is(why) && !seen && seen.error().is(why) && bytes == bytes_before &&
+           std::ranges::equal(memory_before, memory.bytes());
+  }
+  std::byte next_pattern() { return std::byte{++pattern}; }
+
+  std::uint64_t page = tether_test::host_page();
+  tether_test::host_memory memory{16 * page};
+  backend_type iommu;
+  joined_group joined;
+  std::optional<device_type> device;
+  unsigned char pattern = 0;
+};
+
+template <class Rig>
+void dma_reaches_what_is_mapped_and_only_that() {
+  bench<Rig> b;
+  const auto page = b.page;
+  REQUIRE(b.iommu.map(b.memory.at(0, 2 * page, 4 * page)));
+  CHECK(b.reaches(0, 2 * page));
+  CHECK(b.reaches(4 * page - 16, 6 * page - 16));
+  CHECK(b.reaches(page + 3, 3 * page + 3));
+  CHECK(b.refuses(4 * page, 16, errc::not_mapped));
+  CHECK(b.refuses(4 * page - 8, 16, errc::not_mapped));
+  CHECK(b.refuses(64 * MiB, 1, errc::not_mapped));
+  CHECK(b.refuses(std::numeric_limits<std::uint64_t>::max(), 2, errc::invalid_extent));
+  CHECK(b.write(0x1234, {}));
+  REQUIRE(b.iommu.unmap(bytes_at(0, 4 * page)));
+  CHECK(b.refuses(0, 16, errc::not_mapped));
+}
+
+template <class Rig>
+void dma_crosses_adjacent_mappings_wherever_their_memory_lies() {
+  bench<Rig> b;
+  const auto page = b.page;
+  REQUIRE(b.iommu.map(b.memory.at(page, 0, page)));
+  REQUIRE(b.iommu.map(b.memory.at(0, 8 * page, page)));
+  REQUIRE(b.iommu.map(b.memory.at(2 * page, 4 * page, 2 * page, access::write)));
+  std::vector<std::byte> sent(3 * page);
+  for (std::size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<std::byte>(i * 7 + i / page + 1);
+  REQUIRE(b.write(100, sent));
+  const auto sent_at = [&](std::size_t from, std::size_t size) { return std::span{sent}.subspan(from, size); };
+  CHECK(std::ranges::equal(b.memory.bytes().subspan(8 * page + 100, page - 100), sent_at(0, page - 100)));
+  CHECK(std::ranges::equal(b.memory.bytes().subspan(0, page), sent_at(page - 100, page)));
+  CHECK(std::ranges::equal(b.memory.bytes().subspan(4 * page, page + 100), sent_at(2 * page - 100, page + 100)));
+  std::vector<std::byte> seen(2 * page);
+  REQUIRE(b.read(0, seen));
+  CHECK(std::ranges::equal(std::span{seen}.subspan(100), sent_at(0, 2 * page - 100)));
+  // The third may be written only: a read that reaches into it moves nothing, not even from the first two.
+  const auto seen_before = seen;
+  const auto refused = b.read(page, std::span{seen}.first(page + 1));
+  REQUIRE(!refused);
+  CHECK(refused.error().is(errc::access_denied));
+  CHECK(seen == seen_before);
+}
+
+template <class Rig>
+void rights_hold_for_each_mapping() {
+  bench<Rig> b;
+  const auto page = b.page;
+  REQUIRE(b.iommu.map(b.memory.at(0, 0, page, access::read)));
+  REQUIRE(b.iommu.map(b.memory.at(2 * page, page, page, access::write)));
+  std::array<std::byte, 8> bytes{};
+  CHECK(b.read(0, bytes));
+  const auto to_read_only = b.write(0, bytes);
+  REQUIRE(!to_read_only);
+  CHECK(to_read_only.error().is(errc::access_denied));
+  CHECK(b.write(2 * page, bytes));
+  const auto from_write_only = b.read(2 * page, bytes);
+  REQUIRE(!from_write_only);
+  CHECK(from_write_only.error().is(errc::access_denied));
+  const auto none = b.iommu.map(b.memory.at(4 * page, 2 * page, page, access::none));
+  REQUIRE(!none);
+  CHECK(none.error().is(errc::access_denied));
+}
+
+template <class Rig>
+void an_overlap_is_refused_and_changes_nothing() {
+  bench<Rig> b;
+  const auto page = b.page;
+  REQUIRE(b.iommu.map(b.memory.at(4 * page, 0, 2 * page)));
+  const auto free = b.iommu.free_mappings();
+  for (auto const& [first, size] : {std::pair{4 * page, 2 * page}, {4 * page, page}, {5 * page, page}, {3 * page, 2 * page},
+                                    {5 * page, 2 * page}, {3 * page, 4 * page}}) {
+    const auto refused = b.iommu.map(b.memory.at(first, 8 * page, size));
+    REQUIRE(!refused);
+    CHECK(refused.error().is(errc::overlaps));
+    CHECK(!refused.error().stuck());
+    CHECK(refused.error().first() == first);
+  }
+  CHECK(b.iommu.free_mappings() == free);
+  CHECK(b.reaches(4 * page, 0));
+  CHECK(b.refuses(3 * page, 16, errc::not_mapped));
+  CHECK(b.refuses(6 * page, 16, errc::not_mapped));
+}
+
+template <class Rig>
+void an_unmap_that_would_cut_or_hit_a_hole_removes_nothing() {
+  bench<Rig> b;
+  const auto page = b.page;
+  REQUIRE(b.iommu.map(b.memory.at(2 * page, 0, page)));
+  REQUIRE(b.iommu.map(b.memory.at(3 * page, 4 * page, 2 * page)));
+  REQUIRE(b.iommu.map(b.memory.at(6 * page, 8 * page, 2 * page)));
+  const auto free = b.iommu.free_mappings();
+  const auto refused = [&](std::uint64_t first, std::uint64_t size, errc why) {
+    const auto answer = b.iommu.unmap(bytes_at(first, size));
+    return !answer && answer.error().is(why) && !answer.error().stuck();
+  };
+  CHECK(refused(3 * page, page, errc::cuts_a_mapping));
+  CHECK(refused(4 * page, page, errc::cuts_a_mapping));
+  CHECK(refused(2 * page, 2 * page, errc::cuts_a_mapping));
+  CHECK(refused(2 * page, 5 * page, errc::cuts_a_mapping));
+  CHECK(refused(7 * page, page, errc::cuts_a_mapping));
+  CHECK(refused(0, page, errc::not_mapped));
+  CHECK(refused(5 * page, page, errc::not_mapped));
+  CHECK(refused(page, 2 * page, errc::not_mapped));
+  CHECK(refused(2 * page, 6 * page, errc::not_mapped));
+  CHECK(refused(6 * page, 3 * page, errc::not_mapped));
+  CHECK(refused(0, 0, errc::not_mapped));  // everything, while there are holes
+  CHECK(!b.iommu.unmap({io_address{3 * page}, io_address{2 * page}}));
+  CHECK(b.iommu.free_mappings() == free);
+  CHECK(b.reaches(2 * page, 0));
+  CHECK(b.reaches(3 * page, 4 * page));
+  CHECK(b.reaches(6 * page, 8 * page));
+}
+
+template <class Rig>
+void a_run_of_whole_mappings_is_unmapped_by_one_call() {
+  bench<Rig> b;
+  const auto page = b.page;
+  for (std::uint64_t i = 0; i < 5; ++i) REQUIRE(b.iommu.map(b.memory.at(i * page, (7 - i) * page, page)));
+  REQUIRE(b.iommu.unmap(bytes_at(page, 3 * page)));
+  CHECK(b.iommu.free_mappings() == 6);
+  CHECK(b.reaches(0, 7 * page));
+  CHECK(b.reaches(4 * page, 3 * page));
+  for (std::uint64_t i = 1; i < 4; ++i) CHECK(b.refuses(i * page, 16, errc::not_mapped));
+  CHECK(b.iommu.map(b.memory.at(page, 0, 3 * page)));
+  CHECK(b.reaches(3 * page, 2 * page));
+}
+
+template <class Rig>
+void the_budget_is_exact() {
+  bench<Rig> b;
+  const auto page = b.page;
+  REQUIRE(b.iommu.free_mappings() == 8);
+  for (std::uint64_t i = 0; i < 8; ++i) {
+    REQUIRE(b.iommu.map(b.memory.at(2 * i * page, i * page, page)));
+    CHECK(b.iommu.free_mappings() == 7 - i);
+  }
+  const auto refused = b.iommu.map(b.memory.at(32 * page, 8 * page, page));
+  REQUIRE(!refused);
+  CHECK(refused.error().is(errc::over_budget));
+  CHECK(b.refuses(32 * page, 16, errc::not_mapped));
+  REQUIRE(b.iommu.unmap(bytes_at(6 * page, page)));
+  CHECK(b.iommu.free_mappings() == 1);
+  CHECK(b.iommu.map(b.memory.at(32 * page, 8 * page, page)));
+}
+
+template <class Rig>
+void a_mapping_lies_within_one_usable_range() {
+  bench<Rig> b;
+  const auto page = b.page;
+  const auto ranges = std::span<extent<io_address> const>{b.iommu.usable_iova()};
+  REQUIRE(ranges.size() == 3);
+  constexpr std::uint64_t past_the_last = 0x1'0000'0000'0000;
+  for (const std::uint64_t first : {128 * MiB, 200 * MiB, 128 * MiB - page, 256 * MiB - page, 64 * MiB - page, past_the_last}) {
+    const auto refused = b.iommu.map(b.memory.at(first, 0, 2 * page));
+    REQUIRE(!refused);
+    CHECK(refused.error().is(errc::outside_aperture));
+    CHECK(refused.error().sentence().find("I/O virtual") != std::string::npos);
+  }
+  CHECK(b.iommu.free_mappings() == 8);
+  for (auto const& range : ranges) {
+    CHECK(b.iommu.map(b.memory.at(range.first.value, 0, page)));
+    CHECK(b.iommu.map(b.memory.at(range.last.value - (page - 1), page, page)));
+    CHECK(b.reaches(range.last.value - 15, 2 * page - 16));
+  }
+}
+
+template <class Rig>
+void what_is_no_mapping_is_refused_and_leaves_nothing() {
+  bench<Rig> b;
+  const auto page = b.page;
+  const auto refused = [&](mapping const& what, errc why) {
+    const auto answer = b.iommu.map(what);
+    return !answer && answer.error().is(why) && !answer.error().stuck();
+  };
+  CHECK(refused(b.memory.at(1, 0, page), errc::not_aligned));
+  CHECK(refused(b.memory.at(0, 0, page / 2), errc::not_aligned));
+  CHECK(refused(b.memory.at(0, 8, page), errc::not_aligned));
+  CHECK(refused(b.memory.at(page / 2, page / 2, page), errc::not_aligned));
+  CHECK(refused({{io_address{2 * page}, io_address{page - 1}}, b.memory.host()}, errc::invalid_extent));
+  CHECK(refused({bytes_at(0, 4 * page), host_address{0 - 2 * page}}, errc::invalid_extent));
+  CHECK(refused({extent<io_address>::everything(), host_address{0}}, errc::outside_aperture) !=
+        refused({extent<io_address>::everything(), host_address{0}}, errc::over_budget));
+  CHECK(b.iommu.free_mappings() == 8);
+  CHECK(b.refuses(0, 16, errc::not_mapped));
+  CHECK(b.iommu.map(b.memory.at(0, 0, page)));
+}
+
+template <class Rig>
+void groups_come_and_go_without_touching_a_mapping() {
+  bench<Rig> b;
+  const auto page = b.page;
+  REQUIRE(b.iommu.map(b.memory.at(0, 0, page)));
+  auto second = b.iommu.join(endpoint_group{"second", {{"gpu", pin_class::pins}}});
+  REQUIRE(second);
+  auto mediated = b.iommu.join(mediated_group());
+  REQUIRE(mediated);
+  CHECK(b.reaches(0, 0));
+  REQUIRE(b.iommu.leave(*second));
+  CHECK(b.reaches(0, 0));
+  REQUIRE(b.iommu.leave(*mediated));
+  CHECK(b.reaches(0, 0));
+  // The last one leaves: what is recorded stays recorded, and the next to join reaches it.
+  REQUIRE(b.iommu.close(*b.device));
+  REQUIRE(b.iommu.leave(b.joined));
+  CHECK(b.iommu.free_mappings() == 7);
+  b.joined = b.iommu.join(passthrough_group()).value();
+  b.device = b.iommu.open(b.joined, "disk").value();
+  CHECK(b.reaches(0, 0));
+}
+
+template <class Rig>
+void handles_that_are_stale_or_busy_are_refused_by_name() {
+  bench<Rig> b;
+  const auto twice = b.iommu.join(passthrough_group());
+  REQUIRE(!twice);
+  CHECK(twice.error().is(errc::already_there));
+  const auto busy = b.iommu.leave(b.joined);
+  REQUIRE(!busy);
+  CHECK(busy.error().is(errc::still_in_use));
+  CHECK(busy.error().subject() == "passthrough");
+  const auto unknown = b.iommu.open(b.joined, "keyboard");
+  REQUIRE(!unknown);
+  CHECK(unknown.error().is(errc::no_such_device));
+  CHECK(b.iommu.classify(b.joined, "keyboard").error().is(errc::no_such_device));
+
+  REQUIRE(b.iommu.map(b.memory.at(0, 0, b.page)));
+  REQUIRE(b.iommu.close(*b.device));
+  CHECK(b.refuses(0, 16, errc::stale_handle));
+  CHECK(b.iommu.close(*b.device).error().is(errc::stale_handle));
+  REQUIRE(b.iommu.leave(b.joined));
+  CHECK(b.iommu.leave(b.joined).error().is(errc::stale_handle));
+  CHECK(b.iommu.open(b.joined, "nic").error().is(errc::stale_handle));
+  CHECK(b.iommu.classify(b.joined, "nic").error().is(errc::stale_handle));
+}
+
+template <class Rig>
+void a_device_closes_itself_and_moves_with_its_backend() {
+  bench<Rig> b;
+  REQUIRE(b.iommu.map(b.memory.at(0, 0, b.page)));
+  auto moved = std::move(*b.device);
+  CHECK(b.refuses(0, 16, errc::stale_handle));
+  b.device = std::move(moved);
+  auto elsewhere = std::move(b.iommu);
+  CHECK(b.reaches(0, 0));
+  b.device.reset();
+  CHECK(elsewhere.leave(b.joined));
+  b.iommu = std::move(elsewhere);
+}
+
+template <class Rig>
+void a_group_pins_as_soon_as_one_of_its_devices_does() {
+  bench<Rig> b;
+  auto mixed = b.iommu.join(mixed_group());
+  auto mediated = b.iommu.join(mediated_group());
+  REQUIRE(mixed);
+  REQUIRE(mediated);
+  CHECK(b.iommu.classify(b.joined, "nic").value() == pin_class::pins);
+  CHECK(b.iommu.classify(*mixed, "vgpu").value() == pin_class::pins);
+  CHECK(b.iommu.classify(*mediated, "vgpu").value() == pin_class::pins_on_demand);
+}
+
+template <class Rig>
+void a_mediated_device_sees_what_the_cpu_sees_with_and_without_company() {
+  bench<Rig> b{mediated_group()};
+  const auto page = b.page;
+  REQUIRE(b.iommu.map(b.memory.at(0, page, 4 * page)));
+  CHECK(b.reaches(0, page));
+  b.memory.discard(page, 4 * page);
+  CHECK(b.reaches(0, page));
+  CHECK(b.reaches(3 * page, 4 * page));
+  auto company = b.iommu.join(passthrough_group());
+  REQUIRE(company);
+  CHECK(b.reaches(2 * page + 5, 3 * page + 5));
+  std::vector<std::byte> sent(4 * page, std::byte{0x5a});
+  CHECK(b.write(0, sent));
+  CHECK(std::ranges::equal(b.memory.bytes().subspan(page, 4 * page), sent));
+  REQUIRE(b.iommu.leave(*company));
+  CHECK(b.reaches(0, page));
+}
+
+template <class Rig>
+void abandoning_lets_everything_go_but_what_is_in_use() {
+  bench<Rig> b;
+  auto second = b.iommu.join(mediated_group());
+  REQUIRE(second);
+  REQUIRE(b.iommu.map(b.memory.at(0, 0, b.page)));
+  REQUIRE(b.iommu.map(b.memory.at(256 * MiB, 4 * b.page, 4 * b.page)));
+  const auto busy = b.iommu.abandon();
+  REQUIRE(!busy);
+  CHECK(busy.error().is(errc::still_in_use));
+  CHECK(busy.error().subject() == "passthrough");
+  CHECK(b.reaches(0, 0));
+  REQUIRE(b.iommu.close(*b.device));
+  REQUIRE(b.iommu.abandon());
+  CHECK(b.iommu.free_mappings() == 8);
+  CHECK(b.iommu.leave(b.joined).error().is(errc::stale_handle));
+  CHECK(b.iommu.open(*second, "vgpu").error().is(errc::stale_handle));
+  CHECK(b.iommu.abandon());
+  b.joined = b.iommu.join(passthrough_group()).value();
+  b.device = b.iommu.open(b.joined, "nic").value();
+  CHECK(b.refuses(0, 16, errc::not_mapped));
+}
+
+template <class Rig>
+void nothing_is_left_when_it_is_gone() {
+  const auto pinned = tether_test::pinned_by_the_kernel();
+  const auto descriptors = tether_test::open_descriptors();
+  {
+    bench<Rig> b;
+    REQUIRE(b.iommu.map(b.memory.at(0, 0, 8 * b.page)));
+    CHECK(tether_test::pinned_by_the_kernel() - pinned == (Rig::backend_type::pins ? 8 * b.page : 0));
+    CHECK(b.reaches(0, 0));
+    CHECK(b.iommu.quiesce());
+  }
+  CHECK(tether_test::pinned_by_the_kernel() == pinned);
+  CHECK(tether_test::open_descriptors() == descriptors);
+}
+
+/// All of them. A law is a subcase, named after what it guarantees.
+template <class Rig>
+void check_backend() {
+  static_assert(backend<typename Rig::backend_type>);
+  static_assert(dma_engine<typename Rig::backend_type::device_type>);
+  if (const auto made = Rig::make({}); !made) return tether_test::skip_because(made.error().sentence());
+
+  SUBCASE("DMA reaches what is mapped, and only that") { dma_reaches_what_is_mapped_and_only_that<Rig>(); }
+  SUBCASE("DMA crosses adjacent mappings") { dma_crosses_adjacent_mappings_wherever_their_memory_lies<Rig>(); }
+  SUBCASE("rights hold for each mapping") { rights_hold_for_each_mapping<Rig>(); }
+  SUBCASE("an overlap is refused and changes nothing") { an_overlap_is_refused_and_changes_nothing<Rig>(); }
+  SUBCASE("an unmap that would cut or hit a hole removes nothing") { an_unmap_that_would_cut_or_hit_a_hole_removes_nothing<Rig>(); }
+  SUBCASE("a run of whole mappings is unmapped by one call") { a_run_of_whole_mappings_is_unmapped_by_one_call<Rig>(); }
+  SUBCASE("the budget is exact") { the_budget_is_exact<Rig>(); }
+  SUBCASE("a mapping lies within one usable range") { a_mapping_lies_within_one_usable_range<Rig>(); }
+  SUBCASE("what is no mapping is refused and leaves nothing") { what_is_no_mapping_is_refused_and_leaves_nothing<Rig>(); }
+  SUBCASE("groups come and go without touching a mapping") { groups_come_and_go_without_touching_a_mapping<Rig>(); }
+  SUBCASE("handles that are stale or busy are refused by name") { handles_that_are_stale_or_busy_are_refused_by_name<Rig>(); }
+  SUBCASE("a device closes itself and moves with its backend") { a_device_closes_itself_and_moves_with_its_backend<Rig>(); }
+  SUBCASE("a group pins as soon as one of its devices does") { a_group_pins_as_soon_as_one_of_its_devices_does<Rig>(); }
+  SUBCASE("a mediated device sees what the CPU sees") { a_mediated_device_sees_what_the_cpu_sees_with_and_without_company<Rig>(); }
+  SUBCASE("abandoning lets everything go but what is in use") { abandoning_lets_everything_go_but_what_is_in_use<Rig>(); }
+  SUBCASE("nothing is left when it is gone") { nothing_is_left_when_it_is_gone<Rig>(); }
+}
+
+}  // namespace tether::laws

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""Shows that check.py accepts a tree that is right, and that each of its rules refuses one that is wrong."""
+import os
+import shutil
+import sys
+import tempfile
+
+import check
+
+HEAD = "// SPDX-License-Identifier: BSL-1.0\n// A header.\n#pragma once\n"
+
+
+def header(*includes):
+    return HEAD + "".join(f"#include <{one}>\n" for one in includes)
+
+
+HEADERS = {
+    "version.hpp": header(),
+    "core/one.hpp": header("boost/hana/tuple.hpp"),
+    "topology/view.hpp": header("tether/core/one.hpp", "range/v3/view/all.hpp"),
+    "granule/whole.hpp": header("tether/core/one.hpp"),
+    "backend/concepts.hpp": header("tether/core/one.hpp"),
+    "backend/io_uring_ring.hpp": header("tether/backend/concepts.hpp"),
+    "backend/io_uring_buffers.hpp": header("tether/backend/io_uring_ring.hpp"),
+    "backend/software_iommu.hpp": header("tether/backend/concepts.hpp"),
+    "inhibit/gate.hpp": header("tether/core/one.hpp"),
+    "discard/balloon.hpp": header("tether/topology/view.hpp", "tether/inhibit/gate.hpp"),
+    "listen/listener.hpp": header("tether/granule/whole.hpp", "tether/backend/concepts.hpp"),
+    "attach/lifecycle.hpp": header("tether/core/one.hpp"),
+    "attach/container.hpp": header("tether/listen/listener.hpp", "tether/inhibit/gate.hpp", "tether/attach/lifecycle.hpp"),
+    "proof/world.hpp": header("tether/attach/lifecycle.hpp", "tether/inhibit/gate.hpp"),
+    "proof.hpp": header("tether/proof/world.hpp"),
+}
+UMBRELLA = header(*(f"tether/{one}" for one in HEADERS if not one.startswith("proof")))
+
+# What is changed in the right tree, and the sentence that must come of it: (path, text or None to remove it, sentence).
+WRONG = [
+    ("include/tether/core/one.hpp", header("tether/topology/view.hpp"), "core/ does not see topology/"),
+    ("include/tether/granule/whole.hpp", header("tether/backend/concepts.hpp"), "granule/ does not see backend/"),
+    ("include/tether/backend/concepts.hpp", header("tether/inhibit/gate.hpp"), "backend/ does not see inhibit/"),
+    ("include/tether/inhibit/gate.hpp", header("tether/granule/whole.hpp"), "inhibit/ does not see granule/"),
+    ("include/tether/topology/view.hpp", header("tether/backend/concepts.hpp"), "topology/ does not see backend/"),
+    ("include/tether/discard/balloon.hpp", header("tether/listen/listener.hpp"), "discard/ does not see listen/"),
+    ("include/tether/listen/listener.hpp", header("tether/inhibit/gate.hpp"), "listen/ does not see inhibit/"),
+    ("include/tether/listen/listener.hpp", header("tether/attach/container.hpp"), "listen/ does not see attach/"),
+    ("include/tether/attach/container.hpp", header("tether/proof/world.hpp"), "attach/ does not see proof/"),
+    ("include/tether/proof/world.hpp", header("tether/attach/container.hpp"), "proof/ does not see attach/"),
+    ("include/tether/proof/world.hpp", header("tether/backend/concepts.hpp"), "proof/ does not see backend/"),
+    ("include/tether/backend/software_iommu.hpp", header("tether/backend/io_uring_buffers.hpp"), "backends never include each other"),
+    ("include/tether/backend/concepts.hpp", header("tether/backend/software_iommu.hpp"), "backends never include each other"),
+    ("include/tether/attach/container.hpp", header("tether/tether.hpp"), "includes the umbrella"),
+    ("include/tether/attach/container.hpp", header("tether/proof.hpp"), "from above its folder"),
+    ("include/tether/attach/container.hpp", header("tether/attach/nothing.hpp"), "which is not there"),
+    ("include/tether/attach/container.hpp", header("boost/hana.hpp"), "includes boost/hana.hpp"),
+    ("include/tether/attach/container.hpp", HEAD + '#include "lifecycle.hpp"\n', "write <tether/...>"),
+    *((f"include/tether/{one}", header("range/v3/view/all.hpp"), "does without range-v3")
+      for one in ("core/one.hpp", "granule/whole.hpp", "inhibit/gate.hpp", "attach/container.hpp", "proof/world.hpp")),
+    ("include/tether/core/one.hpp", HEAD + "\n" * 298, "301 lines, 300 at most"),
+    ("include/tether/core/one.hpp", HEAD + "//" + "=" * 139 + "\n", "141 columns"),
+    ("include/tether/core/one.hpp", "// A header.\n#pragma once\n", "the first line is not the licence"),
+    ("include/tether/core/one.hpp", "// SPDX-License-Identifier: BSL-1.0\n", "has no #pragma once"),
+    ("include/tether/extra/one.hpp", header(), "the folder is not in the table"),
+    ("include/tether/core/notes.txt", "notes\n", "is no header of the library"),
+    ("include/other/one.hpp", header(), "is no header of the library"),
+    ("test/static/core/one.cpp", None, "has no mirror"),
+    ("test/static/core/one.cpp", "#include <tether/version.hpp>\n", "its mirror does not include it"),
+    ("include/tether/tether.hpp", UMBRELLA.replace("#include <tether/core/one.hpp>\n", ""), "does not include core/one.hpp"),
+    ("include/tether/tether.hpp", UMBRELLA + "#include <tether/proof/world.hpp>\n", "which is opt-in"),
+    ("include/tether/tether.hpp", UMBRELLA + "#include <tether/proof.hpp>\n", "which is opt-in"),
+    ("scripts/build", "", "scripts: does not belong at the top level"),
+    ("Makefile", "", "Makefile: does not belong at the top level"),
+    ("LICENSE", None, "LICENSE: is missing"),
+]
+
+
+def write(root, path, text):
+    path = os.path.join(root, path)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def plant(root):
+    """The right tree."""
+    for one, text in HEADERS.items():
+        write(root, f"include/tether/{one}", text)
+        kind = "runtime" if one.startswith("topology") else "static"
+        write(root, f"test/{kind}/{one.removesuffix('.hpp')}.cpp", f"#include <tether/{one}>\n")
+    write(root, "include/tether/tether.hpp", UMBRELLA)
+    for one in check.TOP_LEVEL:
+        if "." in one or one.isupper():
+            write(root, one, "")
+    for one in ("bench/one.cpp", "examples/one.cpp", ".gitignore", "build/made"):
+        write(root, one, "")
+
+
+def main():
+    failures = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        right = os.path.join(scratch, "right")
+        plant(right)
+        for sentence in check.check(right):
+            print(f"a tree that is right is refused: {sentence}")
+            failures += 1
+        for number, (path, text, expected) in enumerate(WRONG):
+            wrong = os.path.join(scratch, str(number))
+            shutil.copytree(right, wrong)
+            if text is None:
+                os.remove(os.path.join(wrong, path))
+            else:
+                write(wrong, path, text)
+            found = check.check(wrong)
+            if not any(expected in sentence for sentence in found):
+                print(f"{path}: '{expected}' was expected, and what was said is {found}")
+                failures += 1
+    print(f"{len(WRONG)} wrong trees, {failures} mistakes of the checker")
+    return 1 if failures else 0
+
+
+sys.exit(main())

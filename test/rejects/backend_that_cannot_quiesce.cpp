@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: BSL-1.0
+// expects: tether\[B6\]: a backend needs
+#include <tether/attach/configuration.hpp>
+#include <tether/backend/software_iommu.hpp>
+
+// A hold is given back only when no DMA is in flight.
+struct iommu : tether::software_iommu {
+#ifndef TETHER_CONTROL
+  void quiesce();
+#endif
+};
+
+constexpr auto holds = tether::configuration<iommu>::holds;

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSL-1.0
+// expects: tether\[O2\]: an observer needs
+#include <tether/attach/configuration.hpp>
+#include <tether/backend/software_iommu.hpp>
+
+struct log {
+  using slot = tether::observation_slot;
+#ifdef TETHER_CONTROL
+  log() = default;
+#endif
+  explicit log(int) {}
+};
+
+constexpr auto holds = tether::configuration<tether::software_iommu, log>::holds;

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <tether/core/errc.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cerrno>
+#include <ostream>
+#include <set>
+#include <string>
+#include <system_error>
+
+using tether::errc;
+
+TEST_CASE("every cause has a message of its own") {
+  std::set<std::string> seen;
+  for (int cause = static_cast<int>(errc::invalid_extent); cause <= static_cast<int>(errc::memory_gone); ++cause) {
+    const std::string message = make_error_code(static_cast<errc>(cause)).message();
+    CAPTURE(cause);
+    CHECK_FALSE(message.empty());
+    CHECK(message != "unknown cause");
+    CHECK(seen.insert(message).second);
+  }
+  CHECK(make_error_code(static_cast<errc>(9999)).message() == "unknown cause");
+}
+
+TEST_CASE("a cause is an error code that no errno equals") {
+  const std::error_code cause = errc::not_aligned;
+  CHECK(cause == errc::not_aligned);
+  CHECK(cause != errc::overlaps);
+  CHECK(cause.category().name() == std::string{"tether"});
+  CHECK(static_cast<bool>(cause));
+  CHECK(cause != std::error_code(cause.value(), std::generic_category()));
+  CHECK(cause != std::error_condition(cause.value(), std::generic_category()));
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <tether/core/stop.hpp>
+
+#include <support/stopped_by.hpp>
+
+#include <doctest/doctest.h>
+
+TEST_CASE("stop ends the program with its sentence, in every build type") {
+  CHECK(tether_test::stopped_by([] { tether::stop("a count fell below zero"); }) == "tether: a count fell below zero\n");
+}
+
+TEST_CASE("a program that does not stop is not taken for one that did") {
+  CHECK(tether_test::stopped_by([] {}) == "(it did not abort)");
+}

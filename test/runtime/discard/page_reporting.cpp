@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <tether/discard/page_reporting.hpp>
+
+#include <support/faulty_kernel.hpp>
+#include <support/guest_ram.hpp>
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <vector>
+
+using namespace tether;
+using tether_test::frame;
+
+namespace {
+
+using range = extent<guest_address>;
+constexpr range bytes(std::uint64_t first, std::uint64_t size) { return {guest_address{first}, guest_address{first + size - 1}}; }
+
+/// 2 MiB of memory at 16 MiB.
+struct small_guest {
+  ram_block ram = ram_block::allocate<faulty_kernel>("ram", 2 * MiB).value();
+  address_space guest;
+  discard_gate<> gate;
+  page_reporting<> reporting{guest, gate};
+
+  small_guest() {
+    REQUIRE(guest.place(region::ram(ram), guest_address{16 * MiB}));
+    tether_test::mark_all(ram);
+    faulty_kernel::reset();
+  }
+  discard_report report(std::vector<range> const& element, std::uint32_t poison = 0) {
+    auto told = reporting.report(element, poison);
+    CHECK(told.adds_up());
+    CHECK(told.calls == faulty_kernel::calls());
+    return told;
+  }
+  [[nodiscard]] std::uint64_t gone() const { return tether_test::count(ram).gone; }
+};
+
+}  // namespace
+
+TEST_CASE("reported ranges go, each in one call, and nothing beside them") {
+  small_guest one;
+  const auto told = one.report({bytes(16 * MiB, 64 * KiB), bytes(17 * MiB, 4 * KiB)});
+  CHECK(told.requested == 17);
+  CHECK(told.discarded == 17);
+  CHECK(told.calls == 2);
+  CHECK(one.gone() == 17);
+  CHECK(tether_test::went(one.ram, 0));
+  CHECK(tether_test::went(one.ram, 1 * MiB));
+  CHECK(tether_test::is_marked(one.ram, 1 * MiB + frame));
+}
+
+TEST_CASE("a guest that checks its poison loses no reported page") {
+  small_guest one;
+  const auto told = one.report({bytes(16 * MiB, 64 * KiB)}, 0xaa);
+  CHECK(told.inhibited == 16);
+  CHECK(told.calls == 0);
+  CHECK(one.gone() == 0);
+}
+
+TEST_CASE("while anything pins, no reported page goes, not even where coordinated discards may") {
+  for (const auto kind : {hold_kind::any, hold_kind::uncoordinated}) {
+    small_guest one;
+    {
+      const auto hold = one.gate.hold(kind, "group 12");
+      REQUIRE(hold);
+      CHECK(one.report({bytes(16 * MiB, 64 * KiB), bytes(17 * MiB, 64 * KiB)}).inhibited == 32);
+    }
+    CHECK(one.gone() == 0);
+    CHECK(one.report({bytes(16 * MiB, 64 * KiB)}).discarded == 16);
+  }
+}
+
+TEST_CASE("a range that is not whole pages, or reaches past the memory, is left out as far as it is not") {
+  small_guest one;
+  SUBCASE("a ragged start") { CHECK(one.report({bytes(16 * MiB + 100, 64 * KiB - 100)}).partial == 16); }
+  SUBCASE("a ragged end") { CHECK(one.report({bytes(16 * MiB, 64 * KiB - 1)}).partial == 16); }
+  SUBCASE("less than a frame, across two") { CHECK(one.report({bytes(16 * MiB + 4095, 2)}).partial == 2); }
+  SUBCASE("nothing there") { CHECK(one.report({bytes(64 * MiB, 64 * KiB)}).not_ram == 16); }
+  CHECK(one.gone() == 0);
+
+  const auto over_the_end = one.report({bytes(18 * MiB - 8 * KiB, 16 * KiB)});
+  CHECK(over_the_end.discarded == 2);
+  CHECK(over_the_end.not_ram == 2);
+  CHECK(one.gone() == 2);
+}
+
+TEST_CASE("one bad range keeps no other of its element") {
+  small_guest one;
+  const auto told = one.report({bytes(0, 4 * KiB), bytes(16 * MiB + 1, 4 * KiB), bytes(16 * MiB, 4 * KiB)});
+  CHECK(told.not_ram == 1);
+  CHECK(told.partial == 2);
+  CHECK(told.discarded == 1);
+}
+
+TEST_CASE("a range over several sections is taken section by section; registers and firmware stay") {
+  auto above = ram_block::allocate("above", 1 * MiB, memory_kind::shared).value();
+  auto firmware = ram_block::allocate("firmware", 64 * KiB).value();
+  tether_test::mark_all(above);
+  tether_test::mark_all(firmware);
+  small_guest one;
+  address_space& guest = one.guest;
+  REQUIRE(guest.place(region::ram(above), guest_address{18 * MiB}));
+  REQUIRE(guest.place(region::mmio("registers", 6 * KiB), guest_address{17 * MiB}, 1));
+  REQUIRE(guest.place(region::rom(firmware), guest_address{18 * MiB}, 1));
+
+  const auto told = one.reporting.report(std::array{bytes(16 * MiB, 4 * MiB)});
+  CHECK(told.adds_up());
+  CHECK(told.requested == 1024);
+  CHECK(told.not_ram == 2 + 16 + 256);  // the registers with the frame that they begin, the firmware, the hole above
+  CHECK(told.discarded == 1024 - told.not_ram);
+  CHECK(told.calls == 3);
+  CHECK(tether_test::count(one.ram) == tether_test::tally{2, 510});
+  CHECK(tether_test::count(above) == tether_test::tally{16, 240});
+  CHECK(tether_test::count(firmware).marked == 16);
+}
+
+TEST_CASE("all of the address space can be reported, and is walked by its sections") {
+  small_guest one;
+  const auto told = one.report({range::everything()});
+  CHECK(told.requested == std::uint64_t{1} << 52);
+  CHECK(told.discarded == 512);
+  CHECK(told.not_ram == told.requested - 512);
+  CHECK(told.calls == 1);
+  CHECK(one.gone() == 512);
+}
+
+TEST_CASE("a range is cut so that no permit covers more than 64 MiB") {
+  auto ram = ram_block::allocate<faulty_kernel>("ram", 130 * MiB).value();
+  address_space guest;
+  discard_gate<> gate;
+  page_reporting reporting{guest, gate};
+  REQUIRE(guest.place(region::ram(ram), guest_address{0}));
+  for (const std::uint64_t at : {std::uint64_t{0}, 64 * MiB - frame, 64 * MiB, 130 * MiB - frame}) tether_test::mark(ram, at);
+  const auto told = reporting.report(std::array{bytes(0, 130 * MiB)});
+  CHECK(told.discarded == 130 * MiB / frame);
+  CHECK(told.calls == 3);
+  for (const std::uint64_t at : {std::uint64_t{0}, 64 * MiB - frame, 64 * MiB, 130 * MiB - frame}) CHECK(tether_test::went(ram, at));
+}
+
+TEST_CASE("on larger host pages a range goes if it is whole host pages, and stays if not") {
+  auto plain = ram_block::allocate("plain", 512 * KiB).value();
+  const std::uint64_t base = round_up(plain.host().value, 64 * KiB);
+  auto ram = ram_block::borrow<faulty_kernel>("ram", host_address{base}, 256 * KiB, memory_kind::private_anonymous, 64 * KiB).value();
+  address_space guest;
+  discard_gate<> gate;
+  page_reporting reporting{guest, gate};
+  REQUIRE(guest.place(region::ram(ram), guest_address{0}));
+  tether_test::mark_all(ram);
+
+  CHECK(reporting.report(std::array{bytes(0, 60 * KiB)}).partial == 15);
+  CHECK(reporting.report(std::array{bytes(4 * KiB, 64 * KiB)}).partial == 16);
+  CHECK(tether_test::count(ram).gone == 0);
+  CHECK(reporting.report(std::array{bytes(64 * KiB, 128 * KiB)}).discarded == 32);
+  CHECK(tether_test::count(ram).gone == 32);
+}
+
+TEST_CASE("a refused discard of a range is reported, and the next range goes on") {
+  small_guest one;
+  discard_report told;
+  {
+    const injected_fault fault{1, EIO};
+    told = one.reporting.report(std::array{bytes(16 * MiB, 64 * KiB), bytes(17 * MiB, 64 * KiB)});
+    CHECK(fault.fired());
+  }
+  CHECK(told.adds_up());
+  CHECK(told.errors == 16);
+  CHECK(told.discarded == 16);
+  REQUIRE(told.first_error);
+  CHECK(told.first_error->is_errno(EIO));
+  CHECK(tether_test::is_marked(one.ram, 0));
+  CHECK(tether_test::went(one.ram, 1 * MiB));
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <tether/topology/flat_view.hpp>
+#include <tether/topology/view_update.hpp>
+
+#include <support/must.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <iterator>
+#include <limits>
+
+using namespace tether;
+using tether_test::must;
+
+static_assert(std::forward_iterator<flat_view::iterator>);
+
+namespace {
+
+flat_view view_of(detail::region_table const& table) {
+  return detail::updated(flat_view{}, table, {extent<guest_address>::everything()});
+}
+
+}  // namespace
+
+TEST_CASE("an empty view has nothing anywhere") {
+  const flat_view view;
+  CHECK(view.empty());
+  CHECK(view.begin() == view.end());
+  CHECK(view.find(guest_address{0}) == nullptr);
+  CHECK(view.find(guest_address{std::numeric_limits<std::uint64_t>::max()}) == nullptr);
+}
+
+TEST_CASE("an address finds the section that it lies in, and a gap none, across all chunks") {
+  detail::region_table table;
+  for (std::uint64_t i = 0; i < 2000; ++i)
+    table.place(region::mmio("one", 10), {guest_address{100 + i * 16}, guest_address{100 + i * 16 + 9}}, 0);
+  const auto view = view_of(table);
+  REQUIRE(view.chunks().size() > 2);
+  std::uint64_t i = 0;
+  for (auto const& one : view.sections()) {
+    CHECK(view.find(one.where.first) == &one);
+    CHECK(view.find(one.where.last) == &one);
+    CHECK(view.find(one.where.first - 1) == nullptr);
+    CHECK(view.find(one.where.last + 1) == nullptr);
+    CHECK(one.where.first == guest_address{100 + i++ * 16});
+  }
+  CHECK(i == 2000);
+  CHECK(view.size() == 2000);
+  CHECK(view.sections_shared_with(view) == 2000);
+  CHECK(view.sections_shared_with(view_of(table)) == 0);
+}
+
+TEST_CASE("the last byte of the space is found") {
+  detail::region_table table;
+  table.place(region::mmio("all", 0), extent<guest_address>::everything(), 0);
+  const auto view = view_of(table);
+  CHECK(view.find(guest_address{std::numeric_limits<std::uint64_t>::max()}) == &*view.begin());
+  CHECK(view.find(guest_address{0}) == &*view.begin());
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <tether/topology/memory_backing.hpp>
+#include <tether/topology/ram_block.hpp>
+
+#include <support/faulty_kernel.hpp>
+#include <support/must.hpp>
+#include <support/process_facts.hpp>
+#include <support/skip.hpp>
+#include <support/stopped_by.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <sys/mman.h>
+
+using namespace tether;
+using tether_test::is_resident;
+using tether_test::must;
+
+namespace {
+
+const std::uint64_t page = linux_kernel::page_size();
+
+extent<block_offset> bytes(std::uint64_t first, std::uint64_t size) { return extent<block_offset>::of(block_offset{first}, size).value(); }
+
+void fill(ram_block const& block) { std::memset(block.data(), 0x5a, block.size()); }
+
+bool all(std::byte const* at, std::uint64_t size, unsigned char value) {
+  for (std::uint64_t i = 0; i < size; ++i)
+    if (at[i] != std::byte{value}) return false;
+  return true;
+}
+
+/// The pool of huge pages, one page larger for a while.
+class larger_pool {
+ public:
+  larger_pool() : before_{read()} { write(before_ + 1); }
+  ~larger_pool() { write(before_); }
+  larger_pool(larger_pool const&) = delete;
+  larger_pool& operator=(larger_pool const&) = delete;
+
+ private:
+  static constexpr auto path = "/proc/sys/vm/nr_hugepages";
+  static long read() {
+    long pages = 0;
+    std::ifstream{path} >> pages;
+    return pages;
+  }
+  static void write(long pages) { std::ofstream{path} << pages; }
+  long before_;
+};
+
+}  // namespace
+
+TEST_CASE("a discard of private memory gives exactly those pages back, and they read as zeros") {
+  const auto block = must(ram_block::allocate("ram", 8 * page));
+  fill(block);
+  must(block.discard(bytes(2 * page, 3 * page)));
+  CHECK(is_resident(block.data() + page));
+  CHECK_FALSE(is_resident(block.data() + 2 * page));
+  CHECK_FALSE(is_resident(block.data() + 4 * page));
+  CHECK(is_resident(block.data() + 5 * page));
+  CHECK(all(block.data(), 2 * page, 0x5a));
+  CHECK(all(block.data() + 2 * page, 3 * page, 0));
+  CHECK(all(block.data() + 5 * page, 3 * page, 0x5a));
+}
+
+TEST_CASE("a discard of shared memory really drops the page, which MADV_DONTNEED would not") {
+  const auto block = must(ram_block::allocate("shared", 4 * page, memory_kind::shared));
+  fill(block);
+  REQUIRE(::madvise(block.data(), page, MADV_DONTNEED) == 0);
+  CHECK(all(block.data(), page, 0x5a));
+  must(block.discard(bytes(0, page)));
+  CHECK(all(block.data(), page, 0));
+  CHECK(all(block.data() + page, 3 * page, 0x5a));
+}
+
+TEST_CASE("a discard of a block in the middle of a file touches that part of the file only") {
+  const auto whole = static_cast<int>(linux_kernel::memfd_create("file", 0));
+  REQUIRE(linux_kernel::ftruncate(whole, 8 * page) == 0);
+  {
+    const auto everything = must(ram_block::from_descriptor("all", whole, 0, 8 * page));
+    const auto part = must(ram_block::from_descriptor("part", whole, 4 * page, 2 * page));
+    fill(everything);
+    CHECK(all(part.data(), 2 * page, 0x5a));
+    must(part.discard(bytes(page, page)));
+    CHECK(all(everything.data(), 5 * page, 0x5a));
+    CHECK(all(everything.data() + 5 * page, page, 0));
+    CHECK(all(everything.data() + 6 * page, 2 * page, 0x5a));
+  }
+  ::close(whole);
+}
+
+TEST_CASE("shared memory without a descriptor is really dropped too") {
+  void* const lent = ::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(lent != MAP_FAILED);
+  {
+    const auto block =
+        must(ram_block::borrow("lent", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 2 * page, memory_kind::shared));
+    fill(block);
+    must(block.discard(bytes(0, page)));
+    CHECK(all(block.data(), page, 0));
+    CHECK(all(block.data() + page, page, 0x5a));
+  }
+  ::munmap(lent, 2 * page);
+}
+
+TEST_CASE("a discard of huge pages goes by their size") {
+  const larger_pool pool;
+  auto huge = ram_block::allocate("huge", 2 * MiB, memory_kind::hugetlb);
+  if (!huge) return tether_test::skip_because("no huge page can be had: " + huge.error().sentence());
+  CHECK(huge->page_size() > page);
+  fill(*huge);
+  auto part = huge->discard(bytes(0, page));
+  REQUIRE_FALSE(part);
+  CHECK(part.error().is(errc::not_aligned));
+  CHECK(part.error().number() == huge->page_size());
+  CHECK(all(huge->data(), huge->size(), 0x5a));
+  must(huge->discard(bytes(0, huge->size())));
+  CHECK(all(huge->data(), huge->size(), 0));
+  must(huge->free());
+}
+
+TEST_CASE("a discard that is not whole pages of the block never reaches the kernel") {
+  const auto block = must(ram_block::allocate<faulty_kernel>("ram", 4 * page));
+  fill(block);
+  faulty_kernel::reset();
+  for (auto const what : {bytes(0, 100), bytes(page, 100), bytes(100, page), bytes(1, page - 1), bytes(0, page + 1)}) {
+    const auto refused = block.discard(what);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().is(errc::not_aligned));
+  }
+  const auto past = block.discard(bytes(3 * page, 2 * page));
+  REQUIRE_FALSE(past);
+  CHECK(past.error().is(errc::past_the_end));
+  const auto far_past = block.discard({block_offset{0}, block_offset{~std::uint64_t{0}}});
+  REQUIRE_FALSE(far_past);
+  CHECK(far_past.error().is(errc::past_the_end));
+  CHECK(faulty_kernel::calls() == 0);
+  CHECK(all(block.data(), block.size(), 0x5a));
+}
+
+TEST_CASE("a block with larger pages than the host's is discarded by its own") {
+  const auto memory = must(ram_block::allocate("memory", 128 * KiB));
+  const auto block = must(ram_block::borrow("64k", memory.host(), 128 * KiB, memory_kind::private_anonymous, 64 * KiB));
+  CHECK(block.page_size() == 64 * KiB);
+  fill(block);
+  CHECK(block.discard(bytes(0, 4 * KiB)).error().is(errc::not_aligned));
+  must(block.discard(bytes(64 * KiB, 64 * KiB)));
+  CHECK(all(block.data(), 64 * KiB, 0x5a));
+  CHECK(all(block.data() + 64 * KiB, 64 * KiB, 0));
+}
+
+TEST_CASE("a device's memory is never discarded nor populated") {
+  const auto bar = must(ram_block::allocate("memory", page));
+  const auto block = must(ram_block::borrow<faulty_kernel>("bar", bar.host(), page, memory_kind::device));
+  fill(block);
+  faulty_kernel::reset();
+  CHECK(block.discard(bytes(0, page)).error().is(errc::unsupported));
+  CHECK(block.populate(bytes(0, page)).error().is(errc::unsupported));
+  CHECK(faulty_kernel::calls() == 0);
+  CHECK(all(block.data(), page, 0x5a));
+}
+
+TEST_CASE("populate brings pages in and keeps what they hold") {
+  const auto block = must(ram_block::allocate("ram", 4 * page));
+  block.data()[page] = std::byte{7};
+  CHECK_FALSE(is_resident(block.data()));
+  must(block.populate(bytes(10, page)));  // bytes of the first two pages
+  CHECK(is_resident(block.data()));
+  CHECK(is_resident(block.data() + page));
+  CHECK_FALSE(is_resident(block.data() + 2 * page));
+  CHECK(block.data()[page] == std::byte{7});
+  CHECK(block.populate(bytes(3 * page, 2 * page)).error().is(errc::past_the_end));
+}
+
+TEST_CASE("populate writes on a kernel that has no advice for it, and keeps what the pages hold") {
+  const auto block = must(ram_block::allocate<faulty_kernel>("ram", 4 * page));
+  block.data()[page] = std::byte{7};
+  const injected_fault old_kernel{1, EINVAL, false, 2};
+  must(block.populate(bytes(0, 3 * page)));
+  REQUIRE(old_kernel.fired());
+  CHECK(is_resident(block.data()));
+  CHECK(is_resident(block.data() + 2 * page));
+  CHECK_FALSE(is_resident(block.data() + 3 * page));
+  CHECK(block.data()[page] == std::byte{7});
+}
+
+TEST_CASE("memory that may not be written is not touched by populate but refused") {
+  void* const lent = ::mmap(nullptr, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(lent != MAP_FAILED);
+  {
+    const auto block =
+        must(ram_block::borrow("lent", host_address{reinterpret_cast<std::uintptr_t>(lent)}, page, memory_kind::private_anonymous));
+    CHECK_FALSE(block.populate(bytes(0, page)));
+  }
+  ::munmap(lent, page);
+}
+
+TEST_CASE("memory whose file shrank is said to be gone") {
+  const auto file = static_cast<int>(linux_kernel::memfd_create("file", 0));
+  REQUIRE(linux_kernel::ftruncate(file, 2 * page) == 0);
+  {
+    const auto block = must(ram_block::from_descriptor("ram", file, 0, 2 * page));
+    must(block.populate(bytes(0, 2 * page)));
+    REQUIRE(linux_kernel::ftruncate(file, page) == 0);
+    const auto refused = block.populate(bytes(0, 2 * page));
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().is(errc::memory_gone));
+  }
+  ::close(file);
+}
+
+TEST_CASE("a refused discard answers the kernel's errno and leaves the contents") {
+  for (const auto kind : {memory_kind::private_anonymous, memory_kind::shared}) {
+    const auto block = must(ram_block::allocate<faulty_kernel>("ram", 2 * page, kind));
+    fill(block);
+    {
+      const injected_fault fault{1, ENOMEM};
+      const auto refused = block.discard(bytes(0, page));
+      REQUIRE(fault.fired());
+      REQUIRE_FALSE(refused);
+      CHECK(refused.error().is_errno(ENOMEM));
+      CHECK(refused.error().subject() == "ram");
+    }
+    CHECK(all(block.data(), 2 * page, 0x5a));
+    {
+      const injected_fault interrupted{1, EINTR};
+      must(block.discard(bytes(0, page)));
+      CHECK(interrupted.fired());
+    }
+    CHECK(all(block.data(), page, 0));
+    const injected_fault fault{1, ENOMEM};
+    CHECK(block.populate(bytes(0, page)).error().is_errno(ENOMEM));
+  }
+}
+
+TEST_CASE("memory that is released more often than retained stops the program") {
+  const auto block = must(ram_block::allocate("ram", page));
+  CHECK(block.backing().references() == 0);
+  block.backing().retain();
+  block.backing().retain();
+  CHECK(block.backing().references() == 2);
+  block.backing().release();
+  block.backing().release();
+  CHECK(block.backing().references() == 0);
+  CHECK(tether_test::stopped_by([&] { block.backing().release(); }).find("tether[R2]") != std::string::npos);
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <tether/topology/memory_sources.hpp>
+#include <tether/topology/ram_block.hpp>
+
+#include <support/faulty_kernel.hpp>
+#include <support/must.hpp>
+#include <support/process_facts.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <fcntl.h>
+#include <string>
+#include <sys/mman.h>
+#include <unistd.h>
+
+using namespace tether;
+using tether_test::descriptors;
+using tether_test::must;
+
+namespace {
+
+const std::uint64_t page = linux_kernel::page_size();
+constexpr std::uint64_t large = 256 * MiB;  // never touched, but seen in the process's size
+
+/// A descriptor that closes itself.
+struct file {
+  int descriptor;
+  explicit file(int opened) : descriptor{opened} { REQUIRE(opened >= 0); }
+  file(file const&) = delete;
+  file& operator=(file const&) = delete;
+  ~file() { ::close(descriptor); }
+};
+
+file memfd(std::uint64_t size) {
+  const auto opened = static_cast<int>(linux_kernel::memfd_create("file", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  REQUIRE(linux_kernel::ftruncate(opened, size) == 0);
+  return file{opened};
+}
+
+/// Fails each system call of `make` in turn, with each errno, and compares the process before and after.
+/// Answers how many calls there were.
+template <class Make>
+std::uint64_t sweep(Make make) {
+  std::uint64_t n = 1;
+  for (bool struck = true; struck; ++n) {
+    for (const int cause : {ENOMEM, EPERM}) {
+      const auto before = descriptors();
+      const auto mapped_before = tether_test::mapped_bytes();
+      const injected_fault fault{n, cause};
+      {
+        auto made = make();
+        struck = fault.fired();
+        CHECK(made.has_value() != struck);
+        if (struck && !made) CHECK(made.error().is_errno(cause));
+        if (struck && !made) CHECK(made.error().subject() == "ram");
+      }
+      CHECK(descriptors() == before);
+      CHECK(tether_test::mapped_bytes() < mapped_before + large / 2);
+    }
+  }
+  return n - 2;
+}
+
+}  // namespace
+
+TEST_CASE("a failure at any system call leaves no memory and no descriptor behind") {
+  CHECK(sweep([] { return ram_block::allocate<faulty_kernel>("ram", large); }) == 2);
+  CHECK(sweep([] { return ram_block::allocate<faulty_kernel>("ram", large, memory_kind::shared); }) == 4);
+  const file source = memfd(large);
+  CHECK(sweep([&] { return ram_block::from_descriptor<faulty_kernel>("ram", source.descriptor, 0, large); }) == 5);
+}
+
+TEST_CASE("memory that was lent is never unmapped, whatever fails") {
+  void* const lent = ::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(lent != MAP_FAILED);
+  const host_address host{reinterpret_cast<std::uintptr_t>(lent)};
+  {
+    const injected_fault fault{1, ENOMEM};
+    CHECK(ram_block::borrow<faulty_kernel>("ram", host, 2 * page, memory_kind::private_anonymous).error().is_errno(ENOMEM));
+    CHECK(fault.fired());
+    CHECK(tether_test::is_mapped(host.value));
+  }
+  {
+    auto block = must(ram_block::borrow<faulty_kernel>("ram", host, 2 * page, memory_kind::private_anonymous));
+    CHECK(block.host() == host);
+    must(block.free());
+  }
+  CHECK(tether_test::is_mapped(host.value));
+  ::munmap(lent, 2 * page);
+}
+
+TEST_CASE("sizes, places and pages that cannot be are refused before the kernel is asked") {
+  faulty_kernel::reset();
+  using kind = memory_kind;
+  CHECK(ram_block::allocate<faulty_kernel>("ram", 0).error().is(errc::invalid_extent));
+  CHECK(ram_block::allocate<faulty_kernel>("ram", page + 1).error().is(errc::not_aligned));
+  CHECK(ram_block::allocate<faulty_kernel>("ram", page, kind::private_anonymous, 100).error().is(errc::not_aligned));
+  CHECK(ram_block::allocate<faulty_kernel>("ram", page, kind::private_anonymous, page * 3).error().is(errc::not_aligned));
+  CHECK(ram_block::allocate<faulty_kernel>("ram", page, kind::private_anonymous, 1).error().is(errc::not_aligned));
+  CHECK(ram_block::allocate<faulty_kernel>("ram", page, kind::device).error().is(errc::unsupported));
+  CHECK(ram_block::borrow<faulty_kernel>("ram", host_address{0}, page, kind::shared).error().is(errc::invalid_extent));
+  CHECK(ram_block::borrow<faulty_kernel>("ram", host_address{page}, 0, kind::shared).error().is(errc::invalid_extent));
+  CHECK(ram_block::borrow<faulty_kernel>("ram", host_address{page + 1}, page, kind::shared).error().is(errc::not_aligned));
+  CHECK(ram_block::borrow<faulty_kernel>("ram", host_address{~std::uint64_t{0} - page + 1}, 2 * page, kind::shared).error().is(errc::invalid_extent));
+  CHECK(ram_block::from_descriptor<faulty_kernel>("ram", 0, 0, 0).error().is(errc::invalid_extent));
+  CHECK(ram_block::from_descriptor<faulty_kernel>("ram", 0, ~std::uint64_t{0}, page).error().is(errc::invalid_extent));
+  CHECK(faulty_kernel::calls() == 0);
+}
+
+TEST_CASE("a descriptor that is not what it claims is refused by name, and nothing is kept of it") {
+  const auto before = descriptors();
+  const auto refused = [](int descriptor, std::uint64_t offset, std::uint64_t size, errc cause) {
+    const auto block = ram_block::from_descriptor("ram", descriptor, offset, size);
+    REQUIRE_FALSE(block);
+    CHECK_MESSAGE(block.error().is(cause), block.error().sentence());
+    CHECK(block.error().subject() == "ram");
+  };
+  refused(-1, 0, page, errc::bad_descriptor);
+  refused(12345, 0, page, errc::bad_descriptor);
+  {
+    const file null{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+    refused(null.descriptor, 0, page, errc::bad_descriptor);
+    const file folder{::open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    refused(folder.descriptor, 0, page, errc::bad_descriptor);
+    const file proc{::open("/proc/self/status", O_RDONLY | O_CLOEXEC)};
+    refused(proc.descriptor, 0, page, errc::bad_descriptor);
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    const file reading{ends[0]};
+    const file writing{ends[1]};
+    refused(reading.descriptor, 0, page, errc::bad_descriptor);
+
+    const file real = memfd(4 * page);
+    refused(real.descriptor, 0, 5 * page, errc::past_the_end);
+    refused(real.descriptor, 2 * page, 3 * page, errc::past_the_end);
+    refused(real.descriptor, 0, page + 1, errc::not_aligned);
+    refused(real.descriptor, 100, page, errc::not_aligned);
+    const std::string path = "/proc/self/fd/" + std::to_string(real.descriptor);
+    const file read_only{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    refused(read_only.descriptor, 0, page, errc::bad_descriptor);
+    REQUIRE(::fcntl(real.descriptor, F_ADD_SEALS, F_SEAL_WRITE) == 0);
+    CHECK(ram_block::from_descriptor("ram", real.descriptor, 0, page).error().is_errno(EPERM));
+  }
+  CHECK(descriptors() == before);
+}
+
+TEST_CASE("the same file and offset are the same memory, another offset is not") {
+  const file source = memfd(4 * page);
+  const auto one = must(ram_block::from_descriptor("one", source.descriptor, page, 2 * page));
+  const auto again = must(ram_block::from_descriptor("again", source.descriptor, page, 2 * page));
+  const auto behind = must(ram_block::from_descriptor("behind", source.descriptor, 2 * page, 2 * page));
+  const file second = memfd(4 * page);
+  const auto other = must(ram_block::from_descriptor("other", second.descriptor, page, 2 * page));
+  const auto anonymous = must(ram_block::allocate("anonymous", page));
+  const auto another = must(ram_block::allocate("another", page));
+  CHECK(one.identity() == again.identity());
+  CHECK_FALSE(one.identity() == behind.identity());
+  CHECK_FALSE(one.identity() == other.identity());
+  CHECK_FALSE(anonymous.identity() == another.identity());
+  one.data()[0] = std::byte{42};
+  CHECK(again.data()[0] == std::byte{42});
+}
+
+TEST_CASE("the caller keeps its own descriptor, and the block lives on without it") {
+  auto block = [] {
+    const file source = memfd(2 * page);
+    auto made = must(ram_block::from_descriptor("ram", source.descriptor, 0, 2 * page));
+    CHECK(::fcntl(source.descriptor, F_GETFD) >= 0);
+    return made;
+  }();
+  block.data()[page] = std::byte{1};
+  must(block.discard({block_offset{page}, block_offset{2 * page - 1}}));
+  CHECK(block.data()[page] == std::byte{0});
+  CHECK(block.kind() == memory_kind::shared);
+  CHECK(block.page_size() == page);
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <tether/topology/region.hpp>
+
+#include <support/must.hpp>
+
+#include <doctest/doctest.h>
+
+#include <utility>
+
+using namespace tether;
+using tether_test::must;
+
+TEST_CASE("a region of a whole block shows all of it, under its name") {
+  auto block = must(ram_block::allocate("ram", 64 * KiB));
+  const region whole = region::ram(block);
+  CHECK(whole.kind() == region_kind::ram);
+  CHECK(whole.memory() == &block.backing());
+  CHECK(whole.offset() == block_offset{0});
+  CHECK(whole.size() == 64 * KiB);
+  CHECK(whole.name().view() == "ram");
+  CHECK_FALSE(whole.is_read_only());
+  CHECK_FALSE(whole.is_unmergeable());
+  CHECK_FALSE(whole.has_dirty_log());
+  const region part = region::rom(block, block_offset{8 * KiB}, 4 * KiB);
+  CHECK(part.kind() == region_kind::rom);
+  CHECK(part.offset() == block_offset{8 * KiB});
+  CHECK(part.size() == 4 * KiB);
+  CHECK(region::ram_device(block).kind() == region_kind::ram_device);
+}
+
+TEST_CASE("refining a region makes another one and leaves the first") {
+  auto block = must(ram_block::allocate("ram", 64 * KiB));
+  const region plain = region::ram(block);
+  const region refined = plain.named("below 4 GiB").read_only().unmergeable().dirty_log();
+  CHECK(refined.name().view() == "below 4 GiB");
+  CHECK(refined.is_read_only());
+  CHECK(refined.is_unmergeable());
+  CHECK(refined.has_dirty_log());
+  CHECK_FALSE(refined.read_only(false).is_read_only());
+  CHECK_FALSE(plain.is_read_only());
+  CHECK(plain.name().view() == "ram");
+}
+
+TEST_CASE("registers and IOMMU windows have no memory behind them") {
+  for (region const& one : {region::mmio("uart", 8), region::iommu_window("viommu", 1 * GiB)}) {
+    CHECK(one.memory() == nullptr);
+    CHECK_FALSE(one.needs_memory());
+  }
+}
+
+TEST_CASE("a region of a block that is gone has no memory, and says that it needs some") {
+  auto block = must(ram_block::allocate("ram", 64 * KiB));
+  const auto moved = std::move(block);
+  const region of_nothing = region::ram(block);  // NOLINT(bugprone-use-after-move): what this test is about
+  CHECK(of_nothing.memory() == nullptr);
+  CHECK(of_nothing.needs_memory());
+}

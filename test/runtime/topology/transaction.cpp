@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <tether/topology/address_space.hpp>
+#include <tether/topology/transaction.hpp>
+
+#include <support/listener_recorder.hpp>
+#include <support/must.hpp>
+#include <support/stopped_by.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+using namespace tether;
+using tether_test::journal;
+using tether_test::listener_recorder;
+using tether_test::must;
+
+namespace {
+
+constexpr std::uint64_t top = std::numeric_limits<std::uint64_t>::max();
+
+std::vector<section> listed(address_space const& guest) {
+  const auto view = guest.view();
+  return {view->begin(), view->end()};
+}
+
+}  // namespace
+
+TEST_CASE("edits are seen by nobody before the commit, and together after it") {
+  auto block = must(ram_block::allocate("ram", 64 * KiB));
+  address_space guest;
+  listener_recorder listener;
+  must(guest.add_listener(listener));
+  auto change = guest.begin();
+  const auto ram = must(change.place(region::ram(block), guest_address{0}));
+  const auto uart = must(change.place(region::mmio("uart", 4 * KiB), guest_address{8 * KiB}, 1));
+  CHECK_FALSE(ram == uart);
+  CHECK(guest.view()->empty());
+  CHECK(listener.written().empty());
+  const auto report = must(change.commit());
+  CHECK(report.removed == 0);
+  CHECK(report.added == 3);
+  CHECK(report.fenced.empty());
+  CHECK(guest.view()->size() == 3);
+  CHECK(listener.mapped() == listed(guest));
+  CHECK(listener.begins == 1);
+  must(guest.remove_listener(listener));
+}
+
+TEST_CASE("an abandoned transaction has done nothing") {
+  auto block = must(ram_block::allocate("ram", 64 * KiB));
+  address_space guest;
+  const auto id = must(guest.place(region::ram(block), guest_address{0}));
+  listener_recorder listener;
+  must(guest.add_listener(listener));
+  listener.forget();
+  const auto before = listed(guest);
+  region_id fresh;
+  {
+    auto change = guest.begin();
+    must(change.set_read_only(id, true));
+    must(change.move(id, guest_address{1 * MiB}));
+    fresh = must(change.place(region::mmio("uart", 16), guest_address{0}));
+    must(change.remove(id));
+  }
+  CHECK(listed(guest) == before);
+  CHECK(listener.written().empty());
+  CHECK(guest.remove(fresh).error().is(errc::stale_handle));
+  must(guest.remove(id));
+  must(guest.remove_listener(listener));
+  must(block.free());
+}
+
+TEST_CASE("regions that cannot be placed are refused by name, and nothing changes") {
+  auto block = must(ram_block::allocate("ram", 64 * KiB));
+  auto gone = must(ram_block::allocate("gone", 64 * KiB));
+  const auto of_gone = [&] {
+    const auto moved = std::move(gone);
+    return region::ram(gone).named("lost");  // NOLINT(bugprone-use-after-move): what this test is about
+  }();
+  address_space guest;
+  const auto id = must(guest.place(region::ram(block), guest_address{0}));
+  const auto before = listed(guest);
+  const auto references = block.backing().references();
+  const auto refused = [&](region const& what, std::uint64_t at, errc cause) {
+    const auto outcome = guest.place(what, guest_address{at});
+    REQUIRE_FALSE(outcome);
+    CHECK_MESSAGE(outcome.error().is(cause), outcome.error().sentence());
+    CHECK(outcome.error().subject() == what.name().view());
+    CHECK(listed(guest) == before);
+  };
+  refused(region::ram(block, block_offset{0}, 0), 0, errc::invalid_extent);
+  refused(region::mmio("uart", 0), 0, errc::invalid_extent);
+  refused(region::mmio("uart", 2), top, errc::invalid_extent);
+  refused(region::ram(block), top - 64 * KiB + 2, errc::invalid_extent);
+  refused(region::ram(block, block_offset{0}, 64 * KiB + 1), 0, errc::past_the_end);
+  refused(region::ram(block, block_offset{4 * KiB}, 64 * KiB), 0, errc::past_the_end);
+  refused(region::ram(block, block_offset{64 * KiB}, 1), 0, errc::past_the_end);
+  refused(region::ram(block, block_offset{top}, 1), 0, errc::past_the_end);
+  refused(region::ram(block, block_offset{4 * KiB}, top), 0, errc::past_the_end);
+  refused(of_gone, 0, errc::stale_handle);
+  CHECK(guest.move(id, guest_address{top - 64 * KiB + 2}).error().is(errc::invalid_extent));
+  CHECK(listed(guest) == before);
+  CHECK(block.backing().references() == references);
+  must(guest.move(id, guest_address{top - 64 * KiB + 1}));
+  CHECK(guest.view().find(guest_address{top}) != nullptr);
+}
+
+TEST_CASE("an id of nothing is refused by every edit") {
+  address_space guest;
+  const auto id = must(guest.place(region::mmio("uart", 16), guest_address{0}));
+  must(guest.remove(id));
+  for (const auto stale : {id, region_id{}, region_id{top}}) {
+    CHECK(guest.remove(stale).error().is(errc::stale_handle));
+    CHECK(guest.move(stale, guest_address{0}).error().is(errc::stale_handle));
+    CHECK(guest.set_read_only(stale, true).error().is(errc::stale_handle));
+    CHECK(guest.set_enabled(stale, true).error().is(errc::stale_handle));
+    CHECK(guest.set_dirty_log(stale, true).error().is(errc::stale_handle));
+  }
+  CHECK(guest.view()->empty());
+}
+
+TEST_CASE("a failed edit changes nothing, and the transaction goes on without it") {
+  address_space guest;
+  auto change = guest.begin();
+  CHECK_FALSE(change.place(region::mmio("nothing", 0), guest_address{0}));
+  CHECK_FALSE(change.remove(region_id{77}));
+  const auto id = must(change.place(region::mmio("uart", 16), guest_address{0}));
+  CHECK(must(change.commit()).added == 1);
+  CHECK(change.commit().error().is(errc::stale_handle));
+  CHECK(change.remove(id).error().is(errc::stale_handle));
+  CHECK(change.move(id, guest_address{5}).error().is(errc::stale_handle));
+  CHECK(guest.view()->size() == 1);
+}
+
+TEST_CASE("the outer transaction waits for the inner one, and one destroyed out of turn stops the program") {
+  address_space guest;
+  auto outer = guest.begin();
+  {
+    auto inner = guest.begin();
+    CHECK(outer.place(region::mmio("uart", 16), guest_address{0}).error().is(errc::still_in_use));
+    CHECK(outer.commit().error().is(errc::still_in_use));
+    static_cast<void>(must(inner.commit()));
+  }
+  const auto id = must(outer.place(region::mmio("uart", 16), guest_address{0}));
+  CHECK_FALSE(id == region_id{});
+  CHECK(must(outer.commit()).added == 1);
+
+  CHECK(tether_test::stopped_by([&] {
+          struct holder {
+            explicit holder(address_space& of) : held{of.begin()} {}
+            transaction held;
+          };
+          auto first = std::make_unique<holder>(guest);
+          const auto second = std::make_unique<holder>(guest);
+          first.reset();
+        }).find("tether[M2]") != std::string::npos);
+}

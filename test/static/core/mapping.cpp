@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <tether/core/mapping.hpp>
+
+#include <type_traits>
+
+using namespace tether;
+
+namespace {
+
+constexpr mapping whole{{io_address{0x10000}, io_address{0x1ffff}}, host_address{0x7f0000000000}, access::read, memory_kind::shared};
+
+static_assert(whole.host_at(io_address{0x10000}) == host_address{0x7f0000000000});
+static_assert(whole.host_at(io_address{0x1ffff}) == host_address{0x7f000000ffff});
+
+constexpr mapping head = whole.first_bytes(0x1000);
+constexpr mapping rest = whole.after(0x1000);
+
+static_assert(head.where == extent<io_address>{io_address{0x10000}, io_address{0x10fff}} && head.host == whole.host);
+static_assert(rest.where == extent<io_address>{io_address{0x11000}, io_address{0x1ffff}} && rest.host == host_address{0x7f0000001000});
+static_assert(head.where.meets(rest.where));
+static_assert(head.rights == access::read && rest.rights == access::read && head.memory == memory_kind::shared && rest.memory == memory_kind::shared);
+static_assert(whole.first_bytes(0x10000) == whole);
+static_assert(rest.first_bytes(1).where.size() == 1);
+
+static_assert(std::is_trivially_copyable_v<mapping> && sizeof(mapping) == 32);
+
+}  // namespace
