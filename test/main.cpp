@@ -26,10 +26,22 @@ std::string label;         // --ctest-label=: what stands before each name
 bool exactly_one = false;  // --exactly-one: given by ctest
 unsigned selected = 0;     // test cases that passed the filters
 
-/// Tests of these compete for the locked-memory limit of the user, so ctest never runs two of them at once.
-bool pins_memory(std::string_view file) {
-  constexpr std::array<std::string_view, 4> folders{"/laws/", "/scenario/", "/attach/", "io_uring"};
-  return std::ranges::any_of(folders, [file](std::string_view folder) { return file.find(folder) != std::string_view::npos; });
+/// What ctest must not run two of at once: tests that compete for the user's locked-memory limit, or for the huge page pool.
+std::string_view shared_resource(std::string_view file) {
+  struct rule {
+    std::string_view where;
+    std::string_view resource;
+  };
+  constexpr std::array<rule, 6> rules{{{"/laws/", "locked_memory"},
+                                       {"/scenario/", "locked_memory"},
+                                       {"/attach/", "locked_memory"},
+                                       {"io_uring", "locked_memory"},
+                                       {"memory_backing", "huge_pages"},
+                                       {"balloon", "huge_pages"}}};
+  for (rule const& one : rules) {
+    if (file.find(one.where) != std::string_view::npos) return one.resource;
+  }
+  return {};
 }
 
 /// doctest splits a filter at commas, unless they are escaped.
@@ -78,7 +90,7 @@ struct ctest_script : silent_reporter {
       const std::string test = "[=[" + label + ": " + name + "]=]";
       out << "add_test(" << test << " [=[" << program << "]=] [=[--test-case=" << as_filter(name) << "]=] --exactly-one)\n"
           << "set_tests_properties(" << test << " PROPERTIES SKIP_RETURN_CODE 77 LABELS " << label;
-      if (pins_memory(one.m_file.c_str())) out << " RESOURCE_LOCK locked_memory";
+      if (const auto lock = shared_resource(one.m_file.c_str()); !lock.empty()) out << " RESOURCE_LOCK " << lock;
       out << ")\n";
     }
   }

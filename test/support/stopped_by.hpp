@@ -4,6 +4,7 @@
 
 #include <array>
 #include <csignal>
+#include <cstdio>
 #include <string>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -16,6 +17,7 @@ template <class Act>
 [[nodiscard]] std::string stopped_by(Act act) {
   std::array<int, 2> ends{};
   if (::pipe(ends.data()) != 0) return "(no pipe)";
+  std::fflush(nullptr);  // or the child might say again what waits to be written
   const pid_t child = ::fork();
   if (child < 0) return "(no fork)";
   if (child == 0) {

@@ -44,10 +44,10 @@ struct task {
   Attendant* who = nullptr;
   std::optional<error> first_error{};
 
-  outcome end(result<void> const& done) noexcept {
-    if (done) return outcome::done;
+  step_outcome end(result<void> const& done) noexcept {
+    if (done) return step_outcome::done;
     if (!first_error) first_error = done.error();
-    return done.error().stuck() ? outcome::stuck : outcome::failed;
+    return done.error().stuck() ? step_outcome::stuck : step_outcome::failed;
   }
 };
 
@@ -73,21 +73,21 @@ class acts {
       return At.ended;
     } else {
       constexpr act now = act_at<lifecycle>(At);
-      const outcome how = perform<now, lifecycle::plan_of(At.in).makes>(task);
+      const step_outcome how = perform<now, lifecycle::plan_of(At.in).makes>(task);
       if constexpr (can_fail(now)) {
-        constexpr cursor if_failed = advance<lifecycle>(At, outcome::failed);
-        constexpr cursor if_stuck = advance<lifecycle>(At, outcome::stuck);
+        constexpr cursor if_failed = advance<lifecycle>(At, step_outcome::failed);
+        constexpr cursor if_stuck = advance<lifecycle>(At, step_outcome::stuck);
         if constexpr (if_failed != if_stuck) {
-          if (how == outcome::stuck) [[unlikely]] return run<if_stuck>(task);
+          if (how == step_outcome::stuck) [[unlikely]] return run<if_stuck>(task);
         }
-        if (how != outcome::done) [[unlikely]] return run<if_failed>(task);
+        if (how != step_outcome::done) [[unlikely]] return run<if_failed>(task);
       }
-      return run<advance<lifecycle>(At, outcome::done)>(task);
+      return run<advance<lifecycle>(At, step_outcome::done)>(task);
     }
   }
 
   template <act Now, change Makes, class Task>
-  [[gnu::always_inline]] outcome perform(Task& task) noexcept {
+  [[gnu::always_inline]] step_outcome perform(Task& task) noexcept {
     if constexpr (Now == act::judge) return task.end(judge(task));
     else if constexpr (Now == act::hold) return task.end(hold_for<Makes>(task));
     else if constexpr (Now == act::settle) settle(task.group);
@@ -98,7 +98,7 @@ class acts {
     else if constexpr (Now == act::open) return task.end(open(task));
     else if constexpr (Now == act::close) return task.end(close(task));
     else if constexpr (Now == act::commit) enact(tally_, task.group.tally, Makes, task.agrees);
-    return outcome::done;
+    return step_outcome::done;
   }
 
   /// Lowers the holds to what the books need now.

@@ -158,8 +158,8 @@ class container : private detail::acts<Backend, configuration<Backend, Policies.
       return failure(error{"attach", std::make_error_code(std::errc::not_enough_memory)}.of(name));
     }
     detail::task<Backend, inhibition, Attendant> task{.group = fresh.back(), .description = &description, .who = who};
-    const ending end = this->tally_.members == 0 ? this->template run<cursor{operation::attach_first}>(task)
-                                                 : this->template run<cursor{operation::attach_next}>(task);
+    const ending end = this->tally_.members == 0 ? this->template run<cursor{lifecycle_operation::attach_first}>(task)
+                                                 : this->template run<cursor{lifecycle_operation::attach_next}>(task);
     if (end == ending::rolled_back) return failure(*task.first_error);
     this->groups_.splice(this->groups_.end(), fresh);
     if (end == ending::diverged) return failure(diverge(*task.first_error));
@@ -175,8 +175,8 @@ class container : private detail::acts<Backend, configuration<Backend, Policies.
       if (auto closed = close_one(*group, group->devices.begin()); !closed) return closed;
     }
     detail::task<Backend, inhibition> task{.group = *group};
-    const ending end = this->tally_.members == 1 ? this->template run<cursor{operation::detach_last}>(task)
-                                                 : this->template run<cursor{operation::detach_next}>(task);
+    const ending end = this->tally_.members == 1 ? this->template run<cursor{lifecycle_operation::detach_last}>(task)
+                                                 : this->template run<cursor{lifecycle_operation::detach_next}>(task);
     if (end == ending::diverged) return failure(diverge(*task.first_error));
     if (end == ending::rolled_back) return failure(*task.first_error);
     this->groups_.erase(group);
@@ -199,7 +199,7 @@ class container : private detail::acts<Backend, configuration<Backend, Policies.
       return failure(error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(name));
     }
     detail::task<Backend, inhibition> task{.group = *group, .device = &fresh.back(), .agrees = agrees};
-    const ending end = this->template run<cursor{operation::open}>(task);
+    const ending end = this->template run<cursor{lifecycle_operation::open}>(task);
     if (end == ending::diverged) return failure(diverge(*task.first_error));
     if (end == ending::rolled_back) return failure(*task.first_error);
     const std::uint64_t device = fresh.back().id;
@@ -219,7 +219,7 @@ class container : private detail::acts<Backend, configuration<Backend, Policies.
   template <class Position>
   result<void> close_one(group_record& group, Position device) noexcept {
     detail::task<Backend, inhibition> task{.group = group, .device = &*device, .agrees = device->agrees};
-    const ending end = this->template run<cursor{operation::close}>(task);
+    const ending end = this->template run<cursor{lifecycle_operation::close}>(task);
     if (end == ending::diverged) return failure(diverge(*task.first_error));
     if (end == ending::rolled_back) return failure(*task.first_error);
     group.devices.erase(device);

@@ -35,7 +35,7 @@ enum class act : std::uint8_t {
 };
 
 /// How an act ends (law 6).
-enum class outcome : std::uint8_t {
+enum class step_outcome : std::uint8_t {
   done,
   failed,  ///< it left nothing behind
   stuck,   ///< it could not put things back
@@ -50,7 +50,7 @@ struct step {
 };
 
 /// What a container does for its user. The first group's attach maps; the last one's detach unmaps.
-enum class operation : std::uint8_t { attach_first, attach_next, open, close, detach_next, detach_last };
+enum class lifecycle_operation : std::uint8_t { attach_first, attach_next, open, close, detach_next, detach_last };
 inline constexpr std::size_t operations = 6;
 
 /// The steps of one operation.
@@ -69,15 +69,15 @@ struct plan {
 /// The plans that tether runs.
 struct standard_lifecycle {
   using slot = lifecycle_slot;
-  [[nodiscard]] static constexpr plan plan_of(operation what) noexcept {
+  [[nodiscard]] static constexpr plan plan_of(lifecycle_operation what) noexcept {
     switch (what) {
-      case operation::attach_first:
+      case lifecycle_operation::attach_first:
         return {change::attach, {{{act::hold, act::settle}, {act::join, act::leave}, {act::replay}, {act::commit}}}};
-      case operation::attach_next: return {change::attach, {{{act::hold, act::settle}, {act::join}, {act::commit}}}};
-      case operation::open: return {change::open, {{{act::judge}, {act::hold, act::settle}, {act::open}, {act::commit}, {act::settle}}}};
-      case operation::close: return {change::close, {{{act::close}, {act::commit}, {act::settle}}}};
-      case operation::detach_next: return {change::detach, {{{act::leave}, {act::commit}, {act::settle}}}};
-      case operation::detach_last:
+      case lifecycle_operation::attach_next: return {change::attach, {{{act::hold, act::settle}, {act::join}, {act::commit}}}};
+      case lifecycle_operation::open: return {change::open, {{{act::judge}, {act::hold, act::settle}, {act::open}, {act::commit}, {act::settle}}}};
+      case lifecycle_operation::close: return {change::close, {{{act::close}, {act::commit}, {act::settle}}}};
+      case lifecycle_operation::detach_next: return {change::detach, {{{act::leave}, {act::commit}, {act::settle}}}};
+      case lifecycle_operation::detach_last:
         return {change::detach, {{{act::withdraw, act::replay}, {act::leave}, {act::commit}, {act::settle}}}};
     }
     return {};
@@ -89,7 +89,7 @@ enum class ending : std::uint8_t { none, finished, rolled_back, diverged };
 
 /// Where an operation stands. Usable as a template argument.
 struct cursor {
-  operation in = operation::attach_first;
+  lifecycle_operation in = lifecycle_operation::attach_first;
   std::uint8_t index = 0;
   bool backward = false;
   ending ended = ending::none;
@@ -106,11 +106,11 @@ template <class Lifecycle>
 
 /// Where to go after the act at `at` has ended as `how`. Requires: `at` has not ended.
 template <class Lifecycle>
-[[nodiscard]] constexpr cursor advance(cursor at, outcome how) noexcept {
+[[nodiscard]] constexpr cursor advance(cursor at, step_outcome how) noexcept {
   const plan steps = Lifecycle::plan_of(at.in);
   const auto end_as = [&](ending how_it_ended) { return cursor{at.in, 0, false, how_it_ended}; };
-  if (how == outcome::stuck || (at.backward && how != outcome::done)) return end_as(ending::diverged);
-  if (how == outcome::done && !at.backward) {
+  if (how == step_outcome::stuck || (at.backward && how != step_outcome::done)) return end_as(ending::diverged);
+  if (how == step_outcome::done && !at.backward) {
     return at.index + 1U < steps.size() ? cursor{at.in, static_cast<std::uint8_t>(at.index + 1), false, ending::none}
                                         : end_as(ending::finished);
   }
@@ -150,7 +150,7 @@ constexpr act inverse_of(act what) noexcept {
 /// that can fail; holds before every pin point and released after everything; an undo exactly where a later step
 /// can fail, and the right one.
 template <class Lifecycle>
-[[nodiscard]] constexpr bool well_formed(operation what) noexcept {
+[[nodiscard]] constexpr bool well_formed(lifecycle_operation what) noexcept {
   const plan steps = Lifecycle::plan_of(what);
   const std::size_t size = steps.size();
   const std::size_t commit = detail::position(steps, act::commit);
@@ -179,7 +179,7 @@ template <class Lifecycle>
 template <class Lifecycle>
 inline constexpr bool well_formed_lifecycle = [] {
   for (std::size_t i = 0; i < operations; ++i) {
-    if (!well_formed<Lifecycle>(static_cast<operation>(i))) return false;
+    if (!well_formed<Lifecycle>(static_cast<lifecycle_operation>(i))) return false;
   }
   return true;
 }();

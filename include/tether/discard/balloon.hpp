@@ -152,9 +152,10 @@ class balloon {
     if (one.page == nullptr) return;
     one.page->queued = detail::partial_page::not_queued;
     if (!gone) return;
+    const std::uint64_t named = one.frames + one.page->waiting_here;
     report.partial -= one.page->waiting_here;
     report.discarded += one.page->waiting_here;
-    if (one.page->gone_in == 0) report.completed += one.page->given() - one.page->given_here;
+    if (one.page->gone_in == 0) report.completed += one.page->frames() - std::min(one.page->frames(), named);
     one.page->waiting_here = 0;
     one.page->gone_in = request;
   }

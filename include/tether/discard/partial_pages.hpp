@@ -36,7 +36,6 @@ class partial_page {
     const bool is_new = (word & bit) == 0;
     word |= bit;
     given_ += is_new ? 1 : 0;
-    given_here += is_new ? 1 : 0;
     return is_new;
   }
   /// The guest has it again, so the page is in use again. Answers whether it was there.
@@ -46,25 +45,23 @@ class partial_page {
     if ((word & bit) == 0) return false;
     word &= ~bit;
     given_ -= 1;
-    given_here = std::min(given_here, given_);
     gone_in = 0;
     return true;
   }
   [[nodiscard]] bool complete() const noexcept { return given_ == frames_; }
   [[nodiscard]] bool empty() const noexcept { return given_ == 0; }
   [[nodiscard]] std::uint64_t given() const noexcept { return given_; }
+  [[nodiscard]] std::uint64_t frames() const noexcept { return frames_; }
 
-  /// A request (a number, not 0) looks at the page: what it adds is counted from here.
+  /// A request (a number, not 0) looks at the page: what it is told is counted from here.
   void seen_by(std::uint64_t request) noexcept {
     if (request_ == request) return;
     request_ = request;
-    given_here = 0;
     waiting_here = 0;
   }
   void forget_all() noexcept {
     std::ranges::fill(bits_, std::uint64_t{0});
     given_ = 0;
-    given_here = 0;
     waiting_here = 0;
     gone_in = 0;
   }
@@ -72,7 +69,6 @@ class partial_page {
   static constexpr std::size_t not_queued = std::numeric_limits<std::size_t>::max();
 
   std::weak_ptr<anchor const> owner{};  ///< who kept the memory alive when the first frame came
-  std::uint64_t given_here = 0;         ///< frames that the present request added
   std::uint64_t waiting_here = 0;       ///< frames that the present request has been told are partial
   std::size_t queued = not_queued;      ///< where in the batch, once complete
   std::uint64_t gone_in = 0;            ///< the request that discarded it; 0 if none did since a frame was taken back

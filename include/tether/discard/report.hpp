@@ -20,7 +20,8 @@ struct discard_report {
   std::uint64_t errors = 0;     ///< the host refused; `first_error` says why
   std::uint64_t returned = 0;   ///< the guest took them back (deflate)
 
-  /// Beside the sum: frames that the guest gave in *earlier* requests, and that went along now that their host page is complete.
+  /// Beside the sum: frames that went along because their host page is complete now, though it was in earlier requests that the
+  /// guest gave them. So `discarded + completed` frames of memory are the host's again (fewer where a frame was named twice).
   std::uint64_t completed = 0;
   /// How many times the host was asked to discard.
   std::uint64_t calls = 0;

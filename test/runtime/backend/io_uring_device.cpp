@@ -12,10 +12,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <sys/mman.h>
+#include <thread>
 #include <vector>
 
 using namespace tether;
@@ -115,6 +116,41 @@ TEST_CASE("an access larger than the ring's scratch file is carried whole") {
   std::vector<std::byte> seen(size);
   REQUIRE(vgpu.dma_read(io_address{13}, seen));
   CHECK(seen == sent);
+}
+
+TEST_CASE("when an io_uring unmap has returned no device writes there any more, however busy it is") {
+  auto opened = io_uring_buffers::open({.slots = 8});
+  if (!opened) return tether_test::skip_because(opened.error().sentence());
+  auto& iommu = *opened;
+  auto group = iommu.join(passthrough()).value();
+  auto other = iommu.join(mediated()).value();
+  auto nic = iommu.open(group, "nic").value();
+  auto vgpu = iommu.open(other, "vgpu").value();
+  const auto page = tether_test::host_page();
+  const host_memory memory{page};
+  const auto before = pinned_by_the_kernel();
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> reached{0};
+  const auto keep_writing = [&](io_uring_device& device) {
+    while (!stop) reached += device.dma_write(io_address{0}, pattern(0x66)) ? 1U : 0U;
+  };
+  std::thread first{[&] { keep_writing(nic); }};
+  std::thread second{[&] { keep_writing(vgpu); }};
+  std::uint64_t stale = 0;
+  std::uint64_t still_pinned = 0;
+  for (int round = 0; round < 40; ++round) {
+    REQUIRE(iommu.map(memory.at(0, 0, page)));
+    for (const auto seen = reached.load(); reached == seen;) std::this_thread::yield();
+    REQUIRE(iommu.unmap({io_address{0}, io_address{page - 1}}));
+    still_pinned += pinned_by_the_kernel() == before ? 0U : 1U;
+    memory.discard(0, page);
+    for (const std::byte byte : memory.bytes()) stale += byte == std::byte{0} ? 0U : 1U;
+  }
+  stop = true;
+  first.join();
+  second.join();
+  CHECK(stale == 0);
+  CHECK(still_pinned == 0);
 }
 
 TEST_CASE("a mediated request that fails at any call leaves no pin once the next has begun") {

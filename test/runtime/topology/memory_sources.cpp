@@ -5,13 +5,16 @@
 #include <support/faulty_kernel.hpp>
 #include <support/must.hpp>
 #include <support/process_facts.hpp>
+#include <support/skip.hpp>
 
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <fcntl.h>
 #include <string>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 using namespace tether;
@@ -143,6 +146,19 @@ TEST_CASE("a descriptor that is not what it claims is refused by name, and nothi
     CHECK(ram_block::from_descriptor("ram", real.descriptor, 0, page).error().is_errno(EPERM));
   }
   CHECK(descriptors() == before);
+}
+
+TEST_CASE("a file on a disk is refused: its pages cannot be given back to the host") {
+  char path[] = "/var/tmp/tether-XXXXXX";
+  const file disk{::mkostemp(path, O_CLOEXEC)};
+  ::unlink(path);
+  REQUIRE(linux_kernel::ftruncate(disk.descriptor, 4 * page) == 0);
+  struct statfs system {};
+  REQUIRE(::fstatfs(disk.descriptor, &system) == 0);
+  if (static_cast<std::uint64_t>(system.f_type) == detail::tmpfs_magic) return tether_test::skip_because("/var/tmp is a tmpfs here");
+  const auto refused = ram_block::from_descriptor("ram", disk.descriptor, 0, 4 * page);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().is(errc::bad_descriptor));
 }
 
 TEST_CASE("the same file and offset are the same memory, another offset is not") {

@@ -99,6 +99,18 @@ TEST_CASE("an overlay that hides 100,000 sections and goes again brings all of t
   check_chunks(again);
 }
 
+TEST_CASE("what an overlay leaves of a chunk never stays behind as a small chunk of its own") {
+  large_guest guest;
+  for (std::uint64_t from = 0; from < 1200; from += 60) {
+    guest.table.place(region::mmio("overlay", 1800 * page), pages(2 * from, 1800), 1);
+    const auto next = detail::updated(guest.view, guest.table, guest.table.changed_extents());
+    guest.table.undo_to(0);
+    check_chunks(next);
+    CHECK(next.size() == large_guest::sections - 900 + 1);
+    CHECK(next.size() - next.sections_shared_with(guest.view) <= 4 * detail::chunk_capacity);
+  }
+}
+
 TEST_CASE("a view that was updated step by step is the view rendered from nothing") {
   auto block = must(ram_block::allocate("ram", 16384 * page));
   std::mt19937_64 random{99};

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSL-1.0
+// What this machine allows, asked of the kernel itself: how much it pins for us, how much memory there is to spare.
+#pragma once
+
+#include "guest_ram.hpp"
+
+#include <tether/backend/io_uring_buffers.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <fstream>
+#include <string>
+#include <sys/resource.h>
+
+namespace demo {
+
+/// A number that a file of /proc gives in KiB behind `label`. Units: bytes; 0 if it is not there.
+[[nodiscard]] inline std::uint64_t from_proc(char const* file, std::string const& label) {
+  std::ifstream lines{file};
+  std::string word;
+  while (lines >> word) {
+    std::uint64_t kib = 0;
+    if (word == label && lines >> kib) return kib * tether::KiB;
+  }
+  return 0;
+}
+/// What the kernel has pinned for this process. Units: bytes.
+[[nodiscard]] inline std::uint64_t pinned_now() { return from_proc("/proc/self/status", "VmPin:"); }
+[[nodiscard]] inline std::uint64_t memory_to_spare() { return from_proc("/proc/meminfo", "MemAvailable:"); }
+
+/// What a request of an endpoint that pins on demand takes beside the guest. Units: bytes.
+inline constexpr std::uint64_t room_for_requests = 64 * tether::KiB;
+
+/// How large a guest the kernel pins here.
+struct pinning {
+  std::uint64_t most = 0;  ///< bytes; 0: none
+  std::string why{};       ///< where it is less than was wanted
+};
+
+[[nodiscard]] inline tether::result<void> try_to_pin(std::uint64_t bytes) {
+  auto iommu = tether::io_uring_buffers::open();
+  if (!iommu) return tether::failure(iommu.error());
+  const guest_ram ram{bytes};
+  auto joined = iommu->join({"probe", {{"probe", tether::pin_class::pins}}});
+  if (!joined) return tether::failure(joined.error());
+  if (auto pinned = iommu->map(ram.as_mapping()); !pinned) return pinned;
+  return iommu->abandon();
+}
+
+/// Tries it: whether the locked-memory limit counts for this process is for the kernel alone to know.
+[[nodiscard]] inline pinning largest_pinned_guest(std::uint64_t wanted) {
+  const auto first = try_to_pin(wanted + room_for_requests);
+  if (first) return {wanted, {}};
+  if (!first.error().is_errno(ENOMEM) && !first.error().is_errno(EPERM)) return {0, first.error().sentence()};
+
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur <= room_for_requests) return {0, first.error().sentence()};
+  const std::uint64_t most = std::min<std::uint64_t>(wanted, tether::round_down(limit.rlim_cur - room_for_requests, tether::MiB));
+  const std::string of_the_limit = "the locked-memory limit is " + std::to_string(limit.rlim_cur / tether::KiB) + " KiB";
+  if (most == 0) return {0, of_the_limit + ", too little for a guest"};
+  if (const auto second = try_to_pin(most + room_for_requests); !second) {
+    return {0, of_the_limit + ", and not all of it is left: " + second.error().sentence()};
+  }
+  return {most, of_the_limit};
+}
+
+}  // namespace demo

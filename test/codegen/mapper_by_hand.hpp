@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSL-1.0
+// What one would write for one IOMMU and one way of cutting, without tether: plain numbers, one loop around the
+// system call, counters. Nothing of listen/ or granule/ but the plan that both sides are given is used here.
+#pragma once
+
+#include <codegen/fake_iommu.hpp>
+
+#include <tether/granule/fixed_block.hpp>
+#include <tether/granule/largest_page.hpp>
+#include <tether/granule/whole_section.hpp>
+#include <tether/listen/section_plan.hpp>
+
+#include <bit>
+#include <cstdint>
+
+namespace codegen {
+
+/// What a mapper keeps, by hand. `State` of the three below.
+template <bool Pins>
+struct mapper_state {
+  fake_iommu<Pins>* backend;
+  std::uint64_t sizes = 4 * tether::KiB;
+  std::uint64_t mappings = 0;
+  std::uint64_t bytes = 0;
+
+  using plan_type = tether::section_plan;
+
+  static bool needs_pages(plan_type const& plan) noexcept {
+    return Pins && (static_cast<unsigned>(plan.fit.inside.rights) & 2U) == 0 && plan.fit.inside.memory == tether::memory_kind::private_anonymous;
+  }
+  [[gnu::cold, gnu::noinline]] static tether::result<void> fault_in(plan_type const& plan) noexcept {
+    const std::uint64_t length = plan.fit.inside.where.last.value - plan.fit.inside.where.first.value;
+    return plan.what.memory->populate({plan.offset, tether::block_offset{plan.offset.value + length}});
+  }
+  int map_piece(plan_type const& plan, std::uint64_t iova, std::uint64_t host, std::uint64_t size) const noexcept {
+    return codegen_map(backend->container, iova, size, host, static_cast<unsigned>(plan.fit.inside.rights));
+  }
+  /// Unmaps what is before `stopped_at`.
+  [[gnu::cold, gnu::noinline]] tether::result<void> take_back(plan_type const& plan, std::uint64_t stopped_at, tether::error why) noexcept {
+    const std::uint64_t first = plan.fit.inside.where.first.value;
+    why = why.of(plan.what.name);
+    if (stopped_at != first && codegen_unmap(backend->container, first, stopped_at - first) != 0) why = why.leaving_things_behind();
+    return tether::failure(why);
+  }
+  tether::result<void> mapped(plan_type const& plan, std::uint64_t first, std::uint64_t last) noexcept {
+    mappings += plan.pieces;
+    bytes += last - first + 1;
+    return {};
+  }
+
+  tether::result<void> unmap(plan_type const& plan) noexcept {
+    const std::uint64_t first = plan.fit.inside.where.first.value;
+    const std::uint64_t size = plan.fit.inside.where.last.value - first + 1;
+    if (const int answer = codegen_unmap(backend->container, first, size); answer != 0) [[unlikely]] {
+      return tether::failure(tether::error::from_errno("unmap", answer).of(plan.what.name));
+    }
+    mappings -= plan.pieces;
+    bytes -= size;
+    return {};
+  }
+};
+
+template <bool Pins, class Granularity>
+struct mapper_by_hand;
+
+template <bool Pins>
+struct mapper_by_hand<Pins, tether::whole_section> : mapper_state<Pins> {
+  tether::result<void> map(tether::section_plan const& plan) noexcept {
+    if (this->needs_pages(plan)) [[unlikely]] {
+      if (auto present = this->fault_in(plan); !present) return present;
+    }
+    const std::uint64_t iova = plan.fit.inside.where.first.value;
+    const std::uint64_t last = plan.fit.inside.where.last.value;
+    if (const int answer = this->map_piece(plan, iova, plan.fit.inside.host.value, last - iova + 1); answer != 0) [[unlikely]] {
+      return this->take_back(plan, iova, tether::error::from_errno("map", answer));
+    }
+    return this->mapped(plan, iova, last);
+  }
+};
+
+template <bool Pins>
+struct mapper_by_hand<Pins, tether::largest_page> : mapper_state<Pins> {
+  tether::result<void> map(tether::section_plan const& plan) noexcept {
+    if (this->needs_pages(plan)) [[unlikely]] {
+      if (auto present = this->fault_in(plan); !present) return present;
+    }
+    const std::uint64_t first = plan.fit.inside.where.first.value;
+    const std::uint64_t last = plan.fit.inside.where.last.value;
+    std::uint64_t iova = first;
+    std::uint64_t host = plan.fit.inside.host.value;
+    for (;;) {
+      const std::uint64_t left = last - iova + 1;
+      const std::uint64_t bits = iova | host;
+      const std::uint64_t aligned = bits ^ (bits - 1);  // all powers of two that divide both
+      const std::uint64_t no_larger = ~std::uint64_t{0} >> std::countl_zero(left);
+      std::uint64_t piece = std::bit_floor(this->sizes & aligned & no_larger);
+      if (piece == 0) piece = left;
+      if (const int answer = this->map_piece(plan, iova, host, piece); answer != 0) [[unlikely]] {
+        return this->take_back(plan, iova, tether::error::from_errno("map", answer));
+      }
+      if (piece == left) break;
+      iova += piece;
+      host += piece;
+    }
+    return this->mapped(plan, first, last);
+  }
+};
+
+template <bool Pins, std::uint64_t Block>
+struct mapper_by_hand<Pins, tether::fixed_block<Block>> : mapper_state<Pins> {
+  tether::result<void> map(tether::section_plan const& plan) noexcept {
+    if (this->needs_pages(plan)) [[unlikely]] {
+      if (auto present = this->fault_in(plan); !present) return present;
+    }
+    const std::uint64_t first = plan.fit.inside.where.first.value;
+    const std::uint64_t last = plan.fit.inside.where.last.value;
+    std::uint64_t iova = first;
+    std::uint64_t host = plan.fit.inside.host.value;
+    std::uint64_t offset = plan.offset.value;
+    for (;;) {
+      const std::uint64_t left = last - iova + 1;
+      const std::uint64_t to_border = Block - (offset & (Block - 1));
+      const std::uint64_t piece = left < to_border ? left : to_border;
+      if (const int answer = this->map_piece(plan, iova, host, piece); answer != 0) [[unlikely]] {
+        return this->take_back(plan, iova, tether::error::from_errno("map", answer));
+      }
+      if (piece == left) break;
+      iova += piece;
+      host += piece;
+      offset += piece;
+    }
+    return this->mapped(plan, first, last);
+  }
+};
+
+}  // namespace codegen

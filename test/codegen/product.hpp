@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: BSL-1.0
+// The product of which every element is checked: backend shape x inhibition x granularity x threading. Nobody
+// writes a configuration down; Hana multiplies the lists.
+#pragma once
+
+#include <codegen/fake_iommu.hpp>
+
+#include <tether/attach/configuration.hpp>
+#include <tether/granule/fixed_block.hpp>
+#include <tether/granule/largest_page.hpp>
+#include <tether/granule/whole_section.hpp>
+#include <tether/inhibit/inhibit_per_container.hpp>
+#include <tether/inhibit/inhibit_per_device.hpp>
+#include <tether/inhibit/inhibit_per_group.hpp>
+#include <tether/inhibit/no_inhibition.hpp>
+#include <tether/inhibit/threading.hpp>
+
+#include <boost/hana/cartesian_product.hpp>
+#include <boost/hana/filter.hpp>
+#include <boost/hana/size.hpp>
+#include <boost/hana/transform.hpp>
+#include <boost/hana/tuple.hpp>
+#include <boost/hana/type.hpp>
+#include <boost/hana/unpack.hpp>
+
+namespace codegen {
+
+namespace hana = boost::hana;
+
+inline constexpr auto backends = hana::tuple_t<fake_iommu<true>, fake_iommu<false>>;
+inline constexpr auto inhibitions =
+    hana::tuple_t<tether::inhibit_per_container, tether::inhibit_per_group, tether::inhibit_per_device, tether::no_inhibition>;
+inline constexpr auto granularities =
+    hana::tuple_t<tether::whole_section, tether::largest_page, tether::fixed_block<64 * tether::KiB>, tether::fixed_block<2 * tether::MiB>>;
+inline constexpr auto threadings = hana::tuple_t<tether::single_threaded, tether::multi_threaded>;
+
+inline constexpr auto is_valid = [](auto row) {
+  return hana::unpack(row, [](auto... of) { return hana::bool_c<tether::valid_configuration<typename decltype(of)::type...>>; });
+};
+inline constexpr auto as_policies = [](auto row) { return hana::unpack(row, hana::template_<policy_list>); };
+
+/// Every configuration that tether accepts, as `hana::type<policy_list<...>>`.
+inline constexpr auto product = hana::transform(
+    hana::filter(hana::cartesian_product(hana::make_tuple(backends, inhibitions, granularities, threadings)), is_valid), as_policies);
+
+// Only a pinning backend with no_inhibition is refused.
+static_assert(decltype(hana::size(product))::value == 2 * 4 * 4 * 2 - 4 * 2);
+
+
+template <class Policies>
+using configuration_of = tether::configuration<typename Policies::backend, typename Policies::inhibition, typename Policies::granularity,
+                                               typename Policies::threading>;
+
+}  // namespace codegen

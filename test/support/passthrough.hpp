@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: BSL-1.0
+// A small guest with a recorded container, for the stories of attach and detach: every backend call is preceded
+// and followed by a hostile balloon, and what can be seen of the whole is one value to compare before and after.
+#pragma once
+
+#include <tether/attach/container.hpp>
+#include <tether/backend/io_uring_buffers.hpp>
+#include <tether/backend/recording.hpp>
+#include <tether/backend/software_iommu.hpp>
+#include <tether/inhibit/discard_gate.hpp>
+#include <tether/topology/address_space.hpp>
+#include <tether/topology/ram_block.hpp>
+
+#include <support/must.hpp>
+#include <support/pinned_memory.hpp>
+#include <support/process_facts.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace tether_test {
+
+/// The backends that the stories are told on. `make` fails where this machine forbids one.
+struct on_software {
+  using backend_type = tether::software_iommu;
+  static constexpr const char* name = "software_iommu";
+  static tether::result<backend_type> make() { return tether::software_iommu{{.page_sizes = {4 * tether::KiB | 64 * tether::KiB}}}; }
+  static std::uint64_t pinned(backend_type const&) { return 0; }
+};
+struct on_io_uring {
+  using backend_type = tether::io_uring_buffers;
+  static constexpr const char* name = "io_uring_buffers";
+  static tether::result<backend_type> make() { return tether::io_uring_buffers::open({.slots = 512}); }
+  static std::uint64_t pinned(backend_type const& backend) { return backend.pinned_bytes(); }
+};
+
+/// Groups of one device each, but for the last.
+inline tether::endpoint_group pinning_group(const char* name = "nics") { return {name, {{"nic", tether::pin_class::pins}}}; }
+inline tether::endpoint_group mediated_group(const char* name = "vgpus") {
+  return {name, {{"vgpu", tether::pin_class::pins_on_demand}, {"vgpu2", tether::pin_class::pins_on_demand}}};
+}
+
+/// Blocks that a test leaves pinned for good: destroying them would rightly stop the program. Reachable, so no leak.
+inline std::vector<std::unique_ptr<tether::ram_block>>& kept_blocks() {
+  static std::vector<std::unique_ptr<tether::ram_block>> all;
+  return all;
+}
+
+/// All that must be as before after something failed.
+struct seen_state {
+  tether::gate_counts counts{};
+  std::vector<std::string> holders{};
+  tether::container_tally books{};
+  tether::mapped_usage usage{};
+  std::uint64_t free_mappings = 0;
+  std::uint64_t pinned = 0;
+  std::uint64_t pinned_by_kernel = 0;
+  std::uint64_t trimmed = 0;
+  std::size_t left_out = 0;
+  bool diverged = false;
+  std::map<int, std::string> descriptors{};
+  std::uint64_t contents = 0;
+  std::uint64_t references = 0;
+  std::vector<std::string> view{};
+
+  friend bool operator==(seen_state const&, seen_state const&) = default;
+
+  [[nodiscard]] std::uint32_t holds() const noexcept { return counts.any_holds + counts.uncoordinated_holds; }
+  [[nodiscard]] std::string text() const {
+    std::string all = "holds " + std::to_string(counts.any_holds) + "/" + std::to_string(counts.uncoordinated_holds) + " [";
+    for (auto const& one : holders) all += one + " ";
+    all += "] members " + std::to_string(books.members) + "/" + std::to_string(books.settled) + " mapped " + std::to_string(usage.mappings) + "/" +
+           std::to_string(usage.bytes) + " free " + std::to_string(free_mappings) + " pinned " + std::to_string(pinned) + "/" +
+           std::to_string(pinned_by_kernel) + " left out " + std::to_string(left_out) + " trimmed " + std::to_string(trimmed) +
+           (diverged ? " diverged" : "") + " fds " + std::to_string(descriptors.size()) + " contents " + std::to_string(contents) +
+           " references " + std::to_string(references) + " view";
+    for (auto const& one : view) all += " " + one;
+    return all;
+  }
+};
+
+inline std::string drawn(tether::section const& one) {
+  std::array<char, 96> text{};
+  std::snprintf(text.data(), text.size(), "%.*s[%llx,%llx]%s", static_cast<int>(one.name.size()), one.name.data(),
+                static_cast<unsigned long long>(one.where.first.value), static_cast<unsigned long long>(one.where.last.value),
+                one.read_only ? "r" : "");
+  return text.data();
+}
+
+/// A guest: 192 KiB of RAM at 0 with an overlay of registers, 64 KiB of ROM at 256 KiB, 128 KiB of shared RAM at 1 MiB.
+/// `spare` is for what a test places later.
+template <class Model, class... Policies>
+class passthrough {
+ public:
+  using backend_type = tether::recording<typename Model::backend_type>;
+  using container_type = tether::container<backend_type, Policies...>;
+  static constexpr bool pins = Model::backend_type::pins;
+
+  explicit passthrough(typename Model::backend_type backend) { build(std::move(backend)); }
+  passthrough(passthrough const&) = delete;
+  passthrough& operator=(passthrough const&) = delete;
+  ~passthrough() {
+    book.before_each({});
+    book.after_each({});
+    dma.reset();
+    space_.reset();
+    for (auto* block : {&low, &rom, &high, &spare}) {
+      if ((*block)->backing().references() != 0) kept_blocks().push_back(std::move(*block));
+    }
+  }
+
+  /// Writes a pattern to every byte. Ensures: every page is there.
+  void fill() {
+    for (tether::ram_block* one : blocks()) {
+      for (std::uint64_t at = 0; at < one->size(); ++at) one->data()[at] = pattern(*one, at);
+    }
+  }
+  [[nodiscard]] std::array<tether::ram_block*, 4> blocks() const { return {low.get(), rom.get(), high.get(), spare.get()}; }
+  [[nodiscard]] std::byte pattern(tether::ram_block const& block, std::uint64_t at) const {
+    return static_cast<std::byte>((at / 97 + at + block.size() / 4096 * 7 + block.name().size()) & 0xff);
+  }
+
+  /// A balloon that gives everything back whenever it is let, after which the guest writes it all again: contents stay,
+  /// frames do not. Where something is pinned meanwhile, device and guest part ways.
+  void strike() {
+    const auto permit = gate.permit(tether::discard_kind::uncoordinated);
+    if (!permit) return;
+    strikes += 1;
+    if (Model::pinned(dma->backend().watched()) != 0) stale_strikes += 1;
+    for (tether::ram_block* one : blocks()) {
+      static_cast<void>(one->discard({tether::block_offset{0}, tether::block_offset{one->size() - 1}}));
+      for (std::uint64_t at = 0; at < one->size(); ++at) one->data()[at] = pattern(*one, at);
+    }
+  }
+
+  [[nodiscard]] seen_state state() {
+    seen_state now;
+    now.counts = gate.counts();
+    gate.for_each_holder([&](tether::holder_info const& who) {
+      now.holders.push_back(std::string{who.name} + ":" + tether::name_of(who.what) + ":" + std::to_string(who.count));
+    });
+    std::ranges::sort(now.holders);
+    now.books = dma->books();
+    now.usage = dma->usage();
+    now.free_mappings = dma->backend().free_mappings();
+    now.pinned = Model::pinned(dma->backend().watched());
+    now.pinned_by_kernel = pinned_by_the_kernel();
+    now.trimmed = dma->trimmed_bytes();
+    now.left_out = dma->left_out().size();
+    now.diverged = dma->diverged();
+    now.descriptors = descriptors();
+    now.contents = 14695981039346656037U;
+    for (tether::ram_block const* one : blocks()) {
+      now.references += one->backing().references();
+      for (std::uint64_t at = 0; at < one->size(); ++at) {
+        now.contents = (now.contents ^ std::to_integer<std::uint64_t>(one->data()[at])) * 1099511628211U;
+      }
+    }
+    for (auto const& one : *guest.view()) now.view.push_back(drawn(one));
+    return now;
+  }
+
+  /// The bytes of guest RAM and ROM at which a device and the CPU disagree, asked through an open device.
+  template <class Device>
+  [[nodiscard]] std::uint64_t disagreements(Device& device) const {
+    std::uint64_t wrong = 0;
+    const auto view = guest.view();
+    for (auto const& one : *view) {
+      if (one.memory == nullptr || one.memory->kind() == tether::memory_kind::device) continue;
+      std::vector<std::byte> bytes(one.where.size());
+      if (!device.dma_read(tether::io_address{one.where.first.value}, bytes)) return one.where.size();
+      const std::byte* const cpu = one.memory->data() + one.offset.value;
+      for (std::uint64_t i = 0; i < bytes.size(); ++i) wrong += bytes[i] != cpu[i] ? 1U : 0U;
+    }
+    return wrong;
+  }
+
+  std::unique_ptr<tether::ram_block> low = block("low", 192 * tether::KiB, tether::memory_kind::private_anonymous);
+  std::unique_ptr<tether::ram_block> rom = block("rom", 64 * tether::KiB, tether::memory_kind::private_anonymous);
+  std::unique_ptr<tether::ram_block> high = block("high", 128 * tether::KiB, tether::memory_kind::shared);
+  std::unique_ptr<tether::ram_block> spare = block("spare", 128 * tether::KiB, tether::memory_kind::private_anonymous);
+
+ private:
+  std::unique_ptr<tether::address_space> space_ = std::make_unique<tether::address_space>();
+
+ public:
+  tether::address_space& guest = *space_;
+  tether::discard_gate<> gate;
+  tether::journal book;
+  std::optional<container_type> dma;
+  tether::region_id registers{};
+  tether::region_id high_region{};
+  std::uint64_t strikes = 0;
+  /// Permits that were granted while something was pinned. Must stay 0.
+  std::uint64_t stale_strikes = 0;
+
+ private:
+  static std::unique_ptr<tether::ram_block> block(const char* name, std::uint64_t size, tether::memory_kind kind) {
+    return std::make_unique<tether::ram_block>(must(tether::ram_block::allocate(name, size, kind)));
+  }
+  void build(typename Model::backend_type backend) {
+    fill();
+    static_cast<void>(must(guest.place(tether::region::ram(*low), tether::guest_address{0})));
+    registers = must(guest.place(tether::region::mmio("registers", 4096), tether::guest_address{0x8000}, 1));
+    static_cast<void>(must(guest.place(tether::region::rom(*rom), tether::guest_address{0x40000})));
+    high_region = must(guest.place(tether::region::ram(*high), tether::guest_address{1 * tether::MiB}));
+    dma.emplace(guest, gate, backend_type{book, std::move(backend)});
+    book.before_each([this](tether::journal_entry const&) { strike(); });
+    book.after_each([this](tether::journal_entry const&) { strike(); });
+  }
+};
+
+}  // namespace tether_test
