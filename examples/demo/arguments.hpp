@@ -43,9 +43,12 @@ inline constexpr const char* usage =
   std::uint64_t unit = 1;
   if (!text.empty()) {
     switch (text.back()) {
-      case 'K': case 'k': unit = tether::KiB; break;
-      case 'M': case 'm': unit = tether::MiB; break;
-      case 'G': case 'g': unit = tether::GiB; break;
+      case 'K':
+      case 'k': unit = tether::KiB; break;
+      case 'M':
+      case 'm': unit = tether::MiB; break;
+      case 'G':
+      case 'g': unit = tether::GiB; break;
       default: break;
     }
   }

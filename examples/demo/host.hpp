@@ -38,19 +38,20 @@ struct pinning {
   std::string why{};       ///< where it is less than was wanted
 };
 
-[[nodiscard]] inline tether::result<void> try_to_pin(std::uint64_t bytes) {
-  auto iommu = tether::io_uring_buffers::open();
-  if (!iommu) return tether::failure(iommu.error());
+[[nodiscard]] inline tether::result<void> try_to_pin(tether::io_uring_buffers& iommu, std::uint64_t bytes) {
   const guest_ram ram{bytes};
-  auto joined = iommu->join({"probe", {{"probe", tether::pin_class::pins}}});
-  if (!joined) return tether::failure(joined.error());
-  if (auto pinned = iommu->map(ram.as_mapping()); !pinned) return pinned;
-  return iommu->abandon();
+  const auto everything = ram.as_mapping();
+  if (auto pinned = iommu.map(everything); !pinned) return pinned;
+  return iommu.unmap(everything.where);
 }
 
 /// Tries it: whether the locked-memory limit counts for this process is for the kernel alone to know.
 [[nodiscard]] inline pinning largest_pinned_guest(std::uint64_t wanted) {
-  const auto first = try_to_pin(wanted + room_for_requests);
+  auto iommu = tether::io_uring_buffers::open();
+  if (!iommu) return {0, iommu.error().sentence()};
+  const auto joined = iommu->join({"probe", {{"probe", tether::pin_class::pins}}});
+  if (!joined) return {0, joined.error().sentence()};
+  const auto first = try_to_pin(*iommu, wanted + room_for_requests);
   if (first) return {wanted, {}};
   if (!first.error().is_errno(ENOMEM) && !first.error().is_errno(EPERM)) return {0, first.error().sentence()};
 
@@ -59,7 +60,7 @@ struct pinning {
   const std::uint64_t most = std::min<std::uint64_t>(wanted, tether::round_down(limit.rlim_cur - room_for_requests, tether::MiB));
   const std::string of_the_limit = "the locked-memory limit is " + std::to_string(limit.rlim_cur / tether::KiB) + " KiB";
   if (most == 0) return {0, of_the_limit + ", too little for a guest"};
-  if (const auto second = try_to_pin(most + room_for_requests); !second) {
+  if (const auto second = try_to_pin(*iommu, most + room_for_requests); !second) {
     return {0, of_the_limit + ", and not all of it is left: " + second.error().sentence()};
   }
   return {most, of_the_limit};

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 // Which frames play which part, the same with and without tether:
 //
-//     |    early    |    inhibited    |    late    |        the rest is written once and must stay as it is
-//      before the     while the NIC     while a mediated
-//      attach         is attached       device is there too; and the inhibited ones again after the unplug
+//     |       early       |       |   while_attached   |       |    while_mediated    |
+//      before the attach           with the NIC there,           with a mediated device
+//                                  and again after its unplug    there too
+//
+// The frames between them are written once and must stay as they are.
 #pragma once
 
 #include "guest_ram.hpp"
 
-#include <algorithm>
-#include <array>
-#include <cstddef>
 #include <cstdint>
-#include <vector>
 
 namespace demo {
 
@@ -38,30 +36,18 @@ struct plot {
   [[nodiscard]] constexpr frame_run for_the_mediated_one() const noexcept { return {while_attached.first, 16}; }
 };
 
-/// The guest has written `frames` in turn `cpu_wrote`. The device reads them, and writes them in turn `writes`; the CPU
-/// reads them. Answers the bytes at which one of the two does not see what the other wrote.
-/// Fails: throws what `Must` throws for a failed DMA.
-template <class Device, class Must>
-[[nodiscard]] std::uint64_t disagreements(guest_ram const& ram, frame_run frames, Device& device, turn cpu_wrote, turn writes, Must must) {
-  constexpr std::uint64_t most = 64 * tether::KiB;
-  std::vector<std::byte> expected(most);
-  std::vector<std::byte> carried(most);
-  std::vector<std::byte> read_by_device(most);
-  std::uint64_t wrong = 0;
-  for (std::uint64_t at = frames.begin(); at < frames.begin() + frames.bytes(); at += most) {
-    const std::uint64_t bytes = std::min(most, frames.begin() + frames.bytes() - at);
-    const std::span<std::byte> wrote{expected.data(), bytes};
-    const std::span<std::byte> saw{read_by_device.data(), bytes};
-    const std::span<std::byte> writing{carried.data(), bytes};
-    pattern(wrote, at, cpu_wrote);
-    must(device.dma_read(tether::io_address{at}, saw));
-    pattern(writing, at, writes);
-    must(device.dma_write(tether::io_address{at}, writing));
-    const auto seen = ram.at(at, bytes);
-    if (std::ranges::equal(saw, wrote) && std::ranges::equal(seen, writing)) continue;
-    for (std::size_t i = 0; i < bytes; ++i) wrong += saw[i] != wrote[i] || seen[i] != writing[i] ? 1U : 0U;
-  }
-  return wrong;
+/// What the CPU must see at the end, wherever it looks. Answers the bytes that are not so.
+[[nodiscard]] inline std::uint64_t bytes_lost(guest_ram const& ram, plot const& plot) noexcept {
+  const auto from_to = [](std::uint32_t first, std::uint32_t end) { return frame_run{first, end - first}; };
+  const auto end_of = [](frame_run frames) { return frames.first + frames.count; };
+  const frame_run mediated = plot.for_the_mediated_one();
+  return ram.wrong_bytes(from_to(0, plot.early.first), turn::boot) + ram.wrong_bytes(plot.early, turn::device_wrote) +
+         ram.wrong_bytes(from_to(end_of(plot.early), plot.while_attached.first), turn::boot) +
+         ram.wrong_bytes(mediated, turn::mediated_wrote) +
+         ram.wrong_bytes(from_to(end_of(mediated), end_of(plot.while_attached)), turn::touched_again) +
+         ram.wrong_bytes(from_to(end_of(plot.while_attached), plot.while_mediated.first), turn::boot) +
+         ram.wrong_bytes(plot.while_mediated, turn::device_wrote) +
+         ram.wrong_bytes(from_to(end_of(plot.while_mediated), end_of(plot.all)), turn::boot);
 }
 
 }  // namespace demo

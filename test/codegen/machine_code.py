@@ -7,6 +7,7 @@ import subprocess
 HEADER = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\t(\S.*)$")
 RELOCATION = re.compile(r"^\s+[0-9a-f]+: R_\S+\s+(.+)$")
+INDIRECT = re.compile(r"^(?:\w+ PTR )?(?:\w\w:)?(?:\[.*\]|[a-z]\w+)$")
 LOCAL = re.compile(r"^([0-9a-f]+) <")
 # Alignment and markers: no work, and their number depends on where a function happens to lie.
 PADDING = ("nop", "endbr64", "data16", "cs", "int3", "xchg   ax,ax")
@@ -36,7 +37,7 @@ class Function:
 
     def indirect(self):
         """Calls and jumps whose target is read from a register or from memory: virtual calls, function pointers, jump tables."""
-        return [one for one in self.transfers() if not one.target or "[" in one.operands]
+        return [one for one in self.transfers() if INDIRECT.match(one.operands)]
 
     def locked(self):
         """Instructions that lock the bus: `lock`, and `xchg` with memory, which needs no prefix."""

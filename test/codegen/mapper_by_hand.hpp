@@ -49,15 +49,14 @@ struct mapper_state {
   }
 
   tether::result<void> unmap(plan_type const& plan) noexcept {
-    const std::uint64_t first = plan.fit.inside.where.first.value;
-    const std::uint64_t size = plan.fit.inside.where.last.value - first + 1;
-    if (const int answer = codegen_unmap(backend->container, first, size); answer != 0) [[unlikely]] {
+    if (const int answer = codegen_unmap(backend->container, plan.fit.inside.where.first.value, size_of(plan)); answer != 0) [[unlikely]] {
       return tether::failure(tether::error::from_errno("unmap", answer).of(plan.what.name));
     }
     mappings -= plan.pieces;
-    bytes -= size;
+    bytes -= size_of(plan);
     return {};
   }
+  static std::uint64_t size_of(plan_type const& plan) noexcept { return plan.fit.inside.where.last.value - plan.fit.inside.where.first.value + 1; }
 };
 
 template <bool Pins, class Granularity>
@@ -92,9 +91,9 @@ struct mapper_by_hand<Pins, tether::largest_page> : mapper_state<Pins> {
       const std::uint64_t left = last - iova + 1;
       const std::uint64_t bits = iova | host;
       const std::uint64_t aligned = bits ^ (bits - 1);  // all powers of two that divide both
-      const std::uint64_t no_larger = ~std::uint64_t{0} >> std::countl_zero(left);
-      std::uint64_t piece = std::bit_floor(this->sizes & aligned & no_larger);
-      if (piece == 0) piece = left;
+      const std::uint64_t no_larger = ~std::uint64_t{0} >> (std::countl_zero(left) & 63);  // 0 stands for 2^64
+      const std::uint64_t page = std::bit_floor(this->sizes & aligned & no_larger);
+      const std::uint64_t piece = page != 0 ? page : left;
       if (const int answer = this->map_piece(plan, iova, host, piece); answer != 0) [[unlikely]] {
         return this->take_back(plan, iova, tether::error::from_errno("map", answer));
       }

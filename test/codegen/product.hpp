@@ -38,14 +38,18 @@ inline constexpr auto is_valid = [](auto row) {
   return hana::unpack(row, [](auto... of) { return hana::bool_c<tether::valid_configuration<typename decltype(of)::type...>>; });
 };
 inline constexpr auto as_policies = [](auto row) { return hana::unpack(row, hana::template_<policy_list>); };
+inline constexpr auto multiply = [](auto... lists) {
+  return hana::transform(hana::filter(hana::cartesian_product(hana::make_tuple(lists...)), is_valid), as_policies);
+};
 
 /// Every configuration that tether accepts, as `hana::type<policy_list<...>>`.
-inline constexpr auto product = hana::transform(
-    hana::filter(hana::cartesian_product(hana::make_tuple(backends, inhibitions, granularities, threadings)), is_valid), as_policies);
-
+inline constexpr auto product = multiply(backends, inhibitions, granularities, threadings);
 // Only a pinning backend with no_inhibition is refused.
 static_assert(decltype(hana::size(product))::value == 2 * 4 * 4 * 2 - 4 * 2);
 
+/// Of a granularity, attaching and detaching see only the kind of hold: one of each kind will do.
+inline constexpr auto lifecycle_product =
+    multiply(backends, inhibitions, hana::tuple_t<tether::whole_section, tether::fixed_block<64 * tether::KiB>>, threadings);
 
 template <class Policies>
 using configuration_of = tether::configuration<typename Policies::backend, typename Policies::inhibition, typename Policies::granularity,

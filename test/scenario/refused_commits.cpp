@@ -30,7 +30,8 @@ struct three_containers {
   ram_block other = must(ram_block::allocate("other", 64 * KiB));
   address_space guest;
   journal shared;
-  std::array<listener_recorder, 3> containers{listener_recorder{"1", shared}, listener_recorder{"2", shared}, listener_recorder{"3", shared}};
+  std::array<listener_recorder, 3> containers{listener_recorder{"1", shared}, listener_recorder{"2", shared},
+                                              listener_recorder{"3", shared}};
   region_id ram = must(guest.place(region::ram(block), guest_address{0}));
 
   three_containers() {

@@ -120,14 +120,9 @@ class passthrough {
 
   /// Writes a pattern to every byte. Ensures: every page is there.
   void fill() {
-    for (tether::ram_block* one : blocks()) {
-      for (std::uint64_t at = 0; at < one->size(); ++at) one->data()[at] = pattern(*one, at);
-    }
+    for (tether::ram_block* one : blocks()) std::memcpy(one->data(), pattern().data() + one->size() % 7919, one->size());
   }
   [[nodiscard]] std::array<tether::ram_block*, 4> blocks() const { return {low.get(), rom.get(), high.get(), spare.get()}; }
-  [[nodiscard]] std::byte pattern(tether::ram_block const& block, std::uint64_t at) const {
-    return static_cast<std::byte>((at / 97 + at + block.size() / 4096 * 7 + block.name().size()) & 0xff);
-  }
 
   /// A balloon that gives everything back whenever it is let, after which the guest writes it all again: contents stay,
   /// frames do not. Where something is pinned meanwhile, device and guest part ways.
@@ -138,8 +133,8 @@ class passthrough {
     if (Model::pinned(dma->backend().watched()) != 0) stale_strikes += 1;
     for (tether::ram_block* one : blocks()) {
       static_cast<void>(one->discard({tether::block_offset{0}, tether::block_offset{one->size() - 1}}));
-      for (std::uint64_t at = 0; at < one->size(); ++at) one->data()[at] = pattern(*one, at);
     }
+    fill();
   }
 
   [[nodiscard]] seen_state state() {
@@ -161,12 +156,32 @@ class passthrough {
     now.contents = 14695981039346656037U;
     for (tether::ram_block const* one : blocks()) {
       now.references += one->backing().references();
-      for (std::uint64_t at = 0; at < one->size(); ++at) {
-        now.contents = (now.contents ^ std::to_integer<std::uint64_t>(one->data()[at])) * 1099511628211U;
+      for (std::uint64_t at = 0; at < one->size(); at += sizeof(std::uint64_t)) {
+        std::uint64_t word = 0;
+        std::memcpy(&word, one->data() + at, sizeof word);
+        now.contents = (now.contents ^ word) * 1099511628211U;
       }
     }
     for (auto const& one : *guest.view()) now.view.push_back(drawn(one));
     return now;
+  }
+
+  /// The blocks that may still be mapped, by what the backend was asked and by how it answered. Requires: the journal has it all.
+  [[nodiscard]] std::vector<tether::ram_block*> perhaps_mapped() const {
+    using tether::operation;
+    std::map<std::uint64_t, std::uint64_t> extents;
+    for (auto const& entry : book.entries()) {
+      const bool may_have_happened = entry.ended == tether::outcome::done || entry.ended == tether::outcome::stuck;
+      if (entry.what == operation::map && may_have_happened) extents[entry.where->first.value] = entry.where->last.value;
+      if (entry.what == operation::unmap && entry.ended == tether::outcome::done) {
+        std::erase_if(extents, [&](auto const& one) { return one.first >= entry.where->first.value && one.second <= entry.where->last.value; });
+      }
+    }
+    std::vector<tether::ram_block*> found;
+    for (auto const& [first, last] : extents) {
+      found.push_back(first < 0x40000 ? low.get() : first < tether::MiB ? rom.get() : first < 2 * tether::MiB ? high.get() : spare.get());
+    }
+    return found;
   }
 
   /// The bytes of guest RAM and ROM at which a device and the CPU disagree, asked through an open device.
@@ -198,6 +213,8 @@ class passthrough {
   tether::journal book;
   std::optional<container_type> dma;
   tether::region_id registers{};
+  tether::region_id low_region{};
+  tether::region_id rom_region{};
   tether::region_id high_region{};
   std::uint64_t strikes = 0;
   /// Permits that were granted while something was pinned. Must stay 0.
@@ -209,13 +226,23 @@ class passthrough {
   }
   void build(typename Model::backend_type backend) {
     fill();
-    static_cast<void>(must(guest.place(tether::region::ram(*low), tether::guest_address{0})));
+    low_region = must(guest.place(tether::region::ram(*low), tether::guest_address{0}));
     registers = must(guest.place(tether::region::mmio("registers", 4096), tether::guest_address{0x8000}, 1));
-    static_cast<void>(must(guest.place(tether::region::rom(*rom), tether::guest_address{0x40000})));
+    rom_region = must(guest.place(tether::region::rom(*rom), tether::guest_address{0x40000}));
     high_region = must(guest.place(tether::region::ram(*high), tether::guest_address{1 * tether::MiB}));
     dma.emplace(guest, gate, backend_type{book, std::move(backend)});
-    book.before_each([this](tether::journal_entry const&) { strike(); });
-    book.after_each([this](tether::journal_entry const&) { strike(); });
+    if constexpr (pins) {
+      book.before_each([this](tether::journal_entry const&) { strike(); });
+      book.after_each([this](tether::journal_entry const&) { strike(); });
+    }
+  }
+  static std::vector<std::byte> const& pattern() {
+    static const std::vector<std::byte> bytes = [] {
+      std::vector<std::byte> all(512 * tether::KiB);
+      for (std::size_t at = 0; at < all.size(); ++at) all[at] = static_cast<std::byte>((at / 97 + at + 1) & 0xff);
+      return all;
+    }();
+    return bytes;
   }
 };
 

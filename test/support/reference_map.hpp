@@ -92,7 +92,8 @@ class reference_map {
 [[nodiscard]] inline std::string drawn(std::vector<tether::section> const& sections) {
   std::string text;
   for (auto const& one : sections)
-    text += std::string{one.name} + "[" + std::to_string(one.where.first.value / 4096) + ".." + std::to_string(one.where.last.value / 4096) + "] ";
+    text += std::string{one.name} + "[" + std::to_string(one.where.first.value / 4096) + ".." +
+            std::to_string(one.where.last.value / 4096) + "] ";
   return text;
 }
 

@@ -25,10 +25,9 @@ struct page_sizes {
   /// The largest page that is no larger than `room` and to which `bits` (addresses ored together) is
   /// aligned. Answers 0 if none is.
   [[nodiscard]] constexpr std::uint64_t largest_at(std::uint64_t bits, std::uint64_t room) const noexcept {
-    std::uint64_t fits = mask;
-    if (room != 0) fits &= std::bit_floor(room) | (std::bit_floor(room) - 1);
-    if (bits != 0) fits &= (bits & (~bits + 1)) | ((bits & (~bits + 1)) - 1);
-    return std::bit_floor(fits);
+    const std::uint64_t divides_both = bits ^ (bits - 1);  // all ones for 0, which everything divides
+    const std::uint64_t no_larger = ~std::uint64_t{0} >> (std::countl_zero(room) & 63);  // all ones for 0, which stands for 2^64
+    return std::bit_floor(mask & divides_both & no_larger);
   }
 };
 

@@ -49,20 +49,27 @@ class section_mapper {
         if (auto present = populate(plan); !present) return present;
       }
     }
-    mapping rest = plan.fit.inside;
+    // Member by member: a `mapping` that is copied whole goes through memory, in the midst of the loop.
+    mapping const& all = plan.fit.inside;
+    const extent<io_address> where = all.where;
+    io_address at = where.first;
+    host_address host = all.host;
     block_offset offset = plan.offset;
     for (;;) {
+      const mapping rest{.where = {at, where.last}, .host = host, .rights = all.rights, .memory = all.memory};
+      const std::uint64_t left = rest.where.size();
       const std::uint64_t bytes = Granularity::first_piece(rest, offset, sizes_);
-      const mapping piece = rest.first_bytes(bytes);
-      if (!who.go_on(piece)) return put_back(plan, rest.where.first, error{"map", std::make_error_code(std::errc::operation_canceled)});
-      if (auto done = backend_->map(piece); !done) [[unlikely]] return put_back(plan, rest.where.first, done.error());
+      const mapping piece{.where = {at, at + (bytes - 1)}, .host = host, .rights = all.rights, .memory = all.memory};
+      if (!who.go_on(piece)) return put_back(plan, at, error{"map", std::make_error_code(std::errc::operation_canceled)});
+      if (auto done = backend_->map(piece); !done) [[unlikely]] return put_back(plan, at, done.error());
       detail::tell_mapped(observer_, piece);
-      if (piece.where.last == rest.where.last) break;
-      rest = rest.after(bytes);
+      if (bytes == left) break;
+      at = at + bytes;
+      host = host + bytes;
       offset = offset + bytes;
     }
     usage_.mappings += plan.pieces;
-    usage_.bytes += plan.fit.inside.where.size();
+    usage_.bytes += where.size();
     return {};
   }
 
@@ -84,8 +91,8 @@ class section_mapper {
     return plan.what.memory->populate(plan.fit.inside.where.moved_to(plan.offset));
   }
   /// Unmaps the pieces before `stopped_at`.
-  [[gnu::cold, gnu::noinline]] result<void> put_back(section_plan const& plan, io_address stopped_at, error why) noexcept {
-    why = why.of(plan.what.name);
+  [[gnu::cold, gnu::noinline]] result<void> put_back(section_plan const& plan, io_address stopped_at, error const& cause) noexcept {
+    const error why = cause.of(plan.what.name);
     if (stopped_at == plan.fit.inside.where.first) return failure(why);
     const extent<io_address> done{plan.fit.inside.where.first, stopped_at - 1};
     if (!backend_->unmap(done)) return failure(why.leaving_things_behind());

@@ -24,7 +24,9 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <fcntl.h>
 #include <string_view>
+#include <sys/mman.h>
 
 namespace tether {
 

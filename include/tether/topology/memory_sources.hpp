@@ -13,12 +13,14 @@
 #include <bit>
 #include <cerrno>
 #include <cstdint>
+#include <fcntl.h>
 #include <limits>
 #include <memory>
 #include <new>
 #include <string_view>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <utility>
 

@@ -66,8 +66,10 @@ class [[nodiscard]] transaction {
 
   /// Fails: `invalid_extent` past 2^64.
   [[nodiscard]] result<void> move(region_id id, guest_address to) noexcept {
-    if (auto* const region = writer_->regions().find(id); open_ && region != nullptr && to.value > ~(region->where.last - region->where.first))
-      return failure(error{"move", errc::invalid_extent}.at(region->where).of(region->held->name().view()));
+    if (auto* const region = open_ ? writer_->regions().find(id) : nullptr; region != nullptr) {
+      if (to.value > ~(region->where.last - region->where.first))
+        return failure(error{"move", errc::invalid_extent}.at(region->where).of(region->held->name().view()));
+    }
     return edit("move", id, [&](placed_region const& region) { writer_->regions().move(id, region.where.moved_to(to)); });
   }
 

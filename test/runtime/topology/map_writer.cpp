@@ -54,7 +54,8 @@ TEST_CASE("a listener that changes the address space which calls it stops the pr
   for (const bool during_registration : {false, true}) {
     for (const auto at : {when::begin, when::add, when::commit}) {
       CHECK(stops(at, [](meddler& it) { static_cast<void>(it.guest->begin()); }, during_registration));
-      CHECK(stops(at, [](meddler& it) { static_cast<void>(it.guest->place(region::mmio("x", 1), guest_address{0})); }, during_registration));
+      CHECK(stops(
+          at, [](meddler& it) { static_cast<void>(it.guest->place(region::mmio("x", 1), guest_address{0})); }, during_registration));
       CHECK(stops(at, [](meddler& it) { static_cast<void>(it.guest->remove_listener(it)); }, during_registration));
       CHECK(stops(at, [](meddler& it) {
               static tether_test::listener_recorder other;

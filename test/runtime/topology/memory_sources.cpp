@@ -105,7 +105,8 @@ TEST_CASE("sizes, places and pages that cannot be are refused before the kernel 
   CHECK(ram_block::borrow<faulty_kernel>("ram", host_address{0}, page, kind::shared).error().is(errc::invalid_extent));
   CHECK(ram_block::borrow<faulty_kernel>("ram", host_address{page}, 0, kind::shared).error().is(errc::invalid_extent));
   CHECK(ram_block::borrow<faulty_kernel>("ram", host_address{page + 1}, page, kind::shared).error().is(errc::not_aligned));
-  CHECK(ram_block::borrow<faulty_kernel>("ram", host_address{~std::uint64_t{0} - page + 1}, 2 * page, kind::shared).error().is(errc::invalid_extent));
+  const host_address last_page{~std::uint64_t{0} - page + 1};
+  CHECK(ram_block::borrow<faulty_kernel>("ram", last_page, 2 * page, kind::shared).error().is(errc::invalid_extent));
   CHECK(ram_block::from_descriptor<faulty_kernel>("ram", 0, 0, 0).error().is(errc::invalid_extent));
   CHECK(ram_block::from_descriptor<faulty_kernel>("ram", 0, ~std::uint64_t{0}, page).error().is(errc::invalid_extent));
   CHECK(faulty_kernel::calls() == 0);

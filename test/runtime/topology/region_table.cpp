@@ -35,7 +35,8 @@ std::vector<std::uint64_t> found_in(region_table const& table, extent<guest_addr
 }  // namespace
 
 TEST_CASE("extents are joined where they overlap or meet, up to the last byte there is") {
-  std::vector<extent<guest_address>> some{between(20, 29), between(0, 4), between(5, 9), between(25, 40), between(11, 12), between(top, top)};
+  std::vector<extent<guest_address>> some{between(20, 29), between(0, 4),   between(5, 9),
+                                        between(25, 40), between(11, 12), between(top, top)};
   detail::coalesce(some);
   CHECK(some == std::vector{between(0, 9), between(11, 12), between(20, 40), between(top, top)});
 }
