@@ -119,7 +119,8 @@ class acts {
     group_tally after = task.group.tally;
     enact(container, after, change::open, task.agrees);
     if (!admitted<inhibition>(after)) {
-      return failure(error{"open device", errc::mixed_group}.of(task.device->name).advise("choose inhibit_per_device, or open all of the group alike"));
+      const error why{"open device", errc::mixed_group};
+      return failure(why.of(task.device->name).advise("choose inhibit_per_device, or open all devices of the group alike"));
     }
     return {};
   }

@@ -74,7 +74,8 @@ struct standard_lifecycle {
       case lifecycle_operation::attach_first:
         return {change::attach, {{{act::hold, act::settle}, {act::join, act::leave}, {act::replay}, {act::commit}}}};
       case lifecycle_operation::attach_next: return {change::attach, {{{act::hold, act::settle}, {act::join}, {act::commit}}}};
-      case lifecycle_operation::open: return {change::open, {{{act::judge}, {act::hold, act::settle}, {act::open}, {act::commit}, {act::settle}}}};
+      case lifecycle_operation::open:
+        return {change::open, {{{act::judge}, {act::hold, act::settle}, {act::open}, {act::commit}, {act::settle}}}};
       case lifecycle_operation::close: return {change::close, {{{act::close}, {act::commit}, {act::settle}}}};
       case lifecycle_operation::detach_next: return {change::detach, {{{act::leave}, {act::commit}, {act::settle}}}};
       case lifecycle_operation::detach_last:

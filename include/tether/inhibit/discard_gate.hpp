@@ -89,13 +89,16 @@ class discard_gate {
   /// Asks that discards stay possible. Fails: `discards_disabled`, naming who holds them down.
   [[nodiscard]] result<requirement<Threading>> require(requirement_kind kind, std::string_view name) noexcept {
     requirement<Threading> mine{*this, name};
-    std::unique_lock lock{mutex_};
-    if (!ledger_.counts().allow(kind)) {
-      return failure(error{"require discards", errc::discards_disabled}
-                         .of(ledger_.find(holding::any_hold, kind == requirement_kind::any ? holding::uncoordinated_hold : holding::any_hold))
-                         .advise("detach what holds them down first"));
+    {
+      std::unique_lock lock{mutex_};  // let go before `mine` moves into the result, which locks again
+      if (!ledger_.counts().allow(kind)) {
+        const holding also = kind == requirement_kind::any ? holding::uncoordinated_hold : holding::any_hold;
+        return failure(error{"require discards", errc::discards_disabled}
+                           .of(ledger_.find(holding::any_hold, also))
+                           .advise("detach what holds them down first"));
+      }
+      ledger_.add(mine.entry_, as_holding(kind), 1);
     }
-    ledger_.add(mine.entry_, as_holding(kind), 1);
     return mine;
   }
 
@@ -103,10 +106,12 @@ class discard_gate {
   /// way have ended. Never fails, conflicts with nothing. Requires: this thread has no permit (it would wait for itself).
   [[nodiscard]] suspension<Threading> suspend(std::string_view name) noexcept {
     suspension<Threading> mine{*this, name};
-    std::unique_lock lock{mutex_};
-    if (turnstile_.entered_by_this_thread()) stop("tether[I4]: a thread that is discarding asked to suspend discards");
-    add(mine.entry_, holding::suspension, 1);
-    static_cast<void>(turnstile_.drain(true, lock, {}));
+    {
+      std::unique_lock lock{mutex_};
+      if (turnstile_.entered_by_this_thread()) stop("tether[I4]: a thread that is discarding asked to suspend discards");
+      add(mine.entry_, holding::suspension, 1);
+      static_cast<void>(turnstile_.drain(true, lock, {}));
+    }
     return mine;
   }
 

@@ -204,7 +204,8 @@ class dma_listener {
   /// A section that the filter lets through but of which no page is left.
   void leave_out_if_seen(section_plan& plan) noexcept {
     if (treatment_of(plan.what) == treatment::skip) return;
-    leave_out(plan, error{"map", errc::not_aligned}.at(plan.what.where).of(plan.what.name).advise("the IOMMU's pages are {} bytes", mapper_.sizes().smallest()));
+    const error why{"map", errc::not_aligned};
+    leave_out(plan, why.at(plan.what.where).of(plan.what.name).advise("the IOMMU's pages are {} bytes", mapper_.sizes().smallest()));
   }
   /// What is not mapped must be remembered, or its removal would unmap a hole: no memory for that refuses the change.
   void leave_out(section_plan& plan, error const& why) noexcept {

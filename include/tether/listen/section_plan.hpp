@@ -57,14 +57,17 @@ template <granularity Granularity, edges Edges>
   const auto refused = [&](errc why) { return error{"map", why}.at(plan.what.where).of(plan.what.name); };
   const treatment how = treatment_of(plan.what);
   if (how == treatment::skip) return {};
-  if (how == treatment::refuse) return failure(refused(errc::unsupported).advise("IOMMU windows cannot be followed yet; leave it out of this address space"));
+  if (how == treatment::refuse) {
+    return failure(refused(errc::unsupported).advise("IOMMU windows cannot be followed yet; leave it out of this address space"));
+  }
   if (Edges::refuses(plan.fit.how, how == treatment::map)) {
     const auto why = plan.fit.how == fitting::verdict::not_congruent ? errc::not_congruent : errc::not_aligned;
     return failure(refused(why).advise("place it, and its memory, on multiples of {} bytes", sizes.smallest()));
   }
   if (plan.pieces == 0) return {};
   if (!cuts_between_pages<Granularity>(plan.fit.inside, plan.offset, sizes)) {
-    return failure(refused(errc::strategy_mismatch).advise("use blocks that are multiples of {} bytes, and place memory on them", sizes.smallest()));
+    return failure(
+        refused(errc::strategy_mismatch).advise("use blocks that are multiples of {} bytes, and place memory on them", sizes.smallest()));
   }
   const bool reachable = std::ranges::any_of(usable, [&](extent<io_address> range) { return range.contains(plan.fit.inside.where); });
   if (!reachable) return failure(refused(errc::outside_aperture).advise("place it inside one range of usable_iova()"));
