@@ -121,7 +121,7 @@ void tell(row& told) {
   must(gpu.detach());
 
   // Nothing that was not given back has changed, and nothing that was written since is lost.
-  told.stale_bytes += bytes_lost(on.ram, plot);
+  told.expect("bytes that the CPU does not see as they were last written", bytes_lost(on.ram, plot), 0);
 
   const std::uint64_t inhibited = pins ? std::uint64_t{plot.while_attached.count} + plot.while_mediated.count : 0;
   told.expect("frames requested", told.frames.requested, plot.requested());

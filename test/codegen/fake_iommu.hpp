@@ -29,15 +29,6 @@ int codegen_destroy(int container) noexcept;
 
 namespace codegen {
 
-/// A configuration's parts, as the product names them.
-template <class Backend, class Inhibition, class Granularity, class Threading>
-struct policy_list {
-  using backend = Backend;
-  using inhibition = Inhibition;
-  using granularity = Granularity;
-  using threading = Threading;
-};
-
 /// Answers what a call answered.
 [[nodiscard]] inline tether::result<void> as_result(const char* operation, int answer) noexcept {
   if (answer != 0) [[unlikely]] return tether::failure(tether::error::from_errno(operation, answer));

@@ -13,6 +13,9 @@ LOCAL = re.compile(r"^([0-9a-f]+) <")
 PADDING = ("nop", "endbr64", "data16", "cs", "int3", "xchg   ax,ax")
 PREFIXES = ("lock", "rep", "repz", "repnz", "notrack", "bnd")
 ADDEND = re.compile(r"[-+]0x[0-9a-f]+$")
+# A function that is not visible outside is named by its section (-ffunction-sections).
+SECTION = re.compile(r"\.text(\.unlikely)?\.(?=_Z)")
+OWN_COLD_PART = "its own cold part"
 
 # `target`: the symbol that a relocation names, or "". `prefix`: "lock", "rep", ... or "".
 Instruction = collections.namedtuple("Instruction", "prefix opcode operands target")
@@ -33,7 +36,7 @@ class Function:
         return [one for one in self.all() if one.opcode in ("call", "jmp") and (one.target or not LOCAL.match(one.operands))]
 
     def called(self):
-        return {one.target for one in self.transfers() if one.target}
+        return {one.target for one in self.transfers()} - {"", OWN_COLD_PART}
 
     def indirect(self):
         """Calls and jumps whose target is read from a register or from memory: virtual calls, function pointers, jump tables."""
@@ -91,25 +94,27 @@ def demangled(text):
 
 def functions_of(object_file):
     """All functions of an object file by their demangled names."""
-    shown = subprocess.run(["objdump", "-dr", "-M", "intel", "--no-show-raw-insn", object_file],
+    text = subprocess.run(["objdump", "-dr", "-M", "intel", "--no-show-raw-insn", object_file],
                            capture_output=True, text=True, check=True).stdout
-    # c++filt would turn "X.cold" into "X [clone .cold]" within X's own angle brackets; and a call's target needs no "@plt" or "-0x4".
+    text = SECTION.sub("", re.sub(r"^([0-9a-f]+ <\S+)\.cold(\.\d+)?>:", r"\1>:@cold", text, flags=re.MULTILINE))
     found = collections.defaultdict(Function)
-    part = None
-    for line in demangled(re.sub(r"^([0-9a-f]+ <\S+)\.cold(\.\d+)?>:", r"\1>:@cold", shown, flags=re.MULTILINE)).splitlines():
+    part, name = None, ""
+    for line in demangled(text).splitlines():
         is_cold = line.endswith("@cold")
         if header := HEADER.match(line.removesuffix("@cold")):
-            part = found[header[1]].cold if is_cold else found[header[1]].hot
+            name = header[1]
+            part = found[name].cold if is_cold else found[name].hot
         elif part and (relocation := RELOCATION.match(line)):
             last = next(reversed(part))
-            part[last] = part[last]._replace(target=ADDEND.sub("", relocation[1]))
+            target = ADDEND.sub("", relocation[1])
+            part[last] = part[last]._replace(target=OWN_COLD_PART if target == name else target)
         elif part is not None and (instruction := INSTRUCTION.match(line)):
-            text = instruction[2].strip()
-            words = text.split(None, 1)
+            shown = instruction[2].strip()
+            words = shown.split(None, 1)
             prefix = ""
             if words[0] in PREFIXES and len(words) > 1:
                 prefix, words = words[0], words[1].split(None, 1)
-            if text.startswith(PADDING):
+            if shown.startswith(PADDING):
                 # A jump may lead here; what it leads to is what follows.
                 part[int(instruction[1], 16)] = Instruction("", "nop", "", "")
             else:

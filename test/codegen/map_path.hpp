@@ -1,24 +1,100 @@
 // SPDX-License-Identifier: BSL-1.0
-// The functions of map_path.cpp by address, so that callgrind can run each of them.
+// The listener's map and unmap of one planned section, and the same by hand. check.py pairs `generic::map<X>`
+// with `by_hand::map<X>` in an object file; count.cpp runs both.
 #pragma once
 
+#include <codegen/mapper_by_hand.hpp>
+#include <codegen/product.hpp>
+
 #include <tether/core/error.hpp>
+#include <tether/inhibit/threading.hpp>
+#include <tether/listen/attendant.hpp>
+#include <tether/listen/section_mapper.hpp>
 #include <tether/listen/section_plan.hpp>
 
+#include <mutex>
 #include <span>
+#include <type_traits>
 
 namespace codegen {
 
-/// One side of a configuration. `path` is its `path<...>`.
+namespace generic {
+
+/// What a `dma_listener` has between its lock and the backend.
+template <class Policies>
+struct path {
+  using configuration = typename Policies::configuration;
+  typename configuration::threading::mutex* mutex;
+  tether::section_mapper<typename Policies::backend, typename configuration::granularity, typename configuration::observation> mapper;
+};
+
+template <class Policies>
+[[gnu::flatten]] tether::result<void> map(void* memory, tether::section_plan const& plan) noexcept {
+  auto& by = *static_cast<path<Policies>*>(memory);
+  tether::unattended nobody;
+  std::lock_guard turn{*by.mutex};
+  return by.mapper.map(plan, nobody);
+}
+template <class Policies>
+[[gnu::flatten]] tether::result<void> unmap(void* memory, tether::section_plan const& plan) noexcept {
+  auto& by = *static_cast<path<Policies>*>(memory);
+  std::lock_guard turn{*by.mutex};
+  return by.mapper.unmap(plan);
+}
+
+}  // namespace generic
+
+namespace by_hand {
+
+template <class Policies>
+inline constexpr bool locks = std::is_same_v<typename Policies::threading, tether::multi_threaded>;
+
+template <class Policies>
+struct path {
+  std::mutex* mutex;
+  mapper_by_hand<Policies::backend::pins, typename Policies::granularity> mapper;
+};
+
+template <class Policies>
+[[gnu::flatten]] tether::result<void> map(void* memory, tether::section_plan const& plan) noexcept {
+  auto& by = *static_cast<path<Policies>*>(memory);
+  if constexpr (locks<Policies>) {
+    std::lock_guard turn{*by.mutex};
+    return by.mapper.map(plan);
+  } else {
+    return by.mapper.map(plan);
+  }
+}
+template <class Policies>
+[[gnu::flatten]] tether::result<void> unmap(void* memory, tether::section_plan const& plan) noexcept {
+  auto& by = *static_cast<path<Policies>*>(memory);
+  if constexpr (locks<Policies>) {
+    std::lock_guard turn{*by.mutex};
+    return by.mapper.unmap(plan);
+  } else {
+    return by.mapper.unmap(plan);
+  }
+}
+
+}  // namespace by_hand
+
+/// One side of a configuration, with its types forgotten. `path` is its `path<...>`.
 struct map_functions {
   tether::result<void> (*map)(void* path, tether::section_plan const&) noexcept;
   tether::result<void> (*unmap)(void* path, tether::section_plan const&) noexcept;
 };
-struct map_path {
+struct map_pair {
   map_functions generic;
   map_functions by_hand;
 };
 
-extern const std::span<map_path const> map_paths;
+template <class Policies>
+constexpr map_pair pair_of() {
+  static_assert(sizeof(generic::path<Policies>) == sizeof(by_hand::path<Policies>));
+  return {{&generic::map<Policies>, &generic::unmap<Policies>}, {&by_hand::map<Policies>, &by_hand::unmap<Policies>}};
+}
+
+/// All of map_path.cpp.
+extern const std::span<map_pair const> map_pairs;
 
 }  // namespace codegen

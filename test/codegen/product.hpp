@@ -23,9 +23,25 @@
 #include <boost/hana/type.hpp>
 #include <boost/hana/unpack.hpp>
 
+namespace tether {
+template <class Backend, class... Policies>
+class container;
+}
+
 namespace codegen {
 
 namespace hana = boost::hana;
+
+/// A configuration's parts by name. `More` is for what must be refused.
+template <class Backend, class Inhibition, class Granularity, class Threading, class... More>
+struct policy_list {
+  using backend = Backend;
+  using inhibition = Inhibition;
+  using granularity = Granularity;
+  using threading = Threading;
+  using configuration = tether::configuration<Backend, Inhibition, Granularity, Threading, More...>;
+  using container = tether::container<Backend, Inhibition, Granularity, Threading, More...>;
+};
 
 inline constexpr auto backends = hana::tuple_t<fake_iommu<true>, fake_iommu<false>>;
 inline constexpr auto inhibitions =
@@ -37,7 +53,7 @@ inline constexpr auto threadings = hana::tuple_t<tether::single_threaded, tether
 inline constexpr auto is_valid = [](auto row) {
   return hana::unpack(row, [](auto... of) { return hana::bool_c<tether::valid_configuration<typename decltype(of)::type...>>; });
 };
-inline constexpr auto as_policies = [](auto row) { return hana::unpack(row, hana::template_<policy_list>); };
+inline constexpr auto as_policies = [](auto row) { return hana::unpack(row, [](auto... of) { return hana::type_c<policy_list<typename decltype(of)::type...>>; }); };
 inline constexpr auto multiply = [](auto... lists) {
   return hana::transform(hana::filter(hana::cartesian_product(hana::make_tuple(lists...)), is_valid), as_policies);
 };
@@ -50,9 +66,5 @@ static_assert(decltype(hana::size(product))::value == 2 * 4 * 4 * 2 - 4 * 2);
 /// Of a granularity, attaching and detaching see only the kind of hold: one of each kind will do.
 inline constexpr auto lifecycle_product =
     multiply(backends, inhibitions, hana::tuple_t<tether::whole_section, tether::fixed_block<64 * tether::KiB>>, threadings);
-
-template <class Policies>
-using configuration_of = tether::configuration<typename Policies::backend, typename Policies::inhibition, typename Policies::granularity,
-                                               typename Policies::threading>;
 
 }  // namespace codegen

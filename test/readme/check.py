@@ -3,13 +3,14 @@
 """Compares the README with the program that it shows.
 
     check.py README SOURCE PROGRAM     the first ```cpp block is SOURCE from its first #include on, and the first
-                                       ```text block behind it is what PROGRAM prints
+                                       ```text block behind it is what PROGRAM prints; 77 if it was skipped
     check.py --selftest                shows that it accepts what is right and refuses what is not
 """
 import re
 import subprocess
 import sys
 
+SKIPPED = 77  # the program cannot show anything here, and says why
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -54,6 +55,9 @@ def main(arguments):
     else:
         readme, source, program = arguments
         ran = subprocess.run([program], stdout=subprocess.PIPE, text=True, check=False)
+        if ran.returncode == SKIPPED and ran.stdout.startswith("skipped: "):
+            print(ran.stdout, end="")
+            return SKIPPED
         with open(readme, encoding="utf-8") as one, open(source, encoding="utf-8") as other:
             if ran.returncode == 77:
                 print(f"skipped: {ran.stdout.strip()}")

@@ -132,18 +132,26 @@ class acts {
     [[maybe_unused]] group_tally after = task.group.tally;
     enact(container, after, Makes, task.agrees);
     if constexpr (holds_for_a_group<inhibition>) {
-      if (auto done = raise_to(task.group.held, holds_needed<inhibition>(after)); !done) return done;
+      if (auto done = raise_to(task.group.held, holds_needed<inhibition>(after), patience_of(task)); !done) return done;
     }
     if constexpr (holds_for_a_container<inhibition>) {
-      if (auto done = raise_to(held_, holds_needed<inhibition>(container)); !done) {
+      if (auto done = raise_to(held_, holds_needed<inhibition>(container), patience_of(task)); !done) {
         settle(task.group);
         return done;
       }
     }
     return {};
   }
-  result<void> raise_to(holder& entry, std::uint32_t needed) noexcept {
-    return needed > entry.count() ? gate_.raise(entry, Configuration::holds, needed - entry.count()) : result<void>{};
+  [[gnu::always_inline]] result<void> raise_to(holder& entry, std::uint32_t needed, patience const& how) noexcept {
+    return needed > entry.count() ? gate_.raise(entry, Configuration::holds, needed - entry.count(), how) : result<void>{};
+  }
+  /// Whoever watches an attach can also end its wait for discards that are under way.
+  template <class Task>
+  [[gnu::always_inline]] static patience patience_of([[maybe_unused]] Task const& task) noexcept {
+    if constexpr (requires { task.who->stop(); }) {
+      if (task.who != nullptr) return {.stop = task.who->stop()};
+    }
+    return {};
   }
 
   template <class Task>

@@ -21,7 +21,6 @@
 #include <stop_token>
 #include <string_view>
 #include <system_error>
-#include <utility>
 
 namespace tether {
 
@@ -49,7 +48,9 @@ class discard_gate {
     permit_guard(permit_guard const&) = delete;
     permit_guard& operator=(permit_guard const&) = delete;
     ~permit_guard() {
-      if (inside_) gate_.turnstile_.leave(kind_, ticket_);
+      if (!inside_) return;
+      if constexpr (Threading::checks_outer_lock) gate_.mutex_.lock();
+      gate_.turnstile_.leave(kind_, ticket_);
     }
     [[nodiscard]] explicit operator bool() const noexcept { return inside_; }
 
@@ -75,7 +76,7 @@ class discard_gate {
   [[nodiscard]] result<tether::hold<Threading>> hold(hold_kind kind, std::string_view name) noexcept { return held_for(kind, name, {}); }
   /// Gives up when `stop` is requested. Fails also: `operation_canceled`.
   [[nodiscard]] result<tether::hold<Threading>> hold(hold_kind kind, std::string_view name, std::stop_token stop) noexcept {
-    return held_for(kind, name, {.stop = std::move(stop)});
+    return held_for(kind, name, {.stop = &stop});
   }
   /// Gives up at a moment. Fails also: `timed_out`.
   [[nodiscard]] result<tether::hold<Threading>> hold_until(hold_kind kind, std::string_view name, time_point until) noexcept {

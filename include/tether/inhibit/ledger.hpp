@@ -79,13 +79,9 @@ class ledger {
     entry.next_ = nullptr;
   }
   constexpr std::uint32_t& total(holding what) noexcept {
-    switch (what) {
-      case holding::any_hold: return counts_.any_holds;
-      case holding::uncoordinated_hold: return counts_.uncoordinated_holds;
-      case holding::any_requirement: return counts_.any_requirements;
-      case holding::coordinated_requirement: return counts_.coordinated_requirements;
-      case holding::suspension: break;
-    }
+    // Halved, not switched: a switch over five values becomes a jump table.
+    if (what < holding::any_requirement) return what == holding::any_hold ? counts_.any_holds : counts_.uncoordinated_holds;
+    if (what < holding::suspension) return what == holding::any_requirement ? counts_.any_requirements : counts_.coordinated_requirements;
     return counts_.suspensions;
   }
 

@@ -23,7 +23,7 @@ namespace tether::detail {
 /// How long a hold may wait for discards that are under way. By default as long as it takes.
 struct patience {
   std::chrono::steady_clock::time_point until = std::chrono::steady_clock::time_point::max();
-  std::stop_token stop{};
+  std::stop_token const* stop = nullptr;  // by address: destroying a token locks the bus
   bool wait = true;
 };
 
@@ -106,11 +106,12 @@ class shared_turnstile {
     const auto empty = [&] { return nobody_inside(coordinated_too); };
     drained outcome = drained::yes;
     if (!empty()) {
+      const std::stop_token stop = how.stop != nullptr ? *how.stop : std::stop_token{};
       if (!how.wait) outcome = drained::busy;
       else if (how.until == std::chrono::steady_clock::time_point::max()) {
-        if (!changed_.wait(lock, how.stop, empty)) outcome = drained::cancelled;
-      } else if (!changed_.wait_until(lock, how.stop, how.until, empty)) {
-        outcome = how.stop.stop_requested() ? drained::cancelled : drained::timed_out;
+        if (!changed_.wait(lock, stop, empty)) outcome = drained::cancelled;
+      } else if (!changed_.wait_until(lock, stop, how.until, empty)) {
+        outcome = stop.stop_requested() ? drained::cancelled : drained::timed_out;
       }
     }
     waiting_.fetch_sub(1, std::memory_order_seq_cst);

@@ -33,6 +33,8 @@ class attended {
     progress_(piece);
     return true;
   }
+  /// Also ends the wait for discards that are under way.
+  [[nodiscard]] std::stop_token const* stop() const noexcept { return &stop_; }
 
  private:
   std::stop_token stop_;

@@ -165,14 +165,10 @@ TEST_CASE("inhibited frames are acknowledged and counted, and never made up for 
 }
 
 TEST_CASE("who requires discards does not disturb the balloon") {
-  auto ram = ram_block::allocate("ram", 64 * KiB).value();
-  address_space guest;
-  discard_gate<single_threaded> gate;
-  balloon device{guest, gate};
-  REQUIRE(guest.place(region::ram(ram), guest_address{0}));
-  const auto needs = gate.require(requirement_kind::coordinated, "virtio-mem");
+  small_guest one;
+  const auto needs = one.gate.require(requirement_kind::coordinated, "virtio-mem");
   REQUIRE(needs);
-  CHECK(device.inflate(frames_up(0, 2)).discarded == 2);
+  CHECK(one.inflate({1, 2}).discarded == 2);
 }
 
 TEST_CASE("frames of registers, firmware, bars and of nothing are counted and skipped, and the rest goes on") {
@@ -525,18 +521,30 @@ TEST_CASE("memory that is unplugged while it is ballooned is not freed under the
   guest_thread.join();
 }
 
-TEST_CASE("two threads that fill one host page discard it when it is complete") {
+TEST_CASE("two threads that fill the same host pages discard each when it is complete") {
   large_guest one{true};
-  for (int round = 0; round < 50; ++round) {
+  for (int round = 0; round < 60; ++round) {
     tether_test::mark_all(one.small_guest::ram);
     std::array<discard_report, 2> told{};
-    std::thread other{[&] { told[1] = one.device.inflate(frames_up(ram_frame + 8, 8)); }};
-    told[0] = one.device.inflate(frames_up(ram_frame, 8));
+    std::atomic<int> ready{0};
+    const auto give_every_second = [&](std::uint32_t from) {
+      ready += 1;
+      while (ready < 2) {}
+      for (std::uint32_t number = from; number < 16; number += 2) {
+        std::vector<std::uint32_t> one_of_each_page;
+        for (std::uint32_t page = 0; page < 16; ++page) one_of_each_page.push_back(ram_frame + 16 * page + number);
+        told[from] += one.device.inflate(one_of_each_page);
+      }
+    };
+    std::thread other{[&] { give_every_second(1); }};
+    give_every_second(0);
     other.join();
-    CHECK(told[0].adds_up());
-    CHECK(told[1].adds_up());
-    CHECK(one.gone() == 16);
-    CHECK(one.deflate(frames_up(0, 16)).returned == 16);
+    const auto both = told[0] + told[1];
+    CHECK(both.adds_up());
+    CHECK(both.requested == 256);
+    CHECK(both.discarded + both.completed == 256);
+    CHECK(one.gone() == 256);
+    CHECK(one.deflate(frames_up(0, 256)).returned == 256);
   }
 }
 

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSL-1.0
+// The gate under threads: both kinds of hold, against the discards that each forbids, beside those it does not.
+#include <laws/gate.hpp>
+
+#include <tether/inhibit/discard_gate.hpp>
+
+#include <support/may_discard.hpp>
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+
+using namespace tether;
+using tether_test::may_discard;
+
+namespace {
+
+/// A sanitizer looks at each step; a tenth of them is enough for it.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr std::uint64_t rounds = 20'000;
+#else
+constexpr std::uint64_t rounds = 200'000;
+#endif
+
+}  // namespace
+
+TEST_CASE("while any hold stands no discard of either kind runs, whatever the threads do") {
+  discard_gate<> gate;
+  const auto against_uncoordinated = laws::check_gate_under_threads(gate, hold_kind::any, discard_kind::uncoordinated, 2, 2, rounds);
+  CHECK(against_uncoordinated.holds + against_uncoordinated.given_up == 2 * rounds);
+  CHECK(against_uncoordinated.holds >= rounds);
+  CHECK(against_uncoordinated.discards != 0);
+  const auto against_coordinated = laws::check_gate_under_threads(gate, hold_kind::any, discard_kind::coordinated, 2, 2, rounds / 4);
+  CHECK(against_coordinated.discards != 0);
+}
+
+TEST_CASE("while an uncoordinated hold stands no uncoordinated discard runs, and coordinated ones go on") {
+  discard_gate<> gate;
+  std::atomic<bool> finished{false};
+  std::atomic<std::uint64_t> refused{0};
+  std::thread coordinated{[&] {
+    while (!finished.load()) refused += may_discard(gate, discard_kind::coordinated) ? 0U : 1U;
+  }};
+  const auto traffic = laws::check_gate_under_threads(gate, hold_kind::uncoordinated, discard_kind::uncoordinated, 2, 2, rounds / 2);
+  finished = true;
+  coordinated.join();
+  CHECK(traffic.discards != 0);
+  CHECK(refused == 0);
+}
+
+TEST_CASE("holds, requirements and suspensions from many threads never exclude wrongly and leave no count behind") {
+  discard_gate<> gate;
+  std::atomic<std::uint64_t> wrong{0};
+  const auto churn = [&](auto act) {
+    return std::thread{[&wrong, act] {
+      for (std::uint64_t i = 0; i < rounds / 10; ++i) wrong += act(i) ? 0U : 1U;
+    }};
+  };
+  std::thread all[]{
+      churn([&](std::uint64_t) {
+        const auto mine = gate.hold(hold_kind::any, "vhost");
+        return !mine || (gate.counts().any_requirements == 0 && gate.counts().coordinated_requirements == 0);
+      }),
+      churn([&](std::uint64_t) {
+        const auto mine = gate.hold(hold_kind::uncoordinated, "vfio");
+        return !mine || gate.counts().any_requirements == 0;
+      }),
+      churn([&](std::uint64_t i) {
+        const auto mine = gate.require(i % 2 == 0 ? requirement_kind::any : requirement_kind::coordinated, "virtio-mem");
+        return !mine || gate.counts().any_holds == 0;
+      }),
+      churn([&](std::uint64_t) {
+        const auto mine = gate.suspend("snapshot");
+        return !may_discard(gate, discard_kind::coordinated);
+      }),
+  };
+  for (auto& one : all) one.join();
+  CHECK(wrong == 0);
+  CHECK(gate.counts() == gate_counts{});
+  CHECK(may_discard(gate, discard_kind::uncoordinated));
+}
