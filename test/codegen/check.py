@@ -5,6 +5,7 @@
     check.py compile OUT COMPILER INCLUDES...    compiles what is looked at into the folder OUT
     check.py map OUT                             the map path of every configuration against the same by hand
     check.py lifecycle OUT                       attach, open, close and detach: what must not be in them
+    check.py count OUT                           what both really run, counted by callgrind
     check.py refuses OUT NAME                    NAME of wrong.cpp is refused, for its own reason
 
 Static figures are those of the success path: what can run when nothing fails (machine_code.py).
@@ -12,12 +13,16 @@ Static figures are those of the success path: what can run when nothing fails (m
 import collections
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import machine_code
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+SKIPPED = 77
+MORE_RUN = 1.005  # times as many instructions that a generic function may run
 MORE = 2  # instructions that a generic function may have more than the one by hand, and opcodes that that one has not
 
 SYSTEM_CALLS = {"codegen_map", "codegen_unmap"}
@@ -51,7 +56,7 @@ def single_threaded(policies):
 def in_common(function, policies):
     """What neither the map path nor the lifecycle may have."""
     for one in function.indirect():
-        yield f"{'a jump table' if one.opcode == 'jmp' else 'an indirect call'}: {one.opcode} {one.operands}"
+        yield f"{'jump table, or indirect jump' if one.opcode == 'jmp' else 'indirect call'}: {one.opcode} {one.operands}"
     for name in function.data():
         if name.startswith("vtable for"):
             yield f"reads a virtual table: {name}"
@@ -170,6 +175,53 @@ def check_lifecycle(object_file, wanted=None):
     return len(rows), refusals
 
 
+# Counting what really runs.
+
+def totals_of(folder):
+    """What each run took, by its label: (number, function, side)."""
+    totals = {}
+    for name in os.listdir(folder):
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            text = file.read()
+        label = re.search(r"^desc: Trigger: Client Request: (\d+) (\w+) (\w+)$", text, re.MULTILINE)
+        if label:
+            totals[int(label[1]), label[2], label[3]] = int(re.search(r"^totals: (\d+)$", text, re.MULTILINE)[1])
+    return totals
+
+
+def check_count(out):
+    if not shutil.which("valgrind"):
+        print("skipped: valgrind is not installed, so the instructions that really run are not counted")
+        return SKIPPED
+    with tempfile.TemporaryDirectory() as folder:
+        ran = subprocess.run(["valgrind", "--tool=callgrind", "--quiet", f"--callgrind-out-file={folder}/out", f"{out}/count"],
+                             capture_output=True, text=True, check=False)
+        totals = totals_of(folder)
+    print(ran.stderr, end="")
+    names = {}
+    for line in ran.stdout.splitlines():
+        if found := re.match(r"(\d+) .*?(policy_list<.*>)\]$", line):
+            names[int(found[1])] = short(found[2])
+        elif not found:
+            print(line)
+    refusals = 0 if ran.returncode == 0 and names else 1
+    print("instructions of 100 calls: generic, by hand, their ratio")
+    for number, name in sorted(names.items(), key=lambda one: one[1]):
+        columns = []
+        for which in ("map", "unmap"):
+            generic, by_hand = totals.get((number, which, "generic")), totals.get((number, which, "by_hand"))
+            if not generic or not by_hand:
+                columns.append(f"{which} REFUSED: was not counted")
+                refusals += 1
+                continue
+            refused = generic > by_hand * MORE_RUN
+            refusals += refused
+            columns.append(f"{which:5} {generic:6} {by_hand:6} {generic / by_hand:.3f}{' REFUSED' if refused else ''}")
+        print(f"{name:58}", "  |  ".join(columns))
+    print(f"{len(names)} configurations, {refusals} refusals")
+    return 1 if refusals else 0
+
+
 # Compiling.
 
 def compile_all(out, compiler, includes):
@@ -183,12 +235,17 @@ def compile_all(out, compiler, includes):
     paths = [f"-I{os.path.dirname(HERE)}", *(f"-I{one}" for one in includes if one)]
     for name, more in (("map_path", honest), ("lifecycle", [*honest, seam]), ("wrong", [*honest, seam])):
         subprocess.run([*common, *more, *paths, "-c", f"{HERE}/{name}.cpp", "-o", f"{out}/{name}.o"], check=True)
+    if os.path.exists("/usr/include/valgrind/callgrind.h"):
+        # As a user would compile it: what is counted here runs.
+        subprocess.run([*common, *paths, f"{HERE}/map_path.cpp", f"{HERE}/count.cpp", "-o", f"{out}/count"], check=True)
 
 
 def main(command, out, *rest):
     if command == "compile":
         compile_all(out, *rest[:1], rest[1:])
         return 0
+    if command == "count":
+        return check_count(out)
     if command == "refuses":
         path, reason = WRONG[rest[0]]
         with_what = {"map": check_map, "lifecycle": check_lifecycle}[path]

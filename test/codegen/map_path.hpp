@@ -84,6 +84,7 @@ struct map_functions {
   tether::result<void> (*unmap)(void* path, tether::section_plan const&) noexcept;
 };
 struct map_pair {
+  char const* name;
   map_functions generic;
   map_functions by_hand;
 };
@@ -91,7 +92,7 @@ struct map_pair {
 template <class Policies>
 constexpr map_pair pair_of() {
   static_assert(sizeof(generic::path<Policies>) == sizeof(by_hand::path<Policies>));
-  return {{&generic::map<Policies>, &generic::unmap<Policies>}, {&by_hand::map<Policies>, &by_hand::unmap<Policies>}};
+  return {__PRETTY_FUNCTION__, {&generic::map<Policies>, &generic::unmap<Policies>}, {&by_hand::map<Policies>, &by_hand::unmap<Policies>}};
 }
 
 /// All of map_path.cpp.

@@ -36,9 +36,13 @@ struct allocation {
 // An observer that is a little more work than nothing.
 struct extra_work {
   using slot = tether::observation_slot;
+  std::uint64_t pieces = 0;
   std::uint64_t readable = 0;
+  std::uint64_t highest = 0;
   void mapped(mapping const& what) noexcept {
+    ++pieces;
     if (tether::allows(what.rights, tether::access::read)) readable += what.where.size();
+    if (what.host.value > highest) highest = what.host.value;
   }
 };
 

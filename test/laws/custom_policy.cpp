@@ -2,6 +2,7 @@
 // The policies of examples/custom_policy.hpp under the laws that tether's own are held to: this is all that a user's
 // own policy takes to be checked.
 #include <laws/granularity.hpp>
+#include <laws/inhibition.hpp>
 
 #include "../../examples/custom_policy.hpp"
 
@@ -24,4 +25,11 @@ TEST_CASE_TEMPLATE("law: a user's own granularity tiles a section as ours do, fr
       }
     }
   }
+}
+
+TEST_CASE("law: a user's own inhibition policy holds exactly while somebody may pin, and closing never needs a hold") {
+  CHECK(laws::holds_exactly_while_needed<custom::inhibit_and_count>());
+  CHECK(laws::closing_never_needs_a_hold<custom::inhibit_and_count>());
+  CHECK(laws::attaching_releases_nothing<custom::inhibit_and_count>());
+  CHECK(laws::an_empty_container_holds_nothing<custom::inhibit_and_count>());
 }

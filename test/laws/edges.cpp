@@ -22,8 +22,8 @@ struct refuse_vanishing {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("law: an edge policy always refuses RAM that no page can map, and never what is not RAM", Policy, trim_edges, refuse_edges,
-                   refuse_vanishing) {
+TEST_CASE_TEMPLATE("law: an edge policy always refuses RAM that no page can map, and never what is not RAM", Policy, trim_edges,
+                   refuse_edges, refuse_vanishing) {
   laws::check_edges<Policy>();
 }
 

@@ -3,6 +3,7 @@
 // none an exception, and each leaves everything as it was.
 #include <tether/topology/address_space.hpp>
 
+#include <support/failing_allocation.hpp>
 #include <support/listener_recorder.hpp>
 #include <support/must.hpp>
 
@@ -15,12 +16,11 @@
 #include <system_error>
 #include <vector>
 
+thread_local std::uint64_t tether_test::failing_allocation = 0;
+
 namespace {
 
-/// The allocation of this thread that fails, counted from now: 0 none, 1 the next.
-thread_local std::uint64_t failing_allocation = 0;
-
-bool fails() noexcept { return failing_allocation != 0 && --failing_allocation == 0; }
+bool fails() noexcept { return tether_test::failing_allocation != 0 && --tether_test::failing_allocation == 0; }
 
 }  // namespace
 
@@ -43,6 +43,7 @@ bool fails() noexcept { return failing_allocation != 0 && --failing_allocation =
 [[gnu::noinline]] void operator delete[](void* at, std::nothrow_t const&) noexcept { std::free(at); }
 
 using namespace tether;
+using tether_test::failing_allocation;
 using tether_test::must;
 
 namespace {

@@ -56,10 +56,10 @@ class container : private detail::acts<Backend, configuration<Backend, Policies.
   container& operator=(container const&) = delete;
   /// Detaches everything. Where that fails, memory and holds that a device may still reach are kept for ever.
   ~container() {
-    while (!this->groups_.empty() && !this->listener_.diverged()) {
-      if (auto gone = detach(this->groups_.back().id); !gone) this->listener_.diverge(gone.error());
+    while (!this->groups_.empty() && !diverged()) {
+      if (auto gone = detach(this->groups_.back().id); !gone) static_cast<void>(diverge(gone.error()));
     }
-    if (this->listener_.diverged() && !abandon()) keep_for_ever();
+    if (diverged() && !abandon()) keep_for_ever();
   }
 
   /// Takes a group in: holds the balloon down, joins, maps. All or nothing (law 11).

@@ -135,6 +135,18 @@ constexpr bool in_order(plan const& steps, act first, act second) noexcept {
   const std::size_t other = position(steps, second);
   return one == plan::most || other == plan::most || one < other;
 }
+/// Without these an operation is not what its name says.
+constexpr std::array<act, 2> essence_of(lifecycle_operation what) noexcept {
+  switch (what) {
+    case lifecycle_operation::attach_first: return {act::join, act::replay};
+    case lifecycle_operation::attach_next: return {act::join};
+    case lifecycle_operation::open: return {act::judge, act::open};
+    case lifecycle_operation::close: return {act::close};
+    case lifecycle_operation::detach_next: return {act::leave};
+    case lifecycle_operation::detach_last: return {act::withdraw, act::leave};
+  }
+  return {};
+}
 constexpr act inverse_of(act what) noexcept {
   switch (what) {
     case act::hold: return act::settle;
@@ -147,15 +159,18 @@ constexpr act inverse_of(act what) noexcept {
 
 }  // namespace detail
 
-/// Whether a plan has the structure that the laws demand, whatever it does to the world: one commit after everything
-/// that can fail; holds before every pin point and released after everything; an undo exactly where a later step
-/// can fail, and the right one.
+/// Whether a plan has the structure that the laws demand, whatever it does to the world: the acts that its name promises;
+/// one commit after everything that can fail; holds before every pin point and released after everything; an undo exactly
+/// where a later step can fail, and the right one.
 template <class Lifecycle>
 [[nodiscard]] constexpr bool well_formed(lifecycle_operation what) noexcept {
   const plan steps = Lifecycle::plan_of(what);
   const std::size_t size = steps.size();
   const std::size_t commit = detail::position(steps, act::commit);
   if (size == 0 || commit >= size || steps.makes == change::none) return false;
+  for (const act essential : detail::essence_of(what)) {
+    if (essential != act::nothing && detail::position(steps, essential) >= size) return false;
+  }
   for (std::size_t i = 0; i < size; ++i) {
     bool later_can_fail = false;
     for (std::size_t later = i + 1; later < size; ++later) later_can_fail = later_can_fail || can_fail(steps.steps[later].forward);

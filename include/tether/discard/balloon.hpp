@@ -131,8 +131,8 @@ class balloon {
     }
   }
 
-  static void give_part(detail::partial_page& page, memory_backing& block, std::uint64_t offset, std::uint64_t request, detail::batch& ready,
-                        discard_report& report) noexcept {
+  static void give_part(detail::partial_page& page, memory_backing& block, std::uint64_t offset, std::uint64_t request,
+                        detail::batch& ready, discard_report& report) noexcept {
     page.seen_by(request);
     page.give(offset % block.page_size() / frame_size);
     if (page.gone_in == request) {

@@ -13,7 +13,6 @@
 #include <tether/discard/report.hpp>
 #include <tether/topology/memory_backing.hpp>
 
-#include <range/v3/iterator/operations.hpp>
 #include <range/v3/view/chunk_by.hpp>
 
 #include <algorithm>
@@ -73,7 +72,7 @@ class batch {
       if (!std::ranges::is_sorted(pieces, lies_before)) std::ranges::sort(pieces, lies_before);
     }
     for (auto&& neighbours : pieces | ranges::views::chunk_by(continues)) {
-      const std::span<piece const> run{&*neighbours.begin(), static_cast<std::size_t>(ranges::distance(neighbours.begin(), neighbours.end()))};
+      const std::span<piece const> run{neighbours.begin(), neighbours.end()};
       if (run.size() > 1 && discard_run(run, report, after)) continue;
       for (piece const& one : run) {
         if (auto done = discard_run({&one, 1}, report, after); !done) {

@@ -19,6 +19,7 @@
 #include <tether/topology/memory_listener.hpp>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <mutex>
@@ -27,12 +28,6 @@
 #include <vector>
 
 namespace tether {
-
-/// A section that devices do not see although it passed the filter, and why.
-struct left_out_section {
-  section what;
-  error why;
-};
 
 /// Models `memory_listener`. `Mutex` is held over a commit: the caller's lock around everything that this backend is asked.
 /// Requires: backend and mutex outlive it; between `begin` and `commit` one thread.
@@ -51,7 +46,11 @@ class dma_listener {
     out_of_memory_ = false;
   }
   void remove(section const& one) noexcept { remember(removed_, one); }
-  void add(section const& one) noexcept { remember(added_, one); }
+  /// Makes room for taking it back, too: a withdrawal and an undo need no memory.
+  void add(section const& one) noexcept {
+    make_room(told_ + added_.size() + 1);
+    remember(added_, one);
+  }
   [[nodiscard]] result<void> commit() noexcept {
     unattended nobody;
     return commit_attended(nobody);
@@ -61,7 +60,9 @@ class dma_listener {
   [[nodiscard]] result<void> commit_attended(Attendant& who) noexcept {
     std::lock_guard turn{*mutex_};
     mapper_.refresh_sizes();
-    return kind_ == commit_kind::refusable ? follow_or_refuse(who) : follow_or_fence(who);
+    auto followed = kind_ == commit_kind::refusable ? follow_or_refuse(who) : follow_or_fence(who);
+    if (followed || kind_ == commit_kind::compulsory) told_ = told_ + added_.size() - std::min(told_ + added_.size(), removed_.size());
+    return followed;
   }
 
   // What stands now. Requires: the mutex is held, or no commit is running.
@@ -86,6 +87,7 @@ class dma_listener {
     mapper_.forget();
     left_out_.clear();
     trimmed_ = 0;
+    told_ = 0;
     divergence_.reset();
     release_kept_memory();
   }
@@ -126,7 +128,6 @@ class dma_listener {
     const auto note = [&](error const& why) {
       if (!first) first = why;
     };
-    if (out_of_memory_) diverge(no_memory());
     plan_removals();
     for (section_plan const& plan : removed_) {
       if (plan.pieces == 0) continue;
@@ -136,6 +137,7 @@ class dma_listener {
       note(done.error());
     }
     if (first && !divergence_) diverge(*first);
+    if (out_of_memory_ && !divergence_) diverge(no_memory());
     if (divergence_) return failure(first.value_or(*divergence_).leaving_things_behind());
     for (section_plan& plan : added_) {
       plan = plan_section<Granularity>(plan.what, mapper_.sizes());
@@ -189,15 +191,6 @@ class dma_listener {
     return {};
   }
 
-  static error over_budget(section_plan const& plan, std::uint64_t block) noexcept {
-    const error why = error{"map", errc::over_budget}.at(plan.fit.inside.where).of(plan.what.name);
-    return block != 0 ? why.advise("use blocks of {} bytes or larger", block) : why.advise("raise the container's mapping limit");
-  }
-
-  static bool may_be_left_out(section_plan const& plan, error const& why) noexcept {
-    return treatment_of(plan.what) == treatment::may_map && !why.stuck() &&
-           why.code() != std::make_error_code(std::errc::operation_canceled);
-  }
   bool is_left_out(section const& one) const noexcept {
     return std::ranges::any_of(left_out_, [&](left_out_section const& other) { return other.what == one; });
   }
@@ -263,9 +256,18 @@ class dma_listener {
     }
   }
 
+  void make_room(std::size_t sections) noexcept {
+    try {
+      if (removed_.capacity() < sections) removed_.reserve(std::max(sections, 2 * removed_.capacity()));
+      if (added_.capacity() < sections) added_.reserve(std::max(sections, 2 * added_.capacity()));
+    } catch (std::exception const&) {
+      out_of_memory_ = true;
+    }
+  }
+
   static error no_memory() noexcept { return {"follow the memory map", std::make_error_code(std::errc::not_enough_memory)}; }
   error refusal() const noexcept {
-    return error{"change mappings", errc::diverged}.of(divergence_->subject()).advise("detach everything, or call abandon()");
+    return error{"change mappings", errc::diverged}.of(divergence_->subject()).advise("call abandon()");
   }
   /// The device may still reach it, so it must not be freed. If even that cannot be remembered it is never freed.
   void keep_memory(section_plan const& plan) noexcept {
@@ -288,6 +290,7 @@ class dma_listener {
   std::vector<left_out_section> left_out_;
   std::vector<memory_backing*> kept_;
   std::uint64_t trimmed_ = 0;
+  std::size_t told_ = 0;  // sections that stand, mapped or left out
   std::optional<error> divergence_;
   commit_kind kind_ = commit_kind::refusable;
   bool out_of_memory_ = false;

@@ -15,7 +15,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <span>
-#include <string_view>
+#include <system_error>
 
 namespace tether {
 
@@ -25,6 +25,12 @@ struct section_plan {
   fitting fit{};          ///< `fit.inside` is what to map, `fit.trimmed` what its edges lose
   block_offset offset{};  ///< where `fit.inside` begins in its RAM block
   std::uint64_t pieces = 0;
+};
+
+/// A section that devices do not see although it passed the filter, and why.
+struct left_out_section {
+  section what;
+  error why;
 };
 
 /// The mapping that covers all of a section: devices see guest addresses, so IOVA and guest address are the same number.
@@ -89,6 +95,18 @@ template <granularity Granularity, edges Edges>
     if (needed <= available) return block;
   }
   return 0;
+}
+
+/// The refusal of a plan for which there are too few mappings left; `block` bytes would have fitted, 0 if nothing would.
+[[nodiscard]] inline error over_budget(section_plan const& plan, std::uint64_t block) noexcept {
+  const error why = error{"map", errc::over_budget}.at(plan.fit.inside.where).of(plan.what.name);
+  return block != 0 ? why.advise("use blocks of {} bytes or larger", block) : why.advise("raise the container's mapping limit");
+}
+
+/// Whether a change goes on without this section after `why`: another device's BAR that the kernel declines (law 14).
+[[nodiscard]] inline bool may_be_left_out(section_plan const& plan, error const& why) noexcept {
+  return treatment_of(plan.what) == treatment::may_map && !why.stuck() &&
+         why.code() != std::make_error_code(std::errc::operation_canceled);
 }
 
 }  // namespace tether

@@ -68,7 +68,8 @@ struct large_paged {
 
   explicit large_paged(std::uint64_t page = 64 * KiB, std::uint64_t size = 1 * MiB)
       : plain{ram_block::allocate("plain", size + page).value()},
-        ram{ram_block::borrow<faulty_kernel>("large", host_address{round_up(plain.host().value, page)}, size, memory_kind::private_anonymous, page)
+        ram{ram_block::borrow<faulty_kernel>("large", host_address{round_up(plain.host().value, page)}, size,
+                                             memory_kind::private_anonymous, page)
                 .value()} {}
 };
 
@@ -359,7 +360,8 @@ TEST_CASE("larger host pages: frames of memory that was unplugged complete no pa
   REQUIRE(guest.remove(*id));
   REQUIRE(first.ram.free());  // a note about its frames must not keep it
   // Often at the very address where the first one's bookkeeping lay.
-  auto again = ram_block::borrow<faulty_kernel>("again", second.ram.host(), second.ram.size(), memory_kind::private_anonymous, 64 * KiB).value();
+  constexpr auto kind = memory_kind::private_anonymous;
+  auto again = ram_block::borrow<faulty_kernel>("again", second.ram.host(), second.ram.size(), kind, 64 * KiB).value();
   tether_test::mark_all(again);
   id = guest.place(region::ram(again), frame_address(ram_frame));
   REQUIRE(id);
@@ -521,15 +523,40 @@ TEST_CASE("memory that is unplugged while it is ballooned is not freed under the
   guest_thread.join();
 }
 
-TEST_CASE("two threads that fill the same host pages discard each when it is complete") {
-  large_guest one{true};
-  for (int round = 0; round < 60; ++round) {
-    tether_test::mark_all(one.small_guest::ram);
+namespace {
+
+/// Memory for the balloon's notes that sees whether two threads are in there at once, and gives the other every chance.
+class watched_memory final : public std::pmr::memory_resource {
+ public:
+  std::atomic<int> inside{0};
+  std::atomic<bool> overlapped{false};
+
+ private:
+  void* do_allocate(std::size_t bytes, std::size_t alignment) override {
+    if (inside.fetch_add(1) != 0) overlapped = true;
+    for (int turn = 0; turn < 20; ++turn) std::this_thread::yield();
+    inside.fetch_sub(1);
+    return std::pmr::new_delete_resource()->allocate(bytes, alignment);
+  }
+  void do_deallocate(void* at, std::size_t bytes, std::size_t alignment) override {
+    std::pmr::new_delete_resource()->deallocate(at, bytes, alignment);
+  }
+  bool do_is_equal(std::pmr::memory_resource const& other) const noexcept override { return this == &other; }
+};
+
+}  // namespace
+
+TEST_CASE("two threads that fill the same host pages discard each when it is complete, and note it one at a time") {
+  watched_memory notes;
+  large_paged memory;
+  small_guest one{std::move(memory.ram), {.must_tell_host = true, .memory = &notes}};
+  for (int round = 0; round < 20; ++round) {
+    tether_test::mark_all(one.ram);
     std::array<discard_report, 2> told{};
     std::atomic<int> ready{0};
     const auto give_every_second = [&](std::uint32_t from) {
       ready += 1;
-      while (ready < 2) {}
+      while (ready < 2) std::this_thread::yield();
       for (std::uint32_t number = from; number < 16; number += 2) {
         std::vector<std::uint32_t> one_of_each_page;
         for (std::uint32_t page = 0; page < 16; ++page) one_of_each_page.push_back(ram_frame + 16 * page + number);
@@ -546,6 +573,7 @@ TEST_CASE("two threads that fill the same host pages discard each when it is com
     CHECK(one.gone() == 256);
     CHECK(one.deflate(frames_up(0, 256)).returned == 256);
   }
+  CHECK_FALSE(notes.overlapped);
 }
 
 namespace {
@@ -558,7 +586,8 @@ struct big_lock {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("the balloon takes its threading from the gate", Threading, single_threaded, multi_threaded, externally_serialised<big_lock>) {
+TEST_CASE_TEMPLATE("the balloon takes its threading from the gate", Threading, single_threaded, multi_threaded,
+                   externally_serialised<big_lock>) {
   big_lock::held = true;
   {
     auto ram = ram_block::allocate("ram", 64 * KiB).value();

@@ -11,7 +11,9 @@ using namespace tether;
 
 namespace {
 
-constexpr extent<guest_address> bytes(std::uint64_t first, std::uint64_t size) { return {guest_address{first}, guest_address{first + size - 1}}; }
+constexpr extent<guest_address> bytes(std::uint64_t first, std::uint64_t size) {
+  return {guest_address{first}, guest_address{first + size - 1}};
+}
 
 }  // namespace
 

@@ -24,8 +24,8 @@ struct large_pages {
   ~large_pages() { owner.reset(); }
   static ram_block make() {
     alignas(64 * KiB) static std::byte bytes[256 * KiB];
-    return ram_block::borrow("ram", host_address{reinterpret_cast<std::uintptr_t>(bytes)}, sizeof bytes, memory_kind::private_anonymous, 64 * KiB)
-        .value();
+    const host_address at{reinterpret_cast<std::uintptr_t>(bytes)};
+    return ram_block::borrow("ram", at, sizeof bytes, memory_kind::private_anonymous, 64 * KiB).value();
   }
 };
 

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: BSL-1.0
+// Runs both sides of every configuration's map path under callgrind, which counts their instructions. Each run
+// is dumped under the name "<number> <function> <side>"; check.py reads the totals.
+#include <codegen/map_path.hpp>
+
+#include <tether/inhibit/threading.hpp>
+#include <tether/listen/section_plan.hpp>
+
+#include <valgrind/callgrind.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <mutex>
+
+namespace {
+
+std::uint64_t bytes_mapped = 0;
+std::uint64_t bytes_unmapped = 0;
+std::uint64_t calls = 0;
+
+}  // namespace
+
+extern "C" int codegen_map(int, std::uint64_t, std::uint64_t size, std::uint64_t, unsigned) noexcept {
+  bytes_mapped += size;
+  ++calls;
+  return 0;
+}
+extern "C" int codegen_unmap(int, std::uint64_t, std::uint64_t size) noexcept {
+  bytes_unmapped += size;
+  ++calls;
+  return 0;
+}
+
+namespace {
+
+using namespace tether;
+using namespace codegen;
+
+/// What a `path<...>` of either side is in memory; map_path.hpp asserts that they agree in size.
+struct path_image {
+  void* mutex;
+  void* backend;
+  std::uint64_t sizes = 4 * KiB | 2 * MiB | GiB;
+  std::uint64_t mappings = 0;
+  std::uint64_t bytes = 0;
+};
+
+/// Some 300 KiB that begin and end in the midst of a 64 KiB block, so that pieces of several sizes come of them.
+section_plan some_plan() {
+  section_plan plan;
+  plan.fit.inside = {.where = {io_address{0x100d000}, io_address{0x1057fff}}, .host = host_address{0x7f000000d000}};
+  plan.offset = block_offset{0xd000};
+  plan.pieces = 3;
+  return plan;
+}
+
+using function = result<void> (*)(void*, section_plan const&) noexcept;
+
+[[gnu::noinline]] void repeat(function what, void* path, section_plan const& plan) {
+  constexpr int times = 100;
+  for (int i = 0; i < times; ++i) static_cast<void>(what(path, plan));
+}
+
+/// What it did, to the world and to its own counters.
+struct deeds {
+  std::uint64_t calls, mapped, unmapped, mappings, bytes;
+  friend bool operator==(deeds const&, deeds const&) = default;
+};
+
+deeds count(function what, std::size_t number, char const* name) {
+  std::mutex mutex;
+  fake_iommu<true> backend;
+  path_image path{&mutex, &backend};
+  const section_plan plan = some_plan();
+  repeat(what, &path, plan);  // binds the symbols
+  calls = bytes_mapped = bytes_unmapped = 0;
+  char label[64];
+  std::snprintf(label, sizeof label, "%zu %s", number, name);
+  CALLGRIND_ZERO_STATS;
+  repeat(what, &path, plan);
+  CALLGRIND_DUMP_STATS_AT(label);
+  return {calls, bytes_mapped, bytes_unmapped, path.mappings, path.bytes};
+}
+
+}  // namespace
+
+/// Ends with 1 if a generic function and the one by hand did not do the same.
+int main() {
+  bool same = true;
+  for (std::size_t i = 0; i != map_pairs.size(); ++i) std::printf("%zu %s\n", i, map_pairs[i].name);
+  for (std::size_t i = 0; i != map_pairs.size(); ++i) {
+    map_pair const& pair = map_pairs[i];
+    same = count(pair.generic.map, i, "map generic") == count(pair.by_hand.map, i, "map by_hand") && same;
+    same = count(pair.generic.unmap, i, "unmap generic") == count(pair.by_hand.unmap, i, "unmap by_hand") && same;
+  }
+  if (!same) std::puts("generic code and the code by hand did not do the same");
+  return same ? 0 : 1;
+}
