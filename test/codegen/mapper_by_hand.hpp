@@ -85,20 +85,21 @@ struct mapper_by_hand<Pins, tether::largest_page> : mapper_state<Pins> {
     }
     const std::uint64_t first = plan.fit.inside.where.first.value;
     const std::uint64_t last = plan.fit.inside.where.last.value;
+    const std::uint64_t end = last + 1;
     std::uint64_t iova = first;
     std::uint64_t host = plan.fit.inside.host.value;
     for (;;) {
-      const std::uint64_t left = last - iova + 1;
+      const std::uint64_t left = end - iova;
       const std::uint64_t bits = iova | host;
       const std::uint64_t aligned = bits ^ (bits - 1);  // all powers of two that divide both
       const std::uint64_t no_larger = ~std::uint64_t{0} >> (std::countl_zero(left) & 63);  // 0 stands for 2^64
-      const std::uint64_t page = std::bit_floor(this->sizes & aligned & no_larger);
-      const std::uint64_t piece = page != 0 ? page : left;
+      const std::uint64_t fits = this->sizes & aligned & no_larger;
+      const std::uint64_t piece = fits != 0 ? (std::uint64_t{1} << 63) >> std::countl_zero(fits) : left;
       if (const int answer = this->map_piece(plan, iova, host, piece); answer != 0) [[unlikely]] {
         return this->take_back(plan, iova, tether::error::from_errno("map", answer));
       }
-      if (piece == left) break;
       iova += piece;
+      if (iova == end) break;
       host += piece;
     }
     return this->mapped(plan, first, last);
@@ -113,18 +114,19 @@ struct mapper_by_hand<Pins, tether::fixed_block<Block>> : mapper_state<Pins> {
     }
     const std::uint64_t first = plan.fit.inside.where.first.value;
     const std::uint64_t last = plan.fit.inside.where.last.value;
+    const std::uint64_t end = last + 1;
     std::uint64_t iova = first;
     std::uint64_t host = plan.fit.inside.host.value;
     std::uint64_t offset = plan.offset.value;
     for (;;) {
-      const std::uint64_t left = last - iova + 1;
+      const std::uint64_t left = end - iova;
       const std::uint64_t to_border = Block - (offset & (Block - 1));
       const std::uint64_t piece = left < to_border ? left : to_border;
       if (const int answer = this->map_piece(plan, iova, host, piece); answer != 0) [[unlikely]] {
         return this->take_back(plan, iova, tether::error::from_errno("map", answer));
       }
-      if (piece == left) break;
       iova += piece;
+      if (iova == end) break;
       host += piece;
       offset += piece;
     }

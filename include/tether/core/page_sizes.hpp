@@ -25,9 +25,10 @@ struct page_sizes {
   /// The largest page that is no larger than `room` and to which `bits` (addresses ored together) is
   /// aligned. Answers 0 if none is.
   [[nodiscard]] constexpr std::uint64_t largest_at(std::uint64_t bits, std::uint64_t room) const noexcept {
-    const std::uint64_t divides_both = bits ^ (bits - 1);  // all ones for 0, which everything divides
+    const std::uint64_t divides_both = bits ^ (bits - 1);                                // all ones for 0, which everything divides
     const std::uint64_t no_larger = ~std::uint64_t{0} >> (std::countl_zero(room) & 63);  // all ones for 0, which stands for 2^64
-    return std::bit_floor(mask & divides_both & no_larger);
+    const std::uint64_t fits = mask & divides_both & no_larger;
+    return fits != 0 ? (std::uint64_t{1} << 63) >> std::countl_zero(fits) : 0;
   }
 };
 

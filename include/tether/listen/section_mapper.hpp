@@ -57,14 +57,13 @@ class section_mapper {
     block_offset offset = plan.offset;
     for (;;) {
       const mapping rest{.where = {at, where.last}, .host = host, .rights = all.rights, .memory = all.memory};
-      const std::uint64_t left = rest.where.size();
       const std::uint64_t bytes = Granularity::first_piece(rest, offset, sizes_);
       const mapping piece{.where = {at, at + (bytes - 1)}, .host = host, .rights = all.rights, .memory = all.memory};
       if (!who.go_on(piece)) return put_back(plan, at, error{"map", std::make_error_code(std::errc::operation_canceled)});
       if (auto done = backend_->map(piece); !done) [[unlikely]] return put_back(plan, at, done.error());
       detail::tell_mapped(observer_, piece);
-      if (bytes == left) break;
       at = at + bytes;
+      if (at == where.last + 1) break;  // both may have wrapped to 0
       host = host + bytes;
       offset = offset + bytes;
     }
