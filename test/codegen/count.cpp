@@ -17,7 +17,7 @@ namespace {
 
 std::uint64_t bytes_mapped = 0;
 std::uint64_t bytes_unmapped = 0;
-std::uint64_t calls = 0;
+std::size_t calls = 0;
 
 }  // namespace
 
@@ -64,7 +64,8 @@ using function = result<void> (*)(void*, section_plan const&) noexcept;
 
 /// What it did, to the world and to its own counters.
 struct deeds {
-  std::uint64_t calls, mapped, unmapped, mappings, bytes;
+  std::size_t calls;
+  std::uint64_t mapped, unmapped, mappings, bytes;
   friend bool operator==(deeds const&, deeds const&) = default;
 };
 
@@ -91,8 +92,11 @@ int main() {
   for (std::size_t i = 0; i != map_pairs.size(); ++i) std::printf("%zu %s\n", i, map_pairs[i].name);
   for (std::size_t i = 0; i != map_pairs.size(); ++i) {
     map_pair const& pair = map_pairs[i];
-    same = count(pair.generic.map, i, "map generic") == count(pair.by_hand.map, i, "map by_hand") && same;
-    same = count(pair.generic.unmap, i, "unmap generic") == count(pair.by_hand.unmap, i, "unmap by_hand") && same;
+    const deeds mapped = count(pair.by_hand.map, i, "map by_hand");
+    const deeds unmapped = count(pair.by_hand.unmap, i, "unmap by_hand");
+    same = count(pair.generic.map, i, "map generic") == mapped && same;
+    same = count(pair.generic.unmap, i, "unmap generic") == unmapped && same;
+    std::printf("%zu map %zu system calls\n%zu unmap %zu system calls\n", i, mapped.calls, i, unmapped.calls);
   }
   if (!same) std::puts("generic code and the code by hand did not do the same");
   return same ? 0 : 1;

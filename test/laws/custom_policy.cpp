@@ -12,8 +12,8 @@
 
 using namespace tether;
 
-TEST_CASE_TEMPLATE("law: a user's own granularity tiles a section as ours do, from any border", Strategy, custom::one_for_each_module<64 * KiB>,
-                   custom::one_for_each_module<3 * MiB>, custom::one_for_each_module<96 * MiB>) {
+TEST_CASE_TEMPLATE("law: a user's own granularity tiles a section as ours do, from any border", Strategy,
+                   custom::one_for_each_module<64 * KiB>, custom::one_for_each_module<3 * MiB>, custom::one_for_each_module<96 * MiB>) {
   constexpr page_sizes small_pages{4 * KiB};
   constexpr page_sizes pc_pages{4 * KiB | 2 * MiB | GiB};
   constexpr page_sizes large_pages{64 * KiB | 512 * MiB};

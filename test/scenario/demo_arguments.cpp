@@ -31,11 +31,25 @@ TEST_CASE("the demo takes sizes with a suffix, and 256 MiB where none is given")
 }
 
 TEST_CASE("the demo answers everything else with one sentence that names the word") {
-  const std::vector<std::vector<char const*>> wrong{
-      {"--memory"},        {"--json"},          {"--memory", ""},    {"--memory", "M"},  {"--memory", "12Q"}, {"--memory", "-4M"},
-      {"--memory", "4 M"}, {"--memory", "64M "}, {"--memory", "0"},   {"--memory", "3G"}, {"--memory", "1K"},  {"--memory", "1025K"},
-      {"--json", ""},      {"--jsno", "x"},     {"extra"},           {"--memory", "18446744073709551616"},
-      {"--memory", "18014398509481985K"},       {"--memory", "0x10"}, {"--memory", "1.5G"}};
+  const std::vector<std::vector<char const*>> wrong{{"--memory"},
+                                                    {"--json"},
+                                                    {"--memory", ""},
+                                                    {"--memory", "M"},
+                                                    {"--memory", "12Q"},
+                                                    {"--memory", "-4M"},
+                                                    {"--memory", "4 M"},
+                                                    {"--memory", "64M "},
+                                                    {"--memory", "0"},
+                                                    {"--memory", "3G"},
+                                                    {"--memory", "1K"},
+                                                    {"--memory", "1025K"},
+                                                    {"--json", ""},
+                                                    {"--jsno", "x"},
+                                                    {"extra"},
+                                                    {"--memory", "18446744073709551616"},
+                                                    {"--memory", "18014398509481985K"},
+                                                    {"--memory", "0x10"},
+                                                    {"--memory", "1.5G"}};
   for (auto const& words : wrong) {
     CAPTURE(std::string{words.back()});
     const auto answer = parsed(words);

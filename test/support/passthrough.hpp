@@ -49,9 +49,9 @@ inline tether::endpoint_group mediated_group(const char* name = "vgpus") {
   return {name, {{"vgpu", tether::pin_class::pins_on_demand}, {"vgpu2", tether::pin_class::pins_on_demand}}};
 }
 
-/// Blocks that a test leaves pinned for good: destroying them would rightly stop the program. Reachable, so no leak.
+/// Blocks that a test leaves pinned for good: destroying them, even at exit, would rightly stop the program. Reachable, so no leak.
 inline std::vector<std::unique_ptr<tether::ram_block>>& kept_blocks() {
-  static std::vector<std::unique_ptr<tether::ram_block>> all;
+  static auto& all = *new std::vector<std::unique_ptr<tether::ram_block>>;
   return all;
 }
 

@@ -88,8 +88,8 @@ class basic_io_uring_buffers {
     return unpinned;
   }
 
-  /// The host's own page, and no other: each buffer is a run of them.
-  [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return {Kernel::page_size()}; }
+  /// The host's page sizes: a buffer is any run of pages, so what suits the host's page tables suits it.
+  [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return sizes_of_page_tables(Kernel::page_size()); }
   [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return state_->options.usable; }
   /// Free slots. A mapping takes one for each 1 GiB that it begins.
   [[nodiscard]] std::uint64_t free_mappings() const noexcept {

@@ -25,12 +25,18 @@ struct page_sizes {
   /// The largest page that is no larger than `room` and to which `bits` (addresses ored together) is
   /// aligned. Answers 0 if none is.
   [[nodiscard]] constexpr std::uint64_t largest_at(std::uint64_t bits, std::uint64_t room) const noexcept {
-    const std::uint64_t divides_both = bits ^ (bits - 1);                                // all ones for 0, which everything divides
-    const std::uint64_t no_larger = ~std::uint64_t{0} >> (std::countl_zero(room) & 63);  // all ones for 0, which stands for 2^64
-    const std::uint64_t fits = mask & divides_both & no_larger;
-    return fits != 0 ? (std::uint64_t{1} << 63) >> std::countl_zero(fits) : 0;
+    // Of the mask: what divides `bits` (everything, if they are 0) and is no larger than `room` (where 0 stands for 2^64).
+    const std::uint64_t fits = mask & (bits ^ (bits - 1)) & (~std::uint64_t{0} >> (std::countl_zero(room) & 63));
+    return fits == 0 ? 0 : (std::uint64_t{1} << 63) >> std::countl_zero(fits);
   }
 };
+
+/// The sizes that a CPU's own page tables have: the page, and what one table of each further level covers. On x86 4 KiB,
+/// 2 MiB and 1 GiB. For a backend whose pins follow the CPU's page tables and that has no mask of its own.
+[[nodiscard]] constexpr page_sizes sizes_of_page_tables(std::uint64_t page) noexcept {
+  const std::uint64_t entries = page / sizeof(std::uint64_t);
+  return {page | page * entries | page * entries * entries};
+}
 
 /// `at` rounded down and up to a multiple of `unit`, a power of two. Rounding up may wrap to zero.
 [[nodiscard]] constexpr std::uint64_t round_down(std::uint64_t at, std::uint64_t unit) noexcept { return at & ~(unit - 1); }

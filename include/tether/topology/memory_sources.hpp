@@ -9,6 +9,7 @@
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/mapping.hpp>
+#include <tether/core/page_sizes.hpp>
 
 #include <bit>
 #include <cerrno>
@@ -58,7 +59,12 @@ class memory_sources {
       if (const auto answer = Kernel::fstat(memory.descriptor_, status); answer < 0) return refused(what, name, answer);
       memory.identity_ = {status.st_dev, status.st_ino, 0};
     }
-    const auto host = Kernel::mmap(size, PROT_READ | PROT_WRITE, flags, memory.descriptor_, 0);
+    auto host = Kernel::mmap(size, PROT_READ | PROT_WRITE, flags, memory.descriptor_, 0);
+    const std::uint64_t large = sizes_of_page_tables(Kernel::page_size()).largest_at(0, size);
+    if (host >= 0 && kind == memory_kind::private_anonymous && !host_address{static_cast<std::uint64_t>(host)}.aligned_to(large)) {
+      static_cast<void>(Kernel::munmap(static_cast<std::uint64_t>(host), size));
+      host = mmap_aligned(size, flags, large);
+    }
     if (host < 0) return refused(what, name, host);
     memory.owned_ = true;
     return settle(what, std::move(*ready), host_address{static_cast<std::uint64_t>(host)});
@@ -143,6 +149,18 @@ class memory_sources {
     fresh->page_size_ = unit;
     fresh->kind_ = kind;
     return fresh;
+  }
+
+  /// Private memory on a multiple of `large`, so that CPU and IOMMU can map it in large pages: takes more and gives back
+  /// what is over on both sides.
+  static std::int64_t mmap_aligned(std::uint64_t size, int flags, std::uint64_t large) noexcept {
+    const auto answer = Kernel::mmap(size + large, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (answer < 0) return answer;
+    const auto from = static_cast<std::uint64_t>(answer);
+    const std::uint64_t host = round_up(from, large);
+    if (host != from) static_cast<void>(Kernel::munmap(from, host - from));
+    if (from + large != host) static_cast<void>(Kernel::munmap(host + size, from + large - host));
+    return static_cast<std::int64_t>(host);
   }
 
   /// The memory is there: how it is discarded, and that a fork does not inherit it.

@@ -9,9 +9,11 @@
 
 #include <doctest/doctest.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <fcntl.h>
+#include <fstream>
 #include <string>
 #include <sys/mman.h>
 #include <sys/vfs.h>
@@ -65,7 +67,43 @@ std::uint64_t sweep(Make make) {
   return n - 2;
 }
 
+/// How much address space this process has, as the kernel prints it.
+std::string address_space_size() {
+  std::ifstream status{"/proc/self/status"};
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmSize:")) return line;
+  }
+  return {};
+}
+
+/// A kernel whose mappings all begin one page behind a large page's border.
+struct misaligning_kernel : linux_kernel {
+  static answer mmap(std::uint64_t size, int protection, int flags, int descriptor, std::uint64_t offset) noexcept {
+    const std::uint64_t border = 2 * MiB;
+    const auto answered = linux_kernel::mmap(size + 2 * border, protection, flags, descriptor, offset);
+    if (answered < 0) return answered;
+    const auto from = static_cast<std::uint64_t>(answered);
+    const std::uint64_t given = round_up(from, border) + page;
+    static_cast<void>(linux_kernel::munmap(from, given - from));
+    static_cast<void>(linux_kernel::munmap(given + size, from + 2 * border - given));
+    return static_cast<answer>(given);
+  }
+};
+
 }  // namespace
+
+TEST_CASE("private memory of the size of large pages begins on one, whatever the kernel gives, and nothing more is kept") {
+  std::string before = address_space_size();
+  {
+    auto ram = must(ram_block::allocate<misaligning_kernel>("ram", 4 * MiB + page));
+    CHECK(ram.host().aligned_to(2 * MiB));
+    ram.data()[0] = std::byte{1};
+    ram.data()[ram.size() - 1] = std::byte{1};
+    auto small = must(ram_block::allocate<misaligning_kernel>("small", page));
+    CHECK(small.host().aligned_to(page));
+  }
+  CHECK(address_space_size() == before);
+}
 
 TEST_CASE("a failure at any system call leaves no memory and no descriptor behind") {
   CHECK(sweep([] { return ram_block::allocate<faulty_kernel>("ram", large); }) == 2);

@@ -11,6 +11,8 @@ constexpr page_sizes large{64 * KiB | 512 * MiB};
 static_assert(page_sizes{}.smallest() == 4 * KiB && page_sizes{}.largest() == 4 * KiB);
 static_assert(pc.smallest() == 4 * KiB && pc.largest() == GiB);
 static_assert(large.smallest() == 64 * KiB && large.largest() == 512 * MiB);
+static_assert(sizes_of_page_tables(4 * KiB) == page_sizes{4 * KiB | 2 * MiB | 1 * GiB});
+static_assert(sizes_of_page_tables(64 * KiB).smallest() == 64 * KiB && sizes_of_page_tables(64 * KiB).has(512 * MiB));
 static_assert(page_sizes{0}.empty() && !pc.empty());
 static_assert(page_sizes{std::uint64_t{1} << 63}.smallest() == std::uint64_t{1} << 63);
 
