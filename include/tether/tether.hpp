@@ -55,6 +55,12 @@
 #include <tether/backend/slot_chains.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/backend/translation_gate.hpp>
+#include <tether/backend/vfio_device.hpp>
+#include <tether/backend/vfio_group.hpp>
+#include <tether/backend/vfio_joined_group.hpp>
+#include <tether/backend/vfio_sysfs.hpp>
+#include <tether/backend/vfio_type1.hpp>
+#include <tether/backend/vfio_type1_info.hpp>
 
 #include <tether/inhibit/books.hpp>
 #include <tether/inhibit/concepts.hpp>

@@ -29,9 +29,13 @@ int codegen_destroy(int container) noexcept;
 
 namespace codegen {
 
+/// Words for a failure are found out of line, or no act of a backend would be small enough to be inlined.
+[[nodiscard, gnu::cold, gnu::noinline]] inline tether::error refusal(const char* operation, int answer) noexcept {
+  return tether::error::from_errno(operation, answer);
+}
 /// Answers what a call answered.
 [[nodiscard]] inline tether::result<void> as_result(const char* operation, int answer) noexcept {
-  if (answer != 0) [[unlikely]] return tether::failure(tether::error::from_errno(operation, answer));
+  if (answer != 0) [[unlikely]] return tether::failure(refusal(operation, answer));
   return {};
 }
 
@@ -70,7 +74,7 @@ struct fake_iommu {
   [[nodiscard]] std::uint64_t free_mappings() const noexcept { return 65535; }
 
   [[nodiscard]] tether::result<joined_group> join(group_type const& group) noexcept {
-    if (const int answer = codegen_join(container, group.number); answer != 0) [[unlikely]] return failed("join", answer);
+    if (const int answer = codegen_join(container, group.number); answer != 0) [[unlikely]] return tether::failure(refusal("join", answer));
     return joined_group{group.number};
   }
   [[nodiscard]] tether::result<void> leave(joined_group& group) noexcept { return as_result("leave", codegen_leave(container, group.number)); }
@@ -79,7 +83,7 @@ struct fake_iommu {
   }
   [[nodiscard]] tether::result<device_type> open(joined_group& group, std::string_view device) noexcept {
     const int answer = codegen_open(group.number, device.data());
-    if (answer < 0) [[unlikely]] return failed("open", -answer);
+    if (answer < 0) [[unlikely]] return tether::failure(refusal("open", -answer));
     return device_type{answer};
   }
   [[nodiscard]] tether::result<void> close(device_type& device) noexcept { return as_result("close", codegen_close(device.number)); }
@@ -88,9 +92,6 @@ struct fake_iommu {
 
  private:
   static constexpr std::array everything{tether::extent<tether::io_address>::everything()};
-  static tl::unexpected<tether::error> failed(const char* operation, int answer) noexcept {
-    return tether::failure(tether::error::from_errno(operation, answer));
-  }
 };
 
 static_assert(tether::backend<fake_iommu<true>> && tether::backend<fake_iommu<false>>);

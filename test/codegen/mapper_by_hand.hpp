@@ -50,7 +50,7 @@ struct mapper_state {
 
   tether::result<void> unmap(plan_type const& plan) noexcept {
     if (const int answer = codegen_unmap(backend->container, plan.fit.inside.where.first.value, size_of(plan)); answer != 0) [[unlikely]] {
-      return tether::failure(tether::error::from_errno("unmap", answer).of(plan.what.name));
+      return tether::failure(refusal("unmap", answer).of(plan.what.name));
     }
     mappings -= plan.pieces;
     bytes -= size_of(plan);
@@ -71,7 +71,7 @@ struct mapper_by_hand<Pins, tether::whole_section> : mapper_state<Pins> {
     const std::uint64_t iova = plan.fit.inside.where.first.value;
     const std::uint64_t last = plan.fit.inside.where.last.value;
     if (const int answer = this->map_piece(plan, iova, plan.fit.inside.host.value, last - iova + 1); answer != 0) [[unlikely]] {
-      return this->take_back(plan, iova, tether::error::from_errno("map", answer));
+      return this->take_back(plan, iova, refusal("map", answer));
     }
     return this->mapped(plan, iova, last);
   }
@@ -96,7 +96,7 @@ struct mapper_by_hand<Pins, tether::largest_page> : mapper_state<Pins> {
       const std::uint64_t fits = this->sizes & aligned & no_larger;
       const std::uint64_t piece = fits != 0 ? (std::uint64_t{1} << 63) >> std::countl_zero(fits) : left;
       if (const int answer = this->map_piece(plan, iova, host, piece); answer != 0) [[unlikely]] {
-        return this->take_back(plan, iova, tether::error::from_errno("map", answer));
+        return this->take_back(plan, iova, refusal("map", answer));
       }
       iova += piece;
       if (iova == end) break;
@@ -123,7 +123,7 @@ struct mapper_by_hand<Pins, tether::fixed_block<Block>> : mapper_state<Pins> {
       const std::uint64_t to_border = Block - (offset & (Block - 1));
       const std::uint64_t piece = left < to_border ? left : to_border;
       if (const int answer = this->map_piece(plan, iova, host, piece); answer != 0) [[unlikely]] {
-        return this->take_back(plan, iova, tether::error::from_errno("map", answer));
+        return this->take_back(plan, iova, refusal("map", answer));
       }
       iova += piece;
       if (iova == end) break;

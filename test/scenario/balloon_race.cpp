@@ -19,7 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <span>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -96,10 +96,11 @@ void race(int rounds) {
     balloon_thread inflating{guest, gate};
     while (inflating.discarded() == 0) std::this_thread::yield();
     for (int round = 0; round < rounds; ++round) {
+      std::optional<attached_group<container<io_uring_buffers, Policies...>>> mediated;
       if (round % 3 == 2) {
         // A settled mediated group first: the balloon works beside it, then the pinning group joins.
-        auto mediated = must(dma.attach(vgpus));
-        static_cast<void>(must(mediated.open("vgpu", agrees_to_discards)));
+        mediated.emplace(must(dma.attach(vgpus)));
+        static_cast<void>(must(mediated->open("vgpu", agrees_to_discards)));
         const auto before = inflating.discarded();
         while (inflating.discarded() == before) std::this_thread::yield();
       }
@@ -110,10 +111,10 @@ void race(int rounds) {
       while (inflating.inhibited() == before) std::this_thread::yield();  // it has tried
       stale += stale_pages(*nic, ram.data(), static_cast<std::uint8_t>(round + 100));
       must(group.detach());
+      if (mediated) must(mediated->detach());
     }
     inflating.end();
     CHECK(inflating.inhibited() != 0);
-    // The last mediated group goes with the container.
   }
   CHECK(stale == 0);
   CHECK(gate.counts() == gate_counts{});

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSL-1.0
+// What sysfs knows of a PCI or mediated device: its IOMMU group, its driver, its neighbours. Read for finding
+// a group by a device's name, for telling mediated devices from real ones, and for error sentences that help.
+#pragma once
+
+#include <tether/backend/concepts.hpp>
+#include <tether/core/error.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace tether {
+
+/// Looks devices up. `root` is `/sys`, or a folder made up by a test.
+class vfio_sysfs {
+ public:
+  explicit vfio_sysfs(std::filesystem::path root = "/sys") : root_{std::move(root)} {}
+
+  /// The number of a device's IOMMU group, as text. `device` is a PCI address ("0000:01:00.0") or a mediated device's UUID.
+  /// Fails: `no_such_device` if there is none of that name, or it has no group because no IOMMU is on.
+  [[nodiscard]] result<std::string> group_of(std::string_view device) const noexcept try {
+    for (const char* bus : {"bus/pci/devices", "bus/mdev/devices"}) {
+      const auto folder = root_ / bus / device;
+      if (device.empty() || !is_there(folder)) continue;
+      auto group = target_name(folder / "iommu_group");
+      if (!group.empty()) return group;
+      return failure(error{"find IOMMU group", errc::no_such_device}.of(device).advise(
+          "it has none: turn the IOMMU on (intel_iommu=on, or the firmware's setting)"));
+    }
+    return failure(error{"find IOMMU group", errc::no_such_device}.of(device).advise(
+        "name a PCI address such as 0000:01:00.0, or a mediated device's UUID"));
+  } catch (std::exception const&) {
+    return failure(error{"find IOMMU group", std::make_error_code(std::errc::not_enough_memory)}.of(device));
+  }
+
+  /// How a device of a group pins: on demand exactly if it and every neighbour is mediated (its `subsystem` is mdev), because a
+  /// group is attached whole; what cannot be read pins (law 1). Fails: `no_such_device` where the group is there without it.
+  [[nodiscard]] result<pin_class> pins(std::string_view group, std::string_view device) const noexcept try {
+    const auto devices = devices_of(group);
+    if (devices.empty()) return pin_class::pins;
+    if (std::ranges::find(devices, device) == devices.end()) {
+      return failure(error{"find device", errc::no_such_device}.of(device).advise("name one of the group's devices"));
+    }
+    const bool mediated = std::ranges::all_of(devices, [&](std::string const& one) {
+      return target_name(folder_of(group) / one / "subsystem") == "mdev";
+    });
+    return mediated ? pin_class::pins_on_demand : pin_class::pins;
+  } catch (std::exception const&) {
+    return pin_class::pins;
+  }
+
+  /// How many mappings a container may hold: the parameter of vfio_iommu_type1, or the kernel's default where it cannot be read.
+  [[nodiscard]] std::uint64_t mapping_limit() const noexcept try {
+    std::uint64_t limit = 65535;
+    std::ifstream file{root_ / "module/vfio_iommu_type1/parameters/dma_entry_limit"};
+    if (std::uint64_t read = 0; file >> read) limit = read;
+    return limit;
+  } catch (std::exception const&) {
+    return 65535;
+  }
+
+  /// The devices of a group, in no special order.
+  [[nodiscard]] std::vector<std::string> devices_of(std::string_view group) const {
+    std::vector<std::string> names;
+    std::error_code ignored;
+    const std::filesystem::directory_iterator end;
+    for (std::filesystem::directory_iterator at{folder_of(group), ignored}; !ignored && at != end; at.increment(ignored)) {
+      names.push_back(at->path().filename().string());
+    }
+    return names;
+  }
+  /// The driver a device is bound to, or an empty name.
+  [[nodiscard]] std::string driver_of(std::string_view group, std::string_view device) const {
+    return target_name(folder_of(group) / device / "driver");
+  }
+
+  /// The devices that keep a group from being viable: bound to a driver that does DMA of its own. Separated by blanks.
+  [[nodiscard]] std::string in_the_way(std::string_view group) const {
+    std::string names;
+    for (std::string const& device : devices_of(group)) {
+      const auto driver = driver_of(group, device);
+      if (driver.empty() || driver == "pcieport" || driver == "pci-stub" || driver.starts_with("vfio")) continue;
+      if (!names.empty()) names += ' ';
+      names += device + " (" + driver + ")";
+    }
+    return names;
+  }
+
+ private:
+  [[nodiscard]] std::filesystem::path folder_of(std::string_view group) const { return root_ / "kernel/iommu_groups" / group / "devices"; }
+  static bool is_there(std::filesystem::path const& folder) {
+    std::error_code ignored;
+    return std::filesystem::exists(folder, ignored);
+  }
+  static std::string target_name(std::filesystem::path const& link) {
+    std::error_code none;
+    return std::filesystem::read_symlink(link, none).filename().string();
+  }
+
+  std::filesystem::path root_;
+};
+
+}  // namespace tether

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: BSL-1.0
+// VFIO's own container: type1v2, the IOMMU interface of every Linux that passes PCI devices through. A group
+// joins a container with one call, and that call pins everything that is mapped already.
+//
+//     /dev/vfio/vfio (container) <--SET_CONTAINER-- /dev/vfio/12 (group) --GET_DEVICE_FD--> device
+//            | SET_IOMMU, MAP_DMA, UNMAP_DMA
+#pragma once
+
+#include <tether/backend/concepts.hpp>
+#include <tether/backend/kernel_handles.hpp>
+#include <tether/backend/mapping_rules.hpp>
+#include <tether/backend/vfio_device.hpp>
+#include <tether/backend/vfio_group.hpp>
+#include <tether/backend/vfio_joined_group.hpp>
+#include <tether/backend/vfio_sysfs.hpp>
+#include <tether/backend/vfio_type1_info.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+#include <tether/core/kernel.hpp>
+#include <tether/core/mapping.hpp>
+#include <tether/core/page_sizes.hpp>
+
+#include <linux/vfio.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace tether {
+
+/// The backend: one container. Movable; what it handed out stays valid. The container's lock serialises it.
+/// The kernel forgets every mapping when the last group leaves, and so the container's descriptor goes with it.
+/// Source: linux/vfio.h. Cost: each call exactly the ioctl of its name.
+template <class Kernel = linux_kernel>
+class basic_vfio_type1 {
+ public:
+  static constexpr bool pins = true;
+  static constexpr attach_unit unit = attach_unit::group;
+  using group_type = vfio_group;
+  using joined_group = std::unique_ptr<detail::joined_vfio_group<Kernel>>;
+  using device_type = basic_vfio_device<Kernel>;
+  using kernel_type = Kernel;
+
+  explicit basic_vfio_type1(vfio_sysfs sysfs = vfio_sysfs{}) : sysfs_{std::move(sysfs)} { forget_limits(); }
+
+  /// Ensures: pinned when it returns, if a group that pins has joined. Fails, leaving nothing behind: `overlaps`, `over_budget`,
+  /// `outside_aperture`, `not_aligned`, `invalid_extent`, `access_denied`, `memory_gone`; ENOMEM past the locked-memory limit.
+  [[nodiscard]] result<void> map(mapping const& what) noexcept {
+    vfio_iommu_type1_dma_map request{};
+    request.argsz = sizeof request;
+    request.flags = (allows(what.rights, access::read) ? unsigned{VFIO_DMA_MAP_FLAG_READ} : 0U) |
+                    (allows(what.rights, access::write) ? unsigned{VFIO_DMA_MAP_FLAG_WRITE} : 0U);
+    request.vaddr = what.host.value;
+    request.iova = what.where.first.value;
+    request.size = what.where.size();
+    const auto answer = control(VFIO_IOMMU_MAP_DMA, &request);
+    if (answer >= 0) [[likely]] return {};
+    return failure(why_not_mapped(what, static_cast<int>(-answer)));
+  }
+
+  /// Requires: `where` is whole mappings without a gap, or everything. Fails: the kernel's errno, having removed nothing (EINVAL
+  /// where it would cut a mapping); `byte_count_mismatch`, stuck, if it removed another number of bytes.
+  [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
+    vfio_iommu_type1_dma_unmap request{};
+    request.argsz = sizeof request;
+    request.iova = where.first.value;
+    request.size = where.size();
+    if (where.is_everything()) [[unlikely]] return unmap_everything();
+    const auto answer = control(VFIO_IOMMU_UNMAP_DMA, &request);
+    if (answer < 0) [[unlikely]] return failure(error::from_errno("unmap", static_cast<int>(-answer)).at(where));
+    if (request.size != where.size()) [[unlikely]] {
+      const error why{"unmap", errc::byte_count_mismatch};
+      return failure(why.at(where).advise("the kernel unmapped {} bytes", request.size).leaving_things_behind());
+    }
+    return {};
+  }
+
+  /// Smallest first: the alignment of everything that is mapped. Read again after every join and leave, and so are the ranges.
+  [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return info_.page_sizes; }
+  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return info_.usable; }
+  /// Asks the kernel, which counts. Where it does not tell (before 5.10) or nothing has joined yet: its limit.
+  [[nodiscard]] std::uint64_t free_mappings() const noexcept {
+    if (container_.number() < 0) return sysfs_.mapping_limit();
+    const auto info = read_info();
+    if (!info) return 0;
+    return info->available ? *info->available : sysfs_.mapping_limit();
+  }
+
+  /// A pin point. Fails, leaving nothing behind: `already_there`, as `joined_vfio_group::open` and `enter`, `unsupported`
+  /// without type1v2, the kernel's errno.
+  [[nodiscard]] result<joined_group> join(group_type const& group) noexcept try {
+    if (std::ranges::any_of(groups_, [&](auto const* one) { return one->name() == group.name(); })) {
+      return failure(error{"join", errc::already_there}.of(group.name()));
+    }
+    groups_.reserve(groups_.size() + 1);
+    auto joined = detail::joined_vfio_group<Kernel>::open(group, sysfs_);
+    if (!joined) return failure(joined.error());
+    const bool first = container_.number() < 0;
+    if (first) {
+      if (auto opened = open_container(); !opened) return failure(opened.error());
+    }
+    auto inside = (*joined)->enter(container_.number(), first);
+    if (inside) {
+      auto info = first ? set_iommu(**joined) : read_info();
+      if (info) {
+        info_ = std::move(*info);
+        groups_.push_back(joined->get());
+        return joined;
+      }
+      const error why = info.error().of(group.name());
+      inside = failure((*joined)->leave("join") ? why : why.leaving_things_behind());
+    }
+    if (first) container_ = {};
+    return failure(inside.error());
+  } catch (std::exception const&) {
+    return failure(error{"join", std::make_error_code(std::errc::not_enough_memory)}.of(group.name()));
+  }
+
+  /// Ensures: what is mapped stays mapped, unless it was the last group. Fails, still joined: `still_in_use` while a device of it
+  /// is open or one of its BARs mapped, or KVM still knows it; `stale_handle`.
+  [[nodiscard]] result<void> leave(joined_group& joined) noexcept {
+    if (!is_in(joined)) return failure(error{"leave", errc::stale_handle});
+    if (auto left = joined->leave("leave"); !left) return left;
+    std::erase(groups_, joined.get());
+    if (groups_.empty()) {
+      container_ = {};
+      forget_limits();
+    } else if (auto info = read_info()) {
+      info_ = std::move(*info);  // else the narrower limits from before go on being kept
+    }
+    return {};
+  }
+
+  /// Fails: `stale_handle`; as `vfio_sysfs::pins`.
+  [[nodiscard]] result<pin_class> classify(joined_group const& joined, std::string_view name) const noexcept {
+    if (!is_in(joined)) return failure(error{"open device", errc::stale_handle}.of(name));
+    return sysfs_.pins(joined->number(), name);
+  }
+  /// Fails: `stale_handle`, `no_such_device`, the kernel's errno.
+  [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
+    if (!is_in(joined)) return failure(error{"open device", errc::stale_handle}.of(name));
+    return device_type::open(joined->descriptor(), name);
+  }
+  /// Fails, still open: `still_in_use` while a BAR is mapped.
+  [[nodiscard]] result<void> close(device_type& device) noexcept { return device.close(); }
+
+  /// A device that is closed does no DMA any more (vfio-pci clears its bus mastering), and unmapping waits for the IOMMU itself.
+  [[nodiscard]] result<void> quiesce() noexcept { return {}; }
+
+  /// Takes every group out; the container's descriptor follows, and with it all that was mapped. Fails: as `leave`, naming the group.
+  [[nodiscard]] result<void> abandon() noexcept {
+    while (!groups_.empty()) {
+      if (auto left = groups_.back()->leave("abandon"); !left) return left;
+      groups_.pop_back();
+    }
+    container_ = {};
+    forget_limits();
+    return {};
+  }
+
+ private:
+  typename Kernel::answer control(unsigned long request, void* argument) const noexcept {
+    return Kernel::call(SYS_ioctl, container_.number(), request, argument);
+  }
+  static bool is_in(joined_group const& joined) noexcept { return joined != nullptr && joined->in_container(); }
+
+  /// As it is while no group has joined: anything goes. Allocates only in the constructor.
+  void forget_limits() noexcept {
+    info_.page_sizes = {Kernel::page_size()};
+    info_.usable.assign(1, extent<io_address>::everything());
+    info_.available.reset();
+    info_.dirty_page_sizes = {0};
+    info_.largest_dirty_bitmap = 0;
+  }
+
+  result<void> open_container() noexcept {
+    const auto answer = Kernel::call(SYS_openat, AT_FDCWD, "/dev/vfio/vfio", O_RDWR | O_CLOEXEC, 0);
+    if (answer < 0) {
+      const auto why = error::from_errno("open container", static_cast<int>(-answer)).of("/dev/vfio/vfio");
+      return failure(why.advise("load the vfio and vfio_iommu_type1 modules"));
+    }
+    kernel_descriptor<Kernel> opened{answer};
+    if (Kernel::call(SYS_ioctl, opened.number(), VFIO_GET_API_VERSION) != VFIO_API_VERSION ||
+        Kernel::call(SYS_ioctl, opened.number(), VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) != 1) {
+      const error why{"open container", errc::unsupported};
+      return failure(why.of("/dev/vfio/vfio").advise("this kernel has no type1v2 IOMMU: load vfio_iommu_type1"));
+    }
+    container_ = std::move(opened);
+    return {};
+  }
+
+  result<vfio_type1_info> set_iommu(detail::joined_vfio_group<Kernel> const& first) const noexcept {
+    const auto answer = Kernel::call(SYS_ioctl, container_.number(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU);
+    if (answer >= 0) return read_info();
+    const auto why = error::from_errno("set IOMMU", static_cast<int>(-answer)).of(first.name());
+    return failure(answer == -EPERM ? why.advise("the platform does not isolate interrupts: see allow_unsafe_interrupts") : why);
+  }
+
+  /// Asks for the size of the answer, then for the answer; again if it grew meanwhile.
+  result<vfio_type1_info> read_info() const noexcept try {
+    std::vector<std::byte> room(sizeof(vfio_iommu_type1_info));
+    for (int attempt = 0; attempt < 3; ++attempt) {
+      const auto size = static_cast<std::uint32_t>(room.size());
+      std::memcpy(room.data() + offsetof(vfio_iommu_type1_info, argsz), &size, sizeof size);
+      if (const auto answer = control(VFIO_IOMMU_GET_INFO, room.data()); answer < 0) {
+        return failure(error::from_errno("read IOMMU info", static_cast<int>(-answer)));
+      }
+      const auto needed = detail::read_at<std::uint32_t>(room, offsetof(vfio_iommu_type1_info, argsz)).value_or(0);
+      if (needed <= room.size()) return parse_type1_info(room, {Kernel::page_size()});
+      if (needed > largest_info) break;
+      room.assign(needed, std::byte{});
+    }
+    return failure(detail::malformed_info());
+  } catch (std::exception const&) {
+    return failure(error{"read IOMMU info", std::make_error_code(std::errc::not_enough_memory)});
+  }
+
+  [[gnu::cold]] error why_not_mapped(mapping const& what, int number) const noexcept {
+    const auto why = error::from_errno("map", number).at(what.where);
+    if (number == EEXIST) return error{"map", errc::overlaps}.at(what.where);
+    if (number == ENOSPC) return error{"map", errc::over_budget}.at(what.where).advise("raise vfio_iommu_type1.dma_entry_limit, or use larger blocks");
+    if (number == ENOMEM) return why.advise("raise the locked-memory limit (ulimit -l): {} KiB more must be locked", what.where.size() / KiB);
+    if (number == EFAULT) return error{"map", errc::memory_gone}.at(what.where).advise("nothing is mapped at that host address, or it cannot be pinned");
+    if (number != EINVAL && number != EOVERFLOW) return why;
+    // The kernel has one word for all of these; the sentence should say which.
+    if (auto shaped = check_shape(what, info_.page_sizes.smallest()); !shaped) return shaped.error();
+    if (auto inside = check_aperture(what.where, info_.usable); !inside) return inside.error();
+    return why;
+  }
+
+  /// One call where the kernel has it (5.12), else two halves: 2^64 does not fit into a size.
+  [[gnu::cold]] result<void> unmap_everything() noexcept {
+    constexpr std::uint64_t half = std::uint64_t{1} << 63;
+    const bool at_once = Kernel::call(SYS_ioctl, container_.number(), VFIO_CHECK_EXTENSION, VFIO_UNMAP_ALL) == 1;
+    for (const std::uint64_t from : {std::uint64_t{0}, half}) {
+      vfio_iommu_type1_dma_unmap request{};
+      request.argsz = sizeof request;
+      request.flags = at_once ? unsigned{VFIO_DMA_UNMAP_FLAG_ALL} : 0U;
+      request.iova = from;
+      request.size = at_once ? 0 : half;
+      if (const auto answer = control(VFIO_IOMMU_UNMAP_DMA, &request); answer < 0) {
+        const auto why = error::from_errno("unmap", static_cast<int>(-answer)).at(extent<io_address>::everything());
+        return failure(from == 0 ? why : why.leaving_things_behind());
+      }
+      if (at_once) break;
+    }
+    return {};
+  }
+
+  /// No kernel has that much to say. Units: bytes.
+  static constexpr std::uint32_t largest_info = 1U << 20;
+
+  vfio_sysfs sysfs_;
+  kernel_descriptor<Kernel> container_{};
+  vfio_type1_info info_{};
+  std::vector<detail::joined_vfio_group<Kernel>*> groups_;
+};
+
+/// The backend, on Linux itself.
+using vfio_type1 = basic_vfio_type1<>;
+
+static_assert(backend<vfio_type1>);
+
+}  // namespace tether

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: BSL-1.0
+// What VFIO_IOMMU_GET_INFO answers: a struct and, behind it, a chain of capabilities at offsets that the kernel
+// names. Read here as bytes, bounds checked at every step: a malformed chain is an error, never a crash.
+//
+//     | argsz flags pgsizes cap_offset |...| id version next | ranges ... |...| id version next | avail |
+//                              +-------------^             +--------------------^
+#pragma once
+
+#include <tether/core/address.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+#include <tether/core/page_sizes.hpp>
+
+#include <linux/vfio.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <optional>
+#include <span>
+#include <system_error>
+#include <vector>
+
+namespace tether {
+
+/// What a type1 container can map now. Source: `vfio_iommu_type1_info` and its capabilities.
+struct vfio_type1_info {
+  tether::page_sizes page_sizes{};
+  /// Sorted as the kernel gives them. Without the capability everything is usable (only mediated groups so far).
+  std::vector<extent<io_address>> usable{extent<io_address>::everything()};
+  /// How many mappings may still be made, where the kernel tells (since 5.10).
+  std::optional<std::uint32_t> available{};
+  /// Page sizes for dirty tracking; empty without the capability.
+  tether::page_sizes dirty_page_sizes{0};
+  std::uint64_t largest_dirty_bitmap = 0;
+};
+
+namespace detail {
+
+template <class T>
+[[nodiscard]] std::optional<T> read_at(std::span<std::byte const> bytes, std::size_t offset) noexcept {
+  if (offset > bytes.size() || bytes.size() - offset < sizeof(T)) return std::nullopt;
+  T value;
+  std::memcpy(&value, bytes.data() + offset, sizeof(T));
+  return value;
+}
+
+[[nodiscard]] inline error malformed_info() noexcept {
+  return error{"read IOMMU info", errc::bad_descriptor}.advise("the kernel's capability chain is malformed");
+}
+
+/// The usable ranges: sorted, disjoint, at least one.
+[[nodiscard]] inline result<void> read_ranges(std::span<std::byte const> bytes, std::size_t at, vfio_type1_info& info) noexcept try {
+  const auto count = read_at<std::uint32_t>(bytes, at + offsetof(vfio_iommu_type1_info_cap_iova_range, nr_iovas));
+  if (!count || *count == 0) return failure(malformed_info());
+  info.usable.clear();
+  for (std::size_t i = 0; i < *count; ++i) {
+    const auto range =
+        read_at<vfio_iova_range>(bytes, at + sizeof(vfio_iommu_type1_info_cap_iova_range) + i * sizeof(vfio_iova_range));
+    if (!range || range->end < range->start) return failure(malformed_info());
+    if (!info.usable.empty() && range->start <= info.usable.back().last.value) return failure(malformed_info());
+    info.usable.push_back({io_address{range->start}, io_address{range->end}});
+  }
+  return {};
+} catch (std::exception const&) {
+  return failure(error{"read IOMMU info", std::make_error_code(std::errc::not_enough_memory)});
+}
+
+/// One capability. One that is not known says nothing.
+[[nodiscard]] inline result<void> read_capability(std::span<std::byte const> bytes, std::size_t at, vfio_info_cap_header header,
+                                                  vfio_type1_info& info) noexcept {
+  constexpr std::uint16_t known_version = 1;
+  const bool known = header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE || header.id == VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL ||
+                     header.id == VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION;
+  if (!known) return {};
+  if (header.version != known_version) return failure(malformed_info());
+  if (header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE) return read_ranges(bytes, at, info);
+  if (header.id == VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL) {
+    const auto avail = read_at<vfio_iommu_type1_info_dma_avail>(bytes, at);
+    if (!avail) return failure(malformed_info());
+    info.available = avail->avail;
+    return {};
+  }
+  const auto migration = read_at<vfio_iommu_type1_info_cap_migration>(bytes, at);
+  if (!migration) return failure(malformed_info());
+  info.dirty_page_sizes = page_sizes{migration->pgsize_bitmap};
+  info.largest_dirty_bitmap = migration->max_dirty_bitmap_size;
+  return {};
+}
+
+}  // namespace detail
+
+/// Reads what the kernel has written. Fails: `bad_descriptor` for a struct or chain that does not fit into its own `argsz`,
+/// goes backwards, names no range or ranges out of order, or is of a version that nobody has defined; not enough memory.
+[[nodiscard]] inline result<vfio_type1_info> parse_type1_info(std::span<std::byte const> bytes, page_sizes host) noexcept {
+  const auto argsz = detail::read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, argsz));
+  if (!argsz) return failure(detail::malformed_info());
+  // What lies behind argsz is not the kernel's: old kernels end earlier.
+  bytes = bytes.first(std::min<std::size_t>(*argsz, bytes.size()));
+  const auto flags = detail::read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, flags));
+  const auto sizes = detail::read_at<std::uint64_t>(bytes, offsetof(vfio_iommu_type1_info, iova_pgsizes));
+  if (!flags || !sizes) return failure(detail::malformed_info());
+  vfio_type1_info info;
+  info.page_sizes = (*flags & VFIO_IOMMU_INFO_PGSIZES) != 0 ? page_sizes{*sizes} : host;
+  if (info.page_sizes.empty()) return failure(detail::malformed_info());
+  if ((*flags & VFIO_IOMMU_INFO_CAPS) == 0) return info;
+
+  const auto first = detail::read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, cap_offset));
+  if (!first) return failure(detail::malformed_info());
+  // Each capability lies behind the head of the one before: so a chain ends, whatever it says.
+  std::size_t behind = offsetof(vfio_iommu_type1_info, cap_offset) + sizeof(std::uint32_t);
+  for (std::size_t at = *first; at != 0;) {
+    const auto header = detail::read_at<vfio_info_cap_header>(bytes, at);
+    if (at < behind || !header) return failure(detail::malformed_info());
+    if (auto read = detail::read_capability(bytes, at, *header, info); !read) return failure(read.error());
+    behind = at + sizeof(vfio_info_cap_header);
+    at = header->next;
+  }
+  return info;
+}
+
+}  // namespace tether

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: BSL-1.0
+// What one would write for one container that inhibits per group, or for one that pins nothing: each operation
+// in one piece, each failure taken back where it happens. The gate and the listener are tether's on both sides.
+#pragma once
+
+#include <codegen/fake_iommu.hpp>
+
+#include <tether/core/error.hpp>
+#include <tether/granule/edges.hpp>
+#include <tether/granule/whole_section.hpp>
+#include <tether/inhibit/books.hpp>
+#include <tether/inhibit/discard_gate.hpp>
+#include <tether/inhibit/holder.hpp>
+#include <tether/inhibit/kinds.hpp>
+#include <tether/listen/dma_listener.hpp>
+#include <tether/listen/observation.hpp>
+#include <tether/topology/address_space.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+#include <list>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+
+namespace codegen {
+
+struct nothing_held {
+  explicit constexpr nothing_held(std::string_view) noexcept {}
+};
+
+struct device_by_hand {
+  device_by_hand(std::uint64_t number, std::string_view called, bool agreed) : id{number}, name{called}, agrees{agreed} {}
+  std::uint64_t id;
+  std::string name;
+  bool agrees;
+  std::optional<fake_device> device{};
+};
+
+template <bool Pins>
+struct group_by_hand {
+  group_by_hand(std::uint64_t number, std::string_view called) : id{number}, name{called}, held{called} {}
+  std::uint64_t id;
+  std::string name;
+  std::uint32_t agreed = 0;
+  std::uint32_t others = 0;
+  bool attached = false;
+  bool known = false;
+  bool unplug_requested = false;
+  [[no_unique_address]] std::conditional_t<Pins, tether::holder, nothing_held> held;
+  std::optional<fake_joined> joined{};
+  std::list<device_by_hand> devices{};
+};
+
+template <bool Pins, class Threading>
+class container_by_hand {
+  using error = tether::error;
+  using errc = tether::errc;
+  using mutex_type = typename Threading::mutex;
+  using group = group_by_hand<Pins>;
+  using listener_type =
+      tether::dma_listener<fake_iommu<Pins>, tether::whole_section, tether::trim_edges, tether::no_observation, mutex_type>;
+
+ public:
+  struct opened {
+    container_by_hand* container;
+    std::uint64_t group;
+    std::uint64_t device;
+    tether::result<void> close() noexcept { return container->close(group, device); }
+  };
+  struct attached {
+    container_by_hand* container;
+    std::uint64_t group;
+    tether::result<opened> open(std::string_view name, tether::consent agrees) noexcept { return container->open(group, name, agrees); }
+    tether::result<void> detach() noexcept { return container->detach(group); }
+  };
+
+  container_by_hand(tether::address_space& space, tether::discard_gate<Threading>& gate)
+      : space_{space}, gate_{gate}, listener_{backend_, mutex_} {}
+
+  tether::result<attached> attach(fake_group const& description) noexcept {
+    std::lock_guard operation{operation_};
+    const std::string_view name = description.called;
+    if (diverged()) return refuse_diverged("attach", name);
+    for (group const& one : groups_) {
+      if (one.name == name) return tether::failure(error{"attach", errc::already_there}.of(name));
+    }
+    std::list<group> fresh;
+    try {
+      fresh.emplace_back(next_id_++, name);
+    } catch (std::exception const&) {
+      return tether::failure(error{"attach", std::make_error_code(std::errc::not_enough_memory)}.of(name));
+    }
+    group& mine = fresh.back();
+    if (auto held = hold(mine); !held) return tether::failure(held.error());
+    if (const int answer = join(description.number); answer != 0) [[unlikely]] {
+      release(mine);
+      return tether::failure(refusal("join", answer));
+    }
+    mine.joined = fake_joined{description.number};
+    if (members_ == 0) {
+      if (auto told = space_.add_listener(listener_); !told) [[unlikely]] return take_back(fresh, told.error());
+    }
+    mine.attached = true;
+    members_ += 1;
+    groups_.splice(groups_.end(), fresh);
+    return attached{this, mine.id};
+  }
+
+  tether::result<void> detach(std::uint64_t id) noexcept {
+    std::lock_guard operation{operation_};
+    const auto mine = std::ranges::find(groups_, id, &group::id);
+    if (mine == groups_.end()) return tether::failure(error{"detach", errc::stale_handle});
+    if (diverged()) return refuse_diverged("detach", mine->name);
+    while (!mine->devices.empty()) {
+      if (auto closed = close_one(*mine, mine->devices.begin()); !closed) return closed;
+    }
+    if (members_ == 1) {
+      if (const int answer = wait(); answer != 0) [[unlikely]] return tether::failure(refusal("quiesce", answer));
+      if (auto gone = space_.remove_listener(listener_); !gone) [[unlikely]] return tether::failure(diverge(gone.error()));
+    }
+    if (const int answer = leave(mine->joined->number); answer != 0) [[unlikely]] return still_joined(refusal("leave", answer));
+    members_ -= 1;
+    settled_ -= mine->known && mine->others == 0 ? 1U : 0U;
+    release(*mine);
+    groups_.erase(mine);
+    return {};
+  }
+
+  tether::result<opened> open(std::uint64_t id, std::string_view name, tether::consent agrees) noexcept {
+    std::lock_guard operation{operation_};
+    const auto mine = std::ranges::find(groups_, id, &group::id);
+    if (mine == groups_.end()) return tether::failure(error{"open device", errc::stale_handle}.of(name));
+    if (diverged()) return refuse_diverged("open device", name);
+    if (mine->unplug_requested) return tether::failure(error{"open device", errc::unplug_requested}.of(name));
+    for (device_by_hand const& one : mine->devices) {
+      if (one.name == name) return tether::failure(error{"open device", errc::already_there}.of(name));
+    }
+    std::list<device_by_hand> fresh;
+    const bool agreed = agrees == tether::consent::given;
+    try {
+      fresh.emplace_back(next_id_++, name, agreed);
+    } catch (std::exception const&) {
+      return tether::failure(error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(name));
+    }
+    device_by_hand& device = fresh.back();
+    const bool pins = codegen_classify(mine->joined->number, device.name.data()) == 0;
+    if (agreed && pins) {
+      return tether::failure(error{"open device", errc::consent_refused}.of(device.name).advise("open it without agrees_to_discards"));
+    }
+    if constexpr (Pins) {
+      if (agreed ? mine->others != 0 : mine->agreed != 0) {
+        return tether::failure(
+            error{"open device", errc::mixed_group}.of(device.name).advise("choose inhibit_per_device, or open all devices of the group alike"));
+      }
+      if (!agreed && mine->held.count() == 0) {
+        if (auto held = hold(*mine); !held) return tether::failure(held.error());
+      }
+    }
+    const int answer = open_device(mine->joined->number, device.name.data());
+    if (answer < 0) [[unlikely]] {
+      if (mine->known && mine->others == 0) release(*mine);
+      return tether::failure(refusal("open", -answer));
+    }
+    device.device = fake_device{answer};
+    const bool was_settled = mine->known && mine->others == 0;
+    if (agreed) {
+      mine->agreed += 1;
+      mine->known = true;
+    } else {
+      mine->others += 1;
+    }
+    const bool is_settled = mine->known && mine->others == 0;
+    settled_ += static_cast<std::uint32_t>(is_settled) - static_cast<std::uint32_t>(was_settled);
+    if (is_settled) release(*mine);
+    const std::uint64_t number = device.id;
+    mine->devices.splice(mine->devices.end(), fresh);
+    return opened{this, id, number};
+  }
+
+  tether::result<void> close(std::uint64_t id, std::uint64_t device_id) noexcept {
+    std::lock_guard operation{operation_};
+    const auto mine = std::ranges::find(groups_, id, &group::id);
+    if (mine == groups_.end()) return tether::failure(error{"close device", errc::stale_handle});
+    const auto device = std::ranges::find(mine->devices, device_id, &device_by_hand::id);
+    if (device == mine->devices.end()) return tether::failure(error{"close device", errc::stale_handle});
+    if (diverged()) return refuse_diverged("close device", device->name);
+    return close_one(*mine, device);
+  }
+
+ private:
+  tether::result<void> close_one(group& mine, typename std::list<device_by_hand>::iterator device) noexcept {
+    if (const int answer = close_device(device->device->number); answer != 0) [[unlikely]] {
+      return tether::failure(refusal("close", answer));
+    }
+    const bool was_settled = mine.known && mine.others == 0;
+    (device->agrees ? mine.agreed : mine.others) -= 1;
+    const bool is_settled = mine.known && mine.others == 0;
+    settled_ += static_cast<std::uint32_t>(is_settled) - static_cast<std::uint32_t>(was_settled);
+    if (is_settled) release(mine);
+    mine.devices.erase(device);
+    return {};
+  }
+
+  tether::result<void> hold([[maybe_unused]] group& mine) noexcept {
+    if constexpr (Pins) return gate_.raise(mine.held, tether::hold_kind::any, 1);
+    else return {};
+  }
+  void release([[maybe_unused]] group& mine) noexcept {
+    if constexpr (Pins) {
+      if (mine.held.count() != 0) gate_.lower(mine.held, mine.held.count());
+    }
+  }
+
+  // Around everything that the backend is asked.
+  int join(int number) noexcept {
+    std::lock_guard turn{mutex_};
+    return codegen_join(backend_.container, number);
+  }
+  int leave(int number) noexcept {
+    std::lock_guard turn{mutex_};
+    return codegen_leave(backend_.container, number);
+  }
+  int wait() noexcept {
+    std::lock_guard turn{mutex_};
+    return codegen_wait(backend_.container);
+  }
+  int open_device(int number, char const* name) noexcept {
+    std::lock_guard turn{mutex_};
+    return codegen_open(number, name);
+  }
+  int close_device(int number) noexcept {
+    std::lock_guard turn{mutex_};
+    return codegen_close(number);
+  }
+  bool diverged() const noexcept {
+    std::lock_guard turn{mutex_};
+    return listener_.diverged();
+  }
+
+  // What goes wrong.
+  [[gnu::cold]] static tl::unexpected<error> refuse_diverged(const char* what, std::string_view name) noexcept {
+    return tether::failure(error{what, errc::diverged}.of(name).advise("call abandon()"));
+  }
+  [[gnu::cold]] error diverge(error const& why) noexcept {
+    std::lock_guard turn{mutex_};
+    if (!listener_.diverged()) listener_.diverge(why);
+    return why.leaving_things_behind();
+  }
+  [[gnu::cold]] tether::result<attached> take_back(std::list<group>& fresh, error const& why) noexcept {
+    group& mine = fresh.back();
+    if (why.stuck() || leave(mine.joined->number) != 0) {
+      groups_.splice(groups_.end(), fresh);
+      return tether::failure(diverge(why));
+    }
+    release(mine);
+    return tether::failure(why);
+  }
+  [[gnu::cold]] tether::result<void> still_joined(error const& why) noexcept {
+    if (members_ == 1 && !space_.add_listener(listener_)) return tether::failure(diverge(why));
+    return tether::failure(why);
+  }
+
+  tether::address_space& space_;
+  tether::discard_gate<Threading>& gate_;
+  fake_iommu<Pins> backend_;
+  [[no_unique_address]] mutable mutex_type operation_;
+  [[no_unique_address]] mutable mutex_type mutex_;
+  listener_type listener_;
+  std::uint32_t members_ = 0;
+  std::uint32_t settled_ = 0;
+  std::list<group> groups_;
+  std::uint64_t next_id_ = 1;
+};
+
+}  // namespace codegen

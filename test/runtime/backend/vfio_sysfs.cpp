@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <tether/backend/vfio_sysfs.hpp>
+
+#include <support/fake_sysfs.hpp>
+
+#include <doctest/doctest.h>
+
+#include <string>
+
+using namespace tether;
+
+TEST_CASE("a device's group is found by PCI address and by a mediated device's UUID") {
+  tether_test::fake_sysfs made;
+  made.add("0000:01:00.0", "pci", "12", "vfio-pci");
+  made.add("83b8f4f2-509f-382f-3c1e-e6bfe0fa1001", "mdev", "13");
+  const vfio_sysfs sysfs{made.root()};
+  CHECK(sysfs.group_of("0000:01:00.0").value() == "12");
+  CHECK(sysfs.group_of("83b8f4f2-509f-382f-3c1e-e6bfe0fa1001").value() == "13");
+}
+
+TEST_CASE("a device that is not there, and one that no IOMMU translates, are told apart") {
+  tether_test::fake_sysfs made;
+  made.add("0000:02:00.0", "pci", "");
+  const vfio_sysfs sysfs{made.root()};
+  const auto absent = sysfs.group_of("0000:09:00.0");
+  REQUIRE(!absent);
+  CHECK(absent.error().is(errc::no_such_device));
+  CHECK(absent.error().sentence().find("PCI address") != std::string::npos);
+  const auto untranslated = sysfs.group_of("0000:02:00.0");
+  REQUIRE(!untranslated);
+  CHECK(untranslated.error().is(errc::no_such_device));
+  CHECK(untranslated.error().sentence().find("intel_iommu=on") != std::string::npos);
+  CHECK(!sysfs.group_of(""));
+  CHECK(!vfio_sysfs{made.root() / "nowhere"}.group_of("0000:02:00.0"));
+}
+
+TEST_CASE("only a device whose whole group is mediated pins on demand; what cannot be read pins") {
+  tether_test::fake_sysfs made;
+  made.add("0000:01:00.0", "pci", "12", "vfio-pci");
+  made.add("vgpu", "mdev", "13");
+  made.add("0000:03:00.0", "pci", "14", "vfio-pci");
+  made.add("other-vgpu", "mdev", "14");
+  const vfio_sysfs sysfs{made.root()};
+  CHECK(sysfs.pins("12", "0000:01:00.0").value() == pin_class::pins);
+  CHECK(sysfs.pins("13", "vgpu").value() == pin_class::pins_on_demand);
+  CHECK(sysfs.pins("14", "other-vgpu").value() == pin_class::pins);
+  CHECK(sysfs.pins("99", "vgpu").value() == pin_class::pins);
+  const auto absent = sysfs.pins("13", "0000:01:00.0");
+  REQUIRE(!absent);
+  CHECK(absent.error().is(errc::no_such_device));
+}
+
+TEST_CASE("the devices that keep a group from being used are named, with their drivers") {
+  tether_test::fake_sysfs made;
+  made.add("0000:01:00.0", "pci", "12", "vfio-pci");
+  made.add("0000:01:00.1", "pci", "12", "snd_hda_intel");
+  made.add("0000:01:00.2", "pci", "12");
+  made.add("0000:00:01.0", "pci", "12", "pcieport");
+  const vfio_sysfs sysfs{made.root()};
+  CHECK(sysfs.in_the_way("12") == "0000:01:00.1 (snd_hda_intel)");
+  CHECK(sysfs.driver_of("12", "0000:01:00.0") == "vfio-pci");
+  CHECK(sysfs.driver_of("12", "0000:01:00.2").empty());
+  CHECK(sysfs.devices_of("12").size() == 4);
+  CHECK(sysfs.devices_of("99").empty());
+}
+
+TEST_CASE("the module's own limit of mappings is read, and the kernel's default stands in for it") {
+  tether_test::fake_sysfs made;
+  const vfio_sysfs sysfs{made.root()};
+  CHECK(sysfs.mapping_limit() == 65535);
+  made.set_mapping_limit(64);
+  CHECK(sysfs.mapping_limit() == 64);
+}

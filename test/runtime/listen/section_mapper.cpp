@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <tether/listen/section_mapper.hpp>
+
+#include <tether/backend/io_uring_buffers.hpp>
+#include <tether/backend/recording.hpp>
+#include <tether/backend/software_iommu.hpp>
+#include <tether/granule/fixed_block.hpp>
+#include <tether/granule/largest_page.hpp>
+#include <tether/topology/ram_block.hpp>
+
+#include <support/faulty_kernel.hpp>
+#include <support/must.hpp>
+#include <support/process_facts.hpp>
+#include <support/skip.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+using namespace tether;
+using tether_test::must;
+
+namespace {
+
+struct watching {
+  using slot = observation_slot;
+  std::vector<mapping> mapped_pieces;
+  std::vector<extent<io_address>> unmapped_extents;
+  void mapped(mapping const& piece) noexcept { mapped_pieces.push_back(piece); }
+  void unmapped(extent<io_address> where) noexcept { unmapped_extents.push_back(where); }
+};
+
+section ram_at(ram_block& block, std::uint64_t first, std::uint64_t size) {
+  return {.where = {guest_address{first}, guest_address{first + size - 1}}, .memory = &block.backing(), .name = "ram"};
+}
+
+template <class Granularity>
+struct rig {
+  ram_block block = must(ram_block::allocate("ram", 256 * KiB));
+  recording<software_iommu> iommu;
+  section_mapper<recording<software_iommu>, Granularity, watching> mapper{iommu};
+  unattended nobody;
+
+  rig() { mapper.refresh_sizes(); }
+  section_plan plan(std::uint64_t first, std::uint64_t size) { return plan_section<Granularity>(ram_at(block, first, size), mapper.sizes()); }
+};
+
+/// Can be told that its page sizes have changed.
+struct changing_iommu : software_iommu {
+  using software_iommu::software_iommu;
+  tether::page_sizes now{4 * KiB};
+  [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return now; }
+};
+
+}  // namespace
+
+TEST_CASE("all pieces are mapped, told and counted; one unmap takes them all away") {
+  rig<fixed_block<64 * KiB>> r;
+  const auto plan = r.plan(0x100000, 256 * KiB);
+  must(r.mapper.map(plan, r.nobody));
+  CHECK(r.iommu.log().count(operation::map) == 4);
+  CHECK(r.mapper.usage() == mapped_usage{4, 256 * KiB});
+  REQUIRE(r.mapper.observer().mapped_pieces.size() == 4);
+  CHECK(r.mapper.observer().mapped_pieces[3].where.last == io_address{0x13ffff});
+  must(r.mapper.unmap(plan));
+  CHECK(r.iommu.log().count(operation::unmap) == 1);
+  CHECK(r.mapper.observer().unmapped_extents == std::vector<extent<io_address>>{{io_address{0x100000}, io_address{0x13ffff}}});
+  CHECK(r.mapper.usage() == mapped_usage{});
+}
+
+TEST_CASE("a map that fails at any piece unmaps the pieces before it, in one call, and counts nothing") {
+  for (std::uint64_t n = 1; n <= 4; ++n) {
+    rig<fixed_block<64 * KiB>> r;
+    r.iommu.log().fail_at(operation::map, n, error::from_errno("map", ENOMEM));
+    const auto failed = r.mapper.map(r.plan(0x100000, 256 * KiB), r.nobody);
+    REQUIRE_FALSE(failed);
+    CHECK(failed.error().is_errno(ENOMEM));
+    CHECK(failed.error().subject() == "ram");
+    CHECK_FALSE(failed.error().stuck());
+    CHECK(r.iommu.log().count(operation::unmap) == (n == 1 ? 0U : 1U));
+    CHECK(r.mapper.usage() == mapped_usage{});
+    CHECK(r.iommu.free_mappings() == 65535);
+    CHECK(r.mapper.observer().unmapped_extents.size() == (n == 1 ? 0U : 1U));
+  }
+}
+
+TEST_CASE("a map whose undo fails says that it is stuck") {
+  rig<fixed_block<64 * KiB>> r;
+  r.iommu.log().fail_at(operation::map, 3, error::from_errno("map", ENOMEM));
+  r.iommu.log().fail_at(operation::unmap, 1, error::from_errno("unmap", EIO));
+  const auto failed = r.mapper.map(r.plan(0x100000, 256 * KiB), r.nobody);
+  REQUIRE_FALSE(failed);
+  CHECK(failed.error().is_errno(ENOMEM));
+  CHECK(failed.error().stuck());
+}
+
+TEST_CASE("an unmap that fails counts nothing and names the section") {
+  rig<largest_page> r;
+  const auto plan = r.plan(0x100000, 256 * KiB);
+  must(r.mapper.map(plan, r.nobody));
+  const auto before = r.mapper.usage();
+  r.iommu.log().fail_at(operation::unmap, 1, error::from_errno("unmap", EIO));
+  const auto failed = r.mapper.unmap(plan);
+  REQUIRE_FALSE(failed);
+  CHECK(failed.error().subject() == "ram");
+  CHECK(r.mapper.usage() == before);
+}
+
+TEST_CASE("the page sizes are frozen from the first mapping until nothing is mapped") {
+  ram_block block = must(ram_block::allocate("ram", 256 * KiB));
+  changing_iommu iommu;
+  section_mapper<changing_iommu, largest_page, no_observation> mapper{iommu};
+  unattended nobody;
+  mapper.refresh_sizes();
+  const auto plan = plan_section<largest_page>(ram_at(block, 0x100000, 16 * KiB), mapper.sizes());
+  must(mapper.map(plan, nobody));
+  iommu.now = {64 * KiB};
+  mapper.refresh_sizes();
+  CHECK(mapper.sizes() == page_sizes{4 * KiB});
+  must(mapper.unmap(plan));
+  mapper.refresh_sizes();
+  CHECK(mapper.sizes() == page_sizes{64 * KiB});
+}
+
+TEST_CASE("private memory is brought in before it is pinned for reading only, and only then") {
+  auto ring = io_uring_buffers::open({.slots = 16});
+  if (!ring) return tether_test::skip_because(ring.error().sentence());
+  ram_block block = must(ram_block::allocate<faulty_kernel>("ram", 16 * KiB));
+  section_mapper<io_uring_buffers, largest_page, no_observation> mapper{*ring};
+  mapper.refresh_sizes();
+  unattended nobody;
+  // No pinning group has joined, so what is resident afterwards was populated.
+  section rom = ram_at(block, 0x100000, 8 * KiB);
+  rom.kind = region_kind::rom;
+  const auto writable = plan_section<largest_page>(ram_at(block, 0x200000, 8 * KiB), mapper.sizes());
+  must(mapper.map(writable, nobody));
+  CHECK_FALSE(tether_test::is_resident(block.data()));
+  const auto plan = plan_section<largest_page>(rom, mapper.sizes());
+  must(mapper.map(plan, nobody));
+  CHECK(tether_test::is_resident(block.data()));
+  CHECK(tether_test::is_resident(block.data() + 4 * KiB));
+  CHECK_FALSE(tether_test::is_resident(block.data() + 8 * KiB));
+  must(mapper.unmap(plan));
+  // If that cannot be done it is not mapped.
+  const auto free_before = ring->free_mappings();
+  {
+    const injected_fault fault{1, EFAULT};
+    const auto refused = mapper.map(plan, nobody);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().is(errc::memory_gone));
+  }
+  CHECK(ring->free_mappings() == free_before);
+  must(mapper.unmap(writable));
+}

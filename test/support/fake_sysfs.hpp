@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSL-1.0
+// A folder made up to look like /sys, as far as vfio_sysfs reads it.
+#pragma once
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <system_error>
+
+namespace tether_test {
+
+/// Removed with its contents at the end of the scope.
+class fake_sysfs {
+ public:
+  fake_sysfs() {
+    std::string name = (std::filesystem::temp_directory_path() / "tether-sysfs-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) std::abort();
+    root_ = name;
+  }
+  fake_sysfs(fake_sysfs const&) = delete;
+  fake_sysfs& operator=(fake_sysfs const&) = delete;
+  ~fake_sysfs() {
+    std::error_code ignored;
+    std::filesystem::remove_all(root_, ignored);
+  }
+
+  [[nodiscard]] std::filesystem::path const& root() const noexcept { return root_; }
+
+  /// A device on `bus` ("pci" or "mdev"). An empty group or driver: none.
+  void add(std::string const& device, std::string const& bus, std::string const& group, std::string const& driver = {}) const {
+    using namespace std::filesystem;
+    const auto folder = root_ / "devices" / device;
+    create_directories(folder);
+    create_directories(root_ / "bus" / bus / "devices");
+    create_symlink(folder, root_ / "bus" / bus / "devices" / device);
+    create_symlink(root_ / "bus" / bus, folder / "subsystem");
+    if (!driver.empty()) create_symlink(root_ / "bus" / bus / "drivers" / driver, folder / "driver");
+    if (group.empty()) return;
+    const auto members = root_ / "kernel/iommu_groups" / group / "devices";
+    create_directories(members);
+    create_symlink(root_ / "kernel/iommu_groups" / group, folder / "iommu_group");
+    create_symlink(folder, members / device);
+  }
+  void set_mapping_limit(unsigned limit) const {
+    const auto folder = root_ / "module/vfio_iommu_type1/parameters";
+    std::filesystem::create_directories(folder);
+    std::ofstream{folder / "dma_entry_limit"} << limit << '\n';
+  }
+
+ private:
+  std::filesystem::path root_;
+};
+
+}  // namespace tether_test

@@ -1,0 +1,485 @@
+// SPDX-License-Identifier: BSL-1.0
+// A kernel with VFIO in it, for tests without hardware: containers, groups and devices that check what Linux's
+// type1 driver checks, in its order. Everything else is Linux, and any call can be made to fail (faulty_kernel).
+//
+//     descriptor --> file --> container { entries, members }  <-- group { devices } <-- device
+//     each descriptor is a real one as well, so that leaks are seen where they always are, in /proc/self/fd
+#pragma once
+
+#include <support/faulty_kernel.hpp>
+#include <support/process_facts.hpp>
+
+#include <tether/core/address.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+
+#include <linux/vfio.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace tether_test {
+
+/// A group as a test wants it.
+struct fake_group {
+  std::vector<std::string> devices{"0000:01:00.0"};
+  bool pins = true;
+  bool viable = true;
+  std::uint64_t page_sizes = 0x4020'1000;
+  std::vector<tether::extent<tether::io_address>> usable{{tether::io_address{0}, tether::io_address{0xfedf'ffff}},
+                                                         {tether::io_address{0xfef0'0000}, tether::io_address{0x7f'ffff'ffff}}};
+};
+
+/// All state, process-wide as a kernel's is. Not thread-safe.
+class fake_vfio {
+ public:
+  struct entry {
+    std::uint64_t last;
+    std::uint64_t host;
+    std::uint32_t flags;
+    friend bool operator==(entry const&, entry const&) = default;
+  };
+  struct container {
+    bool set = false;
+    std::map<std::uint64_t, entry> entries{};
+    std::set<std::string> members{};
+  };
+  struct group {
+    fake_group is;
+    bool open = false;
+    unsigned descriptors = 0;
+    unsigned devices_open = 0;  // descriptors of devices, and mapped BARs
+    std::shared_ptr<container> in{};
+  };
+  struct file {
+    std::shared_ptr<container> as_container{};
+    group* as_group = nullptr;
+    group* of_group = nullptr;  // a device's
+  };
+
+  std::map<std::string, group> groups;  // by path
+  std::map<int, file> files;
+  std::map<std::uint64_t, group*> bars;  // by address
+  std::uint32_t entry_limit = 65535;
+  std::uint64_t lockable = ~std::uint64_t{0};  // bytes
+  int api_version = VFIO_API_VERSION;
+  bool type1v2 = true;
+  bool unmap_all = true;
+  bool tells_available = true;
+  int set_iommu_errno = 0;
+  std::uint64_t unmaps_too_little = 0;      // bytes that an unmap forgets to report
+  std::vector<std::byte> info_to_tell{};    // instead of the truth, if not empty
+  std::vector<unsigned long> requests{};    // every ioctl
+
+  /// What must be as before after a failure. Devices and groups that are open, and all that is mapped.
+  [[nodiscard]] std::vector<std::pair<std::uint64_t, entry>> mapped() const {
+    std::vector<std::pair<std::uint64_t, entry>> all;
+    for (auto const& [number, one] : files) {
+      if (one.as_container) all.insert(all.end(), one.as_container->entries.begin(), one.as_container->entries.end());
+    }
+    return all;
+  }
+
+  std::int64_t open(const char* path) {
+    if (std::string{"/dev/vfio/vfio"} == path) return give({std::make_shared<container>(), nullptr, nullptr});
+    const auto at = groups.find(path);
+    if (at == groups.end()) return -ENOENT;
+    if (at->second.open) return -EBUSY;
+    at->second.open = true;
+    at->second.descriptors = 1;
+    return give({nullptr, &at->second, nullptr});
+  }
+  void duplicated(int from, int to) {
+    const auto at = files.find(from);
+    if (at == files.end()) return;
+    files[to] = at->second;
+    if (at->second.as_group != nullptr) ++at->second.as_group->descriptors;
+  }
+  void closed(int descriptor) {
+    const auto at = files.find(descriptor);
+    if (at == files.end()) return;
+    const file gone = at->second;
+    files.erase(at);
+    if (gone.of_group != nullptr) release_device(*gone.of_group);
+    if (gone.as_group != nullptr && --gone.as_group->descriptors == 0) release(*gone.as_group);
+  }
+  void mapped_bar(int descriptor, std::int64_t at) {
+    const auto found = files.find(descriptor);
+    if (at < 0 || found == files.end() || found->second.of_group == nullptr) return;
+    ++found->second.of_group->devices_open;
+    bars[static_cast<std::uint64_t>(at)] = found->second.of_group;
+  }
+  void unmapped(std::uint64_t at) {
+    const auto found = bars.find(at);
+    if (found == bars.end()) return;
+    release_device(*found->second);
+    bars.erase(found);
+  }
+
+  std::int64_t control(int descriptor, unsigned long request, void* argument) {
+    requests.push_back(request);
+    const auto at = files.find(descriptor);
+    if (at == files.end()) return -EBADF;
+    if (at->second.as_container) return control_container(*at->second.as_container, request, argument);
+    if (at->second.as_group != nullptr) return control_group(*at->second.as_group, request, argument);
+    return at->second.of_group != nullptr ? control_device(request, argument) : -ENOTTY;
+  }
+
+  /// A device moves bytes, as far as its container lets it. 0, or the errno of what an IOMMU's fault would say.
+  int dma(group const& of, std::uint64_t at, std::byte* bytes, std::uint64_t size, bool device_writes) {
+    if (size == 0) return 0;
+    const std::uint64_t last = at + (size - 1);
+    if (last < at) return EOVERFLOW;
+    if (!of.in) return EBADF;
+    for (const bool move : {false, true}) {
+      for (std::uint64_t done = 0; done < size;) {
+        auto one = of.in->entries.upper_bound(at + done);
+        if (one == of.in->entries.begin() || (--one)->second.last < at + done) return ENXIO;
+        const unsigned right = device_writes ? VFIO_DMA_MAP_FLAG_WRITE : VFIO_DMA_MAP_FLAG_READ;
+        if ((one->second.flags & right) == 0) return EACCES;
+        const std::uint64_t now = std::min(size - done, one->second.last - (at + done) + 1);
+        void* const host = reinterpret_cast<void*>(static_cast<std::uintptr_t>(one->second.host + (at + done - one->first)));
+        if (move && device_writes) std::memcpy(host, bytes + done, now);
+        if (move && !device_writes) std::memcpy(bytes + done, host, now);
+        done += now;
+      }
+    }
+    return 0;
+  }
+
+  static constexpr std::uint64_t bar_size = 64 * tether::KiB;
+  static constexpr std::uint64_t config_size = 256;
+
+ private:
+  std::int64_t give(file one) {
+    const auto descriptor = tether::linux_kernel::memfd_create("vfio", MFD_CLOEXEC);
+    if (descriptor >= 0) files[static_cast<int>(descriptor)] = std::move(one);
+    return descriptor;
+  }
+  void release_device(group& of) {
+    --of.devices_open;
+    if (of.descriptors == 0) release(of);
+  }
+  /// The last descriptor of a group is closed: it leaves its container, as soon as no device of it is open.
+  void release(group& one) {
+    if (one.devices_open != 0) return;
+    leave(one);
+    one.open = false;
+  }
+  void leave(group& one) {
+    if (!one.in) return;
+    one.in->members.erase(path_of(one));
+    if (one.in->members.empty()) *one.in = container{};
+    one.in.reset();
+  }
+  std::string path_of(group const& one) const {
+    for (auto const& [path, other] : groups) {
+      if (&other == &one) return path;
+    }
+    return {};
+  }
+  bool pinning(container const& one) const {
+    return std::ranges::any_of(one.members, [&](std::string const& path) { return groups.at(path).is.pins; });
+  }
+  std::uint64_t page_sizes(container const& one) const {
+    std::uint64_t mask = ~(tether::linux_kernel::page_size() - 1);
+    for (auto const& path : one.members) {
+      if (groups.at(path).is.pins) mask &= groups.at(path).is.page_sizes;
+    }
+    return mask;
+  }
+  std::vector<tether::extent<tether::io_address>> usable(container const& one) const {
+    std::vector<tether::extent<tether::io_address>> all{tether::extent<tether::io_address>::everything()};
+    for (auto const& path : one.members) {
+      if (!groups.at(path).is.pins) continue;
+      std::vector<tether::extent<tether::io_address>> both;
+      for (auto const& a : all) {
+        for (auto const& b : groups.at(path).is.usable) {
+          if (const auto common = a.intersection(b)) both.push_back(*common);
+        }
+      }
+      all = both;
+    }
+    return all;
+  }
+  static bool within_one(std::vector<tether::extent<tether::io_address>> const& ranges, std::uint64_t first, std::uint64_t last) {
+    return std::ranges::any_of(ranges, [&](auto const& one) { return one.contains({tether::io_address{first}, tether::io_address{last}}); });
+  }
+  std::uint64_t locked() const {
+    std::uint64_t bytes = 0;
+    for (auto const& [number, one] : files) {
+      if (!one.as_container || !pinning(*one.as_container)) continue;
+      for (auto const& [first, what] : one.as_container->entries) bytes += what.last - first + 1;
+    }
+    return bytes;
+  }
+  int pin(std::uint64_t host, std::uint64_t size) const {
+    for (std::uint64_t at = host; at < host + size; at += tether::linux_kernel::page_size()) {
+      if (!is_mapped(at)) return EFAULT;
+    }
+    return 0;
+  }
+
+  std::int64_t control_container(container& one, unsigned long request, void* argument) {
+    switch (request) {
+      case VFIO_GET_API_VERSION: return api_version;
+      case VFIO_CHECK_EXTENSION: {
+        const auto which = reinterpret_cast<std::uintptr_t>(argument);
+        return which == VFIO_TYPE1v2_IOMMU ? type1v2 : which == VFIO_UNMAP_ALL ? unmap_all : 0;
+      }
+      case VFIO_SET_IOMMU:
+        if (one.members.empty() || one.set) return -EINVAL;
+        if (set_iommu_errno != 0) return -set_iommu_errno;
+        one.set = true;
+        return 0;
+      case VFIO_IOMMU_GET_INFO: return one.set ? tell(one, argument) : -EINVAL;
+      case VFIO_IOMMU_MAP_DMA: return one.set ? map(one, argument) : -EINVAL;
+      case VFIO_IOMMU_UNMAP_DMA: return one.set ? unmap(one, argument) : -EINVAL;
+      default: return -ENOTTY;
+    }
+  }
+
+  /// The order of checks is the driver's.
+  std::int64_t map(container& one, void* argument) {
+    vfio_iommu_type1_dma_map request{};
+    std::memcpy(&request, argument, sizeof request);
+    constexpr unsigned rights = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
+    if (request.argsz < sizeof request || (request.flags & ~rights) != 0 || request.size == 0) return -EINVAL;
+    const std::uint64_t last = request.iova + (request.size - 1);
+    if (last < request.iova || request.vaddr + (request.size - 1) < request.vaddr) return -EINVAL;
+    const std::uint64_t mask = page_sizes(one);
+    if ((request.flags & rights) == 0 || ((request.size | request.iova | request.vaddr) & ((mask & (~mask + 1)) - 1)) != 0) return -EINVAL;
+    const auto behind = one.entries.upper_bound(last);
+    if (behind != one.entries.begin() && std::prev(behind)->second.last >= request.iova) return -EEXIST;
+    if (one.entries.size() >= entry_limit) return -ENOSPC;
+    if (!within_one(usable(one), request.iova, last)) return -EINVAL;
+    if (pinning(one)) {
+      if (const int why = pin(request.vaddr, request.size)) return -why;
+      if (request.size > lockable - std::min(lockable, locked())) return -ENOMEM;
+    }
+    one.entries[request.iova] = {last, request.vaddr, request.flags};
+    return 0;
+  }
+  std::int64_t unmap(container& one, void* argument) {
+    vfio_iommu_type1_dma_unmap request{};
+    std::memcpy(&request, argument, offsetof(vfio_iommu_type1_dma_unmap, data));
+    if (request.argsz < offsetof(vfio_iommu_type1_dma_unmap, data) || (request.flags & ~unsigned{VFIO_DMA_UNMAP_FLAG_ALL}) != 0) return -EINVAL;
+    std::uint64_t first = request.iova;
+    std::uint64_t last = request.iova + (request.size - 1);
+    if ((request.flags & VFIO_DMA_UNMAP_FLAG_ALL) != 0) {
+      if (!unmap_all || request.iova != 0 || request.size != 0) return -EINVAL;
+      first = 0;
+      last = ~std::uint64_t{0};
+    } else if (request.size == 0 || ((request.size | request.iova) & (tether::linux_kernel::page_size() - 1)) != 0) {
+      return -EINVAL;
+    } else if (last < first) {
+      return -EOVERFLOW;
+    }
+    for (const std::uint64_t edge : {first, last}) {
+      auto at = one.entries.upper_bound(edge);
+      if (at == one.entries.begin()) continue;
+      --at;
+      if (at->second.last < edge) continue;
+      if (edge == first ? at->first != first : at->second.last != last) return -EINVAL;
+    }
+    std::uint64_t removed = 0;
+    for (auto at = one.entries.lower_bound(first); at != one.entries.end() && at->first <= last;) {
+      removed += at->second.last - at->first + 1;
+      at = one.entries.erase(at);
+    }
+    request.size = removed - unmaps_too_little;
+    std::memcpy(argument, &request, offsetof(vfio_iommu_type1_dma_unmap, data));
+    return 0;
+  }
+  std::int64_t tell(container const& one, void* argument) const {
+    std::vector<std::byte> said = info_to_tell;
+    if (said.empty()) {
+      vfio_iommu_type1_info info{};
+      info.flags = VFIO_IOMMU_INFO_PGSIZES | VFIO_IOMMU_INFO_CAPS;
+      info.iova_pgsizes = page_sizes(one);
+      info.cap_offset = sizeof info;
+      const auto append = [&](auto const& part) {
+        const auto* const bytes = reinterpret_cast<std::byte const*>(&part);
+        said.insert(said.end(), bytes, bytes + sizeof part);
+      };
+      append(info);
+      if (pinning(one)) {
+        const auto ranges = usable(one);
+        // Its struct ends in an array of no elements, so it is written in parts.
+        const auto size = sizeof(vfio_iommu_type1_info_cap_iova_range) + ranges.size() * sizeof(vfio_iova_range);
+        append(vfio_info_cap_header{VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1, static_cast<std::uint32_t>(said.size() + size)});
+        append(std::array<std::uint32_t, 2>{static_cast<std::uint32_t>(ranges.size()), 0});
+        for (auto const& range : ranges) append(vfio_iova_range{range.first.value, range.last.value});
+      }
+      vfio_iommu_type1_info_cap_migration migration{};
+      migration.header = {VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, 1, 0};
+      if (tells_available) migration.header.next = static_cast<std::uint32_t>(said.size() + sizeof migration);
+      migration.pgsize_bitmap = tether::linux_kernel::page_size();
+      append(migration);
+      if (tells_available) {
+        vfio_iommu_type1_info_dma_avail avail{};
+        avail.header = {VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, 1, 0};
+        avail.avail = entry_limit - static_cast<std::uint32_t>(one.entries.size());
+        append(avail);
+      }
+    }
+    std::uint32_t room = 0;
+    std::memcpy(&room, argument, sizeof room);
+    if (room < offsetof(vfio_iommu_type1_info, cap_offset)) return -EINVAL;
+    const auto needed = static_cast<std::uint32_t>(said.size());
+    if (info_to_tell.empty() || room < needed) std::memcpy(said.data(), &needed, sizeof needed);
+    std::memcpy(argument, said.data(), std::min<std::size_t>(room, said.size()));
+    return 0;
+  }
+
+  std::int64_t control_group(group& one, unsigned long request, void* argument) {
+    switch (request) {
+      case VFIO_GROUP_GET_STATUS: {
+        vfio_group_status status{};
+        status.argsz = sizeof status;
+        status.flags = (one.is.viable ? unsigned{VFIO_GROUP_FLAGS_VIABLE} : 0U) | (one.in ? unsigned{VFIO_GROUP_FLAGS_CONTAINER_SET} : 0U);
+        std::memcpy(argument, &status, sizeof status);
+        return 0;
+      }
+      case VFIO_GROUP_SET_CONTAINER: {
+        int descriptor = -1;
+        std::memcpy(&descriptor, argument, sizeof descriptor);
+        const auto at = files.find(descriptor);
+        if (at == files.end()) return -EBADF;
+        if (!at->second.as_container || one.in) return -EINVAL;
+        return join(one, at->second.as_container);
+      }
+      case VFIO_GROUP_UNSET_CONTAINER:
+        if (!one.in) return -EINVAL;
+        if (one.devices_open != 0) return -EBUSY;
+        leave(one);
+        return 0;
+      case VFIO_GROUP_GET_DEVICE_FD: {
+        if (!one.in || !one.in->set) return -EINVAL;
+        if (std::ranges::find(one.is.devices, static_cast<const char*>(argument)) == one.is.devices.end()) return -ENODEV;
+        const auto descriptor = give({nullptr, nullptr, &one});
+        if (descriptor < 0) return descriptor;
+        ++one.devices_open;
+        static_cast<void>(tether::linux_kernel::ftruncate(static_cast<int>(descriptor), bar_size + config_size));
+        return descriptor;
+      }
+      default: return -ENOTTY;
+    }
+  }
+  /// The pin point: everything that is mapped must suit, or nothing happens.
+  std::int64_t join(group& one, std::shared_ptr<container> const& into) {
+    const bool was_pinning = pinning(*into);
+    const std::string path = path_of(one);
+    const auto locked_before = locked();
+    into->members.insert(path);
+    int why = 0;
+    for (auto const& [first, what] : into->entries) {
+      if (!one.is.pins || why != 0) break;
+      if (!within_one(usable(*into), first, what.last)) why = EINVAL;
+      else if (!was_pinning) why = pin(what.host, what.last - first + 1);
+    }
+    if (why == 0 && locked() > lockable && locked() != locked_before) why = ENOMEM;
+    if (why != 0) {
+      into->members.erase(path);
+      return -why;
+    }
+    one.in = into;
+    return 0;
+  }
+
+  static std::int64_t control_device(unsigned long request, void* argument) {
+    if (request == VFIO_DEVICE_RESET) return -EINVAL;
+    if (request == VFIO_DEVICE_SET_IRQS) {
+      vfio_irq_set set{};
+      std::memcpy(&set, argument, sizeof set);
+      const bool off = (set.flags & VFIO_IRQ_SET_DATA_NONE) != 0 && set.count == 0;
+      const bool on = (set.flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0 && set.count == 1 && set.argsz == sizeof set + sizeof(int);
+      return set.index <= VFIO_PCI_MSI_IRQ_INDEX && (off || on) ? 0 : -EINVAL;
+    }
+    if (request != VFIO_DEVICE_GET_REGION_INFO) return -ENOTTY;
+    vfio_region_info info{};
+    std::memcpy(&info, argument, sizeof info);
+    if (info.argsz < sizeof info || info.index > VFIO_PCI_CONFIG_REGION_INDEX) return -EINVAL;
+    if (info.index == VFIO_PCI_BAR0_REGION_INDEX) {
+      info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE | VFIO_REGION_INFO_FLAG_MMAP;
+      info.size = bar_size;
+    } else if (info.index == VFIO_PCI_CONFIG_REGION_INDEX) {
+      info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+      info.size = config_size;
+      info.offset = bar_size;
+    }
+    std::memcpy(argument, &info, sizeof info);
+    return 0;
+  }
+};
+
+/// The seam: VFIO is the fake's, the rest is Linux's.
+struct fake_vfio_kernel : tether::faulty_kernel {
+  using faulty_kernel::answer;
+
+  /// The machine. Ensures after `start_anew`: no group, nothing open; no fault is armed.
+  [[nodiscard]] static fake_vfio& machine() {
+    static std::unique_ptr<fake_vfio> the_machine = std::make_unique<fake_vfio>();
+    return *the_machine;
+  }
+  static fake_vfio& start_anew() {
+    faulty_kernel::reset();
+    machine() = fake_vfio{};
+    return machine();
+  }
+
+  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor, std::uint64_t offset) noexcept {
+    const answer at = faulty_kernel::mmap(size, protection, flags, descriptor, offset);
+    machine().mapped_bar(descriptor, at);
+    return at;
+  }
+  [[nodiscard]] static answer munmap(std::uint64_t host, std::uint64_t size) noexcept {
+    const answer done = faulty_kernel::munmap(host, size);
+    if (done >= 0) machine().unmapped(host);
+    return done;
+  }
+  [[nodiscard]] static answer duplicate(int descriptor) noexcept {
+    const answer copy = faulty_kernel::duplicate(descriptor);
+    if (copy >= 0) machine().duplicated(descriptor, static_cast<int>(copy));
+    return copy;
+  }
+  [[nodiscard]] static answer close(int descriptor) noexcept {
+    machine().closed(descriptor);
+    return faulty_kernel::close(descriptor);
+  }
+  template <class... Arguments>
+  [[nodiscard]] static answer call(long number, Arguments... arguments) noexcept {
+    if (number != SYS_ioctl && number != SYS_openat) return faulty_kernel::call(number, arguments...);
+    if (const int fault = next(tether::kernel_call::numbered)) return -fault;
+    const std::array<std::uintptr_t, 4> words = in_words(arguments...);
+    if (number == SYS_openat) return machine().open(reinterpret_cast<const char*>(words[1]));
+    return machine().control(static_cast<int>(words[0]), words[1], reinterpret_cast<void*>(words[2]));
+  }
+
+ private:
+  template <class... Arguments>
+  static std::array<std::uintptr_t, 4> in_words(Arguments... arguments) noexcept {
+    std::array<std::uintptr_t, 4> words{};
+    std::size_t at = 0;
+    const auto put = [&](auto one) {
+      if constexpr (std::is_pointer_v<decltype(one)>) words[at++] = reinterpret_cast<std::uintptr_t>(one);
+      else words[at++] = static_cast<std::uintptr_t>(one);
+    };
+    (put(arguments), ...);
+    return words;
+  }
+};
+
+}  // namespace tether_test
