@@ -2,6 +2,7 @@
 // Runs both sides of every configuration's map path under callgrind, which counts their instructions. Each run
 // is dumped under the name "<number> <function> <side>"; check.py reads the totals.
 #include <codegen/map_path.hpp>
+#include <codegen/system_calls.hpp>
 
 #include <tether/inhibit/threading.hpp>
 #include <tether/listen/section_plan.hpp>
@@ -12,25 +13,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <mutex>
-
-namespace {
-
-std::uint64_t bytes_mapped = 0;
-std::uint64_t bytes_unmapped = 0;
-std::size_t calls = 0;
-
-}  // namespace
-
-extern "C" int codegen_map(int, std::uint64_t, std::uint64_t size, std::uint64_t, unsigned) noexcept {
-  bytes_mapped += size;
-  ++calls;
-  return 0;
-}
-extern "C" int codegen_unmap(int, std::uint64_t, std::uint64_t size) noexcept {
-  bytes_unmapped += size;
-  ++calls;
-  return 0;
-}
 
 namespace {
 
@@ -64,8 +46,7 @@ using function = result<void> (*)(void*, section_plan const&) noexcept;
 
 /// What it did, to the world and to its own counters.
 struct deeds {
-  std::size_t calls;
-  std::uint64_t mapped, unmapped, mappings, bytes;
+  std::uint64_t calls, asked, mappings, bytes;
   friend bool operator==(deeds const&, deeds const&) = default;
 };
 
@@ -75,13 +56,13 @@ deeds count(function what, std::size_t number, char const* name) {
   path_image path{&mutex, &backend};
   const section_plan plan = some_plan();
   repeat(what, &path, plan);  // binds the symbols
-  calls = bytes_mapped = bytes_unmapped = 0;
+  codegen_asked = codegen_calls = 0;
   char label[64];
   std::snprintf(label, sizeof label, "%zu %s", number, name);
   CALLGRIND_ZERO_STATS;
   repeat(what, &path, plan);
   CALLGRIND_DUMP_STATS_AT(label);
-  return {calls, bytes_mapped, bytes_unmapped, path.mappings, path.bytes};
+  return {codegen_calls, codegen_asked, path.mappings, path.bytes};
 }
 
 }  // namespace
@@ -96,7 +77,7 @@ int main() {
     const deeds unmapped = count(pair.by_hand.unmap, i, "unmap by_hand");
     same = count(pair.generic.map, i, "map generic") == mapped && same;
     same = count(pair.generic.unmap, i, "unmap generic") == unmapped && same;
-    std::printf("%zu map %zu system calls\n%zu unmap %zu system calls\n", i, mapped.calls, i, unmapped.calls);
+    std::printf("%zu map %ju system calls\n%zu unmap %ju system calls\n", i, std::uintmax_t{mapped.calls}, i, std::uintmax_t{unmapped.calls});
   }
   if (!same) std::puts("generic code and the code by hand did not do the same");
   return same ? 0 : 1;

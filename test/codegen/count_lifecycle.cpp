@@ -2,6 +2,7 @@
 // Runs the same story on tether's container and on the one by hand, under callgrind: two groups come, a device
 // that agrees and one that does not are opened and closed, both groups go. Each kind of step is counted apart.
 #include <codegen/container_by_hand.hpp>
+#include <codegen/system_calls.hpp>
 
 #include <tether/attach/container.hpp>
 #include <tether/inhibit/inhibit_per_group.hpp>
@@ -13,31 +14,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-
-namespace {
-
-// What the backend was asked, in order.
-std::uint64_t asked = 0;
-int answered(std::uint64_t what) noexcept {
-  asked = asked * 31 + what;
-  return 0;
-}
-
-}  // namespace
-
-extern "C" {
-int codegen_map(int, std::uint64_t, std::uint64_t, std::uint64_t, unsigned) noexcept { return answered(1); }
-int codegen_unmap(int, std::uint64_t, std::uint64_t) noexcept { return answered(2); }
-int codegen_join(int, int) noexcept { return answered(3); }
-int codegen_leave(int, int) noexcept { return answered(4); }
-int codegen_classify(int, char const* device) noexcept { return device[0] == 'm'; }
-int codegen_open(int, char const*) noexcept { return answered(5); }
-int codegen_close(int) noexcept { return answered(6); }
-int codegen_wait(int) noexcept { return answered(7); }
-int codegen_destroy(int) noexcept { return answered(8); }
-int codegen_follow(void*, void*) noexcept { return answered(9); }
-int codegen_forsake(void*) noexcept { return answered(10); }
-}
 
 namespace {
 
@@ -72,7 +48,7 @@ constexpr char const* names[steps] = {"attach_first", "attach_next", "open_other
 /// One story. Answers what the gate counted on the way and what the backend was asked.
 template <class Container, class Threading>
 std::uint64_t story(step which) {
-  asked = 0;
+  codegen_asked = 0;
   address_space space;
   discard_gate<Threading> gate;
   Container dma{space, gate};
@@ -96,7 +72,7 @@ std::uint64_t story(step which) {
   must(counting(close_agreeing, [&] { return agreeing.close(); }));
   must(counting(detach_next, [&] { return next.detach(); }));
   must(counting(detach_last, [&] { return first.detach(); }));
-  return asked ^ (holds << 32);
+  return codegen_asked ^ (holds << 32);
 }
 
 template <class Container, class Threading>

@@ -34,7 +34,7 @@ namespace codegen {
   return tether::error::from_errno(operation, answer);
 }
 /// Answers what a call answered.
-[[nodiscard]] inline tether::result<void> as_result(const char* operation, int answer) noexcept {
+[[nodiscard, gnu::always_inline]] inline tether::result<void> as_result(const char* operation, int answer) noexcept {
   if (answer != 0) [[unlikely]] return tether::failure(refusal(operation, answer));
   return {};
 }

@@ -10,7 +10,7 @@
 #include <tether/inhibit/inhibit_per_device.hpp>
 
 #include <support/must.hpp>
-#include <support/pinned_memory.hpp>
+#include <support/passthrough.hpp>
 #include <support/skip.hpp>
 
 #include <doctest/doctest.h>
@@ -86,6 +86,7 @@ template <class... Policies>
 void race(int rounds) {
   auto backend = io_uring_buffers::open({.slots = 64});
   if (!backend) return tether_test::skip_because(backend.error().sentence());
+  if (tether_test::unpins_slowly()) rounds = 5;
   ram_block ram = must(ram_block::allocate("ram", pages * page));
   address_space guest;
   discard_gate<> gate;
@@ -123,16 +124,17 @@ void race(int rounds) {
 
 }  // namespace
 
-TEST_CASE("a balloon that races attach and detach never leaves a stale byte, per group and by whole sections") { race<inhibit_per_group>(60); }
+TEST_CASE("a balloon that races attach and detach never leaves a stale byte, per group and by whole sections") { race<inhibit_per_group>(300); }
 TEST_CASE("a balloon that races attach and detach never leaves a stale byte, per container and by blocks") {
-  race<inhibit_per_container, fixed_block<16 * KiB>>(60);
+  race<inhibit_per_container, fixed_block<16 * KiB>>(300);
 }
-TEST_CASE("a balloon that races attach and detach never leaves a stale byte, per device") { race<inhibit_per_device>(60); }
+TEST_CASE("a balloon that races attach and detach never leaves a stale byte, per device") { race<inhibit_per_device>(300); }
 
 TEST_CASE("attach, detach, commits of the memory map and a balloon on four threads end with nothing held, mapped or stale") {
   auto backend = io_uring_buffers::open({.slots = 64});
   if (!backend) return tether_test::skip_because(backend.error().sentence());
   ram_block ram = must(ram_block::allocate("ram", pages * page));
+  const int rounds = tether_test::unpins_slowly() ? 4 : 200;
   ram_block more = must(ram_block::allocate("more", 64 * KiB));
   address_space guest;
   discard_gate<> gate;
@@ -150,13 +152,13 @@ TEST_CASE("attach, detach, commits of the memory map and a balloon on four threa
       }
     }};
     std::thread other{[&] {
-      for (int i = 0; i < 40; ++i) {
+      for (int i = 0; i < rounds; ++i) {
         auto group = second.attach(vgpus);
         if (!group || !group->open("vgpu", agrees_to_discards) || !group->detach()) wrong += 1;
       }
     }};
     std::uint64_t stale = 0;
-    for (int i = 0; i < 40; ++i) {
+    for (int i = 0; i < rounds; ++i) {
       auto group = must(first.attach(nics));
       auto nic = must(group.open("nic"));
       stale += stale_pages(*nic, ram.data(), static_cast<std::uint8_t>(i));

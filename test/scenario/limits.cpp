@@ -140,6 +140,21 @@ TEST_CASE("what a commit removes makes room for what it adds") {
   must(group.detach());
 }
 
+TEST_CASE("another device's BAR never takes a mapping from RAM: over the budget it is left out, and the attach goes on") {
+  small_guest<fixed_block<64 * KiB>> w{{.budget = 4}};
+  const auto bar = w.place(region::ram_device(w.bar), 0);
+  w.place(region::ram(w.ram), 0x100000);
+  auto group = must(w.dma.attach(pinning_group()));
+  CHECK(w.dma.usage() == mapped_usage{4, 256 * KiB});
+  REQUIRE(w.dma.left_out().size() == 1);
+  CHECK(w.dma.left_out()[0].why.is(errc::over_budget));
+  const auto unmaps = w.book.count(operation::unmap);
+  must(w.guest.remove(bar));
+  CHECK(w.book.count(operation::unmap) == unmaps);
+  CHECK(w.dma.left_out().empty());
+  must(group.detach());
+}
+
 TEST_CASE("ragged edges are trimmed inward and reported, less than a page is left out, and both come back whole") {
   small_guest<trim_edges> w;
   const auto ragged = w.place(region::ram(w.ram, block_offset{0x800}, 0x2000).named("ragged"), 0x10800);

@@ -93,7 +93,7 @@ concept declares_itself = requires {
 /// A backend.
 /// Minimal: the members of the seven atoms above, all `noexcept`: rollback runs through them.
 /// Laws: `test/laws/backend.hpp`, instantiated for every model.
-/// Models: `software_iommu`, `io_uring_buffers`, `recording<Backend>`.
+/// Models: `vfio_type1`, `io_uring_buffers`, `software_iommu`, `recording<Backend>`.
 template <class B>
 concept backend = declares_itself<B> && maps_memory<B> && has_limits<B> && takes_groups<B> && opens_devices<B> && quiesces<B> &&
                   can_be_abandoned<B>;

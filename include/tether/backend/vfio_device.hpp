@@ -203,7 +203,9 @@ class basic_vfio_device {
   result<void> transfer_config(long call, void* value, std::uint64_t bytes, std::uint64_t offset) const noexcept {
     auto config = region(VFIO_PCI_CONFIG_REGION_INDEX);
     if (!config) return failure(config.error());
-    if (offset > config->size || config->size - offset < bytes) return failure(error{"access configuration space", errc::past_the_end}.of(name()));
+    if (offset > config->size || config->size - offset < bytes) {
+      return failure(error{"access configuration space", errc::past_the_end}.of(name()));
+    }
     const auto answer = Kernel::call(call, descriptor(), value, bytes, config->offset + offset);
     if (answer < 0) return failure(error::from_errno("access configuration space", static_cast<int>(-answer)).of(name()));
     if (static_cast<std::uint64_t>(answer) != bytes) return failure(error::from_errno("access configuration space", EIO).of(name()));

@@ -36,8 +36,10 @@ class joined_vfio_group {
     vfio_group_status status{};
     status.argsz = sizeof status;
     if (const auto asked = opened->control(VFIO_GROUP_GET_STATUS, &status); asked < 0) {
-      if (asked != -ENOTTY && asked != -EINVAL && asked != -EBADF) return failure(error::from_errno("open group", static_cast<int>(-asked)).of(group.name()));
-      return failure(error{"open group", errc::bad_descriptor}.of(group.name()).advise("it is not a VFIO group"));
+      if (asked == -ENOTTY || asked == -EINVAL || asked == -EBADF) {
+        return failure(error{"open group", errc::bad_descriptor}.of(group.name()).advise("it is not a VFIO group"));
+      }
+      return failure(error::from_errno("open group", static_cast<int>(-asked)).of(group.name()));
     }
     if ((status.flags & VFIO_GROUP_FLAGS_VIABLE) == 0) {
       const std::string in_the_way = sysfs.in_the_way(opened->number_);

@@ -226,10 +226,13 @@ class basic_vfio_type1 {
 
   [[gnu::cold]] error why_not_mapped(mapping const& what, int number) const noexcept {
     const auto why = error::from_errno("map", number).at(what.where);
-    if (number == EEXIST) return error{"map", errc::overlaps}.at(what.where);
-    if (number == ENOSPC) return error{"map", errc::over_budget}.at(what.where).advise("raise vfio_iommu_type1.dma_entry_limit, or use larger blocks");
-    if (number == ENOMEM) return why.advise("raise the locked-memory limit (ulimit -l): {} KiB more must be locked", what.where.size() / KiB);
-    if (number == EFAULT) return error{"map", errc::memory_gone}.at(what.where).advise("nothing is mapped at that host address, or it cannot be pinned");
+    const auto named = [&](errc cause) { return error{"map", cause}.at(what.where); };
+    if (number == EEXIST) return named(errc::overlaps);
+    if (number == ENOSPC) return named(errc::over_budget).advise("raise vfio_iommu_type1.dma_entry_limit, or use larger blocks");
+    if (number == EFAULT) return named(errc::memory_gone).advise("nothing is mapped at that host address, or it cannot be pinned");
+    if (number == ENOMEM) {
+      return why.advise("raise the locked-memory limit (ulimit -l): {} KiB more must be locked", what.where.size() / KiB);
+    }
     if (number != EINVAL && number != EOVERFLOW) return why;
     // The kernel has one word for all of these; the sentence should say which.
     if (auto shaped = check_shape(what, info_.page_sizes.smallest()); !shaped) return shaped.error();

@@ -125,9 +125,7 @@ class dma_listener {
   template <attendant Attendant>
   result<void> follow_or_fence(Attendant& who) noexcept {
     std::optional<error> first;
-    const auto note = [&](error const& why) {
-      if (!first) first = why;
-    };
+    const auto note = [&first](error const& why) { first = first.value_or(why); };
     plan_removals();
     for (section_plan const& plan : removed_) {
       if (plan.pieces == 0) continue;
@@ -149,7 +147,7 @@ class dma_listener {
         if (plan.pieces == 0) leave_out_if_seen(plan);
         continue;
       }
-      if (treatment_of(plan.what) != treatment::may_map) note(done.error());
+      if (done.error().stuck() || treatment_of(plan.what) != treatment::may_map) note(done.error());
       if (done.error().stuck()) {
         keep_memory(plan);
         diverge(done.error());
@@ -159,8 +157,7 @@ class dma_listener {
     }
     if (out_of_memory_ && !divergence_) diverge(no_memory());
     finish();
-    if (first) return failure(*first);
-    return {};
+    return first ? failure(*first) : result<void>{};
   }
 
   void plan_removals() noexcept {
@@ -184,10 +181,13 @@ class dma_listener {
       }
     }
     std::uint64_t left = available;
-    for (section_plan const& plan : added_) {
-      if (plan.pieces > left) return take_back({}, over_budget(plan, block_that_fits(added_, available)));
-      left -= plan.pieces;
-    }
+    for (const bool optional : {false, true})  // what devices must see has first claim
+      for (section_plan& plan : added_) {
+        if ((treatment_of(plan.what) == treatment::may_map) != optional) continue;
+        if (plan.pieces <= left) left -= plan.pieces;
+        else if (optional) leave_out(plan, over_budget(plan, 0));
+        else return take_back({}, over_budget(plan, block_that_fits(added_, available)));
+      }
     return {};
   }
 
@@ -258,8 +258,8 @@ class dma_listener {
 
   void make_room(std::size_t sections) noexcept {
     try {
-      if (removed_.capacity() < sections) removed_.reserve(std::max(sections, 2 * removed_.capacity()));
-      if (added_.capacity() < sections) added_.reserve(std::max(sections, 2 * added_.capacity()));
+      for (auto* list : {&removed_, &added_})
+        if (list->capacity() < sections) list->reserve(std::max(sections, 2 * list->capacity()));
     } catch (std::exception const&) {
       out_of_memory_ = true;
     }

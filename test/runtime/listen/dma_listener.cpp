@@ -145,17 +145,19 @@ TEST_CASE("memory that is kept is let go of with the listener, unless it is to b
   }
 }
 
-TEST_CASE("a stuck map keeps its memory, in either kind of change") {
+TEST_CASE("a stuck map is told and keeps its memory, in either kind of change, also if it is only another device's BAR") {
   for (const commit_kind kind : {commit_kind::refusable, commit_kind::compulsory}) {
-    rig<> r;
-    r.book.fail_after(operation::map, 1, error::from_errno("map", EIO));
-    const auto stuck = r.change({}, {r.at(r.a, 0x100000)}, kind);
-    REQUIRE_FALSE(stuck);
-    CHECK(stuck.error().stuck());
-    CHECK(r.listener->diverged());
-    CHECK(r.a.backing().references() == 1);
-    must(r.iommu.abandon());
-    r.listener->forget();
+    for (const region_kind what : {region_kind::ram, region_kind::ram_device}) {
+      rig<> r;
+      r.book.fail_after(operation::map, 1, error::from_errno("map", EIO));
+      const auto stuck = r.change({}, {r.at(r.a, 0x100000, what)}, kind);
+      REQUIRE_FALSE(stuck);
+      CHECK(stuck.error().stuck());
+      CHECK(r.listener->diverged());
+      CHECK(r.a.backing().references() == 1);
+      must(r.iommu.abandon());
+      r.listener->forget();
+    }
   }
 }
 

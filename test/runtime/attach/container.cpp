@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a container tells of itself. Its stories are in test/scenario.
+#include <tether/attach/container.hpp>
+
+#include <tether/backend/software_iommu.hpp>
+#include <tether/granule/fixed_block.hpp>
+
+#include <support/must.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <optional>
+#include <stop_token>
+#include <system_error>
+#include <type_traits>
+
+using namespace tether;
+using tether_test::must;
+
+namespace {
+
+using in_blocks = container<software_iommu, fixed_block<64 * KiB>>;
+static_assert(!std::is_move_constructible_v<in_blocks>);
+
+struct small_guest {
+  ram_block ram = must(ram_block::allocate("ram", 256 * KiB));
+  address_space guest;
+  discard_gate<> gate;
+};
+
+}  // namespace
+
+TEST_CASE_FIXTURE(small_guest, "where guest memory may lie can be asked before any is placed or attached") {
+  in_blocks dma{guest, gate, software_iommu{{.usable = {{io_address{0}, io_address{0xffff}}}}}};
+  REQUIRE(dma.usable_iova().size() == 1);
+  CHECK(dma.usable_iova()[0].last == io_address{0xffff});
+  CHECK(dma.usage() == mapped_usage{});
+}
+
+TEST_CASE_FIXTURE(small_guest, "books and usage follow attach and detach, and hot-plugged memory is mapped and unmapped") {
+  in_blocks dma{guest, gate};
+  auto first = must(dma.attach({"a", {{"nic"}}}));
+  auto second = must(dma.attach({"b", {{"nic"}}}));
+  CHECK(dma.books() == container_tally{2, 0});
+  CHECK(dma.usage() == mapped_usage{});
+  const region_id placed = must(guest.place(region::ram(ram), guest_address{0}));
+  CHECK(dma.usage() == mapped_usage{4, 256 * KiB});
+  must(first.detach());
+  CHECK(dma.usage() == mapped_usage{4, 256 * KiB});
+  must(guest.remove(placed));
+  CHECK(dma.usage() == mapped_usage{});
+  must(second.detach());
+  CHECK(dma.books() == container_tally{});
+}
+
+TEST_CASE_FIXTURE(small_guest, "the same group cannot be attached twice") {
+  in_blocks dma{guest, gate};
+  static_cast<void>(must(dma.attach({"a", {{"nic"}}})));
+  const auto again = dma.attach({"a", {{"nic"}}});
+  REQUIRE_FALSE(again.has_value());
+  CHECK(again.error().is(errc::already_there));
+  CHECK(again.error().subject() == "a");
+}
+
+TEST_CASE_FIXTURE(small_guest, "an attach reports each piece, and one that is cancelled on the way has happened not at all") {
+  const region_id placed = must(guest.place(region::ram(ram), guest_address{0}));
+  in_blocks dma{guest, gate};
+  for (int until = 0; until <= 4; ++until) {
+    std::stop_source source;
+    int pieces = 0;
+    if (until == 0) source.request_stop();
+    attended who{source.get_token(), [&](mapping const& piece) noexcept {
+                   CHECK(piece.where.size() == 64 * KiB);
+                   if (++pieces == until) source.request_stop();
+                 }};
+    auto done = dma.attach({"a", {{"nic"}}}, who);
+    CHECK(pieces == until);
+    CHECK(done.has_value() == (until == 4));
+    if (!done) {
+      CHECK(done.error().code() == std::make_error_code(std::errc::operation_canceled));
+      CHECK(dma.books() == container_tally{});
+      CHECK(dma.usage() == mapped_usage{});
+    }
+  }
+  must(guest.remove(placed));
+}
+
+TEST_CASE_FIXTURE(small_guest, "a container that goes detaches what is attached, so its memory can be freed") {
+  const region_id placed = must(guest.place(region::ram(ram), guest_address{0}));
+  std::optional<in_blocks> dma{std::in_place, guest, gate};
+  auto group = must(dma->attach({"a", {{"nic"}}}));
+  auto device = must(group.open("nic"));
+  CHECK(device.get() != nullptr);
+  dma.reset();
+  must(guest.remove(placed));
+  must(ram.free());
+}
