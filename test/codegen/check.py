@@ -6,12 +6,15 @@
     check.py compile OUT COMPILER INCLUDES...    compiles what is looked at into the folder OUT
     check.py map OUT                             the map path of every configuration against the same by hand
     check.py lifecycle OUT                       attach, open, close and detach: what must not be in them
-    check.py count OUT                           what both really run, counted by callgrind
+    check.py count OUT                           what both sides of the map path really run, counted by callgrind
+    check.py count_lifecycle OUT                 what attach, open, close and detach really run, against the same by hand
     check.py refuses OUT NAME                    NAME of wrong.cpp is refused, for its own reason
 
 Static figures are those of the success path: what can run when nothing fails (machine_code.py).
 """
 import collections
+import contextlib
+import io
 import os
 import re
 import shutil
@@ -24,9 +27,16 @@ import machine_code
 HERE = os.path.dirname(os.path.abspath(__file__))
 SKIPPED = 77
 RUNS = 100  # calls of each function that count.cpp makes
-MORE_RUN = 1.005  # times as many instructions that a generic function may run, and for each of its calls MORE, and
-MORE_A_PIECE = 1  # for each system call: compilers place registers and blocks of equal code unequally by so much
-MORE = 2  # instructions that a generic function may have more than the one by hand, and opcodes that that one has not
+STORIES = 50  # times that count_lifecycle.cpp runs each step
+
+# What a generic map or unmap may have more than the one by hand, in instructions and in opcodes that that one has not at
+# all: compilers place registers and blocks of equal code unequally by so much. And how many times as many it may run,
+# beside those two once for each piece that is mapped.
+MORE = 2
+TIMES = 1.005
+# Attach, open, close and detach: times as many, and so many more. g++ keeps the record of an operation in progress in
+# memory, where code by hand has locals.
+LIFECYCLE_LIMITS = {"g++": (1.05, 30), "clang": (1.3, 0)}
 
 SYSTEM_CALLS = {"codegen_map", "codegen_unmap"}
 MUTEX = {"pthread_mutex_lock", "pthread_mutex_unlock"}
@@ -35,6 +45,9 @@ EXCEPTIONS = re.compile(r"__cxa_|_Unwind_Resume|std::__throw_")
 PATH = re.compile(r"codegen::(generic|by_hand)::(map|unmap)<(.*)>\(void\*, tether::section_plan const&\)$")
 LIFECYCLE = re.compile(r"codegen::generic::(attach|open|close|detach)<(.*)>\(")
 LIBRARY = re.compile(r"(?:^|\s|&|\*)(?:std|tl|__gnu_cxx)::")
+
+# How many configurations there are (product.hpp asserts the first), and functions of each.
+COMPLETE = {"map": (56, 2), "lifecycle": (28, 4), "count": (56, 2), "count_lifecycle": (4, 8)}
 
 # What wrong.cpp has: where it shows, and what the sentence must say.
 WRONG = {
@@ -47,9 +60,12 @@ WRONG = {
 
 
 def short(policies):
-    text = re.sub(r"tether::|codegen::|wrong::|policy_list<|policies<", "", policies)
-    text = text.replace("65536ul", "64K").replace("2097152ul", "2M").replace("fake_iommu<true>", "pins").replace("fake_iommu<false>", "pins nothing")
-    return re.sub(r"(inhibit_|_threaded)", "", text).strip("> ") + (">" if "fixed_block" in text.rpartition(",")[2] else "")
+    """A configuration's name for a table: "pins, per_group, fixed_block<64K>, single"."""
+    text = re.sub(r"tether::|codegen::|wrong::|inhibit_|_threaded", "", policies)
+    for what, shown in ((r"policy_list<", ""), (r"65536(ul)?", "64K"), (r"2097152(ul)?", "2M"),
+                        (r"fake_iommu<true>", "pins"), (r"fake_iommu<false>", "pins nothing")):
+        text = re.sub(what, shown, text)
+    return text.removesuffix(">").rstrip() if text.count(">") > text.count("<") else text
 
 
 def single_threaded(policies):
@@ -118,13 +134,12 @@ def check_map(object_file, wanted=None):
         rows[policies].append((which, figures, refused))
         refusals += len(refused)
     for policies, functions in rows.items():
-        columns = [f"{which:5} {figures[0]:3} {figures[1]:3}  +{figures[2]} -{figures[3]:<2} {figures[4]:3} {figures[5]:3}" if figures else which
-                   for which, figures, _ in functions]
+        columns = [f"{which:5} {f[0]:3} {f[1]:3}  +{f[2]} -{f[3]:<2} {f[4]:3} {f[5]:3}" if f else which for which, f, _ in functions]
         print(f"{short(policies):58}", "  |  ".join(columns))
         for which, _, refused in functions:
             for sentence in refused:
                 print(f"    REFUSED {which}: {sentence}")
-    return len(rows), refusals
+    return rows, refusals
 
 
 # The lifecycle.
@@ -175,7 +190,7 @@ def check_lifecycle(object_file, wanted=None):
         for which, _, refused in operations:
             for sentence in dict.fromkeys(refused):
                 print(f"    REFUSED {which}: {sentence}")
-    return len(rows), refusals
+    return rows, refusals
 
 
 # Counting what really runs.
@@ -192,84 +207,131 @@ def totals_of(folder):
     return totals
 
 
-def check_count(out):
-    if not shutil.which("valgrind"):
-        print("skipped: valgrind is not installed, so the instructions that really run are not counted")
-        return SKIPPED
+def run_counted(program, *options):
+    """(what it printed, totals, whether it ended well)"""
     with tempfile.TemporaryDirectory() as folder:
-        ran = subprocess.run(["valgrind", "--tool=callgrind", "--quiet", f"--callgrind-out-file={folder}/out", f"{out}/count"],
+        ran = subprocess.run(["valgrind", "--tool=callgrind", "--quiet", f"--callgrind-out-file={folder}/out", *options, program],
                              capture_output=True, text=True, check=False)
         totals = totals_of(folder)
     print(ran.stderr, end="")
+    return ran.stdout.splitlines(), totals, ran.returncode == 0
+
+
+def check_count(out):
+    said, totals, well = run_counted(f"{out}/count")
     names, made = {}, {}
-    for line in ran.stdout.splitlines():
+    for line in said:
         if found := re.match(r"(\d+) .*?(policy_list<.*>)\]$", line):
             names[int(found[1])] = short(found[2])
         elif found := re.match(r"(\d+) (\w+) (\d+) system calls$", line):
             made[int(found[1]), found[2]] = int(found[3])
         else:
             print(line)
-    refusals = 0 if ran.returncode == 0 and names else 1
+    rows, refusals = {}, 0 if well else 1
     print(f"instructions of {RUNS} calls: generic, by hand, their ratio, system calls")
     for number, name in sorted(names.items(), key=lambda one: one[1]):
-        columns = []
+        columns = rows.setdefault(name, [])
         for which in ("map", "unmap"):
             generic, by_hand = totals.get((number, which, "generic")), totals.get((number, which, "by_hand"))
-            pieces = made.get((number, which), 1)
-            if not generic or not by_hand:
+            pieces = made.get((number, which), 0)
+            if not generic or not by_hand or not pieces:
                 columns.append(f"{which} REFUSED: was not counted")
                 refusals += 1
                 continue
-            refused = generic > by_hand * MORE_RUN + MORE * RUNS + MORE_A_PIECE * pieces
+            refused = generic > by_hand * TIMES + MORE * pieces
             refusals += refused
             columns.append(f"{which:5} {generic:6} {by_hand:6} {generic / by_hand:.3f} {pieces:4}{' REFUSED' if refused else ''}")
         print(f"{name:58}", "  |  ".join(columns))
-    print(f"{len(names)} configurations, {refusals} refusals")
-    return 1 if refusals else 0
+    return rows, refusals
+
+
+def check_count_lifecycle(out):
+    said, totals, well = run_counted(f"{out}/count_lifecycle", "--collect-atstart=no")
+    names = {int(found[1]): found[2] for line in said if (found := re.match(r"(\d+) (.*)$", line))}
+    steps = list(dict.fromkeys(which for _, which, _ in sorted(totals)))
+    refusals = 0 if well else 1
+    times, more = LIFECYCLE_LIMITS["clang" if is_clang(out) else "g++"]
+    print(*(line for line in said if not re.match(r"\d+ ", line)), sep="\n")
+    print(f"instructions of one operation: generic, by hand, their ratio; up to {times} times and {more} more are accepted")
+    for number, name in names.items():
+        for which in steps:
+            generic, by_hand = (totals.get((number, which, side), 0) / STORIES for side in ("generic", "by_hand"))
+            refused = not generic or not by_hand or generic > by_hand * times + more
+            refusals += refused
+            ratio = generic / by_hand if by_hand else 0
+            print(f"{name:26} {which:14} {generic:5.0f} {by_hand:5.0f} {ratio:.3f}{' REFUSED' if refused else ''}")
+    return dict.fromkeys(names, steps), refusals
 
 
 # Compiling.
 
+def is_clang(out):
+    with open(f"{out}/compiler", encoding="utf-8") as file:
+        return "clang" in file.read()
+
+
 def compile_all(out, compiler, includes):
     os.makedirs(out, exist_ok=True)
-    is_clang = "clang" in subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
+    with open(f"{out}/compiler", "w", encoding="utf-8") as file:
+        file.write(subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout)
     # g++ would make one function of two equal ones; clang repeats a loop's head before the loop or not, as it happens to
     # be 16 instructions long or 17.
-    honest = ["-mllvm", "-rotation-max-header-size=0"] if is_clang else ["-fno-ipa-icf"]
-    common = [compiler, "-std=c++20", "-O2", "-DNDEBUG", "-ffunction-sections"]
+    honest = ["-mllvm", "-rotation-max-header-size=0"] if is_clang(out) else ["-fno-ipa-icf"]
+    common = [compiler, "-std=c++20", "-O2", "-DNDEBUG", "-ffunction-sections", "-pthread"]
     seam = f"-I{HERE}/seam"
     paths = [f"-I{os.path.dirname(HERE)}", *(f"-I{one}" for one in includes if one)]
     for name, more in (("map_path", honest), ("lifecycle", [*honest, seam]), ("wrong", [*honest, seam])):
         subprocess.run([*common, *more, *paths, "-c", f"{HERE}/{name}.cpp", "-o", f"{out}/{name}.o"], check=True)
-    if os.path.exists("/usr/include/valgrind/callgrind.h"):
+    if can_count():
         # As a user would compile it: what is counted here runs.
-        subprocess.run([*common, *paths, f"{HERE}/map_path.cpp", f"{HERE}/count.cpp", "-o", f"{out}/count"], check=True)
+        for name, sources, more in (("count", ["count", "map_path"], []), ("count_lifecycle", ["count_lifecycle"], [seam])):
+            files = [f"{HERE}/{source}.cpp" for source in (*sources, "system_calls")]
+            subprocess.run([*common, *more, *paths, *files, "-o", f"{out}/{name}"], check=True)
+
+
+def can_count():
+    return shutil.which("valgrind") and os.path.exists("/usr/include/valgrind/callgrind.h")
+
+
+def refuses(out, name):
+    """Whether the wrong one is refused, and for its own reason."""
+    path, reason = WRONG[name]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        {"map": check_map, "lifecycle": check_lifecycle}[path](f"{out}/wrong.o", name)
+    print(said.getvalue())
+    refused = any("REFUSED" in line and reason in line for line in said.getvalue().splitlines())
+    print(f"{name} is refused as it must be" if refused else f"{name} must be refused with '{reason}', and is not")
+    return refused
+
+
+def skip(reason):
+    print(f"skipped: {reason}")
+    return SKIPPED
 
 
 def main(command, out, *rest):
-    if command == "compile":
-        compile_all(out, *rest[:1], rest[1:])
-        return 0
     if command == "skip":
-        print(f"skipped: {out}")
-        return SKIPPED
-    if command == "count":
-        return check_count(out)
+        return skip(out)
+    if command == "compile":
+        compile_all(out, rest[0], rest[1:])
+        return 0
     if command == "refuses":
-        path, reason = WRONG[rest[0]]
-        with_what = {"map": check_map, "lifecycle": check_lifecycle}[path]
-        import contextlib
-        import io
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
-            with_what(f"{out}/wrong.o", rest[0])
-        print(said.getvalue())
-        refused = [line for line in said.getvalue().splitlines() if "REFUSED" in line and reason in line]
-        print(f"{rest[0]} is refused as it must be" if refused else f"{rest[0]} must be refused with '{reason}', and is not")
-        return 0 if refused else 1
-    found, refusals = {"map": lambda: check_map(f"{out}/map_path.o"), "lifecycle": lambda: check_lifecycle(f"{out}/lifecycle.o")}[command]()
-    print(f"{found} configurations, {refusals} refusals")
-    return 0 if found and not refusals else 1
+        return 0 if refuses(out, rest[0]) else 1
+    if command.startswith("count") and not can_count():
+        return skip("valgrind is not installed, so the instructions that really run are not counted")
+    rows, refusals = {
+        "map": lambda: check_map(f"{out}/map_path.o"),
+        "lifecycle": lambda: check_lifecycle(f"{out}/lifecycle.o"),
+        "count": lambda: check_count(out),
+        "count_lifecycle": lambda: check_count_lifecycle(out),
+    }[command]()
+    configurations, functions = COMPLETE[command]
+    if len(rows) != configurations or any(len(row) != functions for row in rows.values()):
+        print(f"REFUSED: there must be {configurations} configurations with {functions} functions each")
+        refusals += 1
+    print(f"{len(rows)} configurations, {refusals} refusals")
+    return 1 if refusals else 0
 
 
 if __name__ == "__main__":

@@ -103,7 +103,8 @@ class container_by_hand {
     }
     mine.joined = fake_joined{description.number};
     if (members_ == 0) {
-      if (auto told = space_.add_listener(listener_); !told) [[unlikely]] return take_back(fresh, told.error());
+      if (auto told = space_.add_listener(listener_); !told) [[unlikely]]
+        return take_back(fresh, told.error());
     }
     mine.attached = true;
     members_ += 1;
@@ -120,10 +121,13 @@ class container_by_hand {
       if (auto closed = close_one(*mine, mine->devices.begin()); !closed) return closed;
     }
     if (members_ == 1) {
-      if (const int answer = wait(); answer != 0) [[unlikely]] return tether::failure(refusal("quiesce", answer));
-      if (auto gone = space_.remove_listener(listener_); !gone) [[unlikely]] return tether::failure(diverge(gone.error()));
+      if (const int answer = wait(); answer != 0) [[unlikely]]
+        return tether::failure(refusal("quiesce", answer));
+      if (auto gone = space_.remove_listener(listener_); !gone) [[unlikely]]
+        return tether::failure(diverge(gone.error()));
     }
-    if (const int answer = leave(mine->joined->number); answer != 0) [[unlikely]] return still_joined(refusal("leave", answer));
+    if (const int answer = leave(mine->joined->number); answer != 0) [[unlikely]]
+      return still_joined(refusal("leave", answer));
     members_ -= 1;
     settled_ -= mine->known && mine->others == 0 ? 1U : 0U;
     release(*mine);
@@ -154,8 +158,9 @@ class container_by_hand {
     }
     if constexpr (Pins) {
       if (agreed ? mine->others != 0 : mine->agreed != 0) {
-        return tether::failure(
-            error{"open device", errc::mixed_group}.of(device.name).advise("choose inhibit_per_device, or open all devices of the group alike"));
+        return tether::failure(error{"open device", errc::mixed_group}
+                                   .of(device.name)
+                                   .advise("choose inhibit_per_device, or open all devices of the group alike"));
       }
       if (!agreed && mine->held.count() == 0) {
         if (auto held = hold(*mine); !held) return tether::failure(held.error());

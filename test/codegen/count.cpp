@@ -77,7 +77,8 @@ int main() {
     const deeds unmapped = count(pair.by_hand.unmap, i, "unmap by_hand");
     same = count(pair.generic.map, i, "map generic") == mapped && same;
     same = count(pair.generic.unmap, i, "unmap generic") == unmapped && same;
-    std::printf("%zu map %ju system calls\n%zu unmap %ju system calls\n", i, std::uintmax_t{mapped.calls}, i, std::uintmax_t{unmapped.calls});
+    std::printf("%zu map %ju system calls\n%zu unmap %ju system calls\n", i, std::uintmax_t{mapped.calls}, i,
+                std::uintmax_t{unmapped.calls});
   }
   if (!same) std::puts("generic code and the code by hand did not do the same");
   return same ? 0 : 1;

@@ -43,7 +43,8 @@ class counted {
 };
 
 enum step { attach_first, attach_next, open_other, open_agreeing, close_other, close_agreeing, detach_next, detach_last, steps };
-constexpr char const* names[steps] = {"attach_first", "attach_next", "open_other", "open_agreeing", "close_other", "close_agreeing", "detach_next", "detach_last"};
+constexpr char const* names[steps] = {"attach_first", "attach_next",    "open_other",  "open_agreeing",
+                                      "close_other",  "close_agreeing", "detach_next", "detach_last"};
 
 /// One story. Answers what the gate counted on the way and what the backend was asked.
 template <class Container, class Threading>

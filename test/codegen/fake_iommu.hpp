@@ -35,7 +35,8 @@ namespace codegen {
 }
 /// Answers what a call answered.
 [[nodiscard, gnu::always_inline]] inline tether::result<void> as_result(const char* operation, int answer) noexcept {
-  if (answer != 0) [[unlikely]] return tether::failure(refusal(operation, answer));
+  if (answer != 0) [[unlikely]]
+    return tether::failure(refusal(operation, answer));
   return {};
 }
 
@@ -63,7 +64,8 @@ struct fake_iommu {
   int container = 0;
 
   [[nodiscard]] tether::result<void> map(tether::mapping const& what) noexcept {
-    return as_result("map", codegen_map(container, what.where.first.value, what.where.size(), what.host.value, static_cast<unsigned>(what.rights)));
+    return as_result(
+        "map", codegen_map(container, what.where.first.value, what.where.size(), what.host.value, static_cast<unsigned>(what.rights)));
   }
   [[nodiscard]] tether::result<void> unmap(tether::extent<tether::io_address> where) noexcept {
     return as_result("unmap", codegen_unmap(container, where.first.value, where.size()));
@@ -74,16 +76,20 @@ struct fake_iommu {
   [[nodiscard]] std::uint64_t free_mappings() const noexcept { return 65535; }
 
   [[nodiscard]] tether::result<joined_group> join(group_type const& group) noexcept {
-    if (const int answer = codegen_join(container, group.number); answer != 0) [[unlikely]] return tether::failure(refusal("join", answer));
+    if (const int answer = codegen_join(container, group.number); answer != 0) [[unlikely]]
+      return tether::failure(refusal("join", answer));
     return joined_group{group.number};
   }
-  [[nodiscard]] tether::result<void> leave(joined_group& group) noexcept { return as_result("leave", codegen_leave(container, group.number)); }
+  [[nodiscard]] tether::result<void> leave(joined_group& group) noexcept {
+    return as_result("leave", codegen_leave(container, group.number));
+  }
   [[nodiscard]] tether::result<tether::pin_class> classify(joined_group& group, std::string_view device) noexcept {
     return codegen_classify(group.number, device.data()) == 0 ? tether::pin_class::pins : tether::pin_class::pins_on_demand;
   }
   [[nodiscard]] tether::result<device_type> open(joined_group& group, std::string_view device) noexcept {
     const int answer = codegen_open(group.number, device.data());
-    if (answer < 0) [[unlikely]] return tether::failure(refusal("open", -answer));
+    if (answer < 0) [[unlikely]]
+      return tether::failure(refusal("open", -answer));
     return device_type{answer};
   }
   [[nodiscard]] tether::result<void> close(device_type& device) noexcept { return as_result("close", codegen_close(device.number)); }

@@ -26,7 +26,8 @@ struct mapper_state {
   using plan_type = tether::section_plan;
 
   static bool needs_pages(plan_type const& plan) noexcept {
-    return Pins && (static_cast<unsigned>(plan.fit.inside.rights) & 2U) == 0 && plan.fit.inside.memory == tether::memory_kind::private_anonymous;
+    return Pins && (static_cast<unsigned>(plan.fit.inside.rights) & 2U) == 0 &&
+           plan.fit.inside.memory == tether::memory_kind::private_anonymous;
   }
   [[gnu::cold, gnu::noinline]] static tether::result<void> fault_in(plan_type const& plan) noexcept {
     const std::uint64_t length = plan.fit.inside.where.last.value - plan.fit.inside.where.first.value;
@@ -56,7 +57,9 @@ struct mapper_state {
     bytes -= size_of(plan);
     return {};
   }
-  static std::uint64_t size_of(plan_type const& plan) noexcept { return plan.fit.inside.where.last.value - plan.fit.inside.where.first.value + 1; }
+  static std::uint64_t size_of(plan_type const& plan) noexcept {
+    return plan.fit.inside.where.last.value - plan.fit.inside.where.first.value + 1;
+  }
 };
 
 template <bool Pins, class Granularity>
@@ -91,7 +94,7 @@ struct mapper_by_hand<Pins, tether::largest_page> : mapper_state<Pins> {
     for (;;) {
       const std::uint64_t left = end - iova;
       const std::uint64_t bits = iova | host;
-      const std::uint64_t aligned = bits ^ (bits - 1);  // all powers of two that divide both
+      const std::uint64_t aligned = bits ^ (bits - 1);                                     // all powers of two that divide both
       const std::uint64_t no_larger = ~std::uint64_t{0} >> (std::countl_zero(left) & 63);  // 0 stands for 2^64
       const std::uint64_t fits = this->sizes & aligned & no_larger;
       const std::uint64_t piece = fits != 0 ? (std::uint64_t{1} << 63) >> std::countl_zero(fits) : left;

@@ -53,7 +53,9 @@ inline constexpr auto threadings = hana::tuple_t<tether::single_threaded, tether
 inline constexpr auto is_valid = [](auto row) {
   return hana::unpack(row, [](auto... of) { return hana::bool_c<tether::valid_configuration<typename decltype(of)::type...>>; });
 };
-inline constexpr auto as_policies = [](auto row) { return hana::unpack(row, [](auto... of) { return hana::type_c<policy_list<typename decltype(of)::type...>>; }); };
+inline constexpr auto as_policies = [](auto row) {
+  return hana::unpack(row, [](auto... of) { return hana::type_c<policy_list<typename decltype(of)::type...>>; });
+};
 inline constexpr auto multiply = [](auto... lists) {
   return hana::transform(hana::filter(hana::cartesian_product(hana::make_tuple(lists...)), is_valid), as_policies);
 };

@@ -23,7 +23,9 @@ struct any_iommu {
 struct virtual_call : fake_iommu<true> {
   any_iommu* behind = nullptr;
   [[nodiscard]] tether::result<void> map(mapping const& what) noexcept { return as_result("map", behind->map(what)); }
-  [[nodiscard]] tether::result<void> unmap(tether::extent<tether::io_address> where) noexcept { return as_result("unmap", behind->unmap(where)); }
+  [[nodiscard]] tether::result<void> unmap(tether::extent<tether::io_address> where) noexcept {
+    return as_result("unmap", behind->unmap(where));
+  }
 };
 
 // An observer that remembers each piece on the heap.

@@ -13,8 +13,9 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -85,7 +86,10 @@ class laws_type1 {
     const std::string name{group.name()};
     auto& groups = fake_vfio_kernel::machine().groups;
     if (!groups.contains(name)) {
-      tether_test::fake_group made{.devices = {}, .pins = group.pins() == pin_class::pins, .viable = true, .page_sizes = ~(tether_test::host_page() - 1),
+      tether_test::fake_group made{.devices = {},
+                                   .pins = group.pins() == pin_class::pins,
+                                   .viable = true,
+                                   .page_sizes = ~(tether_test::host_page() - 1),
                                    .usable = small_.usable};
       for (auto const& one : group.endpoints()) {
         made.devices.push_back(one.name);
@@ -99,7 +103,9 @@ class laws_type1 {
     return iommu_.join(vfio_group{name});
   }
   [[nodiscard]] result<void> leave(joined_group& joined) noexcept { return iommu_.leave(joined); }
-  [[nodiscard]] result<pin_class> classify(joined_group& joined, std::string_view name) const noexcept { return iommu_.classify(joined, name); }
+  [[nodiscard]] result<pin_class> classify(joined_group& joined, std::string_view name) const noexcept {
+    return iommu_.classify(joined, name);
+  }
   [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
     auto opened = iommu_.open(joined, name);
     if (!opened) return failure(opened.error());

@@ -215,7 +215,8 @@ class fake_vfio {
     return all;
   }
   static bool within_one(std::vector<tether::extent<tether::io_address>> const& ranges, std::uint64_t first, std::uint64_t last) {
-    return std::ranges::any_of(ranges, [&](auto const& one) { return one.contains({tether::io_address{first}, tether::io_address{last}}); });
+    const tether::extent<tether::io_address> where{tether::io_address{first}, tether::io_address{last}};
+    return std::ranges::any_of(ranges, [&](auto const& one) { return one.contains(where); });
   }
   std::uint64_t locked() const {
     std::uint64_t bytes = 0;
@@ -275,7 +276,8 @@ class fake_vfio {
   std::int64_t unmap(container& one, void* argument) {
     vfio_iommu_type1_dma_unmap request{};
     std::memcpy(&request, argument, offsetof(vfio_iommu_type1_dma_unmap, data));
-    if (request.argsz < offsetof(vfio_iommu_type1_dma_unmap, data) || (request.flags & ~unsigned{VFIO_DMA_UNMAP_FLAG_ALL}) != 0) return -EINVAL;
+    if (request.argsz < offsetof(vfio_iommu_type1_dma_unmap, data)) return -EINVAL;
+    if ((request.flags & ~unsigned{VFIO_DMA_UNMAP_FLAG_ALL}) != 0) return -EINVAL;
     std::uint64_t first = request.iova;
     std::uint64_t last = request.iova + (request.size - 1);
     if ((request.flags & VFIO_DMA_UNMAP_FLAG_ALL) != 0) {

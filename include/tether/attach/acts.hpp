@@ -44,8 +44,8 @@ struct task {
   Attendant* who = nullptr;
   std::optional<error> first_error{};
 
-  step_outcome end(result<void> const& done) noexcept {
-    if (done) return step_outcome::done;
+  [[gnu::always_inline]] step_outcome end(result<void> const& done) noexcept {
+    if (done) [[likely]] return step_outcome::done;
     if (!first_error) first_error = done.error();
     return done.error().stuck() ? step_outcome::stuck : step_outcome::failed;
   }
@@ -101,15 +101,15 @@ class acts {
     return step_outcome::done;
   }
 
-  /// Lowers the holds to what the books need now.
+  /// Lowers the holds to what the books need now. Where they are that already, the gate and its lock are left alone.
   [[gnu::always_inline]] void settle(record& of) noexcept {
-    if constexpr (holds_for_a_group<inhibition>) gate_.lower(of.held, of.held.count() - holds_needed<inhibition>(of.tally));
-    if constexpr (holds_for_a_container<inhibition>) gate_.lower(held_, held_.count() - holds_needed<inhibition>(tally_));
+    if constexpr (holds_for_a_group<inhibition>) lower_to(of.held, holds_needed<inhibition>(of.tally));
+    if constexpr (holds_for_a_container<inhibition>) lower_to(held_, holds_needed<inhibition>(tally_));
   }
 
  protected:
   template <class Task>
-  result<void> judge(Task& task) noexcept {
+  [[gnu::always_inline]] result<void> judge(Task& task) noexcept {
     auto pins = backend_.classify(*task.group.joined, task.device->name);
     if (!pins) return failure(pins.error());
     if (task.agrees == consent::given && *pins != pin_class::pins_on_demand) {
@@ -145,6 +145,9 @@ class acts {
   [[gnu::always_inline]] result<void> raise_to(holder& entry, std::uint32_t needed, patience const& how) noexcept {
     return needed > entry.count() ? gate_.raise(entry, Configuration::holds, needed - entry.count(), how) : result<void>{};
   }
+  [[gnu::always_inline]] void lower_to(holder& entry, std::uint32_t needed) noexcept {
+    if (entry.count() != needed) gate_.lower(entry, entry.count() - needed);
+  }
   /// Whoever watches an attach can also end its wait for discards that are under way.
   template <class Task>
   [[gnu::always_inline]] static patience patience_of([[maybe_unused]] Task const& task) noexcept {
@@ -155,7 +158,7 @@ class acts {
   }
 
   template <class Task>
-  result<void> join(Task& task) noexcept {
+  [[gnu::always_inline]] result<void> join(Task& task) noexcept {
     std::lock_guard turn{mutex_};
     auto joined = backend_.join(*task.description);
     if (!joined) return failure(joined.error());
@@ -163,7 +166,7 @@ class acts {
     return {};
   }
   template <class Task>
-  result<void> leave(Task& task) noexcept {
+  [[gnu::always_inline]] result<void> leave(Task& task) noexcept {
     std::lock_guard turn{mutex_};
     auto left = backend_.leave(*task.group.joined);
     if (left) task.group.joined.reset();
@@ -171,24 +174,25 @@ class acts {
   }
 
   template <class Task>
-  result<void> replay(Task& task) noexcept {
+  [[gnu::always_inline]] result<void> replay(Task& task) noexcept {
     if (task.who == nullptr) return space_.add_listener(listener_);
     attended_replay<listener_type, std::remove_pointer_t<decltype(task.who)>> watched{listener_, *task.who};
     return space_.add_listener(listener_, 0, watched);
   }
   /// No device is open any more, so DMA that has ended cannot begin again before everything is unmapped.
-  result<void> withdraw() noexcept {
+  [[gnu::always_inline]] result<void> withdraw() noexcept {
     if (auto still = quiesce(); !still) return still;
     auto gone = space_.remove_listener(listener_);
-    return gone ? gone : result<void>{failure(gone.error().leaving_things_behind())};
+    if (!gone) [[unlikely]] return failure(gone.error().leaving_things_behind());
+    return {};
   }
-  result<void> quiesce() noexcept {
+  [[gnu::always_inline]] result<void> quiesce() noexcept {
     std::lock_guard turn{mutex_};
     return backend_.quiesce();
   }
 
   template <class Task>
-  result<void> open(Task& task) noexcept {
+  [[gnu::always_inline]] result<void> open(Task& task) noexcept {
     std::lock_guard turn{mutex_};
     auto device = backend_.open(*task.group.joined, task.device->name);
     if (!device) return failure(device.error());
@@ -196,7 +200,7 @@ class acts {
     return {};
   }
   template <class Task>
-  result<void> close(Task& task) noexcept {
+  [[gnu::always_inline]] result<void> close(Task& task) noexcept {
     std::lock_guard turn{mutex_};
     return backend_.close(*task.device->device);
   }

@@ -217,7 +217,7 @@ class container : private detail::acts<Backend, configuration<Backend, Policies.
     return close_one(*group, device);
   }
   template <class Position>
-  result<void> close_one(group_record& group, Position device) noexcept {
+  [[gnu::always_inline]] result<void> close_one(group_record& group, Position device) noexcept {
     detail::task<Backend, inhibition> task{.group = group, .device = &*device, .agrees = device->agrees};
     const ending end = this->template run<cursor{lifecycle_operation::close}>(task);
     if (end == ending::diverged) return failure(diverge(*task.first_error));
@@ -242,8 +242,8 @@ class container : private detail::acts<Backend, configuration<Backend, Policies.
   }
   auto find(std::uint64_t id) noexcept { return std::ranges::find(this->groups_, id, &group_record::id); }
 
-  result<void> may_work(const char* what, std::string_view name) const noexcept {
-    if (!diverged()) return {};
+  [[gnu::always_inline]] result<void> may_work(const char* what, std::string_view name) const noexcept {
+    if (!diverged()) [[likely]] return {};
     return failure(error{what, errc::diverged}.of(name).advise("call abandon()"));
   }
   error diverge(error const& why) noexcept {

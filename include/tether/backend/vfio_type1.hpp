@@ -95,8 +95,9 @@ class basic_vfio_type1 {
     return info->available ? *info->available : sysfs_.mapping_limit();
   }
 
-  /// A pin point. Fails, leaving nothing behind: `already_there`, as `joined_vfio_group::open` and `enter`, `unsupported`
-  /// without type1v2, the kernel's errno.
+  /// A pin point. Requires: what it answers leaves before it is destroyed, or the backend is asked nothing more.
+  /// Fails, leaving nothing behind: `already_there`, as `joined_vfio_group::open` and `enter`, `unsupported` without type1v2, the
+  /// kernel's errno.
   [[nodiscard]] result<joined_group> join(group_type const& group) noexcept try {
     if (std::ranges::any_of(groups_, [&](auto const* one) { return one->name() == group.name(); })) {
       return failure(error{"join", errc::already_there}.of(group.name()));

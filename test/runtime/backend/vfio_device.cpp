@@ -10,6 +10,7 @@
 #include <doctest/doctest.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <utility>
@@ -88,10 +89,13 @@ TEST_CASE("a BAR is mapped, used, and keeps its device open") {
 TEST_CASE("a view that outlives its device is still good, and the last one closes the device") {
   joined at;
   std::optional<basic_bar_view<fake_vfio_kernel>> bar;
+  std::size_t opened = 0;
   {
     auto one = at.open();
     bar.emplace(must(one.map_bar(0)));
+    opened = tether_test::open_descriptors();
   }
+  CHECK(tether_test::open_descriptors() == opened);
   bar->write<std::uint32_t>(0, 5);
   CHECK(bar->read<std::uint32_t>(0) == 5);
   const auto busy = at.iommu.leave(at.group);

@@ -12,8 +12,8 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -85,8 +85,8 @@ TEST_CASE("a container is made with the calls that VFIO wants, in its order") {
   auto& machine = anew();
   type1 iommu;
   auto group = must(iommu.join(edu));
-  CHECK(machine.requests == requests{VFIO_GROUP_GET_STATUS, VFIO_GET_API_VERSION, VFIO_CHECK_EXTENSION, VFIO_GROUP_SET_CONTAINER, VFIO_SET_IOMMU,
-                                     VFIO_IOMMU_GET_INFO, VFIO_IOMMU_GET_INFO});
+  CHECK(machine.requests == requests{VFIO_GROUP_GET_STATUS, VFIO_GET_API_VERSION, VFIO_CHECK_EXTENSION, VFIO_GROUP_SET_CONTAINER,
+                                     VFIO_SET_IOMMU, VFIO_IOMMU_GET_INFO, VFIO_IOMMU_GET_INFO});
   machine.requests.clear();
   auto second = must(iommu.join(nic));
   CHECK(machine.requests == requests{VFIO_GROUP_GET_STATUS, VFIO_GROUP_SET_CONTAINER, VFIO_IOMMU_GET_INFO, VFIO_IOMMU_GET_INFO});

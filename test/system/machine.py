@@ -1,0 +1,295 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""The machine of test/system: Debian's own 6.1 kernel in QEMU, with an emulated IOMMU and edu's real DMA engine.
+
+    machine.py run SOURCE PROGRAM --logs FOLDER   boots, runs one case, prints its test cases as they end
+    machine.py shell [PROGRAM...]                 the same machine with a shell; the programs lie in /
+    machine.py kernel                             only fetches the kernel and says where it is
+
+A case says what machine it wants in comments of its source:
+
+    // machine: -device edu                       arguments for QEMU
+    // kernel: vfio_iommu_type1.dma_entry_limit=64   words for the kernel's command line
+
+The answer is 0 if the case passed, 77 if it was skipped (the reason is printed), else 1. Nothing is installed: the
+kernel's package is unpacked into a cache folder of its own, by version. /dev/kvm is never used.
+"""
+import argparse
+import fcntl
+import os
+import re
+import select
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+
+CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "tether")
+PACKAGE = re.compile(r"linux-image-6\.1\.0-\d+-amd64$")  # not -cloud, not -rt, not -dbg
+# In this order: each needs those before it. Names in the package are with '-' or '_' as the kernel's makefiles have it.
+MODULES = ("irqbypass", "vfio", "vfio_virqfd", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci")
+END = re.compile(r"^tether-end: (\d+)\s*$")
+LIMIT = 300  # seconds for one boot, on a machine that has other things to do
+
+INIT = """#!/bin/sh
+export PATH=/bin
+mount -t devtmpfs none /dev
+exec </dev/ttyS0 >/dev/ttyS0 2>&1
+mount -t proc none /proc
+mount -t sysfs none /sys
+mount -t tmpfs none /tmp
+stty -onlcr 2>/dev/null
+ip link set lo up 2>/dev/null
+for module in {modules}; do
+  parameters=$(tr ' ' '\\n' </proc/cmdline | sed -n "s/^$(echo $module | tr - _)\\.//p")
+  insmod /modules/$module.ko $parameters || echo "tether-machine: cannot load $module"
+done
+for device in /sys/bus/pci/devices/*; do
+  if [ "$(cat $device/vendor):$(cat $device/device)" = 0x1234:0x11e8 ]; then
+    echo vfio-pci >$device/driver_override
+    echo ${{device##*/}} >/sys/bus/pci/drivers/vfio-pci/bind
+  fi
+done
+cd /tmp
+{command}
+"""
+RUN = """/case {arguments}
+status=$?
+[ $status = 0 ] || [ $status = 77 ] || dmesg | tail -n 60
+echo
+echo "tether-end: $status"
+poweroff -f
+"""
+SHELL = """echo 'A case is run by /case-NAME; poweroff -f ends the machine.'
+setsid cttyhack sh
+poweroff -f
+"""
+
+
+class Skip(Exception):
+    """The machine cannot be had here."""
+
+
+def run(*command, **options):
+    return subprocess.run(command, check=True, text=True, stdin=subprocess.DEVNULL, capture_output=True, **options).stdout
+
+
+def by_number(name):
+    return [int(part) for part in re.findall(r"\d+", name)]
+
+
+def newest_package():
+    """The newest kernel that apt knows of, as (package, version); None if apt is not there or knows none."""
+    try:
+        names = [line.split()[0] for line in run("apt-cache", "search", "--names-only", r"^linux-image-6\.1\.0-").splitlines()]
+        names = sorted(filter(PACKAGE.match, names), key=by_number)
+        if not names:
+            return None
+        version = re.search(r"Candidate: (\S+)", run("apt-cache", "policy", names[-1])).group(1)
+        return names[-1], version
+    except (OSError, subprocess.CalledProcessError, AttributeError):
+        return None
+
+
+def fetch(package, version, into):
+    """Downloads and unpacks a package. Only what is whole gets the final name."""
+    with tempfile.TemporaryDirectory(dir=CACHE) as work:
+        print(f"fetching {package} {version}", flush=True)
+        try:
+            run("apt-get", "-qq", "download", f"{package}={version}", cwd=work, timeout=600)
+        except subprocess.CalledProcessError as error:
+            raise Skip(f"{package} cannot be downloaded: {error.stderr.strip().splitlines()[-1:] or error}") from error
+        except subprocess.TimeoutExpired as error:
+            raise Skip(f"{package} cannot be downloaded within ten minutes") from error
+        archive = next(name for name in os.listdir(work) if name.endswith(".deb"))
+        whole = os.path.join(work, "root")
+        run("dpkg", "-x", os.path.join(work, archive), whole)
+        kept = os.path.join(work, "kept")
+        os.mkdir(kept)
+        for folder, _, names in os.walk(whole):
+            for name in names:
+                if name.startswith("vmlinuz-"):
+                    shutil.copy(os.path.join(folder, name), os.path.join(kept, "vmlinuz"))
+                elif name.removesuffix(".ko") in MODULES and name.endswith(".ko"):
+                    shutil.copy(os.path.join(folder, name), os.path.join(kept, name))
+        missing = [one for one in ("vmlinuz", *(f"{module}.ko" for module in MODULES)) if not os.path.exists(os.path.join(kept, one))]
+        if missing:
+            raise Skip(f"{package} {version} does not have {', '.join(missing)}")
+        os.rename(kept, into)
+
+
+def kernel():
+    """The folder of the kernel and its modules, fetched if it is not in the cache yet."""
+    os.makedirs(CACHE, exist_ok=True)
+    with open(os.path.join(CACHE, "lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        there = sorted((name for name in os.listdir(CACHE) if name.startswith("linux-image-")), key=by_number)
+        newest = newest_package()
+        if newest is None:
+            if not there:
+                raise Skip("apt knows of no linux-image-6.1.0-*-amd64, and none is in the cache: run apt-get update")
+            return os.path.join(CACHE, there[-1])
+        into = os.path.join(CACHE, f"{newest[0]}_{newest[1].replace(':', '-')}")
+        try:
+            if not os.path.isdir(into):
+                fetch(*newest, into)
+        except Skip:
+            if not there:
+                raise
+            return os.path.join(CACHE, there[-1])  # an older one is better than none
+        return into
+
+
+def cpio_entry(out, name, mode, data=b"", device=(0, 0)):
+    """One entry of a 'newc' archive: written here because device nodes need no privileges this way."""
+    cpio_entry.inode += 1
+    encoded = name.encode() + b"\0"
+    fields = (cpio_entry.inode, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(encoded), 0)
+    head = b"070701" + b"".join(b"%08X" % field for field in fields) + encoded
+    out.write(head + b"\0" * (-len(head) % 4) + data + b"\0" * (-len(data) % 4))
+
+
+cpio_entry.inode = 0
+
+
+def initramfs(path, kernel_folder, command, programs):
+    """Writes the archive that the kernel boots into. `programs`: name -> file."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        raise Skip("busybox is not installed: .ci/deps system")
+    with open(path, "wb") as out:
+        for folder in ("bin", "dev", "proc", "sys", "tmp", "modules"):
+            cpio_entry(out, folder, stat.S_IFDIR | 0o755)
+        cpio_entry(out, "dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
+
+        def copy(source, name, mode):
+            with open(source, "rb") as file:
+                cpio_entry(out, name, stat.S_IFREG | mode, file.read())
+
+        copy(busybox, "bin/busybox", 0o755)
+        for applet in ("cat cttyhack dmesg echo insmod ip ls mount poweroff sed setsid sh stty tail tr".split()):
+            cpio_entry(out, f"bin/{applet}", stat.S_IFLNK | 0o777, b"busybox")
+        for module in MODULES:
+            copy(os.path.join(kernel_folder, f"{module}.ko"), f"modules/{module}.ko", 0o644)
+        for name, file in programs.items():
+            copy(file, name, 0o755)
+        init = INIT.format(modules=" ".join(MODULES), command=command)
+        cpio_entry(out, "init", stat.S_IFREG | 0o755, init.encode())
+        cpio_entry(out, "TRAILER!!!", 0)
+
+
+def wishes(source):
+    """What the source asks for: (QEMU's arguments, words for the kernel)."""
+    with open(source, encoding="utf-8") as file:
+        text = file.read()
+    found = {key: shlex.split(" ".join(re.findall(rf"^// {key}: (.*)$", text, re.MULTILINE))) for key in ("machine", "kernel")}
+    return found["machine"], found["kernel"]
+
+
+def qemu(kernel_folder, archive, devices, words):
+    program = shutil.which("qemu-system-x86_64")
+    if program is None:
+        raise Skip("qemu-system-x86_64 is not installed: .ci/deps system")
+    command = [program, "-machine", "q35,kernel-irqchip=split", "-accel", "tcg", "-cpu", "max", "-nographic", "-no-reboot", "-nodefaults"]
+    if "-m" not in devices:
+        command += ["-m", "512"]
+    # panic=-1 and -no-reboot: a kernel that stops ends the machine. no_timer_check: on a busy host the timer's first ticks come
+    # late, and the kernel would panic over that.
+    line = ["console=ttyS0", "intel_iommu=on", "no_timer_check", "quiet", "panic=-1", *words]
+    command += ["-serial", "stdio", "-kernel", os.path.join(kernel_folder, "vmlinuz"), "-initrd", archive, "-append", " ".join(line)]
+    return command + ["-device", "intel-iommu,intremap=on", *devices]
+
+
+def follow(process, log, limit):
+    """Writes all that the machine says into the log, and prints what a case says. Answers its exit status, or a sentence."""
+    deadline = time.monotonic() + limit
+    pending = b""
+    status = None
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return f"it did not end within {limit} seconds"
+        if not select.select([process.stdout], [], [], left)[0]:
+            continue
+        got = os.read(process.stdout.fileno(), 65536)
+        if not got:
+            process.wait()
+            return status if status is not None else f"the machine ended before the case did (QEMU answered {process.returncode})"
+        log.write(got)
+        log.flush()
+        *lines, pending = (pending + got).split(b"\n")
+        for raw in lines:
+            text = raw.decode(errors="replace").rstrip("\r")
+            if END.match(text):
+                status = int(END.match(text).group(1))
+            elif re.match(r"\s*(passed|FAILED|skipped|told)\b", text):
+                print(text, flush=True)
+
+
+def run_case(source, program, logs, arguments, limit):
+    """Boots the machine for one case. Answers what ctest is to be answered."""
+    folder = kernel()
+    devices, words = wishes(source)
+    name = os.path.splitext(os.path.basename(source))[0]
+    os.makedirs(logs, exist_ok=True)
+    log_path = os.path.join(logs, f"{name}.log")
+    with tempfile.TemporaryDirectory() as work, open(log_path, "wb") as log:
+        stripped = os.path.join(work, "case")
+        run("strip", "-o", stripped, program)
+        archive = os.path.join(work, "initramfs")
+        initramfs(archive, folder, RUN.format(arguments=arguments), {"case": stripped})
+        command = qemu(folder, archive, devices, words)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            status = follow(process, log, limit)
+        finally:
+            process.kill()
+            process.wait()
+    if status in (0, 77):
+        os.remove(log_path)
+        return status
+    with open(log_path, encoding="utf-8", errors="replace") as log:
+        print(log.read()[-12000:])
+    print(f"{name}: {status if isinstance(status, str) else f'it answered {status}'}; the serial log is {log_path}")
+    return 1
+
+
+def shell(programs):
+    folder = kernel()
+    with tempfile.TemporaryDirectory() as work:
+        archive = os.path.join(work, "initramfs")
+        initramfs(archive, folder, SHELL, {f"case-{os.path.basename(one)}": one for one in programs})
+        command = qemu(folder, archive, ["-device", "edu", "-device", "edu"], [])
+        command[command.index("-serial") + 1] = "mon:stdio"
+        return subprocess.call(command)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("run")
+    one.add_argument("source")
+    one.add_argument("program")
+    one.add_argument("--logs", required=True)
+    one.add_argument("--arguments", default="")
+    one.add_argument("--limit", type=int, default=LIMIT)
+    commands.add_parser("shell").add_argument("programs", nargs="*")
+    commands.add_parser("kernel")
+    given = parser.parse_args()
+    try:
+        if given.command == "run":
+            return run_case(given.source, given.program, given.logs, given.arguments, given.limit)
+        if given.command == "shell":
+            return shell(given.programs)
+        print(kernel())
+        return 0
+    except Skip as reason:
+        print(f"skipped: {reason}")
+        return 77
+
+
+if __name__ == "__main__":
+    sys.exit(main())
