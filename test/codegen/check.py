@@ -65,6 +65,7 @@ def short(policies):
     for what, shown in ((r"policy_list<", ""), (r"65536(ul)?", "64K"), (r"2097152(ul)?", "2M"),
                         (r"fake_iommu<true>", "pins"), (r"fake_iommu<false>", "pins nothing")):
         text = re.sub(what, shown, text)
+    text = text.rstrip()
     return text.removesuffix(">").rstrip() if text.count(">") > text.count("<") else text
 
 
