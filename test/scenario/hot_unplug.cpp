@@ -41,7 +41,6 @@ static_assert(backend<pretending_to_pin>);
 struct pretended {
   using backend_type = pretending_to_pin;
   static result<backend_type> make() { return pretending_to_pin{}; }
-  static constexpr bool real = false;
   static std::uint64_t pinned(backend_type&) { return 0; }
 };
 struct real {
