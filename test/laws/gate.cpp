@@ -39,6 +39,14 @@ TEST_CASE("while any hold stands no discard of either kind runs, whatever the th
   CHECK(against_coordinated.discards != 0);
 }
 
+TEST_CASE("a discard that begins as a hold is taken is seen by it, or sees it") {
+  // One thread a side: on two processors they meet far more often in the few instructions that matter.
+  discard_gate<> gate;
+  const auto traffic = laws::check_gate_under_threads(gate, hold_kind::any, discard_kind::uncoordinated, 1, 1, 5 * rounds);
+  CHECK(traffic.discards != 0);
+  CHECK(traffic.holds != 0);
+}
+
 TEST_CASE("while an uncoordinated hold stands no uncoordinated discard runs, and coordinated ones go on") {
   discard_gate<> gate;
   std::atomic<bool> finished{false};

@@ -21,11 +21,13 @@ namespace tether::laws {
 /// purpose: where the gate lets two in at once, the thread sanitizer sees it too.
 class page_witness {
  public:
+  /// Lasts a while, so that a hold that did not wait for it is seen.
   void discard() noexcept {
-    if (pins_.load() != 0) stale_.fetch_add(1);
     discards_.fetch_add(1);
+    bool pinned = false;
+    for (int look = 0; look < 200; ++look) pinned |= pins_.load() != 0;
     contents_ = 0;
-    if (pins_.load() != 0) stale_.fetch_add(1);
+    if (pinned || pins_.load() != 0) stale_.fetch_add(1);
     discards_.fetch_sub(1);
   }
   void pin() noexcept {
