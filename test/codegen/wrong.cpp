@@ -76,7 +76,7 @@ struct loop_and_switch {
           case act::commit: number += 1; break;
           case act::nothing: break;
         }
-        at = tether::advance<lifecycle>(at, answer == 0 ? tether::step_outcome::done : tether::step_outcome::failed);
+        at = tether::advance<lifecycle>(at, answer == 0 ? tether::outcome::done : tether::outcome::failed);
       }
       return as_result("attach", answer);
     }

@@ -27,7 +27,7 @@ SEES_HEADER = {"proof": re.compile(r"attach/lifecycle\w*\.hpp$")}
 # The families of backends: they never include each other, and what they share includes none of them.
 BACKENDS = ("vfio", "iommufd", "io_uring", "software_iommu", "recording")
 # Named like a backend, but shared by several: a device is the same whichever interface maps for it.
-SHARED = {"vfio_device.hpp", "vfio_group.hpp", "vfio_sysfs.hpp"}
+SHARED = {"vfio_cdev.hpp", "vfio_device.hpp", "vfio_group.hpp", "vfio_sysfs.hpp"}
 WITHOUT_RANGES = {"core", "granule", "inhibit", "attach", "proof"}
 OPT_IN = {"proof"}
 TOP_LEVEL = {"include", "test", "bench", "examples", "CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md"}

@@ -6,10 +6,10 @@
 // Joining can pin; a balloon that is held down only afterwards may have discarded in between.
 struct hasty {
   using slot = tether::lifecycle_slot;
-  static constexpr tether::plan plan_of(tether::lifecycle_operation what) noexcept {
+  static constexpr tether::plan plan_of(tether::operation what) noexcept {
     tether::plan steps = tether::standard_lifecycle::plan_of(what);
 #ifndef TETHER_CONTROL
-    if (what == tether::lifecycle_operation::attach_first) {
+    if (what == tether::operation::attach_first) {
       const tether::step first = steps.steps[0];
       steps.steps[0] = steps.steps[1];
       steps.steps[1] = first;

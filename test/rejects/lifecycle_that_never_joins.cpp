@@ -6,10 +6,10 @@
 // In order it is, but a group that was not joined cannot be left.
 struct forgetful {
   using slot = tether::lifecycle_slot;
-  static constexpr tether::plan plan_of(tether::lifecycle_operation what) noexcept {
+  static constexpr tether::plan plan_of(tether::operation what) noexcept {
 #ifndef TETHER_CONTROL
     using tether::act;
-    if (what == tether::lifecycle_operation::attach_first) {
+    if (what == tether::operation::attach_first) {
       return {tether::change::attach, {{{act::hold, act::settle}, {act::replay}, {act::commit}}}};
     }
 #endif

@@ -6,10 +6,10 @@
 // As a well-known detach does it: the hold goes while everything is still mapped.
 struct hasty {
   using slot = tether::lifecycle_slot;
-  static constexpr tether::plan plan_of(tether::lifecycle_operation what) noexcept {
+  static constexpr tether::plan plan_of(tether::operation what) noexcept {
 #ifndef TETHER_CONTROL
     using tether::act;
-    if (what == tether::lifecycle_operation::detach_last) {
+    if (what == tether::operation::detach_last) {
       return {tether::change::detach, {{{act::settle}, {act::withdraw, act::replay}, {act::leave}, {act::commit}}}};
     }
 #endif

@@ -27,7 +27,7 @@ namespace {
 
 /// What was asked, and whether the gate was held when it was.
 struct asked {
-  operation what;
+  backend_call what;
   std::string subject;
   bool held;
   std::uint64_t pinned;
@@ -60,8 +60,8 @@ void watch(Rig& rig, std::vector<asked>& before, std::vector<asked>& after) {
   });
 }
 
-std::vector<operation> kinds(std::vector<asked> const& all) {
-  std::vector<operation> each;
+std::vector<backend_call> kinds(std::vector<asked> const& all) {
+  std::vector<backend_call> each;
   for (auto const& one : all) {
     if (each.empty() || each.back() != one.what) each.push_back(one.what);  // runs of map and of unmap count once
   }
@@ -79,7 +79,7 @@ void story_of_one_group() {
   watch(*rig, before, after);
 
   auto group = must(rig->dma->attach(pinning_group()));
-  CHECK(kinds(before) == std::vector<operation>{operation::join, operation::map});
+  CHECK(kinds(before) == std::vector<backend_call>{backend_call::join, backend_call::map});
   for (auto const& one : before) CHECK_MESSAGE(one.held == Model::backend_type::pins, name_of(one.what));
   CHECK(before.front().pinned == pinned_at_first);
   CHECK(rig->dma->usage().bytes == 192 * KiB - 4 * KiB + 64 * KiB + 128 * KiB);
@@ -97,7 +97,7 @@ void story_of_one_group() {
   before.clear();
   after.clear();
   must(group.detach());
-  CHECK(kinds(before) == std::vector<operation>{operation::close, operation::quiesce, operation::unmap, operation::leave});
+  CHECK(kinds(before) == std::vector<backend_call>{backend_call::close, backend_call::quiesce, backend_call::unmap, backend_call::leave});
   for (auto const& one : before) CHECK_MESSAGE(one.held == Model::backend_type::pins, name_of(one.what));
   for (auto const& one : after) CHECK_MESSAGE(one.held == Model::backend_type::pins, name_of(one.what));
   CHECK(after.back().pinned == pinned_at_first);
@@ -127,7 +127,7 @@ void story_of_a_late_pin() {
   watch(*rig, before, after);
   auto group = must(rig->dma->attach(pinning_group()));
   REQUIRE(before.size() == 1);
-  CHECK(before[0].what == operation::join);
+  CHECK(before[0].what == backend_call::join);
   CHECK(before[0].held);  // before the backend is asked to join: joining pins all that is mapped already
   CHECK(before[0].pinned == pinned_at_first);
   CHECK(after[0].pinned - pinned_at_first == rig->dma->usage().bytes);
@@ -258,7 +258,7 @@ TEST_CASE("a container that ends detaches everything, devices and groups, in its
   CHECK(pinned_by_the_kernel() == pinned_at_first);
   std::vector<std::string> told;
   for (auto const& entry : rig->book.entries()) {
-    if (entry.what != operation::unmap) told.push_back(sentence(entry));
+    if (entry.what != backend_call::unmap) told.push_back(sentence(entry));
   }
   CHECK(told == std::vector<std::string>{"close 'vgpu'", "close 'vgpu2'", "leave 'vgpus'", "close 'nic'", "quiesce", "leave 'nics'"});
 }

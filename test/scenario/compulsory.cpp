@@ -74,7 +74,7 @@ void fenced_from_what_cannot_be_mapped() {
     CAPTURE(n);
     attached_guest<Model, fixed_block<64 * KiB>> w{must(Model::make())};
     const auto held = w.gate.counts();
-    w.book.fail_at(operation::map, n, error{"map", errc::memory_gone});
+    w.book.fail_at(backend_call::map, n, error{"map", errc::memory_gone});
     const auto report = must(move_things(w));
     const bool struck = w.book.faults_left() == 0;
     w.book.clear_faults();
@@ -103,10 +103,10 @@ void fenced_from_what_cannot_be_mapped() {
     }
     CHECK(w.dma->usage().bytes == mapped);
     // What was fenced can be taken away, and brought back.
-    const auto unmaps = w.book.count(operation::unmap);
+    const auto unmaps = w.book.count(backend_call::unmap);
     if (gone.name == "high") {
       must(w.guest.remove(w.high_region));
-      CHECK(w.book.count(operation::unmap) == unmaps);
+      CHECK(w.book.count(backend_call::unmap) == unmaps);
       static_cast<void>(must(w.guest.place(region::ram(*w.high), guest_address{1 * MiB})));
       CHECK(w.dma->left_out().empty());
       CHECK(w.disagreements(**w.device) == 0);
@@ -127,7 +127,7 @@ void diverged_where_it_cannot_unmap() {
     CAPTURE(n);
     attached_guest<Model, whole_section> w{must(Model::make())};
     const auto held = w.gate.counts();
-    w.book.fail_at(operation::unmap, n, error{"unmap", errc::cuts_a_mapping});
+    w.book.fail_at(backend_call::unmap, n, error{"unmap", errc::cuts_a_mapping});
     auto change = w.guest.begin(commit_kind::compulsory);
     must(change.remove(w.low_region));
     must(change.remove(w.high_region));

@@ -46,21 +46,21 @@ TEST_CASE("an attach that fails on the k-th region names that region and its ext
   for (std::uint64_t k = 1; k <= regions.size(); ++k) {
     CAPTURE(k);
     w.book.clear();
-    w.book.fail_at(operation::map, k, error::from_errno("map", ENOMEM).at(extent<io_address>{io_address{1}, io_address{2}}));
+    w.book.fail_at(backend_call::map, k, error::from_errno("map", ENOMEM).at(extent<io_address>{io_address{1}, io_address{2}}));
     const auto failed = w.dma->attach(pinning_group());
     REQUIRE_FALSE(failed);
     CHECK(failed.error().is_errno(ENOMEM));
     CHECK(failed.error().subject() == regions[k - 1]);
     CHECK(failed.error().has_extent());
     CHECK(std::string{failed.error().operation()} == "map");
-    CHECK(w.book.count(operation::map) == k);
-    CHECK(w.book.count(operation::unmap) == k - 1);
-    CHECK(w.book.entries().back().what == operation::leave);
+    CHECK(w.book.count(backend_call::map) == k);
+    CHECK(w.book.count(backend_call::unmap) == k - 1);
+    CHECK(w.book.entries().back().what == backend_call::leave);
     CHECK(w.gate.counts() == gate_counts{});
   }
   // Only the first failure is told, even if the undo fails as well.
-  w.book.fail_at(operation::map, 3, error::from_errno("map", ENOMEM));
-  w.book.fail_at(operation::unmap, 1, error::from_errno("unmap", EIO));
+  w.book.fail_at(backend_call::map, 3, error::from_errno("map", ENOMEM));
+  w.book.fail_at(backend_call::unmap, 1, error::from_errno("unmap", EIO));
   const auto failed = w.dma->attach(pinning_group());
   REQUIRE_FALSE(failed);
   CHECK(failed.error().is_errno(ENOMEM));
@@ -75,8 +75,8 @@ TEST_CASE("a divergence is told to the observer, holds are kept until abandon wo
   passthrough<on_io_uring, bell, inhibit_per_container> w{std::move(*backend)};
   auto group = must(w.dma->attach(pinning_group()));
   auto device = must(group.open("nic"));
-  w.book.fail_at(operation::leave, 1, error::from_errno("leave", EBUSY));
-  w.book.fail_at(operation::map, 1, error::from_errno("map", ENOMEM));
+  w.book.fail_at(backend_call::leave, 1, error::from_errno("leave", EBUSY));
+  w.book.fail_at(backend_call::map, 1, error::from_errno("map", ENOMEM));
   const auto failed = group.detach();
   REQUIRE_FALSE(failed);
   CHECK(failed.error().is_errno(EBUSY));
@@ -87,7 +87,7 @@ TEST_CASE("a divergence is told to the observer, holds are kept until abandon wo
   CHECK_FALSE(may_discard(w.gate, discard_kind::coordinated));
 
   // What still stands in the way is said each time, and each time the holds stay.
-  w.book.fail_at(operation::abandon, 1, error::from_errno("abandon", EBUSY));
+  w.book.fail_at(backend_call::abandon, 1, error::from_errno("abandon", EBUSY));
   const auto refused = w.dma->abandon();
   REQUIRE_FALSE(refused);
   CHECK(refused.error().is_errno(EBUSY));
@@ -130,8 +130,8 @@ TEST_CASE("where even abandon fails, holds and memory are kept for ever after th
   CHECK(w.gate.counts().any_holds == 2);
   w.book.before_each({});
   w.book.after_each({});
-  for (std::uint64_t n = 1; n <= 2; ++n) w.book.fail_at(operation::unmap, n, error::from_errno("unmap", EIO));
-  w.book.fail_at(operation::abandon, 1, error::from_errno("abandon", EIO));
+  for (std::uint64_t n = 1; n <= 2; ++n) w.book.fail_at(backend_call::unmap, n, error::from_errno("unmap", EIO));
+  w.book.fail_at(backend_call::abandon, 1, error::from_errno("abandon", EIO));
   w.dma.reset();
   const auto held = w.gate.counts();
   CHECK(held.any_holds == 1);  // the mediated group could be detached

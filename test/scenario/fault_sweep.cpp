@@ -199,7 +199,7 @@ std::uint64_t sweep_refused(story<rig<Model, Policies...>> const& one) {
     }
     REQUIRE_FALSE(done);
     CHECK(done.error().is(errc::memory_gone));
-    if (r.book.entries().back().what == operation::unmap && one.withdraws) {  // what a detach cannot unmap, nobody can take back
+    if (r.book.entries().back().what == backend_call::unmap && one.withdraws) {  // what a detach cannot unmap, nobody can take back
       CHECK(done.error().stuck());
       check_diverged(r, before);
       continue;

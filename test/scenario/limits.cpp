@@ -57,8 +57,8 @@ struct small_guest {
   error refused() {
     auto group = dma.attach(pinning_group());
     REQUIRE_FALSE(group);
-    CHECK(book.count(operation::map) == 0);
-    CHECK(book.entries().back().what == operation::leave);
+    CHECK(book.count(backend_call::map) == 0);
+    CHECK(book.entries().back().what == backend_call::leave);
     CHECK(dma.usage() == mapped_usage{});
     CHECK(dma.books() == container_tally{});
     CHECK(gate.counts() == gate_counts{});
@@ -148,9 +148,9 @@ TEST_CASE("another device's BAR never takes a mapping from RAM: over the budget 
   CHECK(w.dma.usage() == mapped_usage{4, 256 * KiB});
   REQUIRE(w.dma.left_out().size() == 1);
   CHECK(w.dma.left_out()[0].why.is(errc::over_budget));
-  const auto unmaps = w.book.count(operation::unmap);
+  const auto unmaps = w.book.count(backend_call::unmap);
   must(w.guest.remove(bar));
-  CHECK(w.book.count(operation::unmap) == unmaps);
+  CHECK(w.book.count(backend_call::unmap) == unmaps);
   CHECK(w.dma.left_out().empty());
   must(group.detach());
 }
@@ -169,9 +169,9 @@ TEST_CASE("ragged edges are trimmed inward and reported, less than a page is lef
   must(w.guest.remove(ragged));
   CHECK(w.dma.trimmed_bytes() == 0);
   CHECK(w.dma.usage() == mapped_usage{});
-  const auto unmaps = w.book.count(operation::unmap);
+  const auto unmaps = w.book.count(backend_call::unmap);
   must(group.detach());
-  CHECK(w.book.count(operation::unmap) == unmaps);  // the crumb was never mapped
+  CHECK(w.book.count(backend_call::unmap) == unmaps);  // the crumb was never mapped
   CHECK(w.dma.left_out().empty());
 }
 
@@ -200,15 +200,15 @@ TEST_CASE("a BAR smaller than a page is neither mapped nor unmapped, is reported
   const auto crooked = w.place(region::ram_device(w.bar, block_offset{0x800}, 0x4000).named("crooked BAR"), 0x200000);
   const auto far = w.place(region::ram_device(w.bar).named("far BAR"), std::uint64_t{1} << 50);
   auto group = must(w.dma.attach(pinning_group()));
-  CHECK(w.book.count(operation::map) == 1);
+  CHECK(w.book.count(backend_call::map) == 1);
   CHECK(w.dma.left_out().size() == 3);
   CHECK(w.dma.observer().told.size() == 3);
   for (auto id : {small, crooked, far}) must(w.guest.remove(id));
-  CHECK(w.book.count(operation::unmap) == 0);
+  CHECK(w.book.count(backend_call::unmap) == 0);
   CHECK(w.dma.left_out().empty());
   CHECK(w.dma.observer().told.size() == 3);
   must(group.detach());
-  CHECK(w.book.count(operation::unmap) == 1);
+  CHECK(w.book.count(backend_call::unmap) == 1);
 }
 
 TEST_CASE("a BAR that the kernel declines does not fail the attach, and its removal issues nothing") {
@@ -216,16 +216,16 @@ TEST_CASE("a BAR that the kernel declines does not fail the attach, and its remo
     small_guest<largest_page> w;
     w.place(region::ram(w.ram, block_offset{0}, 8 * KiB), 0);
     const auto bar = w.place(region::ram_device(w.bar), 0x100000);
-    w.book.fail_at(operation::map, 5, error::from_errno("map", number));  // the third page of the BAR
+    w.book.fail_at(backend_call::map, 5, error::from_errno("map", number));  // the third page of the BAR
     auto group = must(w.dma.attach(pinning_group()));
     CHECK(w.book.faults_left() == 0);
     CHECK(w.dma.usage() == mapped_usage{2, 8 * KiB});
     CHECK(w.dma.backend().free_mappings() == 65533);
     REQUIRE(w.dma.left_out().size() == 1);
     CHECK(w.dma.left_out()[0].why.is_errno(number));
-    const auto unmaps = w.book.count(operation::unmap);
+    const auto unmaps = w.book.count(backend_call::unmap);
     must(w.guest.remove(bar));
-    CHECK(w.book.count(operation::unmap) == unmaps);
+    CHECK(w.book.count(backend_call::unmap) == unmaps);
     // It can come back, and then it is mapped.
     w.place(region::ram_device(w.bar), 0x100000);
     CHECK(w.dma.usage().mappings == 2 + 16);
@@ -238,7 +238,7 @@ TEST_CASE("RAM that the kernel declines does fail the attach, with its errno and
   small_guest<largest_page> w;
   w.place(region::ram(w.ram, block_offset{0}, 8 * KiB).named("first"), 0);
   w.place(region::ram(w.ram, block_offset{64 * KiB}, 8 * KiB).named("second"), 0x100000);
-  w.book.fail_at(operation::map, 4, error::from_errno("map", ENOMEM));
+  w.book.fail_at(backend_call::map, 4, error::from_errno("map", ENOMEM));
   const auto group = w.dma.attach(pinning_group());
   REQUIRE_FALSE(group);
   CHECK(group.error().is_errno(ENOMEM));
@@ -268,7 +268,7 @@ TEST_CASE("registers, and a 64-bit BAR while it is being sized, are not shown to
   w.place(region::mmio("registers", 4 * KiB), 0x100000);
   w.place(region::ram_device(w.bar), 0xffff'ffff'ffff'0000);
   auto group = must(w.dma.attach(pinning_group()));
-  CHECK(w.book.count(operation::map) == 1);
+  CHECK(w.book.count(backend_call::map) == 1);
   CHECK(w.dma.left_out().empty());
   must(group.detach());
 }
@@ -319,8 +319,8 @@ TEST_CASE("ROM is mapped for reading, a flip is an unmap and a map, and the devi
   must(nic->dma_write(io_address{0}, packet));
   w.book.clear();
   must(w.guest.set_read_only(at, true));
-  CHECK(w.book.count(operation::unmap) == 1);
-  CHECK(w.book.count(operation::map) == 1);
+  CHECK(w.book.count(backend_call::unmap) == 1);
+  CHECK(w.book.count(backend_call::map) == 1);
   CHECK(nic->dma_write(io_address{0}, packet).error().is(errc::access_denied));
   w.book.clear();
   must(w.guest.set_dirty_log(at, true));

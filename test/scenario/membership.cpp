@@ -254,12 +254,12 @@ TEST_CASE_TEMPLATE("joining a container that has mappings is itself a pin point,
   std::uint64_t after = 0;
   std::uint32_t holds_before = 0;
   vm.book.before_each([&](journal_entry const& entry) {
-    if (entry.what != operation::join) return;
+    if (entry.what != backend_call::join) return;
     before = on_io_uring::pinned(vm.dma->backend().watched());
     holds_before = vm.gate.counts().any_holds;
   });
   vm.book.after_each([&](journal_entry const& entry) {
-    if (entry.what == operation::join) after = on_io_uring::pinned(vm.dma->backend().watched());
+    if (entry.what == backend_call::join) after = on_io_uring::pinned(vm.dma->backend().watched());
   });
   auto pinning = must(vm.dma->attach(pinning_group()));
   CHECK(holds_before == 1);

@@ -42,6 +42,16 @@ class fake_sysfs {
     create_symlink(root_ / "kernel/iommu_groups" / group, folder / "iommu_group");
     create_symlink(folder, members / device);
   }
+  /// The node that a driver of VFIO makes for a device. Without a number ("510:0") it is that of a kernel before 6.6.
+  void add_node(std::string const& device, std::string const& node, std::string const& number) const {
+    using namespace std::filesystem;
+    const auto folder = root_ / "devices" / device / "vfio-dev" / node;
+    create_directories(folder);
+    create_directories(root_ / "class/vfio-dev");
+    create_symlink(folder, root_ / "class/vfio-dev" / node);
+    create_symlink(root_ / "devices" / device, folder / "device");
+    if (!number.empty()) std::ofstream{folder / "dev"} << number << '\n';
+  }
   void set_mapping_limit(unsigned limit) const {
     const auto folder = root_ / "module/vfio_iommu_type1/parameters";
     std::filesystem::create_directories(folder);

@@ -6,6 +6,7 @@
 //     each descriptor is a real one as well, so that leaks are seen where they always are, in /proc/self/fd
 #pragma once
 
+#include <support/fake_vfio_device.hpp>
 #include <support/faulty_kernel.hpp>
 #include <support/process_facts.hpp>
 
@@ -26,7 +27,6 @@
 #include <set>
 #include <span>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -134,7 +134,7 @@ class fake_vfio {
     if (at == files.end()) return -EBADF;
     if (at->second.as_container) return control_container(*at->second.as_container, request, argument);
     if (at->second.as_group != nullptr) return control_group(*at->second.as_group, request, argument);
-    return at->second.of_group != nullptr ? control_device(request, argument) : -ENOTTY;
+    return at->second.of_group != nullptr ? control_fake_device(request, argument) : -ENOTTY;
   }
 
   /// A device moves bytes, as far as its container lets it. 0, or the errno of what an IOMMU's fault would say.
@@ -159,8 +159,7 @@ class fake_vfio {
     return 0;
   }
 
-  static constexpr std::uint64_t bar_size = 64 * tether::KiB;
-  static constexpr std::uint64_t config_size = 256;
+  static constexpr std::uint64_t bar_size = fake_bar_size;
 
  private:
   std::int64_t give(file one) {
@@ -374,7 +373,7 @@ class fake_vfio {
         const auto descriptor = give({nullptr, nullptr, &one});
         if (descriptor < 0) return descriptor;
         ++one.devices_open;
-        static_cast<void>(tether::linux_kernel::ftruncate(static_cast<int>(descriptor), bar_size + config_size));
+        static_cast<void>(tether::linux_kernel::ftruncate(static_cast<int>(descriptor), bar_size + fake_config_size));
         return descriptor;
       }
       default: return -ENOTTY;
@@ -398,31 +397,6 @@ class fake_vfio {
       return -why;
     }
     one.in = into;
-    return 0;
-  }
-
-  static std::int64_t control_device(unsigned long request, void* argument) {
-    if (request == VFIO_DEVICE_RESET) return -EINVAL;
-    if (request == VFIO_DEVICE_SET_IRQS) {
-      vfio_irq_set set{};
-      std::memcpy(&set, argument, sizeof set);
-      const bool off = (set.flags & VFIO_IRQ_SET_DATA_NONE) != 0 && set.count == 0;
-      const bool on = (set.flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0 && set.count == 1 && set.argsz == sizeof set + sizeof(int);
-      return set.index <= VFIO_PCI_MSI_IRQ_INDEX && (off || on) ? 0 : -EINVAL;
-    }
-    if (request != VFIO_DEVICE_GET_REGION_INFO) return -ENOTTY;
-    vfio_region_info info{};
-    std::memcpy(&info, argument, sizeof info);
-    if (info.argsz < sizeof info || info.index > VFIO_PCI_CONFIG_REGION_INDEX) return -EINVAL;
-    if (info.index == VFIO_PCI_BAR0_REGION_INDEX) {
-      info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE | VFIO_REGION_INFO_FLAG_MMAP;
-      info.size = bar_size;
-    } else if (info.index == VFIO_PCI_CONFIG_REGION_INDEX) {
-      info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
-      info.size = config_size;
-      info.offset = bar_size;
-    }
-    std::memcpy(argument, &info, sizeof info);
     return 0;
   }
 };
@@ -465,22 +439,9 @@ struct fake_vfio_kernel : tether::faulty_kernel {
   [[nodiscard]] static answer call(long number, Arguments... arguments) noexcept {
     if (number != SYS_ioctl && number != SYS_openat) return faulty_kernel::call(number, arguments...);
     if (const int fault = next(tether::kernel_call::numbered)) return -fault;
-    const std::array<std::uintptr_t, 4> words = in_words(arguments...);
+    const auto words = in_words(arguments...);
     if (number == SYS_openat) return machine().open(reinterpret_cast<const char*>(words[1]));
     return machine().control(static_cast<int>(words[0]), words[1], reinterpret_cast<void*>(words[2]));
-  }
-
- private:
-  template <class... Arguments>
-  static std::array<std::uintptr_t, 4> in_words(Arguments... arguments) noexcept {
-    std::array<std::uintptr_t, 4> words{};
-    std::size_t at = 0;
-    const auto put = [&](auto one) {
-      if constexpr (std::is_pointer_v<decltype(one)>) words[at++] = reinterpret_cast<std::uintptr_t>(one);
-      else words[at++] = static_cast<std::uintptr_t>(one);
-    };
-    (put(arguments), ...);
-    return words;
   }
 };
 

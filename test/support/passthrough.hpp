@@ -187,12 +187,12 @@ class passthrough {
 
   /// The blocks that may still be mapped, by what the backend was asked and by how it answered. Requires: the journal has it all.
   [[nodiscard]] std::vector<tether::ram_block*> perhaps_mapped() const {
-    using tether::operation;
+    using tether::backend_call;
     std::map<std::uint64_t, std::uint64_t> extents;
     for (auto const& entry : book.entries()) {
-      const bool may_have_happened = entry.ended == tether::outcome::done || entry.ended == tether::outcome::stuck;
-      if (entry.what == operation::map && may_have_happened) extents[entry.where->first.value] = entry.where->last.value;
-      if (entry.what == operation::unmap && entry.ended == tether::outcome::done) {
+      const bool may_have_happened = entry.ended == tether::call_outcome::done || entry.ended == tether::call_outcome::stuck;
+      if (entry.what == backend_call::map && may_have_happened) extents[entry.where->first.value] = entry.where->last.value;
+      if (entry.what == backend_call::unmap && entry.ended == tether::call_outcome::done) {
         std::erase_if(extents, [&](auto const& one) { return one.first >= entry.where->first.value && one.second <= entry.where->last.value; });
       }
     }

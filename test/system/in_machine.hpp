@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What every case needs inside the machine: frames of pages, the kernel's log, and a small guest with a real device.
+// What every case needs inside the machine: frames of pages, locked memory, the kernel's log, mediated devices, and a small guest
+// with a real device.
 //
 //     guest physical    0 [ ram: 2 MiB, private ]   ...   128 MiB [ mailbox: 4 KiB, shared: never discarded ]
 #pragma once
@@ -17,11 +18,14 @@
 #include <cstdint>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
+#include <fstream>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <sys/klog.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -49,6 +53,32 @@ inline std::vector<std::uint64_t> frames_behind(std::byte const* at, std::uint64
   return entries;
 }
 inline std::vector<std::uint64_t> frames_behind(ram_block const& block) { return frames_behind(block.data(), block.size()); }
+
+/// VmLck: what type1 has counted against this process's limit, which is what it has pinned. Units: bytes.
+inline std::uint64_t locked_by_the_kernel() {
+  std::ifstream status{"/proc/self/status"};
+  for (std::string word; status >> word;) {
+    if (word != "VmLck:") continue;
+    std::uint64_t kib = 0;
+    status >> kib;
+    return kib * KiB;
+  }
+  return 0;
+}
+
+/// Whether this is the kernel `version`: "6.1".
+inline bool kernel_is(std::string_view version) {
+  utsname names{};
+  REQUIRE(::uname(&names) == 0);
+  return std::string_view{names.release}.starts_with(std::string{version} + ".");
+}
+
+/// Writes into a file of sysfs, procfs or debugfs.
+inline void write_file(std::filesystem::path const& path, std::string_view text) {
+  std::ofstream file{path};
+  file << text << std::flush;
+  if (!file) FAIL("cannot write '" << text << "' into " << path.string());
+}
 
 /// All that the kernel has logged.
 inline std::string kernel_log() {
@@ -81,16 +111,75 @@ inline vfio_group group_of(std::string const& address) { return must(vfio_group:
 
 using engine = edu::engine<vfio_device>;
 
-/// A guest and one container over VFIO's type1.
-template <class... Policies>
-struct vm {
-  using container_type = container<vfio_type1, Policies...>;
+/// A mediated device, there as long as this lives: a serial port that pins nothing, in a group of its own. Only tier 2 has them.
+/// Requires: declared before the container that takes it, because its removal waits until nobody has it open.
+class mediated_device {
+ public:
+  explicit mediated_device(unsigned n = 0) : name_{"6d747479-0000-4000-8000-00000000000" + std::to_string(n % 10)} {
+    write_file("/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-1/create", name_);
+    if (!vfio_sysfs{}.group_of(name_)) FAIL("the mediated device has no group");
+  }
+  mediated_device(mediated_device const&) = delete;
+  mediated_device& operator=(mediated_device const&) = delete;
+  ~mediated_device() { std::ofstream{"/sys/bus/mdev/devices/" + name_ + "/remove"} << '1'; }
 
-  explicit vm(std::uint64_t size = 2 * MiB) : ram{must(ram_block::allocate("ram", size))} {
+  [[nodiscard]] std::string const& name() const noexcept { return name_; }
+  [[nodiscard]] vfio_group group() const { return group_of(name_); }
+
+ private:
+  std::string name_;
+};
+
+/// The kernel fails the `n`-th allocation that this thread asks it for while this lives. Only tier 2 can.
+class failing_allocation {
+ public:
+  explicit failing_allocation(unsigned n) {
+    for (const std::filesystem::path kind : {"/sys/kernel/debug/failslab", "/sys/kernel/debug/fail_page_alloc"}) {
+      write_file(kind / "ignore-gfp-wait", "N");  // else only what may not wait can fail
+      write_file(kind / "verbose", "0");
+      if (kind.filename() == "fail_page_alloc") write_file(kind / "min-order", "0");
+    }
+    file_ = ::open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+    REQUIRE(file_ >= 0);
+    const auto text = std::to_string(n);
+    REQUIRE(::pwrite(file_, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()));
+  }
+  failing_allocation(failing_allocation const&) = delete;
+  failing_allocation& operator=(failing_allocation const&) = delete;
+  ~failing_allocation() { static_cast<void>(struck()); }
+
+  /// Ends it. Whether it failed one.
+  bool struck() noexcept {
+    if (file_ < 0) return struck_;
+    std::array<char, 16> left{};
+    const auto got = ::pread(file_, left.data(), left.size() - 1, 0);
+    struck_ = got > 0 && left[0] == '0';
+    static_cast<void>(::pwrite(file_, "0", 1, 0) == 1);
+    ::close(file_);
+    file_ = -1;
+    return struck_;
+  }
+
+ private:
+  int file_ = -1;
+  bool struck_ = false;
+};
+
+/// A guest and one container.
+template <class Backend, class... Policies>
+struct vm_on {
+  using container_type = container<Backend, Policies...>;
+
+  explicit vm_on(std::uint64_t size = 2 * MiB) : vm_on{Backend{}, size} {}
+  explicit vm_on(Backend backend, std::uint64_t size = 2 * MiB)
+      : ram{must(ram_block::allocate("ram", size))}, dma{guest, gate, std::move(backend)} {
     ram_region = must(guest.place(region::ram(ram), guest_address{0}));
     static_cast<void>(must(guest.place(region::ram(mailbox), guest_address{mailbox_at})));
   }
-  [[nodiscard]] engine drive(vfio_device& device) { return must(engine::start(device, mailbox.data(), io_address{mailbox_at})); }
+  template <class Device>
+  [[nodiscard]] edu::engine<Device> drive(Device& device) {
+    return must(edu::engine<Device>::start(device, mailbox.data(), io_address{mailbox_at}));
+  }
   [[nodiscard]] std::span<std::byte> at(std::uint64_t offset, std::uint64_t bytes) const { return {ram.data() + offset, bytes}; }
 
   ram_block ram;
@@ -98,8 +187,12 @@ struct vm {
   address_space guest;
   discard_gate<> gate;
   tether::balloon<> balloon{guest, gate};
-  container_type dma{guest, gate};
+  container_type dma;
   region_id ram_region{};
 };
+
+/// Over VFIO's type1.
+template <class... Policies>
+using vm = vm_on<vfio_type1, Policies...>;
 
 }  // namespace in_machine

@@ -1,21 +1,22 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""The machine of test/system: Debian's own 6.1 kernel in QEMU, with an emulated IOMMU and edu's real DMA engine.
+"""The machine of test/system: a real kernel in QEMU, with an emulated IOMMU and edu's real DMA engine.
 
-    machine.py run SOURCE PROGRAM --logs FOLDER   boots, runs one case, prints its test cases as they end
-    machine.py shell [PROGRAM...]                 the same machine with a shell; the programs lie in /
-    machine.py kernel                             only fetches the kernel and says where it is
+    machine.py run SOURCE PROGRAM --logs FOLDER [--tier N]   boots, runs one case, prints its test cases as they end
+    machine.py shell [--tier N] [PROGRAM...]                 the same machine with a shell; the programs lie in /
+    machine.py kernel [--tier N]                             only gets the kernel and says where it is
 
 A case says what machine it wants in comments of its source:
 
-    // machine: -device edu                       arguments for QEMU
+    // tier: 1 2                                  1: Debian's 6.1 (where nothing is said); 2: the small 6.12; both: it runs in each
+    // machine: -device edu -smp 2                arguments for QEMU
     // kernel: vfio_iommu_type1.dma_entry_limit=64   words for the kernel's command line
+    // modules: kvm                               tier 1 loads KVM as well; tier 2 has everything built in
 
-The answer is 0 if the case passed, 77 if it was skipped (the reason is printed), else 1. Nothing is installed: the
-kernel's package is unpacked into a cache folder of its own, by version. /dev/kvm is never used.
+The answer is 0 if the case passed, 77 if it was skipped (the reason is printed), else 1. Nothing is installed: kernels are in a
+cache folder (kernels.py). The host's /dev/kvm is never used.
 """
 import argparse
-import fcntl
 import os
 import re
 import select
@@ -27,10 +28,9 @@ import sys
 import tempfile
 import time
 
-CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "tether")
-PACKAGE = re.compile(r"linux-image-6\.1\.0-\d+-amd64$")  # not -cloud, not -rt, not -dbg
-# In this order: each needs those before it. Names in the package are with '-' or '_' as the kernel's makefiles have it.
-MODULES = ("irqbypass", "vfio", "vfio_virqfd", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci")
+import kernels
+from kernels import Skip, run
+
 END = re.compile(r"^tether-end: (\d+)\s*$")
 LIMIT = 300  # seconds for one boot, on a machine that has other things to do
 
@@ -40,6 +40,7 @@ mount -t devtmpfs none /dev
 exec </dev/ttyS0 >/dev/ttyS0 2>&1
 mount -t proc none /proc
 mount -t sysfs none /sys
+mount -t debugfs none /sys/kernel/debug 2>/dev/null
 mount -t tmpfs none /tmp
 stty -onlcr 2>/dev/null
 ip link set lo up 2>/dev/null
@@ -69,80 +70,6 @@ poweroff -f
 """
 
 
-class Skip(Exception):
-    """The machine cannot be had here."""
-
-
-def run(*command, **options):
-    return subprocess.run(command, check=True, text=True, stdin=subprocess.DEVNULL, capture_output=True, **options).stdout
-
-
-def by_number(name):
-    return [int(part) for part in re.findall(r"\d+", name)]
-
-
-def newest_package():
-    """The newest kernel that apt knows of, as (package, version); None if apt is not there or knows none."""
-    try:
-        names = [line.split()[0] for line in run("apt-cache", "search", "--names-only", r"^linux-image-6\.1\.0-").splitlines()]
-        names = sorted(filter(PACKAGE.match, names), key=by_number)
-        if not names:
-            return None
-        version = re.search(r"Candidate: (\S+)", run("apt-cache", "policy", names[-1])).group(1)
-        return names[-1], version
-    except (OSError, subprocess.CalledProcessError, AttributeError):
-        return None
-
-
-def fetch(package, version, into):
-    """Downloads and unpacks a package. Only what is whole gets the final name."""
-    with tempfile.TemporaryDirectory(dir=CACHE) as work:
-        print(f"fetching {package} {version}", flush=True)
-        try:
-            run("apt-get", "-qq", "download", f"{package}={version}", cwd=work, timeout=600)
-        except subprocess.CalledProcessError as error:
-            raise Skip(f"{package} cannot be downloaded: {error.stderr.strip().splitlines()[-1:] or error}") from error
-        except subprocess.TimeoutExpired as error:
-            raise Skip(f"{package} cannot be downloaded within ten minutes") from error
-        archive = next(name for name in os.listdir(work) if name.endswith(".deb"))
-        whole = os.path.join(work, "root")
-        run("dpkg", "-x", os.path.join(work, archive), whole)
-        kept = os.path.join(work, "kept")
-        os.mkdir(kept)
-        for folder, _, names in os.walk(whole):
-            for name in names:
-                if name.startswith("vmlinuz-"):
-                    shutil.copy(os.path.join(folder, name), os.path.join(kept, "vmlinuz"))
-                elif name.removesuffix(".ko") in MODULES and name.endswith(".ko"):
-                    shutil.copy(os.path.join(folder, name), os.path.join(kept, name))
-        missing = [one for one in ("vmlinuz", *(f"{module}.ko" for module in MODULES)) if not os.path.exists(os.path.join(kept, one))]
-        if missing:
-            raise Skip(f"{package} {version} does not have {', '.join(missing)}")
-        os.rename(kept, into)
-
-
-def kernel():
-    """The folder of the kernel and its modules, fetched if it is not in the cache yet."""
-    os.makedirs(CACHE, exist_ok=True)
-    with open(os.path.join(CACHE, "lock"), "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        there = sorted((name for name in os.listdir(CACHE) if name.startswith("linux-image-")), key=by_number)
-        newest = newest_package()
-        if newest is None:
-            if not there:
-                raise Skip("apt knows of no linux-image-6.1.0-*-amd64, and none is in the cache: run apt-get update")
-            return os.path.join(CACHE, there[-1])
-        into = os.path.join(CACHE, f"{newest[0]}_{newest[1].replace(':', '-')}")
-        try:
-            if not os.path.isdir(into):
-                fetch(*newest, into)
-        except Skip:
-            if not there:
-                raise
-            return os.path.join(CACHE, there[-1])  # an older one is better than none
-        return into
-
-
 def cpio_entry(out, name, mode, data=b"", device=(0, 0)):
     """One entry of a 'newc' archive: written here because device nodes need no privileges this way."""
     cpio_entry.inode += 1
@@ -155,7 +82,7 @@ def cpio_entry(out, name, mode, data=b"", device=(0, 0)):
 cpio_entry.inode = 0
 
 
-def initramfs(path, kernel_folder, command, programs):
+def initramfs(path, kernel_folder, modules, command, programs):
     """Writes the archive that the kernel boots into. `programs`: name -> file."""
     busybox = shutil.which("busybox")
     if busybox is None:
@@ -172,21 +99,29 @@ def initramfs(path, kernel_folder, command, programs):
         copy(busybox, "bin/busybox", 0o755)
         for applet in ("cat cttyhack dmesg echo insmod ip ls mount poweroff sed setsid sh stty tail tr".split()):
             cpio_entry(out, f"bin/{applet}", stat.S_IFLNK | 0o777, b"busybox")
-        for module in MODULES:
+        for module in modules:
             copy(os.path.join(kernel_folder, f"{module}.ko"), f"modules/{module}.ko", 0o644)
         for name, file in programs.items():
             copy(file, name, 0o755)
-        init = INIT.format(modules=" ".join(MODULES), command=command)
+        init = INIT.format(modules=" ".join(modules), command=command)
         cpio_entry(out, "init", stat.S_IFREG | 0o755, init.encode())
         cpio_entry(out, "TRAILER!!!", 0)
 
 
 def wishes(source):
-    """What the source asks for: (QEMU's arguments, words for the kernel)."""
+    """What the source asks for: a list of words under each of the four keys."""
     with open(source, encoding="utf-8") as file:
         text = file.read()
-    found = {key: shlex.split(" ".join(re.findall(rf"^// {key}: (.*)$", text, re.MULTILINE))) for key in ("machine", "kernel")}
-    return found["machine"], found["kernel"]
+    keys = ("tier", "machine", "kernel", "modules")
+    return {key: shlex.split(" ".join(re.findall(rf"^// {key}: (.*)$", text, re.MULTILINE))) for key in keys}
+
+
+def modules_of(tier, wanted):
+    """The modules to load, in order. Tier 2 has none."""
+    unknown = [one for one in wanted if one not in kernels.MORE_MODULES]
+    if unknown:
+        sys.exit(f"there are no modules '{unknown[0]}': say {', '.join(kernels.MORE_MODULES)}")
+    return [] if tier == 2 else [*kernels.MODULES, *(module for one in wanted for module in kernels.MORE_MODULES[one])]
 
 
 def qemu(kernel_folder, archive, devices, words):
@@ -229,19 +164,19 @@ def follow(process, log, limit):
                 print(text, flush=True)
 
 
-def run_case(source, program, logs, arguments, limit):
+def run_case(source, program, tier, logs, arguments, limit):
     """Boots the machine for one case. Answers what ctest is to be answered."""
-    folder = kernel()
-    devices, words = wishes(source)
-    name = os.path.splitext(os.path.basename(source))[0]
+    folder = kernels.of_tier(tier)
+    wanted = wishes(source)
+    name = f"{os.path.splitext(os.path.basename(source))[0]}.{tier}"
     os.makedirs(logs, exist_ok=True)
     log_path = os.path.join(logs, f"{name}.log")
     with tempfile.TemporaryDirectory() as work, open(log_path, "wb") as log:
         stripped = os.path.join(work, "case")
         run("strip", "-o", stripped, program)
         archive = os.path.join(work, "initramfs")
-        initramfs(archive, folder, RUN.format(arguments=arguments), {"case": stripped})
-        command = qemu(folder, archive, devices, words)
+        initramfs(archive, folder, modules_of(tier, wanted["modules"]), RUN.format(arguments=arguments), {"case": stripped})
+        command = qemu(folder, archive, wanted["machine"], wanted["kernel"])
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
             status = follow(process, log, limit)
@@ -257,12 +192,13 @@ def run_case(source, program, logs, arguments, limit):
     return 1
 
 
-def shell(programs):
-    folder = kernel()
+def shell(tier, programs):
+    folder = kernels.of_tier(tier)
     with tempfile.TemporaryDirectory() as work:
         archive = os.path.join(work, "initramfs")
-        initramfs(archive, folder, SHELL, {f"case-{os.path.basename(one)}": one for one in programs})
-        command = qemu(folder, archive, ["-device", "edu", "-device", "edu"], [])
+        modules = modules_of(tier, kernels.MORE_MODULES)
+        initramfs(archive, folder, modules, SHELL, {f"case-{os.path.basename(one)}": one for one in programs})
+        command = qemu(folder, archive, ["-smp", "2", "-device", "edu", "-device", "edu"], [])
         command[command.index("-serial") + 1] = "mon:stdio"
         return subprocess.call(command)
 
@@ -276,19 +212,24 @@ def main():
     one.add_argument("--logs", required=True)
     one.add_argument("--arguments", default="")
     one.add_argument("--limit", type=int, default=LIMIT)
-    commands.add_parser("shell").add_argument("programs", nargs="*")
-    commands.add_parser("kernel")
+    there = commands.add_parser("shell")
+    there.add_argument("programs", nargs="*")
+    for each in (one, there, commands.add_parser("kernel")):
+        each.add_argument("--tier", type=int, choices=(1, 2), default=1)
     given = parser.parse_args()
     try:
         if given.command == "run":
-            return run_case(given.source, given.program, given.logs, given.arguments, given.limit)
+            return run_case(given.source, given.program, given.tier, given.logs, given.arguments, given.limit)
         if given.command == "shell":
-            return shell(given.programs)
-        print(kernel())
+            return shell(given.tier, given.programs)
+        print(kernels.of_tier(given.tier))
         return 0
     except Skip as reason:
         print(f"skipped: {reason}")
         return 77
+    except kernels.BuildFailed as reason:
+        print(reason)
+        return 1
 
 
 if __name__ == "__main__":

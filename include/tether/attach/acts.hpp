@@ -5,6 +5,7 @@
 
 #include <tether/attach/lifecycle.hpp>
 #include <tether/attach/records.hpp>
+#include <tether/attach/tasks.hpp>
 #include <tether/backend/concepts.hpp>
 #include <tether/core/error.hpp>
 #include <tether/inhibit/books.hpp>
@@ -14,10 +15,12 @@
 #include <tether/listen/dma_listener.hpp>
 #include <tether/topology/address_space.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <list>
 #include <mutex>
-#include <optional>
+#include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace tether::detail {
@@ -34,23 +37,6 @@ struct attended_replay {
   [[nodiscard]] result<void> commit() noexcept { return listener.commit_attended(who); }
 };
 
-/// One operation in progress: what it works on, and the first thing that went wrong.
-template <class Backend, class Inhibition, class Attendant = unattended>
-struct task {
-  group_record<Backend, Inhibition>& group;
-  typename Backend::group_type const* description = nullptr;
-  device_record<Backend>* device = nullptr;
-  consent agrees = consent::none;
-  Attendant* who = nullptr;
-  std::optional<error> first_error{};
-
-  [[gnu::always_inline]] step_outcome end(result<void> const& done) noexcept {
-    if (done) [[likely]] return step_outcome::done;
-    if (!first_error) first_error = done.error();
-    return done.error().stuck() ? step_outcome::stuck : step_outcome::failed;
-  }
-};
-
 /// A container's state, and the acts on it.
 template <class Backend, class Configuration>
 class acts {
@@ -58,13 +44,16 @@ class acts {
   using inhibition = typename Configuration::inhibition;
   using threading = typename Configuration::threading;
   using lifecycle = typename Configuration::lifecycle;
+  using kvm_type = typename Configuration::kvm;
   using gate_type = discard_gate<threading>;
   using record = group_record<Backend, inhibition>;
   using listener_type = dma_listener<Backend, typename Configuration::granularity, typename Configuration::edges,
                                      typename Configuration::observation, typename threading::mutex>;
 
-  acts(address_space& space, gate_type& gate, Backend&& backend) noexcept
-      : space_{space}, gate_{gate}, backend_{std::move(backend)}, listener_{backend_, mutex_} {}
+  static constexpr bool tells_kvm = kvm_type::tells;
+
+  acts(address_space& space, gate_type& gate, Backend&& backend, kvm_type&& kvm) noexcept
+      : space_{space}, gate_{gate}, backend_{std::move(backend)}, kvm_{std::move(kvm)}, listener_{backend_, mutex_} {}
 
   /// Runs the rest of a plan from `At`.
   template <cursor At, class Task>
@@ -73,32 +62,37 @@ class acts {
       return At.ended;
     } else {
       constexpr act now = act_at<lifecycle>(At);
-      const step_outcome how = perform<now, lifecycle::plan_of(At.in).makes>(task);
+      const outcome how = perform<now, lifecycle::plan_of(At.in).makes>(task);
       if constexpr (can_fail(now)) {
-        constexpr cursor if_failed = advance<lifecycle>(At, step_outcome::failed);
-        constexpr cursor if_stuck = advance<lifecycle>(At, step_outcome::stuck);
+        constexpr cursor if_failed = advance<lifecycle>(At, outcome::failed);
+        constexpr cursor if_stuck = advance<lifecycle>(At, outcome::stuck);
         if constexpr (if_failed != if_stuck) {
-          if (how == step_outcome::stuck) [[unlikely]] return run<if_stuck>(task);
+          if (how == outcome::stuck) [[unlikely]] return run<if_stuck>(task);
         }
-        if (how != step_outcome::done) [[unlikely]] return run<if_failed>(task);
+        if (how != outcome::done) [[unlikely]] return run<if_failed>(task);
       }
-      return run<advance<lifecycle>(At, step_outcome::done)>(task);
+      return run<advance<lifecycle>(At, outcome::done)>(task);
     }
   }
 
   template <act Now, change Makes, class Task>
-  [[gnu::always_inline]] step_outcome perform(Task& task) noexcept {
-    if constexpr (Now == act::judge) return task.end(judge(task));
+  [[gnu::always_inline]] outcome perform(Task& task) noexcept {
+    if constexpr (Now == act::judge) return task.end(judge<Makes>(task));
     else if constexpr (Now == act::hold) return task.end(hold_for<Makes>(task));
     else if constexpr (Now == act::settle) settle(task.group);
+    else if constexpr (Now == act::acquire) return task.end(acquire(task));
+    else if constexpr (Now == act::release) task.release();
+    else if constexpr (Now == act::tell) return task.end(kvm_.tell(task.kvm_file(), task.kvm_name()));
+    else if constexpr (Now == act::forget) return task.end(kvm_.forget(task.kvm_file(), task.kvm_name()));
     else if constexpr (Now == act::join) return task.end(join(task));
     else if constexpr (Now == act::leave) return task.end(leave(task));
     else if constexpr (Now == act::replay) return task.end(replay(task));
     else if constexpr (Now == act::withdraw) return task.end(withdraw());
     else if constexpr (Now == act::open) return task.end(open(task));
+    else if constexpr (Now == act::bind) return task.end(bind(task));
     else if constexpr (Now == act::close) return task.end(close(task));
     else if constexpr (Now == act::commit) enact(tally_, task.group.tally, Makes, task.agrees);
-    return step_outcome::done;
+    return outcome::done;
   }
 
   /// Lowers the holds to what the books need now. Where they are that already, the gate and its lock are left alone.
@@ -108,16 +102,16 @@ class acts {
   }
 
  protected:
-  template <class Task>
+  template <change Makes, class Task>
   [[gnu::always_inline]] result<void> judge(Task& task) noexcept {
-    auto pins = backend_.classify(*task.group.joined, task.device->name);
+    auto pins = task.classify(backend_);
     if (!pins) return failure(pins.error());
     if (task.agrees == consent::given && *pins != pin_class::pins_on_demand) {
       return failure(error{"open device", errc::consent_refused}.of(task.device->name).advise("open it without agrees_to_discards"));
     }
     container_tally container = tally_;
     group_tally after = task.group.tally;
-    enact(container, after, change::open, task.agrees);
+    enact(container, after, Makes, task.agrees);
     if (!admitted<inhibition>(after)) {
       const error why{"open device", errc::mixed_group};
       return failure(why.of(task.device->name).advise("choose inhibit_per_device, or open all devices of the group alike"));
@@ -157,20 +151,40 @@ class acts {
     return {};
   }
 
+  // Everything that the backend is asked, under the lock around it.
+  template <class Task>
+  [[gnu::always_inline]] result<void> acquire(Task& task) noexcept {
+    std::lock_guard turn{mutex_};
+    return task.acquire(backend_);
+  }
   template <class Task>
   [[gnu::always_inline]] result<void> join(Task& task) noexcept {
     std::lock_guard turn{mutex_};
-    auto joined = backend_.join(*task.description);
-    if (!joined) return failure(joined.error());
-    task.group.joined.emplace(std::move(*joined));
-    return {};
+    return task.join(backend_);
   }
   template <class Task>
   [[gnu::always_inline]] result<void> leave(Task& task) noexcept {
     std::lock_guard turn{mutex_};
-    auto left = backend_.leave(*task.group.joined);
-    if (left) task.group.joined.reset();
-    return left;
+    return task.template leave<tells_kvm>(backend_);
+  }
+  template <class Task>
+  [[gnu::always_inline]] result<void> open(Task& task) noexcept {
+    std::lock_guard turn{mutex_};
+    return task.open(backend_);
+  }
+  template <class Task>
+  [[gnu::always_inline]] result<void> bind(Task& task) noexcept {
+    std::lock_guard turn{mutex_};
+    return task.bind(backend_);
+  }
+  template <class Task>
+  [[gnu::always_inline]] result<void> close(Task& task) noexcept {
+    std::lock_guard turn{mutex_};
+    return task.close(backend_);
+  }
+  [[gnu::always_inline]] result<void> quiesce() noexcept {
+    std::lock_guard turn{mutex_};
+    return backend_.quiesce();
   }
 
   template <class Task>
@@ -186,28 +200,41 @@ class acts {
     if (!gone) [[unlikely]] return failure(gone.error().leaving_things_behind());
     return {};
   }
-  [[gnu::always_inline]] result<void> quiesce() noexcept {
-    std::lock_guard turn{mutex_};
-    return backend_.quiesce();
-  }
 
-  template <class Task>
-  [[gnu::always_inline]] result<void> open(Task& task) noexcept {
-    std::lock_guard turn{mutex_};
-    auto device = backend_.open(*task.group.joined, task.device->name);
-    if (!device) return failure(device.error());
-    task.device->device.emplace(std::move(*device));
+  auto find(std::uint64_t id) noexcept { return std::ranges::find(groups_, id, &record::id); }
+  typename Backend::device_type* find_device(std::uint64_t id, std::uint64_t device_id) noexcept {
+    std::lock_guard alone{operation_};
+    const auto group = find(id);
+    if (group == groups_.end()) return nullptr;
+    const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
+    return device == group->devices.end() ? nullptr : &*device->device;
+  }
+  result<void> request_unplug(std::uint64_t id) noexcept {
+    std::lock_guard alone{operation_};
+    const auto group = find(id);
+    if (group == groups_.end()) return failure(error{"request unplug", errc::stale_handle});
+    group->unplug_requested = true;
     return {};
   }
-  template <class Task>
-  [[gnu::always_inline]] result<void> close(Task& task) noexcept {
+
+  [[nodiscard]] bool is_diverged() const noexcept {
     std::lock_guard turn{mutex_};
-    return backend_.close(*task.device->device);
+    return listener_.diverged();
+  }
+  [[gnu::always_inline]] result<void> may_work(const char* what, std::string_view name) const noexcept {
+    if (!is_diverged()) [[likely]] return {};
+    return failure(error{what, errc::diverged}.of(name).advise("call abandon()"));
+  }
+  error diverge(error const& why) noexcept {
+    std::lock_guard turn{mutex_};
+    if (!listener_.diverged()) listener_.diverge(why);
+    return why.leaving_things_behind();
   }
 
   address_space& space_;
   gate_type& gate_;
   Backend backend_;
+  [[no_unique_address]] kvm_type kvm_;
   [[no_unique_address]] mutable typename threading::mutex operation_;  // one lifecycle operation at a time; taken first of all
   [[no_unique_address]] mutable typename threading::mutex mutex_;      // around everything that the backend is asked; taken last
   listener_type listener_;

@@ -4,7 +4,9 @@
 // and not a cascade.
 #pragma once
 
+#include <tether/attach/kvm_device.hpp>
 #include <tether/attach/lifecycle.hpp>
+#include <tether/attach/lifecycle_well_formed.hpp>
 #include <tether/backend/concepts.hpp>
 #include <tether/core/policies.hpp>
 #include <tether/granule/concepts.hpp>
@@ -25,13 +27,14 @@ namespace detail {
 
 template <class Policy>
 inline constexpr bool fills_a_slot =
-    fills_one_of<Policy, inhibition_slot, granularity_slot, edges_slot, observation_slot, threading_slot, lifecycle_slot>;
+    fills_one_of<Policy, inhibition_slot, granularity_slot, edges_slot, observation_slot, threading_slot, kvm_slot, lifecycle_slot>;
 
 template <class... Policies>
 inline constexpr bool each_slot_at_most_once =
     policies_in<inhibition_slot, Policies...> <= 1 && policies_in<granularity_slot, Policies...> <= 1 &&
     policies_in<edges_slot, Policies...> <= 1 && policies_in<observation_slot, Policies...> <= 1 &&
-    policies_in<threading_slot, Policies...> <= 1 && policies_in<lifecycle_slot, Policies...> <= 1;
+    policies_in<threading_slot, Policies...> <= 1 && policies_in<kvm_slot, Policies...> <= 1 &&
+    policies_in<lifecycle_slot, Policies...> <= 1;
 
 template <class Inhibition>
 concept is_inhibition = inhibition<Inhibition>;
@@ -41,6 +44,8 @@ template <class Rule>
 concept is_edges = edges<Rule>;
 template <class Observer>
 concept is_observation = observation<Observer>;
+template <class Kvm>
+concept is_kvm = kvm_policy<Kvm>;
 
 /// `Asked` if it is usable, else `Fallback`: after a refused policy the rest still compiles.
 template <bool Usable, class Asked, class Fallback>
@@ -52,6 +57,20 @@ inline constexpr bool unprotected = false;
 template <class Backend, class Inhibition>
   requires requires { Backend::pins; }
 inline constexpr bool unprotected<Backend, Inhibition> = Backend::pins && never_inhibits<Inhibition>;
+
+/// The unit of a backend that is one, else the older.
+template <class Backend>
+inline constexpr attach_unit attaches = attach_unit::group;
+template <class Backend>
+  requires requires { Backend::unit; }
+inline constexpr attach_unit attaches<Backend> = Backend::unit;
+
+template <class Backend, class... Policies>
+using lifecycle_for = policy_for<lifecycle_slot, lifecycle_of<attaches<Backend>, policy_for<kvm_slot, no_kvm, Policies...>::tells>, Policies...>;
+
+/// Whether KVM can be told, if it is to be.
+template <class Backend, class Kvm>
+inline constexpr bool tellable = !Kvm::tells || known_to_kvm<Backend>;
 
 template <class Backend>
 inline constexpr bool can_pin = true;
@@ -70,16 +89,19 @@ inline constexpr bool valid_configuration =
     detail::is_edges<policy_for<edges_slot, trim_edges, Policies...>> &&
     detail::is_observation<policy_for<observation_slot, no_observation, Policies...>> &&
     !detail::unprotected<Backend, policy_for<inhibition_slot, inhibit_per_group, Policies...>> &&
-    well_formed_lifecycle<policy_for<lifecycle_slot, standard_lifecycle, Policies...>>;
+    detail::is_kvm<policy_for<kvm_slot, no_kvm, Policies...>> && detail::tellable<Backend, policy_for<kvm_slot, no_kvm, Policies...>> &&
+    well_formed_lifecycle<detail::lifecycle_for<Backend, Policies...>> &&
+    unit_of<detail::lifecycle_for<Backend, Policies...>> == detail::attaches<Backend>;
 
 /// The policies that a container runs with. Defaults: `inhibit_per_group`, `whole_section`, `trim_edges`,
-/// `no_observation`, `multi_threaded`.
+/// `no_observation`, `multi_threaded`, `no_kvm`.
 template <class Backend, class... Policies>
 class configuration {
   using asked_inhibition = policy_for<inhibition_slot, inhibit_per_group, Policies...>;
   using asked_granularity = policy_for<granularity_slot, whole_section, Policies...>;
   using asked_edges = policy_for<edges_slot, trim_edges, Policies...>;
   using asked_observation = policy_for<observation_slot, no_observation, Policies...>;
+  using asked_kvm = policy_for<kvm_slot, no_kvm, Policies...>;
 
   static_assert(declares_itself<Backend>,
                 "tether[B1]: a backend needs 'static constexpr bool pins' and 'static constexpr attach_unit unit': what it pins "
@@ -90,10 +112,14 @@ class configuration {
   static_assert(has_limits<Backend>,
                 "tether[B3]: a backend needs 'page_sizes()', 'usable_iova()' and 'free_mappings()', const and noexcept: what "
                 "cannot be mapped is refused before anything is touched");
-  static_assert(takes_groups<Backend>,
+  static constexpr bool of_groups = detail::attaches<Backend> == attach_unit::group;
+  static_assert(!of_groups || takes_groups<Backend>,
                 "tether[B4]: a backend needs 'group_type', 'joined_group', 'join(group) noexcept' and 'leave(joined) noexcept'");
-  static_assert(opens_devices<Backend>,
+  static_assert(!of_groups || opens_devices<Backend>,
                 "tether[B5]: a backend needs 'device_type', 'classify', 'open' and 'close', all noexcept and returning a result");
+  static_assert(of_groups || attaches_devices<Backend>,
+                "tether[B7]: a backend of single devices needs 'endpoint_type' (with name and group), 'device_type', 'classify', 'open', "
+                "'bind', 'join', 'leave' and 'close', all noexcept and returning a result");
   static_assert(quiesces<Backend> && can_be_abandoned<Backend>,
                 "tether[B6]: a backend needs 'quiesce() noexcept' and 'abandon() noexcept', both returning result<void>: holds are "
                 "given back only when no DMA is in flight and every pin is proven gone");
@@ -101,7 +127,7 @@ class configuration {
                 "tether[P1]: this is not a policy: it names no slot of tether's ('using slot = tether::inhibition_slot', ...)");
   static_assert(detail::each_slot_at_most_once<Policies...>,
                 "tether[P2]: two policies fill the same slot: give at most one for each of inhibition, granularity, edges, "
-                "observation, threading");
+                "observation, threading, KVM");
   static_assert(detail::is_inhibition<asked_inhibition>,
                 "tether[I2]: an inhibition policy needs 'static constexpr std::uint32_t holds(group_tally) noexcept', or the same for "
                 "container_tally, or both");
@@ -115,7 +141,14 @@ class configuration {
                 "tether[E1]: an edge policy needs 'static constexpr bool refuses(fitting::verdict, bool is_ram) noexcept'");
   static_assert(detail::is_observation<asked_observation>,
                 "tether[O2]: an observer needs a default constructor; what it is told is optional");
-  static_assert(well_formed_lifecycle<policy_for<lifecycle_slot, standard_lifecycle, Policies...>>,
+  static_assert(detail::is_kvm<asked_kvm>,
+                "tether[K1]: a KVM policy needs 'static constexpr bool tells', and 'tell' and 'forget' of (int, std::string_view), noexcept "
+                "and returning result<void>");
+  static_assert(detail::tellable<Backend, asked_kvm>,
+                "tether[K2]: KVM is told of VFIO groups and devices by descriptor, and this backend has none: leave kvm_device out");
+  static_assert(unit_of<detail::lifecycle_for<Backend, Policies...>> == detail::attaches<Backend>,
+                "tether[L2]: these plans attach groups where the backend attaches devices, or the other way round");
+  static_assert(well_formed_lifecycle<detail::lifecycle_for<Backend, Policies...>>,
                 "tether[L1]: this lifecycle's plans are not well formed: hold before join, undo where a later step can fail, "
                 "commit after all that can, settle last");
 
@@ -128,7 +161,8 @@ class configuration {
   using edges = detail::if_usable<detail::is_edges<asked_edges>, asked_edges, trim_edges>;
   using observation = detail::if_usable<detail::is_observation<asked_observation>, asked_observation, no_observation>;
   using threading = policy_for<threading_slot, multi_threaded, Policies...>;
-  using lifecycle = policy_for<lifecycle_slot, standard_lifecycle, Policies...>;
+  using kvm = detail::if_usable<detail::is_kvm<asked_kvm> && detail::tellable<Backend, asked_kvm>, asked_kvm, no_kvm>;
+  using lifecycle = detail::lifecycle_for<Backend, Policies...>;
 
   /// Law 3: only a strategy that maps in blocks can let coordinated discards go on.
   static constexpr hold_kind holds = maps_in_blocks<granularity> ? hold_kind::uncoordinated : hold_kind::any;

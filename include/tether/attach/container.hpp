@@ -2,25 +2,21 @@
 // The composition root: one I/O address space, kept in step with the guest's memory map, with the balloon held
 // down exactly while its policy says so. Backend, inhibition and granularity meet here and nowhere else.
 //
-//     attach(group):   hold -> join -> replay          detach:   withdraw -> leave -> settle
-//     open(device):    judge -> hold -> open -> settle           close: close -> settle
+// What it attaches is its backend's choice: groups (`group_operations.hpp`) or single devices (`device_operations.hpp`).
 #pragma once
 
-#include <tether/attach/acts.hpp>
 #include <tether/attach/configuration.hpp>
+#include <tether/attach/device_operations.hpp>
+#include <tether/attach/group_operations.hpp>
 #include <tether/attach/handles.hpp>
-#include <tether/attach/lifecycle.hpp>
+#include <tether/core/attachment.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/inhibit/discard_gate.hpp>
-#include <tether/listen/attendant.hpp>
 #include <tether/topology/address_space.hpp>
 
-#include <algorithm>
 #include <concepts>
 #include <cstdint>
-#include <exception>
-#include <list>
 #include <mutex>
 #include <string_view>
 #include <system_error>
@@ -29,64 +25,69 @@
 #include <vector>
 
 namespace tether {
+namespace detail {
+
+template <class Backend, class Configuration, attach_unit Unit = Backend::unit>
+struct operations_for {
+  using type = group_operations<Backend, Configuration>;
+};
+template <class Backend, class Configuration>
+struct operations_for<Backend, Configuration, attach_unit::device> {
+  using type = device_operations<Backend, Configuration>;
+};
+template <class Backend, class Configuration>
+using operations_of = typename operations_for<Backend, Configuration>::type;
+
+}  // namespace detail
 
 /// A container. The backend comes first, then policies in any order, each slot at most once.
 /// Requires: `space` and `gate` outlive it. Thread-safe as far as its gate is; one lifecycle operation runs at a time, the
 /// others wait. It may wait for discards (a hold) and for seconds (pinning): call it with no permit and no lock that a discard wants.
 template <class Backend, class... Policies>
-class container : private detail::acts<Backend, configuration<Backend, Policies...>> {
-  using base = detail::acts<Backend, configuration<Backend, Policies...>>;
+class container : private detail::operations_of<Backend, configuration<Backend, Policies...>> {
+  using base = detail::operations_of<Backend, configuration<Backend, Policies...>>;
   using group_record = typename base::record;
   using inhibition = typename base::inhibition;
+  using kvm_type = typename base::kvm_type;
 
  public:
   using backend_type = Backend;
   using policies = configuration<Backend, Policies...>;
-  using group_type = typename Backend::group_type;
   using device_type = typename Backend::device_type;
-  using attached = attached_group<container>;
-  using opened = opened_device<container>;
+  /// What `attach` answers, and what `open` does: where devices are attached one by one they are the same.
+  using attached = typename base::attached;
+  using opened = typename base::opened;
 
   template <class Threading>
-  container(address_space& space, discard_gate<Threading>& gate, Backend backend) : base{space, own_gate(gate), std::move(backend)} {}
+  container(address_space& space, discard_gate<Threading>& gate, Backend backend, kvm_type kvm)
+      : base{space, own_gate(gate), std::move(backend), std::move(kvm)} {}
   template <class Threading>
-    requires std::default_initializable<Backend>
+    requires std::default_initializable<kvm_type>
+  container(address_space& space, discard_gate<Threading>& gate, Backend backend)
+      : container{space, gate, std::move(backend), kvm_type{}} {}
+  template <class Threading>
+    requires std::default_initializable<kvm_type> && std::default_initializable<Backend>
   container(address_space& space, discard_gate<Threading>& gate) : container{space, gate, Backend{}} {}
   container(container const&) = delete;
   container& operator=(container const&) = delete;
   /// Detaches everything. Where that fails, memory and holds that a device may still reach are kept for ever.
   ~container() {
     while (!this->groups_.empty() && !diverged()) {
-      if (auto gone = detach(this->groups_.back().id); !gone) static_cast<void>(diverge(gone.error()));
+      if (auto gone = detach_one_of(this->groups_.back()); !gone) static_cast<void>(this->diverge(gone.error()));
     }
     if (diverged() && !abandon()) keep_for_ever();
   }
 
-  /// Takes a group in: holds the balloon down, joins, maps. All or nothing (law 11).
-  /// Fails: `already_there`, `diverged`, what the gate, the strategy or the backend says, naming extent and cause.
-  /// Cost: pins the guest's memory, unless another group has already.
-  [[nodiscard]] result<attached> attach(group_type const& group) noexcept {
-    return attach_with(group, static_cast<unattended*>(nullptr));
-  }
-  /// The same, watched by `who`: asked before each piece, and cancelled by it (law 27).
-  template <attendant Attendant>
-  [[nodiscard]] result<attached> attach(group_type const& group, Attendant& who) noexcept {
-    return attach_with(group, &who);
-  }
+  /// Takes in a group, or a device with its consent: as `group_operations::attach` or `device_operations::attach`.
+  using base::attach;
 
   /// Lets go of the kernel object itself, after an undo has failed. Fails, keeping every hold: what still stands in the
   /// way; call it again when that is gone. Ensures on success: nothing is attached, mapped or held, and it can be used anew.
   result<void> abandon() noexcept {
-    std::lock_guard operation{this->operation_};
-    for (group_record& group : this->groups_) close_devices_regardless(group);
-    static_cast<void>(this->space_.remove_listener(this->listener_));
-    {
-      std::lock_guard turn{this->mutex_};
-      if (auto gone = this->backend_.abandon(); !gone) {
-        this->listener_.diverge(gone.error());
-        return gone;
-      }
-      this->listener_.forget();
+    std::lock_guard alone{this->operation_};
+    if (auto gone = let_go_of_everything(); !gone) {
+      static_cast<void>(this->diverge(gone.error()));
+      return gone;
     }
     this->tally_ = {};
     for (group_record& group : this->groups_) {
@@ -98,10 +99,7 @@ class container : private detail::acts<Backend, configuration<Backend, Policies.
   }
 
   /// An undo failed: tether and the kernel may disagree, so everything but `abandon` is refused and holds stay (law 6).
-  [[nodiscard]] bool diverged() const noexcept {
-    std::lock_guard turn{this->mutex_};
-    return this->listener_.diverged();
-  }
+  [[nodiscard]] bool diverged() const noexcept { return this->is_diverged(); }
   [[nodiscard]] mapped_usage usage() const noexcept {
     std::lock_guard turn{this->mutex_};
     return this->listener_.usage();
@@ -123,7 +121,7 @@ class container : private detail::acts<Backend, configuration<Backend, Policies.
     return {ranges.begin(), ranges.end()};
   }
   [[nodiscard]] container_tally books() const noexcept {
-    std::lock_guard operation{this->operation_};
+    std::lock_guard alone{this->operation_};
     return this->tally_;
   }
   /// The backend, for what it alone can tell. Do not map or join through it.
@@ -131,9 +129,6 @@ class container : private detail::acts<Backend, configuration<Backend, Policies.
   [[nodiscard]] auto& observer() noexcept { return this->listener_.observer(); }
 
  private:
-  friend attached;
-  friend opened;
-
   template <class Threading>
   static auto& own_gate(discard_gate<Threading>& gate) noexcept {
     static_assert(std::is_same_v<Threading, typename base::threading>,
@@ -143,117 +138,58 @@ class container : private detail::acts<Backend, configuration<Backend, Policies.
     else return reinterpret_cast<typename base::gate_type&>(gate);  // never reached: refused above
   }
 
-  template <class Attendant>
-  result<attached> attach_with(group_type const& description, Attendant* who) noexcept {
-    std::lock_guard operation{this->operation_};
-    const std::string_view name = description.name();
-    if (auto able = may_work("attach", name); !able) return failure(able.error());
-    if (std::ranges::any_of(this->groups_, [&](group_record const& one) { return one.name == name; })) {
-      return failure(error{"attach", errc::already_there}.of(name));
-    }
-    std::list<group_record> fresh;
-    try {
-      fresh.emplace_back(this->next_id_++, name);
-    } catch (std::exception const&) {
-      return failure(error{"attach", std::make_error_code(std::errc::not_enough_memory)}.of(name));
-    }
-    detail::task<Backend, inhibition, Attendant> task{.group = fresh.back(), .description = &description, .who = who};
-    const ending end = this->tally_.members == 0 ? this->template run<cursor{lifecycle_operation::attach_first}>(task)
-                                                 : this->template run<cursor{lifecycle_operation::attach_next}>(task);
-    if (end == ending::rolled_back) return failure(*task.first_error);
-    this->groups_.splice(this->groups_.end(), fresh);
-    if (end == ending::diverged) return failure(diverge(*task.first_error));
-    return attached{*this, task.group.id};
-  }
+  static constexpr bool of_groups = Backend::unit == attach_unit::group;
 
-  result<void> detach(std::uint64_t id) noexcept {
-    std::lock_guard operation{this->operation_};
-    const auto group = find(id);
-    if (group == this->groups_.end()) return failure(error{"detach", errc::stale_handle});
-    if (auto able = may_work("detach", group->name); !able) return able;
-    while (!group->devices.empty()) {
-      if (auto closed = close_one(*group, group->devices.begin()); !closed) return closed;
+  result<void> detach_one_of(group_record& group) noexcept {
+    if constexpr (of_groups) return this->detach(group.id);
+    else return this->detach(group.id, group.devices.back().id);
+  }
+  /// KVM and open devices keep a group busy, so they come first; a device that stands alone is closed once it reaches nothing.
+  result<void> let_go_of_everything() noexcept {
+    if constexpr (of_groups) close_devices_regardless();
+    static_cast<void>(this->space_.remove_listener(this->listener_));
+    if constexpr (of_groups) {
+      if (auto forgotten = let_kvm_forget(); !forgotten) return forgotten;
     }
-    detail::task<Backend, inhibition> task{.group = *group};
-    const ending end = this->tally_.members == 1 ? this->template run<cursor{lifecycle_operation::detach_last}>(task)
-                                                 : this->template run<cursor{lifecycle_operation::detach_next}>(task);
-    if (end == ending::diverged) return failure(diverge(*task.first_error));
-    if (end == ending::rolled_back) return failure(*task.first_error);
-    this->groups_.erase(group);
-    return {};
-  }
-
-  result<opened> open(std::uint64_t id, std::string_view name, consent agrees) noexcept {
-    std::lock_guard operation{this->operation_};
-    const auto group = find(id);
-    if (group == this->groups_.end()) return failure(error{"open device", errc::stale_handle}.of(name));
-    if (auto able = may_work("open device", name); !able) return failure(able.error());
-    if (group->unplug_requested) return failure(error{"open device", errc::unplug_requested}.of(name));
-    if (std::ranges::any_of(group->devices, [&](auto const& one) { return one.name == name; })) {
-      return failure(error{"open device", errc::already_there}.of(name));
+    if (auto gone = abandon_backend(); !gone) return gone;
+    if constexpr (!of_groups) {
+      if (auto forgotten = let_kvm_forget(); !forgotten) return forgotten;
+      close_devices_regardless();
     }
-    std::list<detail::device_record<Backend>> fresh;
-    try {
-      fresh.emplace_back(this->next_id_++, name, agrees);
-    } catch (std::exception const&) {
-      return failure(error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(name));
-    }
-    detail::task<Backend, inhibition> task{.group = *group, .device = &fresh.back(), .agrees = agrees};
-    const ending end = this->template run<cursor{lifecycle_operation::open}>(task);
-    if (end == ending::diverged) return failure(diverge(*task.first_error));
-    if (end == ending::rolled_back) return failure(*task.first_error);
-    const std::uint64_t device = fresh.back().id;
-    group->devices.splice(group->devices.end(), fresh);
-    return opened{*this, id, device};
-  }
-
-  result<void> close(std::uint64_t id, std::uint64_t device_id) noexcept {
-    std::lock_guard operation{this->operation_};
-    const auto group = find(id);
-    if (group == this->groups_.end()) return failure(error{"close device", errc::stale_handle});
-    const auto device = std::ranges::find(group->devices, device_id, &detail::device_record<Backend>::id);
-    if (device == group->devices.end()) return failure(error{"close device", errc::stale_handle});
-    if (auto able = may_work("close device", device->name); !able) return able;
-    return close_one(*group, device);
-  }
-  template <class Position>
-  [[gnu::always_inline]] result<void> close_one(group_record& group, Position device) noexcept {
-    detail::task<Backend, inhibition> task{.group = group, .device = &*device, .agrees = device->agrees};
-    const ending end = this->template run<cursor{lifecycle_operation::close}>(task);
-    if (end == ending::diverged) return failure(diverge(*task.first_error));
-    if (end == ending::rolled_back) return failure(*task.first_error);
-    group.devices.erase(device);
-    return {};
-  }
-
-  result<void> request_unplug(std::uint64_t id) noexcept {
-    std::lock_guard operation{this->operation_};
-    const auto group = find(id);
-    if (group == this->groups_.end()) return failure(error{"request unplug", errc::stale_handle});
-    group->unplug_requested = true;
-    return {};
-  }
-  device_type* find_device(std::uint64_t id, std::uint64_t device_id) noexcept {
-    std::lock_guard operation{this->operation_};
-    const auto group = find(id);
-    if (group == this->groups_.end()) return nullptr;
-    const auto device = std::ranges::find(group->devices, device_id, &detail::device_record<Backend>::id);
-    return device == group->devices.end() ? nullptr : &*device->device;
-  }
-  auto find(std::uint64_t id) noexcept { return std::ranges::find(this->groups_, id, &group_record::id); }
-
-  [[gnu::always_inline]] result<void> may_work(const char* what, std::string_view name) const noexcept {
-    if (!diverged()) [[likely]] return {};
-    return failure(error{what, errc::diverged}.of(name).advise("call abandon()"));
-  }
-  error diverge(error const& why) noexcept {
     std::lock_guard turn{this->mutex_};
-    if (!this->listener_.diverged()) this->listener_.diverge(why);
-    return why.leaving_things_behind();
+    this->listener_.forget();
+    return {};
   }
-  void close_devices_regardless(group_record& group) noexcept {
+  result<void> abandon_backend() noexcept {
     std::lock_guard turn{this->mutex_};
-    std::erase_if(group.devices, [&](auto& one) { return !one.device || this->backend_.close(*one.device).has_value(); });
+    return this->backend_.abandon();
+  }
+  void close_devices_regardless() noexcept {
+    std::lock_guard turn{this->mutex_};
+    for (group_record& group : this->groups_) {
+      std::erase_if(group.devices, [&](auto& one) { return !one.device || this->backend_.close(*one.device).has_value(); });
+    }
+  }
+  /// What it was never told, it need not forget.
+  result<void> let_kvm_forget() noexcept {
+    if constexpr (base::tells_kvm) {
+      const auto forget = [this](int file, std::string_view name) noexcept {
+        auto forgotten = this->kvm_.forget(file, name);
+        return forgotten || forgotten.error().code() == std::errc::no_such_file_or_directory ? result<void>{} : forgotten;
+      };
+      for (group_record& group : this->groups_) {
+        if constexpr (of_groups) {
+          if (!group.joined) continue;
+          if (auto done = forget(Backend::kvm_file(*group.joined), group.name); !done) return done;
+        } else {
+          for (auto& one : group.devices) {
+            if (!one.device) continue;
+            if (auto done = forget(Backend::kvm_file(*one.device), one.name); !done) return done;
+          }
+        }
+      }
+    }
+    return {};
   }
   void keep_for_ever() noexcept {
     this->listener_.keep_memory_for_ever();

@@ -58,4 +58,30 @@ class attached_group {
   std::uint64_t group_;
 };
 
+/// A device that was attached by itself.
+template <class Container>
+class attached_device {
+ public:
+  /// What the backend opened (its regions, its interrupts), or null once it is detached. Valid until then.
+  [[nodiscard]] typename Container::device_type* get() const noexcept { return container_->find_device(group_, device_); }
+  /// As `get`. Requires: not detached.
+  [[nodiscard]] typename Container::device_type* operator->() const noexcept { return get(); }
+  [[nodiscard]] typename Container::device_type& operator*() const noexcept { return *get(); }
+
+  /// First step of an unplug: nothing more of its group is attached, while the guest lets go. Holds stand.
+  result<void> request_unplug() noexcept { return container_->request_unplug(group_); }
+  /// Second step: unmaps if it is the last device, leaves, closes, gives its hold back.
+  /// Fails: `stale_handle`, `diverged`, what the backend says; it stays attached then, and everything is as it was.
+  result<void> detach() noexcept { return container_->detach(group_, device_); }
+
+ private:
+  friend Container;
+  attached_device(Container& container, std::uint64_t group, std::uint64_t device) noexcept
+      : container_{&container}, group_{group}, device_{device} {}
+
+  Container* container_;
+  std::uint64_t group_;
+  std::uint64_t device_;
+};
+
 }  // namespace tether

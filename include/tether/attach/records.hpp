@@ -3,6 +3,7 @@
 // group its devices. Users hold names for them (`handles.hpp`), never these.
 #pragma once
 
+#include <tether/core/attachment.hpp>
 #include <tether/inhibit/books.hpp>
 #include <tether/inhibit/concepts.hpp>
 #include <tether/inhibit/holder.hpp>
@@ -34,8 +35,17 @@ struct device_record {
   std::optional<typename Backend::device_type> device{};
 };
 
+/// What a backend answered when a group joined. A container of single devices has nothing of the kind.
+template <class Backend>
+struct membership {};
+template <class Backend>
+  requires(Backend::unit == attach_unit::group)
+struct membership<Backend> {
+  std::optional<typename Backend::joined_group> joined{};
+};
+
 template <class Backend, class Inhibition>
-struct group_record {
+struct group_record : membership<Backend> {
   group_record(std::uint64_t number, std::string_view called) : id{number}, name{called}, held{called} {}
 
   std::uint64_t id;
@@ -43,7 +53,6 @@ struct group_record {
   group_tally tally{};
   bool unplug_requested = false;
   [[no_unique_address]] holder_if<holds_for_a_group<Inhibition>> held;
-  std::optional<typename Backend::joined_group> joined{};
   std::list<device_record<Backend>> devices{};
 };
 

@@ -4,6 +4,7 @@
 // IOMMU can tell apart; a *device* is opened out of its group. Here one backend object is one container.
 #pragma once
 
+#include <tether/core/attachment.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/mapping.hpp>
@@ -15,15 +16,6 @@
 #include <string_view>
 
 namespace tether {
-
-/// How an attachment pins host pages (law 1). What cannot be established counts as `pins`.
-enum class pin_class : std::uint8_t {
-  pins,            ///< everything mapped stays pinned as long as the group is attached
-  pins_on_demand,  ///< only what a request uses, and only as long: it may agree to discards
-};
-
-/// What is attached to the IOMMU at once (law 4).
-enum class attach_unit : std::uint8_t { group, device };
 
 /// The names that a group description and a device answer to.
 template <class T>
@@ -69,6 +61,28 @@ concept opens_devices =
       { backend.close(device) } noexcept -> std::same_as<result<void>>;
     };
 
+/// Takes devices in one by one. `endpoint_type::group` names what the IOMMU cannot tell apart (sysfs' iommu_group).
+/// Laws: `classify` touches nothing; `open` and `bind` let nothing be pinned; `join` may pin everything that is mapped (a *pin
+/// point*), and on failure has left nothing behind; after `leave` the device reaches nothing; `close` takes `bind` back.
+template <class B>
+concept attaches_devices =
+    named<typename B::endpoint_type> && std::movable<typename B::device_type> &&
+    requires(B& backend, typename B::endpoint_type const& endpoint, typename B::device_type& device) {
+      { endpoint.group() } noexcept -> std::convertible_to<std::string_view>;
+      { backend.classify(endpoint) } noexcept -> std::same_as<result<pin_class>>;
+      { backend.open(endpoint) } noexcept -> std::same_as<result<typename B::device_type>>;
+      { backend.bind(device) } noexcept -> std::same_as<result<void>>;
+      { backend.join(device) } noexcept -> std::same_as<result<void>>;
+      { backend.leave(device) } noexcept -> std::same_as<result<void>>;
+      { backend.close(device) } noexcept -> std::same_as<result<void>>;
+    };
+
+/// Optional: maps shared file memory by its file, so that the file's own pages are pinned, whoever maps it where. Laws: as `map`.
+template <class B>
+concept maps_files = requires(B& backend, mapping const& what, file_source from) {
+  { backend.map(what, from) } noexcept -> std::same_as<result<void>>;
+};
+
 /// Waits until no DMA that the backend knows of is in flight (law 5).
 template <class B>
 concept quiesces = requires(B& backend) {
@@ -90,13 +104,31 @@ concept declares_itself = requires {
   requires std::same_as<decltype(B::unit), const attach_unit>;
 };
 
-/// A backend.
-/// Minimal: the members of the seven atoms above, all `noexcept`: rollback runs through them.
-/// Laws: `test/laws/backend.hpp`, instantiated for every model.
-/// Models: `vfio_type1`, `io_uring_buffers`, `software_iommu`, `recording<Backend>`.
+/// What its unit demands of it: groups and their devices, or devices alone.
 template <class B>
-concept backend = declares_itself<B> && maps_memory<B> && has_limits<B> && takes_groups<B> && opens_devices<B> && quiesces<B> &&
-                  can_be_abandoned<B>;
+concept attaches_groups = B::unit == attach_unit::group && takes_groups<B> && opens_devices<B>;
+template <class B>
+concept attaches_single_devices = B::unit == attach_unit::device && attaches_devices<B>;
+
+/// Optional: KVM's VFIO device can be told of what it attaches, by descriptor, before it pins (law 4). A group must be had open before
+/// it joins: then `join(group)` is `acquire` and `join(joined)` in one.
+template <class B>
+concept known_to_kvm =
+    (B::unit == attach_unit::device && requires(typename B::device_type const& device) {
+      { B::kvm_file(device) } noexcept -> std::same_as<int>;
+    }) || (B::unit == attach_unit::group && requires(B& backend, typename B::group_type const& group, typename B::joined_group& joined) {
+      { backend.acquire(group) } noexcept -> std::same_as<result<typename B::joined_group>>;
+      { backend.join(joined) } noexcept -> std::same_as<result<void>>;
+      { B::kvm_file(joined) } noexcept -> std::same_as<int>;
+    });
+
+/// A backend.
+/// Minimal: the members of the atoms above that its `unit` demands, all `noexcept`: rollback runs through them.
+/// Laws: `test/laws/backend.hpp`, instantiated for every model.
+/// Models: `vfio_type1`, `iommufd`, `io_uring_buffers`, `software_iommu`, `recording<Backend>`.
+template <class B>
+concept backend = declares_itself<B> && maps_memory<B> && has_limits<B> && (attaches_groups<B> || attaches_single_devices<B>) &&
+                  quiesces<B> && can_be_abandoned<B>;
 
 /// A device that can be told to move bytes itself. Laws: each access is translated by the container's
 /// mappings, and refused where they do not allow it; nothing is moved then.

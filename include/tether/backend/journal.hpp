@@ -22,22 +22,22 @@
 namespace tether {
 
 /// What a backend can be asked that may fail. `classify` touches nothing and is not among them.
-enum class operation : std::uint8_t { map, unmap, join, leave, open, close, quiesce, abandon };
+enum class backend_call : std::uint8_t { map, unmap, join, leave, open, close, quiesce, abandon, acquire, bind };
 
-[[nodiscard]] constexpr const char* name_of(operation what) noexcept {
-  constexpr const char* names[]{"map", "unmap", "join", "leave", "open", "close", "quiesce", "abandon"};
+[[nodiscard]] constexpr const char* name_of(backend_call what) noexcept {
+  constexpr const char* names[]{"map", "unmap", "join", "leave", "open", "close", "quiesce", "abandon", "acquire", "bind"};
   return names[static_cast<std::size_t>(what)];
 }
 
 /// How it ended (law 6). `failed` left nothing behind; `stuck` could not put things back.
-enum class outcome : std::uint8_t { running, done, failed, stuck };
+enum class call_outcome : std::uint8_t { running, done, failed, stuck };
 
 /// One operation. `subject` is the group or device, where there is one.
 struct journal_entry {
-  operation what{};
+  backend_call what{};
   std::optional<extent<io_address>> where{};
   std::string subject{};
-  outcome ended = outcome::running;
+  call_outcome ended = call_outcome::running;
 
   friend bool operator==(journal_entry const&, journal_entry const&) = default;
 };
@@ -55,9 +55,9 @@ class journal {
   /// where `why` says `leaving_things_behind()`, it ends *stuck*.
   void fail_at(std::uint64_t n, error why) { add_fault({n, std::nullopt, why, false}); }
   /// The same, counting operations of one kind only.
-  void fail_at(operation kind, std::uint64_t n, error why) { add_fault({n, kind, why, false}); }
+  void fail_at(backend_call kind, std::uint64_t n, error why) { add_fault({n, kind, why, false}); }
   /// The `n`-th operation of that kind is carried out and answered with `why` all the same, as *stuck*.
-  void fail_after(operation kind, std::uint64_t n, error why) { add_fault({n, kind, why.leaving_things_behind(), true}); }
+  void fail_after(backend_call kind, std::uint64_t n, error why) { add_fault({n, kind, why.leaving_things_behind(), true}); }
   /// Takes back the faults that have not happened.
   void clear_faults() noexcept {
     const std::lock_guard lock{mutex_};
@@ -79,7 +79,7 @@ class journal {
     const std::lock_guard lock{mutex_};
     return entries_;
   }
-  [[nodiscard]] std::size_t count(operation kind) const noexcept {
+  [[nodiscard]] std::size_t count(backend_call kind) const noexcept {
     const std::lock_guard lock{mutex_};
     std::size_t found = 0;
     for (journal_entry const& entry : entries_) found += entry.what == kind ? 1U : 0U;
@@ -96,7 +96,7 @@ class journal {
 
   struct fault {
     std::uint64_t countdown;
-    std::optional<operation> kind;
+    std::optional<backend_call> kind;
     error why;
     bool carried_out;
   };
@@ -107,7 +107,7 @@ class journal {
   }
 
   /// The fault that `kind` meets, if any. Each that matches counts down; the first to reach zero is spent.
-  [[nodiscard]] std::optional<fault> meet(operation kind) noexcept {
+  [[nodiscard]] std::optional<fault> meet(backend_call kind) noexcept {
     std::optional<fault> met;
     for (std::size_t i = 0; i < faults_.size();) {
       const bool counts = !faults_[i].kind || *faults_[i].kind == kind;
@@ -124,12 +124,12 @@ class journal {
 
   /// Writes an operation down, runs it (or not), and writes down how it ended. `Answer` is a `result`.
   template <class Answer, class Run>
-  Answer record(operation what, std::optional<extent<io_address>> where, std::string_view subject, Run run) noexcept {
+  Answer record(backend_call what, std::optional<extent<io_address>> where, std::string_view subject, Run run) noexcept {
     std::optional<fault> met;
     std::size_t line = 0;
     journal_entry entry;
     try {
-      entry = {what, where, std::string{subject}, outcome::running};
+      entry = {what, where, std::string{subject}, call_outcome::running};
       const std::lock_guard lock{mutex_};
       line = entries_.size();
       entries_.push_back(entry);
@@ -140,7 +140,7 @@ class journal {
     if (before_) before_(entry);
     Answer answer = met && !met->carried_out ? Answer{failure(met->why)} : run();
     if (met && met->carried_out && answer) answer = failure(met->why);
-    entry.ended = answer ? outcome::done : answer.error().stuck() ? outcome::stuck : outcome::failed;
+    entry.ended = answer ? call_outcome::done : answer.error().stuck() ? call_outcome::stuck : call_outcome::failed;
     {
       const std::lock_guard lock{mutex_};
       if (line < entries_.size()) entries_[line].ended = entry.ended;
@@ -166,8 +166,8 @@ class journal {
                   static_cast<unsigned long long>(entry.where->last.value));
     text.append(numbers);
   }
-  if (entry.ended == outcome::failed) text.append(": failed");
-  if (entry.ended == outcome::stuck) text.append(": stuck");
+  if (entry.ended == call_outcome::failed) text.append(": failed");
+  if (entry.ended == call_outcome::stuck) text.append(": stuck");
   return text;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // What the emulated IOMMUs refuse before they touch anything, in the order in which VFIO's type1
 // driver looks: the shape of a mapping first, then where it lies. Overlap and budget are the table's.
+// And the other way round: which of these it was, where a kernel has refused with one word for all of them.
 #pragma once
 
 #include <tether/core/error.hpp>
@@ -9,6 +10,7 @@
 #include <tether/core/page_sizes.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -37,6 +39,21 @@ namespace tether {
 [[nodiscard]] inline result<void> check_aperture(extent<io_address> where, std::span<extent<io_address> const> usable) noexcept {
   if (std::ranges::any_of(usable, [&](extent<io_address> const& range) { return range.contains(where); })) return {};
   return failure(error{"map", errc::outside_aperture}.at(where).advise("keep each mapping within one of the usable ranges"));
+}
+
+/// The cause behind a kernel's refusal to map. `locked_memory`: what to do about that limit; `{}` stands for the KiB that are missing.
+[[nodiscard, gnu::cold]] inline error why_not_mapped(mapping const& what, int number, std::uint64_t smallest,
+                                                     std::span<extent<io_address> const> usable, const char* locked_memory) noexcept {
+  const auto why = error::from_errno("map", number).at(what.where);
+  if (number == EEXIST) return error{"map", errc::overlaps}.at(what.where);
+  if (number == EFAULT) {
+    return error{"map", errc::memory_gone}.at(what.where).advise("nothing is mapped at that host address, or it cannot be pinned");
+  }
+  if (number == ENOMEM) return why.advise(locked_memory, what.where.size() / KiB);
+  if (number != EINVAL && number != EOVERFLOW) return why;
+  if (auto shaped = check_shape(what, smallest); !shaped) return shaped.error();
+  if (auto inside = check_aperture(what.where, usable); !inside) return inside.error();
+  return why;
 }
 
 }  // namespace tether

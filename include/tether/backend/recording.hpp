@@ -21,18 +21,38 @@
 
 namespace tether {
 
+namespace detail {
+
+/// What `Backend` calls what it attaches.
+template <class Backend, attach_unit Unit = Backend::unit>
+struct recorded_names {
+  using group_type = typename Backend::group_type;
+  using joined_group = typename Backend::joined_group;
+  struct endpoint_type {};
+};
+template <class Backend>
+struct recorded_names<Backend, attach_unit::device> {
+  struct group_type {};
+  struct joined_group {};
+  using endpoint_type = typename Backend::endpoint_type;
+};
+
+}  // namespace detail
+
 /// A backend that does what `Backend` does and writes it down. It pins, attaches, counts and opens exactly as that does.
 ///
 ///     journal book;
 ///     recording<software_iommu> iommu{book};
-///     book.fail_at(operation::map, 2, error{"map", errc::over_budget});
+///     book.fail_at(backend_call::map, 2, error{"map", errc::over_budget});
 template <class Backend>
-class recording {
+class recording : public detail::recorded_names<Backend> {
  public:
   static constexpr bool pins = Backend::pins;
   static constexpr attach_unit unit = Backend::unit;
-  using group_type = typename Backend::group_type;
-  using joined_group = typename Backend::joined_group;
+  static constexpr bool of_groups = unit == attach_unit::group;
+  using typename detail::recorded_names<Backend>::group_type;
+  using typename detail::recorded_names<Backend>::joined_group;
+  using typename detail::recorded_names<Backend>::endpoint_type;
   using device_type = typename Backend::device_type;
   using kernel_type = kernel_of<Backend>;
 
@@ -53,46 +73,109 @@ class recording {
   [[nodiscard]] Backend const& watched() const noexcept { return watched_; }
 
   [[nodiscard]] result<void> map(mapping const& what) noexcept {
-    return journal_->record<result<void>>(operation::map, what.where, {}, [&]() noexcept { return watched_.map(what); });
+    return ask<result<void>>(backend_call::map, what.where, {}, [&]() noexcept { return watched_.map(what); });
+  }
+  [[nodiscard]] result<void> map(mapping const& what, file_source from) noexcept
+    requires maps_files<Backend>
+  {
+    return ask<result<void>>(backend_call::map, what.where, {}, [&]() noexcept { return watched_.map(what, from); });
   }
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
-    return journal_->record<result<void>>(operation::unmap, where, {}, [&]() noexcept { return watched_.unmap(where); });
+    return ask<result<void>>(backend_call::unmap, where, {}, [&]() noexcept { return watched_.unmap(where); });
   }
 
   [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return watched_.page_sizes(); }
   [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return watched_.usable_iova(); }
   [[nodiscard]] std::uint64_t free_mappings() const noexcept { return watched_.free_mappings(); }
 
-  [[nodiscard]] result<joined_group> join(group_type const& group) noexcept {
-    return journal_->record<result<joined_group>>(operation::join, std::nullopt, group.name(),
-                                                  [&]() noexcept { return watched_.join(group); });
+  // Where groups are attached.
+  [[nodiscard]] result<joined_group> join(group_type const& group) noexcept
+    requires of_groups
+  {
+    return ask<result<joined_group>>(backend_call::join, {}, group.name(), [&]() noexcept { return watched_.join(group); });
   }
-  [[nodiscard]] result<void> leave(joined_group& joined) noexcept {
-    return journal_->record<result<void>>(operation::leave, std::nullopt, name_of_handle(joined),
-                                          [&]() noexcept { return watched_.leave(joined); });
+  [[nodiscard]] result<joined_group> acquire(group_type const& group) noexcept
+    requires(of_groups && known_to_kvm<Backend>)
+  {
+    return ask<result<joined_group>>(backend_call::acquire, {}, group.name(), [&]() noexcept { return watched_.acquire(group); });
+  }
+  [[nodiscard]] result<void> join(joined_group& joined) noexcept
+    requires(of_groups && known_to_kvm<Backend>)
+  {
+    return ask<result<void>>(backend_call::join, {}, name_of_handle(joined), [&]() noexcept { return watched_.join(joined); });
+  }
+  [[nodiscard]] result<void> leave(joined_group& joined) noexcept
+    requires of_groups
+  {
+    return ask<result<void>>(backend_call::leave, {}, name_of_handle(joined), [&]() noexcept { return watched_.leave(joined); });
+  }
+  [[nodiscard]] result<pin_class> classify(joined_group& joined, std::string_view name) noexcept
+    requires of_groups
+  {
+    return watched_.classify(joined, name);
+  }
+  [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept
+    requires of_groups
+  {
+    return ask<result<device_type>>(backend_call::open, {}, name, [&]() noexcept { return watched_.open(joined, name); });
+  }
+  [[nodiscard]] static int kvm_file(joined_group const& joined) noexcept
+    requires(of_groups && known_to_kvm<Backend>)
+  {
+    return Backend::kvm_file(joined);
   }
 
-  [[nodiscard]] result<pin_class> classify(joined_group& joined, std::string_view name) noexcept { return watched_.classify(joined, name); }
-  [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
-    return journal_->record<result<device_type>>(operation::open, std::nullopt, name,
-                                                 [&]() noexcept { return watched_.open(joined, name); });
+  // Where devices are attached one by one.
+  [[nodiscard]] result<pin_class> classify(endpoint_type const& endpoint) noexcept
+    requires(!of_groups)
+  {
+    return watched_.classify(endpoint);
   }
+  [[nodiscard]] result<device_type> open(endpoint_type const& endpoint) noexcept
+    requires(!of_groups)
+  {
+    return ask<result<device_type>>(backend_call::open, {}, endpoint.name(), [&]() noexcept { return watched_.open(endpoint); });
+  }
+  [[nodiscard]] result<void> bind(device_type& device) noexcept
+    requires(!of_groups)
+  {
+    return ask<result<void>>(backend_call::bind, {}, name_of_handle(device), [&]() noexcept { return watched_.bind(device); });
+  }
+  [[nodiscard]] result<void> join(device_type& device) noexcept
+    requires(!of_groups)
+  {
+    return ask<result<void>>(backend_call::join, {}, name_of_handle(device), [&]() noexcept { return watched_.join(device); });
+  }
+  [[nodiscard]] result<void> leave(device_type& device) noexcept
+    requires(!of_groups)
+  {
+    return ask<result<void>>(backend_call::leave, {}, name_of_handle(device), [&]() noexcept { return watched_.leave(device); });
+  }
+  [[nodiscard]] static int kvm_file(device_type const& device) noexcept
+    requires(!of_groups && known_to_kvm<Backend>)
+  {
+    return Backend::kvm_file(device);
+  }
+
   [[nodiscard]] result<void> close(device_type& device) noexcept {
-    return journal_->record<result<void>>(operation::close, std::nullopt, name_of_handle(device),
-                                          [&]() noexcept { return watched_.close(device); });
+    return ask<result<void>>(backend_call::close, {}, name_of_handle(device), [&]() noexcept { return watched_.close(device); });
   }
-
   [[nodiscard]] result<void> quiesce() noexcept {
-    return journal_->record<result<void>>(operation::quiesce, std::nullopt, {}, [&]() noexcept { return watched_.quiesce(); });
+    return ask<result<void>>(backend_call::quiesce, {}, {}, [&]() noexcept { return watched_.quiesce(); });
   }
   [[nodiscard]] result<void> abandon() noexcept {
-    return journal_->record<result<void>>(operation::abandon, std::nullopt, {}, [&]() noexcept { return watched_.abandon(); });
+    return ask<result<void>>(backend_call::abandon, {}, {}, [&]() noexcept { return watched_.abandon(); });
   }
 
  private:
+  template <class Answer, class Run>
+  Answer ask(backend_call what, std::optional<extent<io_address>> where, std::string_view subject, Run run) noexcept {
+    return journal_->template record<Answer>(what, where, subject, run);
+  }
   template <class Handle>
   [[nodiscard]] static std::string_view name_of_handle(Handle const& handle) noexcept {
     if constexpr (named<Handle>) return handle.name();
+    else if constexpr (requires { { *handle } -> named; }) return handle->name();
     else return {};
   }
 

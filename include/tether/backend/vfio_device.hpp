@@ -4,6 +4,8 @@
 #pragma once
 
 #include <tether/backend/kernel_handles.hpp>
+#include <tether/backend/ring_link.hpp>
+#include <tether/core/attachment.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 
@@ -34,13 +36,25 @@ struct vfio_region {
 
 namespace detail {
 
+/// What a container that takes devices one by one keeps of each. Where groups are taken, nothing.
+struct device_seat {
+  std::string group{};               // what the IOMMU cannot tell apart
+  pin_class pins = pin_class::pins;  // as found when it was opened
+  void const* context = nullptr;     // what it is bound to, if to anything
+  std::uint32_t device = 0;          // its number there
+  std::uint32_t page_table = 0;      // the container's own that serves it; 0: the kernel's choice, or none
+};
+
 template <class Kernel>
 struct vfio_device_state {
-  std::string name;
-  kernel_descriptor<Kernel> descriptor;
+  std::string name{};
+  kernel_descriptor<Kernel> descriptor{};
   unsigned views = 0;
   /// The device has gone before its views: the last of them takes this along.
   bool orphaned = false;
+  device_seat seat{};
+  /// In the ring of the container that it has joined. It leaves when the descriptor is closed, as the kernel has it.
+  ring_link<vfio_device_state> joined{*this};
 };
 
 }  // namespace detail
@@ -107,6 +121,15 @@ class basic_vfio_device {
     }
     if (answer < 0) return failure(error::from_errno("open device", static_cast<int>(-answer)).of(name));
     state->descriptor = kernel_descriptor<Kernel>{answer};
+    return basic_vfio_device{std::move(state)};
+  } catch (std::bad_alloc const&) {
+    return failure(error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(name));
+  }
+  /// Takes over a descriptor of the device's own node. It answers little until it is bound to an iommufd. Fails: not enough memory.
+  [[nodiscard]] static result<basic_vfio_device> adopt(kernel_descriptor<Kernel> node, std::string_view name) noexcept try {
+    auto state = std::make_unique<detail::vfio_device_state<Kernel>>();
+    state->name = name;
+    state->descriptor = std::move(node);
     return basic_vfio_device{std::move(state)};
   } catch (std::bad_alloc const&) {
     return failure(error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(name));
@@ -191,6 +214,8 @@ class basic_vfio_device {
     state_->descriptor = {};
     return {};
   }
+  /// For the backend that has opened it. Null where it has been moved from.
+  [[nodiscard]] detail::vfio_device_state<Kernel>* state() const noexcept { return state_.get(); }
 
  private:
   explicit basic_vfio_device(std::unique_ptr<detail::vfio_device_state<Kernel>> state) noexcept : state_{std::move(state)} {}

@@ -55,7 +55,7 @@ class joined_vfio_group {
   [[nodiscard]] std::string_view name() const noexcept { return name_; }
   /// The group's number in sysfs, as text.
   [[nodiscard]] std::string_view number() const noexcept { return number_; }
-  /// The group's own descriptor; negative once it has left.
+  /// The group's own descriptor: open until `close`, because KVM may have to forget it after it has left.
   [[nodiscard]] int descriptor() const noexcept { return descriptor_.number(); }
   [[nodiscard]] bool in_container() const noexcept { return in_container_; }
 
@@ -82,9 +82,10 @@ class joined_vfio_group {
       return failure(why.of(name_).advise("close its devices and unmap their BARs first"));
     }
     in_container_ = false;
-    descriptor_ = {};
     return {};
   }
+  /// Lets go of the descriptor, and so of the group. Requires: it has left.
+  void close() noexcept { descriptor_ = {}; }
 
  private:
   typename Kernel::answer control(unsigned long request, void* argument) const noexcept {

@@ -27,16 +27,12 @@ class vfio_sysfs {
   /// The number of a device's IOMMU group, as text. `device` is a PCI address ("0000:01:00.0") or a mediated device's UUID.
   /// Fails: `no_such_device` if there is none of that name, or it has no group because no IOMMU is on.
   [[nodiscard]] result<std::string> group_of(std::string_view device) const noexcept try {
-    for (const char* bus : {"bus/pci/devices", "bus/mdev/devices"}) {
-      const auto folder = root_ / bus / device;
-      if (device.empty() || !is_there(folder)) continue;
-      auto group = target_name(folder / "iommu_group");
-      if (!group.empty()) return group;
-      return failure(error{"find IOMMU group", errc::no_such_device}.of(device).advise(
-          "it has none: turn the IOMMU on (intel_iommu=on, or the firmware's setting)"));
-    }
-    return failure(error{"find IOMMU group", errc::no_such_device}.of(device).advise(
-        "name a PCI address such as 0000:01:00.0, or a mediated device's UUID"));
+    const error absent = error{"find IOMMU group", errc::no_such_device}.of(device);
+    const auto folder = find(device);
+    if (folder.empty()) return failure(absent.advise("name a PCI address such as 0000:01:00.0, or a mediated device's UUID"));
+    auto group = target_name(folder / "iommu_group");
+    if (group.empty()) return failure(absent.advise("it has none: turn the IOMMU on (intel_iommu=on, or the firmware's setting)"));
+    return group;
   } catch (std::exception const&) {
     return failure(error{"find IOMMU group", std::make_error_code(std::errc::not_enough_memory)}.of(device));
   }
@@ -56,6 +52,40 @@ class vfio_sysfs {
   } catch (std::exception const&) {
     return pin_class::pins;
   }
+
+  /// Whether a device is mediated (its `subsystem` is mdev), whatever its neighbours are. What cannot be read is not.
+  [[nodiscard]] bool is_mediated(std::string_view device) const noexcept try {
+    const auto folder = find(device);
+    return !folder.empty() && target_name(folder / "subsystem") == "mdev";
+  } catch (std::exception const&) {
+    return false;
+  }
+  /// The name of a device's own node, "vfio0". Fails: `no_such_device` if there is no such device, or it is not bound to a driver of
+  /// VFIO; `unsupported` if the kernel has no such nodes.
+  [[nodiscard]] result<std::string> node_of(std::string_view device) const noexcept try {
+    const error absent = error{"find device node", errc::no_such_device}.of(device);
+    const auto folder = find(device);
+    if (folder.empty()) return failure(absent.advise("name a PCI address such as 0000:01:00.0, or a mediated device's UUID"));
+    const auto node = node_in(folder);
+    if (node.empty()) {
+      return failure(absent.advise("bind it: write vfio-pci to its driver_override, then its address to drivers/vfio-pci/bind"));
+    }
+    if (!is_there(node / "dev")) {
+      return failure(error{"find device node", errc::unsupported}.of(device).advise(
+          "this kernel has no nodes for single devices (CONFIG_VFIO_DEVICE_CDEV, Linux 6.6): use vfio_type1"));
+    }
+    return node.filename().string();
+  } catch (std::exception const&) {
+    return failure(error{"find device node", std::make_error_code(std::errc::not_enough_memory)}.of(device));
+  }
+  /// "major:minor" of a device's own node; empty where it cannot be read.
+  [[nodiscard]] std::string node_number(std::string_view device) const {
+    std::string number;
+    if (const auto folder = find(device); !folder.empty()) std::ifstream{node_in(folder) / "dev"} >> number;
+    return number;
+  }
+  /// The device behind a node of that name; empty where sysfs does not tell.
+  [[nodiscard]] std::string device_behind(std::string_view node) const { return target_name(root_ / "class/vfio-dev" / node / "device"); }
 
   /// How many mappings a container may hold: the parameter of vfio_iommu_type1, or the kernel's default where it cannot be read.
   [[nodiscard]] std::uint64_t mapping_limit() const noexcept try {
@@ -96,6 +126,20 @@ class vfio_sysfs {
 
  private:
   [[nodiscard]] std::filesystem::path folder_of(std::string_view group) const { return root_ / "kernel/iommu_groups" / group / "devices"; }
+  /// A device's folder, by PCI address or UUID; empty if there is none.
+  [[nodiscard]] std::filesystem::path find(std::string_view device) const {
+    for (const char* bus : {"bus/pci/devices", "bus/mdev/devices"}) {
+      auto folder = root_ / bus / device;
+      if (!device.empty() && is_there(folder)) return folder;
+    }
+    return {};
+  }
+  /// The node that VFIO has made for a device; empty if no driver of VFIO has it.
+  static std::filesystem::path node_in(std::filesystem::path const& folder) {
+    std::error_code none;
+    const std::filesystem::directory_iterator at{folder / "vfio-dev", none};
+    return none || at == std::filesystem::directory_iterator{} ? std::filesystem::path{} : at->path();
+  }
   static bool is_there(std::filesystem::path const& folder) {
     std::error_code ignored;
     return std::filesystem::exists(folder, ignored);

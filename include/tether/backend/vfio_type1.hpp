@@ -64,7 +64,7 @@ class basic_vfio_type1 {
     request.size = what.where.size();
     const auto answer = control(VFIO_IOMMU_MAP_DMA, &request);
     if (answer >= 0) [[likely]] return {};
-    return failure(why_not_mapped(what, static_cast<int>(-answer)));
+    return failure(why_not(what, static_cast<int>(-answer)));
   }
 
   /// Requires: `where` is whole mappings without a gap, or everything. Fails: the kernel's errno, having removed nothing (EINVAL
@@ -95,38 +95,51 @@ class basic_vfio_type1 {
     return info->available ? *info->available : sysfs_.mapping_limit();
   }
 
-  /// A pin point. Requires: what it answers leaves before it is destroyed, or the backend is asked nothing more.
-  /// Fails, leaving nothing behind: `already_there`, as `joined_vfio_group::open` and `enter`, `unsupported` without type1v2, the
-  /// kernel's errno.
-  [[nodiscard]] result<joined_group> join(group_type const& group) noexcept try {
+  /// Opens a group, outside any container, so that KVM can be told of it before it joins. Fails, with nothing open: `already_there`,
+  /// as `joined_vfio_group::open`.
+  [[nodiscard]] result<joined_group> acquire(group_type const& group) noexcept try {
     if (std::ranges::any_of(groups_, [&](auto const* one) { return one->name() == group.name(); })) {
       return failure(error{"join", errc::already_there}.of(group.name()));
     }
-    groups_.reserve(groups_.size() + 1);
-    auto joined = detail::joined_vfio_group<Kernel>::open(group, sysfs_);
-    if (!joined) return failure(joined.error());
-    const bool first = container_.number() < 0;
-    if (first) {
-      if (auto opened = open_container(); !opened) return failure(opened.error());
-    }
-    auto inside = (*joined)->enter(container_.number(), first);
-    if (inside) {
-      auto info = first ? set_iommu(**joined) : read_info();
-      if (info) {
-        info_ = std::move(*info);
-        groups_.push_back(joined->get());
-        return joined;
-      }
-      const error why = info.error().of(group.name());
-      inside = failure((*joined)->leave("join") ? why : why.leaving_things_behind());
-    }
-    if (first) container_ = {};
-    return failure(inside.error());
+    return detail::joined_vfio_group<Kernel>::open(group, sysfs_);
   } catch (std::exception const&) {
     return failure(error{"join", std::make_error_code(std::errc::not_enough_memory)}.of(group.name()));
   }
+  /// A pin point. Requires: acquired, and the handle leaves before it is destroyed, or the backend is asked nothing more.
+  /// Fails, leaving nothing behind: as `joined_vfio_group::enter`, `unsupported` without type1v2, the kernel's errno.
+  [[nodiscard]] result<void> join(joined_group& joined) noexcept try {
+    groups_.reserve(groups_.size() + 1);
+    const bool first = container_.number() < 0;
+    if (first) {
+      if (auto opened = open_container(); !opened) return opened;
+    }
+    auto inside = joined->enter(container_.number(), first);
+    if (inside) {
+      auto info = first ? set_iommu(*joined) : read_info();
+      if (info) {
+        info_ = std::move(*info);
+        groups_.push_back(joined.get());
+        return {};
+      }
+      const error why = info.error().of(joined->name());
+      inside = failure(joined->leave("join") ? why : why.leaving_things_behind());
+    }
+    if (first) container_ = {};
+    return inside;
+  } catch (std::exception const&) {
+    return failure(error{"join", std::make_error_code(std::errc::not_enough_memory)}.of(joined->name()));
+  }
+  /// Both at once.
+  [[nodiscard]] result<joined_group> join(group_type const& group) noexcept {
+    auto joined = acquire(group);
+    if (!joined) return joined;
+    if (auto inside = join(*joined); !inside) return failure(inside.error());
+    return joined;
+  }
+  /// What KVM is told. It stays open until the handle goes.
+  [[nodiscard]] static int kvm_file(joined_group const& joined) noexcept { return joined->descriptor(); }
 
-  /// Ensures: what is mapped stays mapped, unless it was the last group. Fails, still joined: `still_in_use` while a device of it
+  /// Ensures: what is mapped stays mapped, unless it was the last group; the group itself goes with the handle. Fails, still joined: `still_in_use` while a device of it
   /// is open or one of its BARs mapped, or KVM still knows it; `stale_handle`.
   [[nodiscard]] result<void> leave(joined_group& joined) noexcept {
     if (!is_in(joined)) return failure(error{"leave", errc::stale_handle});
@@ -161,6 +174,7 @@ class basic_vfio_type1 {
   [[nodiscard]] result<void> abandon() noexcept {
     while (!groups_.empty()) {
       if (auto left = groups_.back()->leave("abandon"); !left) return left;
+      groups_.back()->close();
       groups_.pop_back();
     }
     container_ = {};
@@ -225,20 +239,13 @@ class basic_vfio_type1 {
     return failure(error{"read IOMMU info", std::make_error_code(std::errc::not_enough_memory)});
   }
 
-  [[gnu::cold]] error why_not_mapped(mapping const& what, int number) const noexcept {
-    const auto why = error::from_errno("map", number).at(what.where);
-    const auto named = [&](errc cause) { return error{"map", cause}.at(what.where); };
-    if (number == EEXIST) return named(errc::overlaps);
-    if (number == ENOSPC) return named(errc::over_budget).advise("raise vfio_iommu_type1.dma_entry_limit, or use larger blocks");
-    if (number == EFAULT) return named(errc::memory_gone).advise("nothing is mapped at that host address, or it cannot be pinned");
-    if (number == ENOMEM) {
-      return why.advise("raise the locked-memory limit (ulimit -l): {} KiB more must be locked", what.where.size() / KiB);
+  [[gnu::cold]] error why_not(mapping const& what, int number) const noexcept {
+    if (number == ENOSPC) {
+      const error why{"map", errc::over_budget};
+      return why.at(what.where).advise("raise vfio_iommu_type1.dma_entry_limit, or use larger blocks");
     }
-    if (number != EINVAL && number != EOVERFLOW) return why;
-    // The kernel has one word for all of these; the sentence should say which.
-    if (auto shaped = check_shape(what, info_.page_sizes.smallest()); !shaped) return shaped.error();
-    if (auto inside = check_aperture(what.where, info_.usable); !inside) return inside.error();
-    return why;
+    return why_not_mapped(what, number, info_.page_sizes.smallest(), info_.usable,
+                          "raise the locked-memory limit (ulimit -l): {} KiB more must be locked");
   }
 
   /// One call where the kernel has it (5.12), else two halves: 2^64 does not fit into a size.
@@ -272,6 +279,6 @@ class basic_vfio_type1 {
 /// The backend, on Linux itself.
 using vfio_type1 = basic_vfio_type1<>;
 
-static_assert(backend<vfio_type1>);
+static_assert(backend<vfio_type1> && known_to_kvm<vfio_type1>);
 
 }  // namespace tether

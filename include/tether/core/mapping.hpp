@@ -19,6 +19,12 @@ enum class memory_kind : std::uint8_t {
   device,             ///< a device's BAR: never discarded, and a kernel may decline to map it
 };
 
+/// Where shared memory comes from: `offset` bytes into a memfd or tmpfs file begins what is to be mapped.
+struct file_source {
+  std::int32_t descriptor = -1;
+  std::uint64_t offset = 0;
+};
+
 /// Units: bytes. Invariant where a backend sees it: `where`, `host` are multiples of its smallest page.
 struct mapping {
   extent<io_address> where{};

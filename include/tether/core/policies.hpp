@@ -24,6 +24,8 @@ struct edges_slot {};
 struct observation_slot {};
 /// Which threads may come (it must be the gate's own).
 struct threading_slot {};
+/// Whether KVM is told what is attached.
+struct kvm_slot {};
 /// In which order an attach and a detach go. For the proof's seeded mistakes; nobody else changes it.
 struct lifecycle_slot {};
 

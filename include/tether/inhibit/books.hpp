@@ -17,8 +17,8 @@ struct group_tally {
   std::uint32_t agreed = 0;  ///< open devices that agreed to discards
   std::uint32_t others = 0;  ///< open devices that did not
   bool attached = false;
-  /// One of its devices has agreed, so it is known that the IOMMU pins nothing for this group. Stays until the group
-  /// detaches: else closing that device would have to retake a hold, and closing must not be able to fail.
+  /// It is known whether the IOMMU pins for this group: one of its devices has agreed, or each was asked before it was attached. Stays
+  /// until the group detaches: else closing that device would have to retake a hold, and closing must not be able to fail.
   bool known = false;
 
   friend constexpr bool operator==(group_tally const&, group_tally const&) noexcept = default;
@@ -36,8 +36,9 @@ struct container_tally {
   friend constexpr bool operator==(container_tally const&, container_tally const&) noexcept = default;
 };
 
-/// How membership can change.
-enum class change : std::uint8_t { none, attach, detach, open, close };
+/// How membership can change. Where groups are attached, their devices are opened afterwards; where devices are attached one by
+/// one, the first of a group brings its group with it and the last one takes it away.
+enum class change : std::uint8_t { none, attach, detach, open, close, attach_device, detach_device };
 
 /// Enters a change in both books. Requires: it is possible (what closes is open, what detaches is attached and has
 /// nothing open). Pure: the runtime and the proof call this very function.
@@ -60,6 +61,19 @@ enum class change : std::uint8_t { none, attach, detach, open, close };
       group.known = group.known || agrees == consent::given;
       break;
     case change::close: opened -= 1; break;
+    case change::attach_device:
+      container.members += group.attached ? 0 : 1;
+      group.attached = true;
+      group.known = true;  // it said before it could pin whether it agrees, so nothing is provisional
+      opened += 1;
+      break;
+    case change::detach_device:
+      opened -= 1;
+      if (group.open() == 0) {
+        group = group_tally{};
+        container.members -= 1;
+      }
+      break;
   }
   container.settled += static_cast<std::uint32_t>(group.settled()) - static_cast<std::uint32_t>(was_settled);
 }

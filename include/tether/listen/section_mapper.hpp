@@ -5,6 +5,7 @@
 
 #include <tether/backend/concepts.hpp>
 #include <tether/core/error.hpp>
+#include <tether/core/mapping.hpp>
 #include <tether/core/page_sizes.hpp>
 #include <tether/granule/concepts.hpp>
 #include <tether/listen/attendant.hpp>
@@ -60,7 +61,11 @@ class section_mapper {
       const std::uint64_t bytes = Granularity::first_piece(rest, offset, sizes_);
       const mapping piece{.where = {at, at + (bytes - 1)}, .host = host, .rights = all.rights, .memory = all.memory};
       if (!who.go_on(piece)) return put_back(plan, at, error{"map", std::make_error_code(std::errc::operation_canceled)});
-      if (auto done = backend_->map(piece); !done) [[unlikely]] return put_back(plan, at, done.error());
+      if constexpr (maps_files<Backend>) {
+        if (auto done = map_from_file(plan, piece, offset); !done) [[unlikely]] return put_back(plan, at, done.error());
+      } else {
+        if (auto done = backend_->map(piece); !done) [[unlikely]] return put_back(plan, at, done.error());
+      }
       detail::tell_mapped(observer_, piece);
       at = at + bytes;
       if (at == where.last + 1) break;  // both may have wrapped to 0
@@ -85,6 +90,12 @@ class section_mapper {
   void forget() noexcept { usage_ = {}; }
 
  private:
+  /// By its file where it is shared and has one, else by address.
+  result<void> map_from_file(section_plan const& plan, mapping const& piece, block_offset offset) noexcept {
+    const file_source from = plan.what.memory->source_at(offset);
+    if (piece.memory == memory_kind::shared && from.descriptor >= 0) return backend_->map(piece, from);
+    return backend_->map(piece);
+  }
   /// Law 15: a read-only pin of private memory that was never touched would pin the shared zero page.
   [[gnu::cold, gnu::noinline]] static result<void> populate(section_plan const& plan) noexcept {
     return plan.what.memory->populate(plan.fit.inside.where.moved_to(plan.offset));

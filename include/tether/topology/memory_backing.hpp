@@ -80,6 +80,8 @@ class memory_backing {
   [[nodiscard]] memory_kind kind() const noexcept { return kind_; }
   [[nodiscard]] std::string_view name() const noexcept { return name_.view(); }
   [[nodiscard]] backing_identity identity() const noexcept { return identity_; }
+  /// Where in its file a byte of it lies; no descriptor where it has none. For backends that map by file.
+  [[nodiscard]] file_source source_at(block_offset at) const noexcept { return {descriptor_, file_offset_ + at.value}; }
   [[nodiscard]] std::byte* data() const noexcept {
     return reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(host_.value));
   }

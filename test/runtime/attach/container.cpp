@@ -54,15 +54,6 @@ TEST_CASE_FIXTURE(small_guest, "books and usage follow attach and detach, and ho
   CHECK(dma.books() == container_tally{});
 }
 
-TEST_CASE_FIXTURE(small_guest, "the same group cannot be attached twice") {
-  in_blocks dma{guest, gate};
-  static_cast<void>(must(dma.attach({"a", {{"nic"}}})));
-  const auto again = dma.attach({"a", {{"nic"}}});
-  REQUIRE_FALSE(again.has_value());
-  CHECK(again.error().is(errc::already_there));
-  CHECK(again.error().subject() == "a");
-}
-
 TEST_CASE_FIXTURE(small_guest, "an attach reports each piece, and one that is cancelled on the way has happened not at all") {
   const region_id placed = must(guest.place(region::ram(ram), guest_address{0}));
   in_blocks dma{guest, gate};

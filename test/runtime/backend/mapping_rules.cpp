@@ -4,6 +4,9 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <cerrno>
+#include <string>
+#include <vector>
 
 using namespace tether;
 
@@ -31,4 +34,21 @@ TEST_CASE("usable ranges that touch do not combine, and no range at all takes no
   CHECK(check_aperture({io_address{0x10000}, io_address{0x1ffff}}, usable));
   CHECK(check_aperture({io_address{0xf000}, io_address{0x10fff}}, usable).error().is(errc::outside_aperture));
   CHECK(check_aperture({io_address{0}, io_address{0xfff}}, {}).error().is(errc::outside_aperture));
+}
+
+TEST_CASE("a kernel's one word for many causes becomes the cause") {
+  const std::vector<extent<io_address>> usable{{io_address{0}, io_address{0xffff}}};
+  const mapping good{{io_address{0x1000}, io_address{0x1fff}}, host_address{0x5000}};
+  const auto why = [&](mapping const& what, int number) { return why_not_mapped(what, number, 4 * KiB, usable, "raise it by {} KiB"); };
+  CHECK(why(good, EEXIST).is(errc::overlaps));
+  CHECK(why(good, EFAULT).is(errc::memory_gone));
+  CHECK(why(good, EINVAL).is_errno(EINVAL));
+  CHECK(why(good, EIO).is_errno(EIO));
+  CHECK(why(good, ENOMEM).is_errno(ENOMEM));
+  CHECK(why(good, ENOMEM).sentence().find("raise it by 4 KiB") != std::string::npos);
+  for (const int number : {EINVAL, EOVERFLOW}) {
+    CHECK(why({good.where, host_address{0x5001}}, number).is(errc::not_aligned));
+    CHECK(why({{io_address{0xf000}, io_address{0x10fff}}, host_address{0}}, number).is(errc::outside_aperture));
+    CHECK(why({good.where, host_address{0x5000}, access::none}, number).is(errc::access_denied));
+  }
 }

@@ -51,7 +51,7 @@ TEST_CASE("a recording writes down every operation in order, with how it ended")
   CHECK(told(book) == std::vector<std::string>{"join 'nics'", "map [0x1000, 0x1fff]", "map [0x1000, 0x1fff]: failed", "open 'nic'",
                                                "open 'disk': failed", "quiesce", "close 'nic'", "unmap [0x1000, 0x1fff]", "leave 'nics'",
                                                "abandon"});
-  CHECK(book.count(operation::map) == 2);
+  CHECK(book.count(backend_call::map) == 2);
   book.clear();
   CHECK(book.entries().empty());
 }
@@ -72,7 +72,7 @@ TEST_CASE("the n-th operation fails as told, reaches no backend, and the next go
 TEST_CASE("a fault for one kind of operation counts only that kind") {
   journal book;
   recording<software_iommu> iommu{book};
-  book.fail_at(operation::unmap, 2, error::from_errno("unmap", EIO));
+  book.fail_at(backend_call::unmap, 2, error::from_errno("unmap", EIO));
   CHECK(iommu.map(page_at(0x1000)));
   CHECK(iommu.map(page_at(0x2000)));
   CHECK(iommu.unmap(page_at(0x1000).where));
@@ -87,10 +87,10 @@ TEST_CASE("a fault for one kind of operation counts only that kind") {
 TEST_CASE("an operation can end stuck, carried out or not, and the journal says so") {
   journal book;
   recording<software_iommu> iommu{book};
-  book.fail_at(operation::map, 1, error::from_errno("map", EIO).leaving_things_behind());
+  book.fail_at(backend_call::map, 1, error::from_errno("map", EIO).leaving_things_behind());
   CHECK(iommu.map(page_at(0x1000)).error().stuck());
   CHECK(iommu.free_mappings() == 65535);
-  book.fail_after(operation::map, 1, error::from_errno("map", EIO));
+  book.fail_after(backend_call::map, 1, error::from_errno("map", EIO));
   CHECK(iommu.map(page_at(0x1000)).error().stuck());
   CHECK(iommu.free_mappings() == 65534);
   CHECK(told(book) == std::vector<std::string>{"map [0x1000, 0x1fff]: stuck", "map [0x1000, 0x1fff]: stuck"});
@@ -100,7 +100,7 @@ TEST_CASE("hooks stand right before and right after the backend's own call") {
   journal book;
   recording<software_iommu> iommu{book};
   std::vector<std::uint64_t> free;
-  std::vector<outcome> ends;
+  std::vector<call_outcome> ends;
   book.before_each([&](journal_entry const& entry) {
     free.push_back(iommu.free_mappings());
     ends.push_back(entry.ended);
@@ -112,7 +112,7 @@ TEST_CASE("hooks stand right before and right after the backend's own call") {
   CHECK(iommu.map(page_at(0x1000)));
   CHECK(!iommu.map(page_at(0x1000)));
   CHECK(free == std::vector<std::uint64_t>{65535, 65534, 65534, 65534});
-  CHECK(ends == std::vector<outcome>{outcome::running, outcome::done, outcome::running, outcome::failed});
+  CHECK(ends == std::vector<call_outcome>{call_outcome::running, call_outcome::done, call_outcome::running, call_outcome::failed});
 }
 
 TEST_CASE("a recording's own journal stays where it is when the recording moves") {
@@ -122,7 +122,7 @@ TEST_CASE("a recording's own journal stays where it is when the recording moves"
   auto second = std::move(first);
   CHECK(second.quiesce());
   CHECK(&second.log() == &book);
-  CHECK(book.count(operation::quiesce) == 2);
+  CHECK(book.count(backend_call::quiesce) == 2);
 }
 
 TEST_CASE("two recordings can share a journal, which then tells the order across them") {

@@ -71,3 +71,26 @@ TEST_CASE("the module's own limit of mappings is read, and the kernel's default 
   made.set_mapping_limit(64);
   CHECK(sysfs.mapping_limit() == 64);
 }
+
+TEST_CASE("a mediated device is one by itself, whatever its neighbours are") {
+  tether_test::fake_sysfs made;
+  made.add("0000:03:00.0", "pci", "14", "vfio-pci");
+  made.add("vgpu", "mdev", "14");
+  const vfio_sysfs sysfs{made.root()};
+  CHECK(sysfs.is_mediated("vgpu"));
+  CHECK(!sysfs.is_mediated("0000:03:00.0"));
+  CHECK(!sysfs.is_mediated("absent"));
+  CHECK(!sysfs.is_mediated(""));
+}
+
+TEST_CASE("a device's own node is found, with its number, and the device behind a node") {
+  tether_test::fake_sysfs made;
+  made.add("0000:03:00.0", "pci", "14", "vfio-pci");
+  made.add_node("0000:03:00.0", "vfio7", "510:7");
+  const vfio_sysfs sysfs{made.root()};
+  CHECK(sysfs.node_of("0000:03:00.0").value() == "vfio7");
+  CHECK(sysfs.node_number("0000:03:00.0") == "510:7");
+  CHECK(sysfs.node_number("absent").empty());
+  CHECK(sysfs.device_behind("vfio7") == "0000:03:00.0");
+  CHECK(sysfs.device_behind("vfio8").empty());
+}

@@ -87,7 +87,7 @@ TEST_CASE("a refused commit walks all the way back, latest first") {
   rig<> r;
   must(r.change({}, {r.at(r.a, 0x100000), r.at(r.b, 0x200000)}));
   static_cast<void>(r.told());
-  r.book.fail_at(operation::map, 2, error::from_errno("map", ENOMEM));
+  r.book.fail_at(backend_call::map, 2, error::from_errno("map", ENOMEM));
   const auto refused = r.change({r.at(r.a, 0x100000), r.at(r.b, 0x200000)}, {r.at(r.a, 0x300000), r.at(r.b, 0x400000)});
   REQUIRE_FALSE(refused);
   CHECK(refused.error().is_errno(ENOMEM));
@@ -103,8 +103,8 @@ TEST_CASE("a refused commit walks all the way back, latest first") {
 TEST_CASE("an undo that fails makes it diverge: it tells once, keeps the memory, and refuses until it is forgotten") {
   rig<> r;
   must(r.change({}, {r.at(r.b, 0x200000)}));
-  r.book.fail_at(operation::map, 2, error::from_errno("map", ENOMEM));
-  r.book.fail_at(operation::unmap, 1, error::from_errno("unmap", EIO));
+  r.book.fail_at(backend_call::map, 2, error::from_errno("map", ENOMEM));
+  r.book.fail_at(backend_call::unmap, 1, error::from_errno("unmap", EIO));
   const auto refused = r.change({}, {r.at(r.a, 0x300000), r.at(r.b, 0x400000)});
   REQUIRE_FALSE(refused);
   CHECK(refused.error().is_errno(ENOMEM));
@@ -135,7 +135,7 @@ TEST_CASE("memory that is kept is let go of with the listener, unless it is to b
   for (const bool for_ever : {false, true}) {
     rig<> r;
     must(r.change({}, {r.at(r.a, 0x100000)}));
-    r.book.fail_at(operation::unmap, 1, error::from_errno("unmap", EIO));
+    r.book.fail_at(backend_call::unmap, 1, error::from_errno("unmap", EIO));
     CHECK_FALSE(r.change({r.at(r.a, 0x100000)}, {}, commit_kind::compulsory));
     CHECK(r.a.backing().references() == 1);
     if (for_ever) r.listener->keep_memory_for_ever();
@@ -149,7 +149,7 @@ TEST_CASE("a stuck map is told and keeps its memory, in either kind of change, a
   for (const commit_kind kind : {commit_kind::refusable, commit_kind::compulsory}) {
     for (const region_kind what : {region_kind::ram, region_kind::ram_device}) {
       rig<> r;
-      r.book.fail_after(operation::map, 1, error::from_errno("map", EIO));
+      r.book.fail_after(backend_call::map, 1, error::from_errno("map", EIO));
       const auto stuck = r.change({}, {r.at(r.a, 0x100000, what)}, kind);
       REQUIRE_FALSE(stuck);
       CHECK(stuck.error().stuck());
@@ -163,18 +163,18 @@ TEST_CASE("a stuck map is told and keeps its memory, in either kind of change, a
 
 TEST_CASE("a BAR that was left out is left out once, and forgotten with its section or with a refused change") {
   rig<fixed_block<4 * KiB>> r;
-  r.book.fail_at(operation::map, 1, error::from_errno("map", EFAULT));
+  r.book.fail_at(backend_call::map, 1, error::from_errno("map", EFAULT));
   must(r.change({}, {r.at(r.a, 0x100000, region_kind::ram_device)}));
   CHECK(r.listener->left_out().size() == 1);
   // A change that fails after another BAR was left out forgets that one, and keeps the first.
-  r.book.fail_at(operation::map, 1, error::from_errno("map", EFAULT));
+  r.book.fail_at(backend_call::map, 1, error::from_errno("map", EFAULT));
   const auto refused = r.change({}, {r.at(r.a, 0x200000, region_kind::ram_device), r.at(r.b, 0x300000), r.at(r.a, 0x400000), r.at(r.b, 0x500000)});
   REQUIRE_FALSE(refused);
   CHECK(refused.error().is(errc::over_budget));
   r.book.clear_faults();
   CHECK(r.listener->left_out().size() == 1);
-  r.book.fail_at(operation::map, 1, error::from_errno("map", EFAULT));
-  r.book.fail_at(operation::map, 2, error::from_errno("map", ENOMEM));
+  r.book.fail_at(backend_call::map, 1, error::from_errno("map", EFAULT));
+  r.book.fail_at(backend_call::map, 2, error::from_errno("map", ENOMEM));
   CHECK_FALSE(r.change({}, {r.at(r.a, 0x200000, region_kind::ram_device), r.at(r.b, 0x300000)}));
   CHECK(r.listener->left_out().size() == 1);
   static_cast<void>(r.told());
@@ -190,7 +190,7 @@ TEST_CASE("trimmed bytes are counted while the section stands, also across a ref
   ragged.offset = block_offset{0x800};
   must(r.change({}, {ragged}));
   CHECK(r.listener->trimmed_bytes() == 0x800);
-  r.book.fail_at(operation::map, 1, error::from_errno("map", ENOMEM));
+  r.book.fail_at(backend_call::map, 1, error::from_errno("map", ENOMEM));
   CHECK_FALSE(r.change({ragged}, {r.at(r.b, 0x200000)}));
   CHECK(r.listener->trimmed_bytes() == 0x800);
   must(r.change({ragged}, {r.at(r.b, 0x200000)}));

@@ -61,12 +61,12 @@ TEST_CASE("all pieces are mapped, told and counted; one unmap takes them all awa
   rig<fixed_block<64 * KiB>> r;
   const auto plan = r.plan(0x100000, 256 * KiB);
   must(r.mapper.map(plan, r.nobody));
-  CHECK(r.iommu.log().count(operation::map) == 4);
+  CHECK(r.iommu.log().count(backend_call::map) == 4);
   CHECK(r.mapper.usage() == mapped_usage{4, 256 * KiB});
   REQUIRE(r.mapper.observer().mapped_pieces.size() == 4);
   CHECK(r.mapper.observer().mapped_pieces[3].where.last == io_address{0x13ffff});
   must(r.mapper.unmap(plan));
-  CHECK(r.iommu.log().count(operation::unmap) == 1);
+  CHECK(r.iommu.log().count(backend_call::unmap) == 1);
   CHECK(r.mapper.observer().unmapped_extents == std::vector<extent<io_address>>{{io_address{0x100000}, io_address{0x13ffff}}});
   CHECK(r.mapper.usage() == mapped_usage{});
 }
@@ -74,13 +74,13 @@ TEST_CASE("all pieces are mapped, told and counted; one unmap takes them all awa
 TEST_CASE("a map that fails at any piece unmaps the pieces before it, in one call, and counts nothing") {
   for (std::uint64_t n = 1; n <= 4; ++n) {
     rig<fixed_block<64 * KiB>> r;
-    r.iommu.log().fail_at(operation::map, n, error::from_errno("map", ENOMEM));
+    r.iommu.log().fail_at(backend_call::map, n, error::from_errno("map", ENOMEM));
     const auto failed = r.mapper.map(r.plan(0x100000, 256 * KiB), r.nobody);
     REQUIRE_FALSE(failed);
     CHECK(failed.error().is_errno(ENOMEM));
     CHECK(failed.error().subject() == "ram");
     CHECK_FALSE(failed.error().stuck());
-    CHECK(r.iommu.log().count(operation::unmap) == (n == 1 ? 0U : 1U));
+    CHECK(r.iommu.log().count(backend_call::unmap) == (n == 1 ? 0U : 1U));
     CHECK(r.mapper.usage() == mapped_usage{});
     CHECK(r.iommu.free_mappings() == 65535);
     CHECK(r.mapper.observer().unmapped_extents.size() == (n == 1 ? 0U : 1U));
@@ -89,8 +89,8 @@ TEST_CASE("a map that fails at any piece unmaps the pieces before it, in one cal
 
 TEST_CASE("a map whose undo fails says that it is stuck") {
   rig<fixed_block<64 * KiB>> r;
-  r.iommu.log().fail_at(operation::map, 3, error::from_errno("map", ENOMEM));
-  r.iommu.log().fail_at(operation::unmap, 1, error::from_errno("unmap", EIO));
+  r.iommu.log().fail_at(backend_call::map, 3, error::from_errno("map", ENOMEM));
+  r.iommu.log().fail_at(backend_call::unmap, 1, error::from_errno("unmap", EIO));
   const auto failed = r.mapper.map(r.plan(0x100000, 256 * KiB), r.nobody);
   REQUIRE_FALSE(failed);
   CHECK(failed.error().is_errno(ENOMEM));
@@ -102,7 +102,7 @@ TEST_CASE("an unmap that fails counts nothing and names the section") {
   const auto plan = r.plan(0x100000, 256 * KiB);
   must(r.mapper.map(plan, r.nobody));
   const auto before = r.mapper.usage();
-  r.iommu.log().fail_at(operation::unmap, 1, error::from_errno("unmap", EIO));
+  r.iommu.log().fail_at(backend_call::unmap, 1, error::from_errno("unmap", EIO));
   const auto failed = r.mapper.unmap(plan);
   REQUIRE_FALSE(failed);
   CHECK(failed.error().subject() == "ram");

@@ -20,7 +20,7 @@ struct bus {
 
 struct smallest {
   static constexpr bool pins = true;
-  static constexpr attach_unit unit = attach_unit::device;
+  static constexpr attach_unit unit = attach_unit::group;
   using group_type = bus;
   struct joined_group {};
   struct device_type {};
@@ -40,6 +40,36 @@ struct smallest {
 };
 static_assert(backend<smallest>);
 static_assert(backend<recording<smallest>>, "whatever is a backend can be watched");
+static_assert(!known_to_kvm<smallest> && !maps_files<smallest>);
+
+// The same of single devices. What attaches devices needs none of a group's calls, and the other way round.
+struct endpoint : bus {
+  std::string_view group() const noexcept { return "7"; }
+};
+struct smallest_of_devices : smallest {
+  static constexpr attach_unit unit = attach_unit::device;
+  using endpoint_type = endpoint;
+  result<pin_class> classify(endpoint const&) noexcept { return pin_class::pins; }
+  result<device_type> open(endpoint const&) noexcept { return device_type{}; }
+  result<void> bind(device_type&) noexcept { return {}; }
+  result<void> join(device_type&) noexcept { return {}; }
+  result<void> leave(device_type&) noexcept { return {}; }
+};
+static_assert(backend<smallest_of_devices> && attaches_single_devices<smallest_of_devices> && !attaches_groups<smallest_of_devices>);
+static_assert(backend<recording<smallest_of_devices>>);
+struct unbound : smallest {
+  static constexpr attach_unit unit = attach_unit::device;
+};
+static_assert(!backend<unbound> && !attaches_devices<smallest>);
+
+// Told to KVM and mapped by file: both optional, both passed on by a recording.
+struct told : smallest_of_devices {
+  using smallest::map;
+  static int kvm_file(device_type const&) noexcept { return 3; }
+  result<void> map(mapping const&, file_source) noexcept { return {}; }
+};
+static_assert(backend<told> && known_to_kvm<told> && maps_files<told> && known_to_kvm<recording<told>> && maps_files<recording<told>>);
+static_assert(!maps_files<recording<smallest>> && !known_to_kvm<recording<smallest>>);
 
 // Rollback runs through map and unmap, so what throws is none.
 struct throwing : smallest {

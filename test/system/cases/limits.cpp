@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Where a real kernel says no: locked memory, the number of mappings, the hole that the interrupts leave in the I/O address
 // space; and that a thousand rounds leave nothing behind.
+// tier: 1 2
 // machine: -device edu -device edu
 // kernel: vfio_iommu_type1.dma_entry_limit=64
 #include <system/in_machine.hpp>
@@ -9,7 +10,6 @@
 #include <support/process_facts.hpp>
 
 #include <cerrno>
-#include <fstream>
 #include <linux/capability.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -45,18 +45,6 @@ class as_an_ordinary_user {
   }
   rlimit limit_{};
 };
-
-/// VmLck: what type1 has counted against this process's limit. Units: bytes.
-std::uint64_t locked_by_the_kernel() {
-  std::ifstream status{"/proc/self/status"};
-  for (std::string word; status >> word;) {
-    if (word != "VmLck:") continue;
-    std::uint64_t kib = 0;
-    status >> kib;
-    return kib * KiB;
-  }
-  return 0;
-}
 
 /// Everything that could leak.
 struct counted {

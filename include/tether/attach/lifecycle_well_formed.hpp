@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSL-1.0
+// The structure that the laws demand of plans, whatever they do to the world: checked for every configuration, a
+// user's seeded one included.
+#pragma once
+
+#include <tether/attach/lifecycle.hpp>
+#include <tether/attach/lifecycle_plan.hpp>
+#include <tether/core/attachment.hpp>
+#include <tether/inhibit/books.hpp>
+
+#include <array>
+#include <cstddef>
+
+namespace tether {
+namespace detail {
+
+constexpr std::size_t position(plan const& steps, act wanted) noexcept {
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    if (steps.steps[i].forward == wanted) return i;
+  }
+  return plan::most;
+}
+constexpr bool has(plan const& steps, act wanted) noexcept { return position(steps, wanted) != plan::most; }
+/// Whether `first` comes before `second`, where the plan has both.
+constexpr bool in_order(plan const& steps, act first, act second) noexcept {
+  return !has(steps, first) || !has(steps, second) || position(steps, first) < position(steps, second);
+}
+
+/// Without these an operation is not what its name says.
+constexpr std::array<act, 5> essence_of(operation what, attach_unit unit) noexcept {
+  const bool alone = unit == attach_unit::device;
+  switch (what) {
+    case operation::attach_first:
+      if (alone) return {act::judge, act::open, act::bind, act::join, act::replay};
+      return {act::join, act::replay};
+    case operation::attach_next:
+      if (alone) return {act::judge, act::open, act::bind, act::join};
+      return {act::join};
+    case operation::open: return {act::judge, act::open};
+    case operation::close: return {act::close};
+    case operation::detach_next: return {act::leave, alone ? act::close : act::nothing};
+    case operation::detach_last: return {act::withdraw, act::leave, alone ? act::close : act::nothing};
+  }
+  return {};
+}
+/// The change in the books that an operation is for.
+constexpr change change_of(operation what, attach_unit unit) noexcept {
+  const bool alone = unit == attach_unit::device;
+  switch (what) {
+    case operation::attach_first:
+    case operation::attach_next: return alone ? change::attach_device : change::attach;
+    case operation::open: return change::open;
+    case operation::close: return change::close;
+    case operation::detach_next:
+    case operation::detach_last: return alone ? change::detach_device : change::detach;
+  }
+  return change::none;
+}
+
+/// Law 4: what is opened is judged first; the hold before every pin point; KVM told before the join and before a device is bound.
+constexpr bool takes_in_order(plan const& steps) noexcept {
+  const std::size_t hold = position(steps, act::hold);
+  if (hold == plan::most || (has(steps, act::judge) && position(steps, act::judge) != 0)) return false;
+  // A group may pin as soon as anything is done for it; a device of a group from its opening; a device that stands alone from its join.
+  if (steps.makes == change::attach && hold != 0) return false;
+  if (steps.makes == change::open && !in_order(steps, act::hold, act::open)) return false;
+  if (steps.makes == change::attach_device && !(in_order(steps, act::bind, act::hold) && in_order(steps, act::open, act::bind))) return false;
+  return in_order(steps, act::hold, act::join) && in_order(steps, act::join, act::replay) && in_order(steps, act::acquire, act::tell) &&
+         in_order(steps, act::open, act::tell) && in_order(steps, act::tell, act::bind) && in_order(steps, act::tell, act::join);
+}
+/// Laws 5 and 6: unmapped, then left, then forgotten by KVM, then closed; holds released last of all.
+constexpr bool gives_in_order(plan const& steps) noexcept {
+  const std::size_t size = steps.size();
+  return steps.steps[size - 1].forward == act::settle && in_order(steps, act::commit, act::settle) &&
+         in_order(steps, act::withdraw, act::leave) && in_order(steps, act::leave, act::forget) &&
+         in_order(steps, act::forget, act::release) && in_order(steps, act::release, act::commit) &&
+         in_order(steps, act::leave, act::close) && in_order(steps, act::forget, act::close);
+}
+/// A group's descriptor is had for KVM alone: opened exactly where it is told, closed exactly where it forgets.
+constexpr bool holds_descriptor_for_kvm(plan const& steps, attach_unit unit) noexcept {
+  const bool of_groups = unit == attach_unit::group;
+  return has(steps, act::acquire) == (of_groups && has(steps, act::tell)) && has(steps, act::release) == (of_groups && has(steps, act::forget));
+}
+
+}  // namespace detail
+
+/// Whether a plan has the acts that its name promises; one commit after everything that can fail; holds before every pin point and
+/// released after everything; an undo exactly where a later step can fail, and the right one.
+template <class Lifecycle>
+[[nodiscard]] constexpr bool well_formed(operation what) noexcept {
+  constexpr attach_unit unit = unit_of<Lifecycle>;
+  const plan steps = Lifecycle::plan_of(what);
+  const std::size_t size = steps.size();
+  if (unit == attach_unit::device && (what == operation::open || what == operation::close)) return size == 0;
+  if (size == 0 || steps.makes != detail::change_of(what, unit) || !detail::has(steps, act::commit)) return false;
+  for (const act essential : detail::essence_of(what, unit)) {
+    if (essential != act::nothing && !detail::has(steps, essential)) return false;
+  }
+  const std::size_t commit = detail::position(steps, act::commit);
+  for (std::size_t i = 0; i < size; ++i) {
+    if (can_fail(steps.steps[i].forward) && i > commit) return false;
+    const act needed = steps.may_turn_back_after(i) ? inverse_of(steps.steps[i].forward) : act::nothing;
+    if (steps.steps[i].backward != needed) return false;
+  }
+  if (!detail::holds_descriptor_for_kvm(steps, unit)) return false;
+  const bool takes = steps.makes == change::attach || steps.makes == change::attach_device || steps.makes == change::open;
+  if (takes && !detail::takes_in_order(steps)) return false;
+  // An attach can only need more holds than before; everything else may need fewer.
+  const bool attaches = steps.makes == change::attach || steps.makes == change::attach_device;
+  return attaches || detail::gives_in_order(steps);
+}
+
+/// Whether all of a lifecycle's plans are, and whether KVM forgets exactly what it is told.
+template <class Lifecycle>
+inline constexpr bool well_formed_lifecycle = [] {
+  for (std::size_t i = 0; i < operations; ++i) {
+    if (!well_formed<Lifecycle>(static_cast<operation>(i))) return false;
+  }
+  const bool tells = detail::has(Lifecycle::plan_of(operation::attach_first), act::tell);
+  return tells == detail::has(Lifecycle::plan_of(operation::attach_next), act::tell) &&
+         tells == detail::has(Lifecycle::plan_of(operation::detach_next), act::forget) &&
+         tells == detail::has(Lifecycle::plan_of(operation::detach_last), act::forget);
+}();
+
+}  // namespace tether

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: BSL-1.0
+// The kernel's newer interface: one address space of an iommufd context is one container, and devices join it one by one, each by
+// its own node. What a device agrees to is known before anything can pin for it.
+//
+//     /dev/iommu (context) --ALLOC--> address space <--ATTACH-- device --BIND--> context
+//                                       | MAP, MAP_FILE, COPY, UNMAP
+#pragma once
+
+#include <tether/backend/concepts.hpp>
+#include <tether/backend/iommufd_abi.hpp>
+#include <tether/backend/iommufd_context.hpp>
+#include <tether/backend/iommufd_ioas.hpp>
+#include <tether/backend/iommufd_page_tables.hpp>
+#include <tether/backend/kernel_handles.hpp>
+#include <tether/backend/ring_link.hpp>
+#include <tether/backend/vfio_cdev.hpp>
+#include <tether/backend/vfio_device.hpp>
+#include <tether/backend/vfio_sysfs.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+#include <tether/core/kernel.hpp>
+#include <tether/core/mapping.hpp>
+#include <tether/core/page_sizes.hpp>
+
+#include <cerrno>
+#include <cstdint>
+#include <exception>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <system_error>
+#include <utility>
+
+namespace tether {
+
+/// `huge_pages`: whether the IOMMU may use pages larger than the host's smallest. Off makes every translation slow, for measurements.
+struct iommufd_options {
+  bool huge_pages = true;
+};
+
+/// The backend: one container. Movable; its devices stay valid. The container's lock serialises it, and what containers share
+/// lies in the context. Source: linux/iommufd.h. Cost: each call the ioctl of its name, and one entry in two tables for each mapping.
+template <class Kernel = linux_kernel>
+class basic_iommufd {
+ public:
+  static constexpr bool pins = true;
+  static constexpr attach_unit unit = attach_unit::device;
+  using endpoint_type = vfio_cdev;
+  using device_type = basic_vfio_device<Kernel>;
+  using kernel_type = Kernel;
+
+  /// Fails: `bad_descriptor` where the context is no iommufd, EINVAL where the option is refused, the kernel's errno, not enough memory.
+  [[nodiscard]] static result<basic_iommufd> open(basic_iommufd_context<Kernel> context, vfio_sysfs sysfs = vfio_sysfs{},
+                                                  iommufd_options options = {}) noexcept try {
+    auto made = std::make_unique<state>(std::move(context), std::move(sysfs), options);
+    if (auto there = made->ioas.allocate(); !there) return failure(there.error());
+    return basic_iommufd{std::move(made)};
+  } catch (std::exception const&) {
+    return failure(error{"open container", std::make_error_code(std::errc::not_enough_memory)});
+  }
+
+  /// Ensures: pinned when it returns, if a device that pins has joined; what another container of the context has pinned is shared.
+  /// Fails, leaving nothing behind: `overlaps`, `outside_aperture`, `not_aligned`, `invalid_extent`, `access_denied`, `memory_gone`,
+  /// `unsupported` for memory of devices; ENOMEM past the locked-memory limit. Stuck where pages were shared that another
+  /// container was unmapping, and the share could not be taken back.
+  [[nodiscard]] result<void> map(mapping const& what) noexcept { return state_->ioas.map(what, file_source{}); }
+  /// The same, by the file where the kernel can (Linux 6.13) and takes it; else by its address.
+  [[nodiscard]] result<void> map(mapping const& what, file_source from) noexcept { return state_->ioas.map(what, from); }
+  /// Requires: `where` is whole mappings without a gap, or everything. Fails, asking the kernel nothing: `cuts_a_mapping`,
+  /// `not_mapped`; the kernel's errno, stuck unless it was a single mapping; `byte_count_mismatch`, stuck.
+  [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept { return state_->ioas.unmap(where); }
+
+  /// The host's sizes, from the alignment up that the IOMMUs need. Read again after every join and leave, and so are the ranges.
+  [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return state_->ioas.page_sizes(); }
+  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return state_->ioas.usable(); }
+  /// iommufd knows no limit but memory.
+  [[nodiscard]] std::uint64_t free_mappings() const noexcept { return std::numeric_limits<std::uint64_t>::max(); }
+
+  /// On demand exactly if it is mediated; its neighbours do not count, because each device joins alone. A descriptor must be of the
+  /// node that sysfs knows for its name, else the name is hearsay, and what cannot be established pins (law 1).
+  [[nodiscard]] result<pin_class> classify(endpoint_type const& endpoint) const noexcept try {
+    if (!state_->sysfs.is_mediated(endpoint.name())) return pin_class::pins;
+    if (endpoint.descriptor() >= 0 && !is_node(endpoint.descriptor(), state_->sysfs.node_number(endpoint.name()))) return pin_class::pins;
+    return pin_class::pins_on_demand;
+  } catch (std::exception const&) {
+    return pin_class::pins;
+  }
+  /// Opens its node, or duplicates its descriptor. It answers little before it is bound. Fails: ENOENT with how to bind it to a driver,
+  /// EACCES, the kernel's errno, not enough memory.
+  [[nodiscard]] result<device_type> open(endpoint_type const& endpoint) noexcept try {
+    std::string group{endpoint.group()};
+    const auto answer = endpoint.descriptor() >= 0 ? Kernel::duplicate(endpoint.descriptor())
+                                                   : Kernel::call(SYS_openat, AT_FDCWD, endpoint.path(), O_RDWR | O_CLOEXEC, 0);
+    if (answer < 0) return failure(why_not_open(endpoint, static_cast<int>(-answer)));
+    auto opened = device_type::adopt(kernel_descriptor<Kernel>{answer}, endpoint.name());
+    if (!opened) return opened;
+    opened->state()->seat.group = std::move(group);
+    opened->state()->seat.pins = classify(endpoint).value_or(pin_class::pins);
+    return opened;
+  } catch (std::exception const&) {
+    return failure(error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(endpoint.name()));
+  }
+  /// Makes it the context's: now its regions can be used, and no DMA of it goes through. Nothing is pinned. Fails: `stale_handle`,
+  /// `already_there`, `bad_descriptor` if it is no device's own node, `still_in_use` naming the neighbours that are in the way, EBUSY.
+  [[nodiscard]] result<void> bind(device_type& device) noexcept {
+    auto* const who = device.state();
+    if (who == nullptr || who->descriptor.number() < 0) return failure(error{"bind device", errc::stale_handle});
+    if (who->seat.context != nullptr) return failure(error{"bind device", errc::already_there}.of(who->name));
+    iommufd_abi::device_binding request{.iommufd = descriptor()};
+    const auto answer = detail::ask<Kernel>(who->descriptor.number(), iommufd_abi::bind_device, request);
+    if (answer < 0) return failure(why_not_bound(*who, static_cast<int>(-answer)));
+    who->seat.context = &state_->ioas.context().book();
+    who->seat.device = request.device;
+    return {};
+  }
+
+  /// A pin point. Requires: it leaves before it is destroyed, or at least is destroyed before it joins again. Fails, leaving nothing
+  /// behind: `stale_handle` if it is not bound, `already_there`, `outside_aperture`, `memory_gone`, the kernel's errno.
+  [[nodiscard]] result<void> join(device_type& device) noexcept {
+    auto* const who = device.state();
+    if (!is_bound(who)) return failure(error{"join", errc::stale_handle}.advise("bind it to this container's context first"));
+    if (!who->joined.alone()) return failure(error{"join", errc::already_there}.of(who->name));
+    state& own = *state_;
+    if (auto there = own.ioas.allocate(); !there) return there;
+    if (auto attached = own.tables.attach(descriptor(), own.ioas.id(), *who, own.joined); !attached) return attached;
+    who->joined.join(own.joined);
+    if (auto read = own.ioas.read_limits(); !read) {
+      const error why = read.error().of(who->name);
+      const auto left = own.tables.detach("join", *who);
+      if (left) who->joined.leave();
+      return failure(left && own.tables.destroy_unused("join", descriptor(), own.joined) ? why : why.leaving_things_behind());
+    }
+    own.tell_who_pins();
+    return {};
+  }
+  /// Ensures: what is mapped stays mapped. Where another device of its group stays, the IOMMU cannot tell the two apart: then only
+  /// `close` ends this one's reach. Fails, still joined: `stale_handle`, `still_in_use` while a BAR is mapped, the kernel's errno; or,
+  /// stuck, having left a page table that could not be destroyed, and that goes on pinning.
+  [[nodiscard]] result<void> leave(device_type& device) noexcept {
+    auto* const who = device.state();
+    if (!is_bound(who) || !state_->joined.has(who->joined)) return failure(error{"leave", errc::stale_handle});
+    if (who->views != 0) return failure(why_in_use("leave", *who));
+    state& own = *state_;
+    if (auto left = own.tables.detach("leave", *who); !left) return left;
+    who->joined.leave();
+    return own.has_left("leave");
+  }
+  /// Moves a device that has joined `from`, on the same context, here without a gap: at no time is its DMA blocked. A pin point.
+  /// Fails, leaving it where it was: `stale_handle`, `already_there`, `still_in_use` while another device of its group has joined
+  /// `from` (the kernel would move both), and as `join`; or, moved but stuck, as `leave`.
+  [[nodiscard]] result<void> replace(basic_iommufd& from, device_type& device) noexcept {
+    auto* const who = device.state();
+    state& own = *state_;
+    state& old = *from.state_;
+    if (!is_bound(who) || !old.joined.has(who->joined)) return failure(error{"replace", errc::stale_handle});
+    if (&own == &old) return failure(error{"replace", errc::already_there}.of(who->name));
+    for (auto const* one = old.joined.first(); one != nullptr; one = one->joined.next()) {
+      if (one == who || one->seat.group != who->seat.group) continue;
+      return failure(error{"replace", errc::still_in_use}.of(one->name).advise("it is in the same group: the two can only move together"));
+    }
+    if (auto there = own.ioas.allocate(); !there) return there;
+    const std::uint32_t served_by = who->seat.page_table;
+    if (auto attached = own.tables.attach(descriptor(), own.ioas.id(), *who, own.joined); !attached) return attached;
+    if (auto read = own.ioas.read_limits(); !read) {
+      const error why = read.error().of(who->name);
+      const bool back = own.tables.attach_again(*who, old.ioas.id(), served_by).has_value();
+      return failure(back && own.tables.destroy_unused("replace", descriptor(), own.joined) ? why : why.leaving_things_behind());
+    }
+    who->joined.join(own.joined);
+    own.tell_who_pins();
+    return old.has_left("replace");
+  }
+  /// Takes `bind` back. Fails, still open: `stale_handle`; `still_in_use` if it has joined, or a BAR of it is mapped.
+  [[nodiscard]] result<void> close(device_type& device) noexcept {
+    auto* const who = device.state();
+    if (who != nullptr && !who->joined.alone()) {
+      return failure(error{"close device", errc::still_in_use}.of(who->name).advise("it must leave its container first"));
+    }
+    auto closed = device.close();
+    if (closed) who->seat.context = nullptr;
+    return closed;
+  }
+  /// What KVM's VFIO device is told before the device is bound. Negative once it is closed.
+  [[nodiscard]] static int kvm_file(device_type const& device) noexcept { return device.descriptor(); }
+
+  /// Unmapping waits for the IOMMU itself. But whoever has a device's registers mapped can start DMA at any time: `still_in_use`, by name.
+  [[nodiscard]] result<void> quiesce() noexcept { return state_->nobody_has_registers("quiesce"); }
+  /// Takes every device out and closes it, unmaps all, and destroys the page tables and the address space; the next use allocates another.
+  /// Fails, saying what stands in the way: `still_in_use` while a BAR is mapped; the kernel's errno.
+  [[nodiscard]] result<void> abandon() noexcept { return state_->abandon(); }
+
+ private:
+  using device_state = detail::vfio_device_state<Kernel>;
+
+  struct state {
+    state(basic_iommufd_context<Kernel> context, vfio_sysfs known, iommufd_options options)
+        : sysfs{std::move(known)}, ioas{std::move(context), options.huge_pages} {}
+    state(state const&) = delete;
+    state& operator=(state const&) = delete;
+    /// A device that is still joined is closed. Where a BAR of it is mapped, the address space stays until the context is closed.
+    ~state() { static_cast<void>(abandon()); }
+
+    [[nodiscard]] int descriptor() const noexcept { return ioas.context().descriptor(); }
+    void tell_who_pins() noexcept {
+      bool any = false;
+      for (auto const* one = joined.first(); one != nullptr; one = one->joined.next()) any = any || one->seat.pins == pin_class::pins;
+      ioas.context().book().set_pinned(ioas.id(), any);
+    }
+    result<void> has_left(const char* operation) noexcept {
+      tell_who_pins();
+      auto destroyed = tables.destroy_unused(operation, descriptor(), joined);
+      static_cast<void>(ioas.read_limits());  // if that fails, the narrower ones from before go on being kept
+      if (!destroyed) return failure(destroyed.error().leaving_things_behind());
+      return {};
+    }
+    result<void> nobody_has_registers(const char* operation) const noexcept {
+      for (auto const* one = joined.first(); one != nullptr; one = one->joined.next()) {
+        if (one->views != 0) return failure(why_in_use(operation, *one));
+      }
+      return {};
+    }
+    result<void> abandon() noexcept {
+      if (auto quiet = nobody_has_registers("abandon"); !quiet) return quiet;
+      while (auto* const one = joined.first()) {
+        static_cast<void>(detail::iommufd_page_tables<Kernel>::detach("abandon", *one));  // closing it does the same
+        one->descriptor = {};
+        one->seat.context = nullptr;
+        one->joined.leave();
+      }
+      tell_who_pins();
+      if (auto gone = tables.destroy_unused("abandon", descriptor(), joined); !gone) return gone;
+      if (auto unmapped = ioas.unmap(extent<io_address>::everything()); !unmapped) return unmapped;
+      return ioas.destroy("abandon");
+    }
+
+    vfio_sysfs sysfs;
+    detail::iommufd_ioas<Kernel> ioas;
+    detail::iommufd_page_tables<Kernel> tables{};
+    detail::ring_link<device_state> joined{};
+  };
+
+  explicit basic_iommufd(std::unique_ptr<state> made) noexcept : state_{std::move(made)} {}
+
+  [[nodiscard]] int descriptor() const noexcept { return state_->descriptor(); }
+  /// To this context: another one has numbers of its own, and would attach it to whatever has this one's there.
+  bool is_bound(device_state const* who) const noexcept {
+    return who != nullptr && who->descriptor.number() >= 0 && who->seat.context == &state_->ioas.context().book();
+  }
+  /// Whether a descriptor is of the node with that number, "major:minor".
+  static bool is_node(int descriptor, std::string const& number) {
+    struct stat status{};
+    if (Kernel::fstat(descriptor, status) < 0 || !S_ISCHR(status.st_mode)) return false;
+    return number == std::to_string(major(status.st_rdev)) + ":" + std::to_string(minor(status.st_rdev));
+  }
+
+  static error why_in_use(const char* operation, device_state const& who) noexcept {
+    return error{operation, errc::still_in_use}.of(who.name).advise("{} of its BARs are still mapped", who.views);
+  }
+  static error why_not_open(endpoint_type const& endpoint, int number) noexcept {
+    const auto why = error::from_errno("open device", number).of(endpoint.name());
+    if (number == ENOENT || number == ENODEV || number == ENXIO) {
+      return why.advise(
+          "bind it: write vfio-pci to its driver_override, then its address to drivers/vfio-pci/bind (kernel: CONFIG_VFIO_DEVICE_CDEV)");
+    }
+    if (number == EACCES || number == EPERM) return why.advise("give this user the right to open the device's node");
+    return why;
+  }
+  error why_not_bound(device_state const& who, int number) const noexcept try {
+    const auto why = error::from_errno("bind device", number).of(who.name);
+    if (number == EINVAL || number == ENOTTY) {
+      return error{"bind device", errc::bad_descriptor}.of(who.name).advise("it is no device's own node, or bound already");
+    }
+    if (number != EBUSY) return why;
+    if (const std::string in_the_way = state_->sysfs.in_the_way(who.seat.group); !in_the_way.empty()) {
+      return error{"bind device", errc::still_in_use}.of(in_the_way).advise("bind every device of the group to vfio-pci, or to no driver");
+    }
+    return why.advise("its group is open under /dev/vfio, or another process has it");
+  } catch (std::exception const&) {
+    return error::from_errno("bind device", number).of(who.name);
+  }
+
+  std::unique_ptr<state> state_;
+};
+
+/// The backend, on Linux itself.
+using iommufd = basic_iommufd<>;
+
+static_assert(backend<iommufd> && maps_files<iommufd> && known_to_kvm<iommufd>);
+
+}  // namespace tether

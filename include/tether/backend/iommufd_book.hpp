@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: BSL-1.0
+// What the containers of one context have mapped where, by host address: so that a second container shares the pages that a
+// first has pinned instead of pinning them again. Its lock is the innermost of all and never held across a call of the kernel, so:
+//
+//     find a source .... COPY, without the lock .... still there? -> the new mapping is as good as the old
+//                                                    gone meanwhile? -> whatever was copied is taken back
+#pragma once
+
+#include <tether/core/access.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+#include <tether/core/mapping.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+#include <iterator>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <system_error>
+#include <vector>
+
+namespace tether::detail {
+
+/// Safe from any thread. What is written down belongs to one container, which alone offers, withdraws and forgets it.
+class iommufd_book {
+  struct record {
+    std::uint32_t ioas;
+    extent<io_address> where;
+    access rights;
+    memory_kind memory;
+    bool by_file;
+    std::uint64_t offer;  // a number for each time that it was offered; 0: it is not
+  };
+
+ public:
+  using place = std::multimap<std::uint64_t, record>::iterator;
+
+  /// A mapping of another container that may be shared.
+  struct source {
+    std::uint32_t ioas;
+    io_address first;
+    std::uint64_t offer;
+  };
+
+  /// Writes down what is about to be mapped, so that nothing can fail once it is. Nobody shares it yet. Fails: not enough memory.
+  [[nodiscard]] result<place> prepare(std::uint32_t ioas, mapping const& what, bool by_file) noexcept try {
+    const std::lock_guard lock{mutex_};
+    return records_.emplace(what.host.value, record{ioas, what.where, what.rights, what.memory, by_file, 0});
+  } catch (std::exception const&) {
+    return failure(error{"map", std::make_error_code(std::errc::not_enough_memory)}.at(what.where));
+  }
+  /// It is mapped, by its file or its address: from now on others may share it.
+  void offer(place which, bool by_file) noexcept {
+    const std::lock_guard lock{mutex_};
+    which->second.by_file = by_file;
+    which->second.offer = ++last_offer_;
+  }
+  /// It was withdrawn, and is mapped still. Whoever copied in between finds it changed: the number is a new one.
+  void offer_again(place which) noexcept {
+    const std::lock_guard lock{mutex_};
+    which->second.offer = ++last_offer_;
+  }
+  /// The same for one that was copied from `from`, if that was there all along. Otherwise answers false.
+  [[nodiscard]] bool offer_copy(place which, source const& from) noexcept {
+    const std::lock_guard lock{mutex_};
+    const auto [begin, end] = records_.equal_range(which->first);
+    if (std::none_of(begin, end, [&](auto const& one) { return one.second.offer == from.offer; })) return false;
+    which->second.offer = ++last_offer_;
+    return true;
+  }
+  /// Before its unmap is asked for: then whoever has copied meanwhile finds it gone, and takes the copy back.
+  void withdraw(place which) noexcept {
+    const std::lock_guard lock{mutex_};
+    which->second.offer = 0;
+  }
+  void forget(place which) noexcept {
+    const std::lock_guard lock{mutex_};
+    records_.erase(which);
+  }
+  /// Whether a device behind an IOMMU is in a container: only then its mappings are pinned, so that sharing them saves anything.
+  void set_pinned(std::uint32_t ioas, bool pinned) noexcept try {
+    const std::lock_guard lock{mutex_};
+    std::erase(pinned_, ioas);
+    if (pinned) pinned_.push_back(ioas);
+  } catch (std::exception const&) {
+    // Then it is never shared.
+  }
+
+  /// The same memory, pinned by another container with at least these rights. `by_file`: by its file, or not at all.
+  [[nodiscard]] std::optional<source> find(std::uint32_t into, mapping const& what, bool by_file) const noexcept {
+    const std::lock_guard lock{mutex_};
+    const auto [begin, end] = records_.equal_range(what.host.value);
+    const auto found = std::find_if(begin, end, [&](auto const& entry) {
+      record const& one = entry.second;
+      return one.offer != 0 && one.ioas != into && one.where.last - one.where.first == what.where.last - what.where.first &&
+             allows(one.rights, what.rights) && one.memory == what.memory && (one.by_file || !by_file) &&
+             std::ranges::find(pinned_, one.ioas) != pinned_.end();
+    });
+    if (found == end) return std::nullopt;
+    return source{found->second.ioas, found->second.where.first, found->second.offer};
+  }
+  [[nodiscard]] std::size_t size() const noexcept {
+    const std::lock_guard lock{mutex_};
+    return records_.size();
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::multimap<std::uint64_t, record> records_;
+  std::vector<std::uint32_t> pinned_;
+  std::uint64_t last_offer_ = 0;
+};
+
+}  // namespace tether::detail
