@@ -148,14 +148,9 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   result<void> let_go_of_everything() noexcept {
     if constexpr (of_groups) close_devices_regardless();
     static_cast<void>(this->space_.remove_listener(this->listener_));
-    if constexpr (of_groups) {
-      if (auto forgotten = let_kvm_forget(); !forgotten) return forgotten;
-    }
+    if (auto forgotten = let_kvm_forget(); !forgotten) return forgotten;
     if (auto gone = abandon_backend(); !gone) return gone;
-    if constexpr (!of_groups) {
-      if (auto forgotten = let_kvm_forget(); !forgotten) return forgotten;
-      close_devices_regardless();
-    }
+    if constexpr (!of_groups) close_devices_regardless();
     std::lock_guard turn{this->mutex_};
     this->listener_.forget();
     return {};

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <thread>
+#include <vector>
 
 using namespace tether;
 using tether_test::fake_iommufd_kernel;
@@ -95,6 +96,19 @@ TEST_CASE("nothing is shared with fewer rights, of another size, or by a contain
   must(b.first.map(b.memory.at(0x10000, 32 * KiB, 16 * KiB)));
   must(b.first.leave(b.one));
   CHECK(pins_anew(b.memory.at(0x20000, 32 * KiB, 16 * KiB)));
+}
+
+TEST_CASE("what is being unmapped is no source any more, nor what an unmap has left in doubt") {
+  pair b;
+  must(b.first.map(b.memory.at(0, 0, 4 * KiB)));
+  must(b.first.map(b.memory.at(0x1000, 4 * KiB, 4 * KiB)));
+  {
+    const injected_fault fault{1, EIO};
+    CHECK(b.first.unmap(at(0, 8 * KiB)).error().stuck());
+  }
+  b.machine.requests.clear();
+  must(b.second.map(b.memory.at(0, 4 * KiB, 4 * KiB)));
+  CHECK(b.machine.requests == std::vector<unsigned long>{abi::map.number});
 }
 
 TEST_CASE("a share that the kernel refuses becomes a mapping, whatever the reason") {
