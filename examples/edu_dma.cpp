@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // Drives a real device by DMA: QEMU's edu, passed through. Which interface of the kernel maps the guest's memory for it is
-// one template argument. test/system runs it in a machine that has the device; without one it says so, and is skipped.
+// one template argument: each that this kernel has is shown. test/system runs it in machines that have the device; without one
+// it says so, and is skipped.
+// tier: 1 2
 // machine: -device edu
 #include "edu.hpp"
 
@@ -16,6 +18,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <unistd.h>
 #include <utility>
 
 namespace {
@@ -29,8 +32,25 @@ T must(tether::result<T> answer) {
   if constexpr (!std::is_void_v<T>) return std::move(*answer);
 }
 
+/// What the two interfaces of the kernel do not share: how a container is opened, and whether a device comes with its group.
 template <class Backend>
-int drive(std::string const& address) {
+Backend opened() {
+  if constexpr (std::is_same_v<Backend, tether::iommufd>) return must(tether::iommufd::open(must(tether::iommufd_context::open())));
+  else return Backend{};
+}
+template <class Container>
+auto attached(Container& dma, std::string const& address) {
+  if constexpr (Container::backend_type::unit == tether::attach_unit::group) {
+    auto group = must(dma.attach(must(tether::vfio_group::of(address))));
+    return std::pair{group, must(group.open(address))};
+  } else {
+    auto device = must(dma.attach(must(tether::vfio_cdev::of(address))));
+    return std::pair{device, device};
+  }
+}
+
+template <class Backend>
+bool drive(std::string const& address) {
   constexpr std::uint64_t mailbox_at = 128 * tether::MiB;
   auto ram = must(tether::ram_block::allocate("ram", 4 * tether::MiB));
   auto mailbox = must(tether::ram_block::allocate("mailbox", 4 * tether::KiB, tether::memory_kind::shared));
@@ -39,15 +59,14 @@ int drive(std::string const& address) {
   must(guest.place(tether::region::ram(mailbox), tether::guest_address{mailbox_at}));
   tether::discard_gate<> gate;
   tether::balloon balloon{guest, gate};
-  tether::container<Backend, tether::inhibit_per_group, tether::whole_section> dma{guest, gate};
+  tether::container<Backend, tether::inhibit_per_group, tether::whole_section> dma{guest, gate, opened<Backend>()};
 
   const std::array<std::uint32_t, 3> frames{9, 8, 7};
   auto tell = [](char const* when, tether::discard_report const& said) {
     std::printf("%-9s %d discarded, %d inhibited\n", when, static_cast<int>(said.discarded), static_cast<int>(said.inhibited));
   };
   tell("before:", balloon.inflate(frames));
-  auto group = must(dma.attach(must(tether::vfio_group::of(address))));
-  auto device = must(group.open(address));
+  auto [endpoint, device] = attached(dma, address);
   tell("attached:", balloon.inflate(frames));
 
   bool equal = false;
@@ -63,9 +82,9 @@ int drive(std::string const& address) {
     std::puts(equal ? "and the device reads the same" : "but the device reads something else");
   }  // the registers must be unmapped before the device can be closed
 
-  must(group.detach());
+  must(endpoint.detach());
   tell("detached:", balloon.inflate(frames));
-  return equal ? EXIT_SUCCESS : EXIT_FAILURE;
+  return equal;
 }
 
 }  // namespace
@@ -76,5 +95,14 @@ int main() {
     std::puts("skipped: no edu device is bound to vfio-pci here");
     return 77;
   }
-  return drive<tether::vfio_type1>(devices.front());
+  bool well = true;
+  if (::access("/dev/vfio/vfio", F_OK) == 0) {
+    std::puts("--- vfio_type1");
+    well = drive<tether::vfio_type1>(devices.front()) && well;
+  }
+  if (::access("/dev/iommu", F_OK) == 0) {
+    std::puts("--- iommufd");
+    well = drive<tether::iommufd>(devices.front()) && well;
+  }
+  return well ? EXIT_SUCCESS : EXIT_FAILURE;
 }

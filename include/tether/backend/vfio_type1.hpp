@@ -139,8 +139,8 @@ class basic_vfio_type1 {
   /// What KVM is told. It stays open until the handle goes.
   [[nodiscard]] static int kvm_file(joined_group const& joined) noexcept { return joined->descriptor(); }
 
-  /// Ensures: what is mapped stays mapped, unless it was the last group; the group itself goes with the handle. Fails, still joined: `still_in_use` while a device of it
-  /// is open or one of its BARs mapped, or KVM still knows it; `stale_handle`.
+  /// Ensures: what is mapped stays mapped, unless it was the last group; the group's descriptor goes with the handle. Fails, still
+  /// joined: `still_in_use` while a device of it is open or one of its BARs mapped; `stale_handle`.
   [[nodiscard]] result<void> leave(joined_group& joined) noexcept {
     if (!is_in(joined)) return failure(error{"leave", errc::stale_handle});
     if (auto left = joined->leave("leave"); !left) return left;

@@ -170,7 +170,7 @@ class dma_listener {
   /// Refuses up front whatever can be known before the kernel is asked (law 14).
   result<void> plan_additions() noexcept {
     std::uint64_t available = backend_->free_mappings();
-    for (section_plan const& plan : removed_) available += plan.pieces;
+    for (section_plan const& plan : removed_) available += std::min(plan.pieces, ~available);  // a backend may know no limit
     for (section_plan& plan : added_) {
       plan = plan_section<Granularity>(plan.what, mapper_.sizes());
       if (auto checked = check_plan<Granularity, Edges>(plan, mapper_.sizes(), backend_->usable_iova()); !checked) {

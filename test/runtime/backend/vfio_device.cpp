@@ -83,6 +83,7 @@ TEST_CASE("a BAR is mapped, used, and keeps its device open") {
   must(one.close());
   CHECK(one.close().error().is(errc::stale_handle));
   must(at.iommu.leave(at.group));
+  at.group.reset();
   CHECK(tether_test::open_descriptors() == at.before);
 }
 
@@ -104,6 +105,7 @@ TEST_CASE("a view that outlives its device is still good, and the last one close
   CHECK(busy.error().subject() == "/dev/vfio/12");
   bar.reset();
   must(at.iommu.leave(at.group));
+  at.group.reset();
   CHECK(tether_test::open_descriptors() == at.before);
 }
 

@@ -197,3 +197,25 @@ TEST_CASE("trimmed bytes are counted while the section stands, also across a ref
   CHECK(r.listener->trimmed_bytes() == 0);
   CHECK(r.listener->observer().trimmed_times == 1);
 }
+
+TEST_CASE("a backend that knows no limit is never over it, also where a commit takes something away first") {
+  struct boundless : software_iommu {
+    [[nodiscard]] std::uint64_t free_mappings() const noexcept { return ~std::uint64_t{0}; }
+  };
+  no_lock mutex;
+  boundless iommu;
+  dma_listener<boundless, whole_section, trim_edges, bell, no_lock> listener{iommu, mutex};
+  ram_block block = must(ram_block::allocate("block", 64 * KiB));
+  const section before = rig<>::at(block, 0x100000);
+  const section after = rig<>::at(block, 0x200000);
+  listener.begin(commit_kind::refusable);
+  listener.add(before);
+  must(listener.commit());
+  listener.begin(commit_kind::refusable);
+  listener.remove(before);
+  listener.add(after);
+  must(listener.commit());
+  listener.begin(commit_kind::refusable);
+  listener.remove(after);
+  must(listener.commit());
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSL-1.0
+// What each act of a plan does to the world: to the code's own counts just as `attach/acts.hpp` does it, to the facts as a
+// kernel does. An act that a kernel must refuse is a broken property, not an outcome.
+#pragma once
+
+#include <tether/attach/lifecycle.hpp>
+#include <tether/attach/lifecycle_plan.hpp>
+#include <tether/core/attachment.hpp>
+#include <tether/inhibit/books.hpp>
+#include <tether/inhibit/concepts.hpp>
+#include <tether/proof/coverage.hpp>
+#include <tether/proof/essence.hpp>
+#include <tether/proof/kernel.hpp>
+#include <tether/proof/property.hpp>
+#include <tether/proof/world.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tether::proof {
+
+/// What an event did beside changing the world.
+struct report {
+  coverage reached{};
+  broken_properties broken = 0;
+};
+
+/// The acts of one container.
+template <class Essence, class Scope>
+class acts {
+  using policy = typename Essence::inhibition_type;
+  using code = typename Essence::code;
+  using container_type = container_state<Scope>;
+  static constexpr bool of_groups = Essence::unit == attach_unit::group;
+
+ public:
+  /// The act that the container comes to now.
+  [[nodiscard]] static constexpr act next(container_type const& container) noexcept {
+    return Essence::automaton::act_at(container.at);
+  }
+  [[nodiscard]] static constexpr change makes(container_type const& container) noexcept {
+    return Essence::automaton::makes(container.at.in);
+  }
+
+  /// The books as they will be.
+  struct membership {
+    container_tally container;
+    group_tally group;
+  };
+  [[nodiscard]] static constexpr membership after(container_type const& container) noexcept {
+    membership books{container.tally(), container.groups[container.active].tally};
+    code::enact(books.container, books.group, makes(container), container.agrees);
+    return books;
+  }
+
+  /// Whether the device may be had so: law 2, and the policy.
+  [[nodiscard]] static constexpr bool allowed(container_type const& container) noexcept {
+    const bool pins = Essence::pins && !container.groups[container.active].mediated;
+    return !(container.agrees == consent::given && pins) && admitted<policy>(after(container).group);
+  }
+  /// Whether `hold` has to ask the gate for anything, and whether `settle` has anything to give back.
+  [[nodiscard]] static constexpr bool raises(container_type const& container) noexcept {
+    const membership books = after(container);
+    return holds_needed<policy>(books.group) > container.groups[container.active].held || holds_needed<policy>(books.container) > container.held;
+  }
+  [[nodiscard]] static constexpr bool lowers(container_type const& container) noexcept {
+    group_state const& group = container.groups[container.active];
+    return holds_needed<policy>(group.tally) != group.held || holds_needed<policy>(container.tally()) != container.held;
+  }
+
+  /// Does it. What it leaves if it gets stuck half way is the worst of both (see `worst_when_stuck`).
+  static constexpr void perform(world<Scope>& here, std::size_t which, act what, report& said) noexcept {
+    container_type& container = here.containers[which];
+    group_state& group = container.groups[container.active];
+    device_state& device = container.device;
+    bool legal = true;
+    switch (what) {
+      case act::nothing:
+      case act::judge: break;
+      case act::hold: {
+        const membership books = after(container);
+        raise(group.held, holds_needed<policy>(books.group));
+        raise(container.held, holds_needed<policy>(books.container));
+        break;
+      }
+      case act::settle:
+        lower(group.held, holds_needed<policy>(group.tally), said);
+        lower(container.held, holds_needed<policy>(container.tally()), said);
+        break;
+      case act::commit: commit(container, group, said); break;
+      case act::acquire: legal = set(group.acquired); break;
+      case act::release: legal = clear(group.acquired) && !group.joined && !group.told; break;
+      case act::tell: legal = of_groups ? set(group.told) && group.acquired : set(device.told) && device.open; break;
+      case act::forget: legal = of_groups ? clear(group.told) && group.acquired : clear(device.told) && device.open; break;
+      case act::join: legal = of_groups ? set(group.joined) : set(device.joined) && device.bound; break;
+      case act::leave: legal = of_groups ? clear(group.joined) && !device.open && group.users + group.vouched == 0 : clear(device.joined); break;
+      case act::open: legal = set(device.open) && (!of_groups || group.joined); break;
+      case act::bind: legal = set(device.bound) && device.open; break;
+      case act::close:
+        legal = clear(device.open) && !device.joined;
+        device.bound = device.joined = false;
+        break;
+      case act::replay:
+        legal = container.page == page_relation::none && reaches<Essence::unit>(container);
+        if (legal) container.page = page_relation::recorded;
+        break;
+      case act::withdraw:
+        legal = container.page != page_relation::none && reaches<Essence::unit>(container);
+        container.page = page_relation::none;
+        break;
+    }
+    if (!legal) said.broken |= bit(property::forbidden_call);
+    pin<Essence>(here, which);
+  }
+
+  /// Whether an act that got stuck is taken to have happened: whichever lets a device reach more.
+  [[nodiscard]] static constexpr bool worst_when_stuck(act what) noexcept {
+    return what != act::leave && what != act::withdraw && what != act::close && what != act::forget;
+  }
+
+ private:
+  [[nodiscard]] static constexpr bool set(bool& fact) noexcept {
+    const bool was = fact;
+    fact = true;
+    return !was;
+  }
+  [[nodiscard]] static constexpr bool clear(bool& fact) noexcept {
+    const bool was = fact;
+    fact = false;
+    return was;
+  }
+  static constexpr void raise(std::uint32_t& held, std::uint32_t needed) noexcept {
+    if (held < needed) held = needed;
+  }
+  /// A hold that is missing here would have to be taken, which can be refused; giving back must not fail.
+  static constexpr void lower(std::uint32_t& held, std::uint32_t needed, report& said) noexcept {
+    if (held < needed) said.broken |= bit(property::unbalanced_holds);
+    else held = needed;
+  }
+  static constexpr void commit(container_type& container, group_state& group, report& said) noexcept {
+    container_tally books = container.tally();
+    code::enact(books, group.tally, makes(container), container.agrees);
+    if (books != container.tally()) said.broken |= bit(property::wrong_books);
+  }
+};
+
+}  // namespace tether::proof

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a proof is about: of a whole configuration only what can make a difference to safety, so that configurations that
+// differ in anything else share one proof. And how large a world it is proven in.
+#pragma once
+
+#include <tether/attach/lifecycle.hpp>
+#include <tether/attach/lifecycle_plan.hpp>
+#include <tether/inhibit/books.hpp>
+#include <tether/inhibit/concepts.hpp>
+#include <tether/inhibit/kinds.hpp>
+#include <tether/proof/automaton.hpp>
+
+#include <cstddef>
+#include <type_traits>
+
+namespace tether::proof {
+
+/// The code that is proven: the very functions that a container runs (law 28). Tests put mistaken ones in their place, to see
+/// them found; nobody else does.
+struct machinery {
+  /// A hold waits until no discard runs (law 19).
+  static constexpr bool gate_drains = true;
+
+  template <class Lifecycle>
+  [[nodiscard]] static constexpr act act_at(cursor at) noexcept {
+    return tether::act_at<Lifecycle>(at);
+  }
+  template <class Lifecycle>
+  [[nodiscard]] static constexpr cursor advance(cursor at, outcome how) noexcept {
+    return tether::advance<Lifecycle>(at, how);
+  }
+  static constexpr void enact(container_tally& container, group_tally& group, change what, consent agrees) noexcept {
+    tether::enact(container, group, what, agrees);
+  }
+};
+
+/// What safety depends on. Backend, granularity, edges, threading and observation are not in it beyond these five: two
+/// configurations of one essence are one proof. It is itself a configuration, as far as `proven_safe` is concerned.
+template <inhibition Inhibition, class Lifecycle, bool Pins = true, hold_kind Holds = hold_kind::any, class Machinery = machinery>
+struct essence {
+  using inhibition_type = Inhibition;
+  using lifecycle = Lifecycle;
+  using code = Machinery;
+  using automaton = proof::automaton<Machinery, Lifecycle>;
+  static constexpr bool pins = Pins;
+  static constexpr hold_kind holds = Holds;
+  static constexpr attach_unit unit = unit_of<Lifecycle>;
+};
+
+/// How many there are of what. One container and two groups show every mistake of an order that one container can make; containers
+/// meet in the sum of their holds and in the guest's page alone, so more of them are for the search at run time.
+template <std::size_t Containers, std::size_t Groups, std::size_t Devices>
+struct scope {
+  static_assert(Containers >= 1 && Groups >= 1 && Devices >= 1);
+  static constexpr std::size_t containers = Containers;
+  static constexpr std::size_t groups = Groups;    ///< in each container
+  static constexpr std::size_t devices = Devices;  ///< in each group
+};
+/// What is proven at compile time.
+using small_scope = scope<1, 2, 2>;
+
+/// Whether a lifecycle tells KVM of what it attaches: no, where it does not say.
+template <class Lifecycle>
+inline constexpr bool tells_of = false;
+template <class Lifecycle>
+  requires requires { Lifecycle::tells_kvm; }
+inline constexpr bool tells_of<Lifecycle> = Lifecycle::tells_kvm;
+
+namespace detail {
+
+template <class T>
+inline constexpr bool is_essence = false;
+template <class Inhibition, class Lifecycle, bool Pins, hold_kind Holds, class Machinery>
+inline constexpr bool is_essence<essence<Inhibition, Lifecycle, Pins, Holds, Machinery>> = true;
+
+template <class Configuration>
+struct essence_found {
+  using policies = typename Configuration::policies;
+  using type = essence<typename policies::inhibition, typename policies::lifecycle, Configuration::backend_type::pins, policies::holds>;
+};
+template <class Configuration>
+  requires is_essence<Configuration>
+struct essence_found<Configuration> {
+  using type = Configuration;
+};
+
+}  // namespace detail
+
+/// The essence of a `container<...>`, or an essence itself.
+template <class Configuration>
+using essence_of = typename detail::essence_found<Configuration>::type;
+
+}  // namespace tether::proof

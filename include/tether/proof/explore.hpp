@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSL-1.0
+// Breadth first through every world that can be reached, in portions: the same search runs in slices inside the compiler
+// (`slices.hpp`) and in one go at run time (`search.hpp`). What it finds first is the shortest way to it.
+#pragma once
+
+#include <tether/proof/coverage.hpp>
+#include <tether/proof/event.hpp>
+#include <tether/proof/key.hpp>
+#include <tether/proof/property.hpp>
+#include <tether/proof/transition.hpp>
+#include <tether/proof/world.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace tether::proof {
+
+/// What a table answers.
+enum class entry : std::uint8_t { fresh, seen, full };
+
+/// Worlds in the order in which they were found, and from which. Of fixed size, so that it can live inside the compiler.
+template <class Key, std::size_t Capacity>
+struct fixed_table {
+  static constexpr std::size_t capacity = Capacity;
+  Key keys[Capacity]{};
+  std::uint32_t from[Capacity]{};
+  std::uint32_t slots[2 * Capacity]{};
+  std::uint32_t size = 0;
+
+  constexpr entry add(Key const& one, std::uint32_t by) noexcept {
+    auto at = static_cast<std::size_t>(one.hash()) & (2 * Capacity - 1);
+    while (slots[at] != 0) {
+      if (keys[slots[at] - 1] == one) return entry::seen;
+      at = (at + 1) & (2 * Capacity - 1);
+    }
+    if (size == Capacity) return entry::full;
+    keys[size] = one;
+    from[size] = by;
+    slots[at] = ++size;
+    return entry::fresh;
+  }
+};
+
+/// How far a search has come.
+struct progress {
+  std::uint32_t expanded = 0;  ///< worlds whose every event has been tried
+  std::uint64_t transitions = 0;
+  coverage reached{};
+  broken_properties broken = 0;  ///< of the last world in the table; then the search is over
+  bool full = false;             ///< the table was: it goes on in a larger one
+};
+
+/// A search: the table of what it has found, and how far it is. `Judged`: the properties that end it.
+template <class Essence, class Scope, class Table, broken_properties Judged = every_property>
+struct exploration {
+  Table found{};
+  progress now{};
+
+  constexpr void begin() noexcept {
+    packer<Scope> packing{};
+    const world<Scope> first{};
+    static_cast<void>(found.add(packing.pack(first), 0));
+    now.broken = broken_in<Essence>(first) & Judged;
+  }
+  [[nodiscard]] constexpr bool finished() const noexcept { return now.broken != 0 || now.expanded == found.size; }
+
+  /// Tries every event of `worlds` more worlds.
+  constexpr void expand(std::uint32_t worlds) {
+    for (; worlds != 0 && !finished() && !now.full; --worlds) {
+      const progress before = now;
+      const std::uint32_t place = now.expanded;
+      transition<Essence, Scope>::for_each(packer<Scope>::unpack(found.keys[place]), [&](future<Scope> const& next) { return enter(next, place); });
+      if (now.full) {  // all of it is tried again
+        now = before;
+        now.full = true;
+      } else {
+        ++now.expanded;
+      }
+    }
+  }
+
+ private:
+  constexpr bool enter(future<Scope> const& next, std::uint32_t place) {
+    packer<Scope> packing{};
+    const auto packed = packing.pack(next.here);
+    const broken_properties broken =
+        (next.said.broken | broken_in<Essence>(next.here) | (packing.fits ? 0U : bit(property::unbounded_counts))) & Judged;
+    ++now.transitions;
+    now.reached.add(next.said.reached);
+    if (found.add(packed, place) == entry::full) {
+      now.full = true;
+      return false;
+    }
+    if (broken == 0) return true;
+    now.broken = broken;
+    last_ = packed;
+    last_from_ = place;
+    return false;
+  }
+
+ public:  // of a structural type every member is
+  key<Scope> last_{};
+  std::uint32_t last_from_ = 0;
+};
+
+/// The events that lead to what a search has found, with groups and containers called the same all along. It is played through
+/// from the beginning, in a world that is never sorted: so it is not only told but shown that it runs.
+template <class Essence, class Scope, class Table, broken_properties Judged>
+[[nodiscard]] constexpr trace replay(exploration<Essence, Scope, Table, Judged> const& search) {
+  trace told{};
+  if (search.now.transitions == 0) return told;
+  std::array<key<Scope>, trace::most> way{};
+  std::size_t length = 0;
+  way[length++] = search.last_;
+  for (std::uint32_t at = search.last_from_; at != 0 && length < trace::most; at = search.found.from[at]) way[length++] = search.found.keys[at];
+
+  world<Scope> here{};
+  while (length-- > 0) {
+    bool found = false;
+    future<Scope> taken{};
+    transition<Essence, Scope>::for_each(here, [&](future<Scope> const& next) {
+      packer<Scope> packing{};
+      if (packing.pack(next.here) != way[length]) return true;
+      const broken_properties broken =
+          (next.said.broken | broken_in<Essence>(next.here) | (packing.fits ? 0U : bit(property::unbounded_counts))) & Judged;
+      if ((length == 0) != (broken != 0)) return true;
+      taken = next;
+      found = true;
+      return false;
+    });
+    if (!found) return {};
+    told.push(taken.by);
+    here = taken.here;
+  }
+  return told;
+}
+
+}  // namespace tether::proof
