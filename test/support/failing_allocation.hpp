@@ -3,9 +3,29 @@
 // `out_of_memory.cpp` replaces the global operator new.
 #pragma once
 
+#include <support/skip.hpp>
+
 #include <cstdint>
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TETHER_TEST_HAS_TSAN
+#endif
+#endif
+#ifdef __SANITIZE_THREAD__
+#define TETHER_TEST_HAS_TSAN
+#endif
+
 namespace tether_test {
+
+/// Whether allocations can be made to fail here at all.
+#ifdef TETHER_TEST_HAS_TSAN
+inline constexpr bool allocations_can_fail = false;
+#else
+inline constexpr bool allocations_can_fail = true;
+#endif
+/// For `if (!allocations_can_fail) return cannot_fail_allocations();`
+inline void cannot_fail_allocations() { skip_because("the thread sanitizer's own operator new cannot be replaced"); }
 
 /// The allocation of this thread that fails, counted from now: 0 none, 1 the next.
 extern thread_local std::uint64_t failing_allocation;
