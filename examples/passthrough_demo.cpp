@@ -171,6 +171,7 @@ int main(int count, char** words) try {
   });
   hana::for_each(backends, [&](auto backend) { walk.with_the_smallest_blocks<typename decltype(backend)::type>(); });
 
+  for (auto& why : backends_for_hardware()) walk.note(std::move(why));
   std::puts("");
   for (auto const& note : walk.notes()) std::printf("note: %s\n", note.c_str());
   std::puts(walk.good() ? "Every row is as it must be." : "NOT every row is as it must be.");

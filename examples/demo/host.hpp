@@ -9,9 +9,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <sys/resource.h>
+#include <system_error>
+#include <vector>
 
 namespace demo {
 
@@ -64,6 +67,17 @@ struct pinning {
     return {0, of_the_limit + ", and not all of it is left: " + second.error().sentence()};
   }
   return {most, of_the_limit};
+}
+
+/// Why the backends that pass hardware through were not walked, one sentence for each.
+[[nodiscard]] inline std::vector<std::string> backends_for_hardware() {
+  const auto sentence_of = [](char const* backend, char const* node) {
+    std::error_code unknown;
+    const bool there = std::filesystem::exists(node, unknown);
+    return std::string{backend} + " drives devices behind an IOMMU (" + node + (there ? " is here" : " is not here") +
+           "): cmake --workflow --preset system walks it, and examples/edu_dma.cpp is the program to start from";
+  };
+  return {sentence_of("vfio_type1", "/dev/vfio/vfio"), sentence_of("iommufd", "/dev/iommu")};
 }
 
 }  // namespace demo

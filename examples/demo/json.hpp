@@ -13,7 +13,7 @@
 
 namespace demo {
 
-[[nodiscard]] inline std::string quoted(std::string_view text) {
+[[nodiscard]] inline std::string json_string(std::string_view text) {
   std::string out = "\"";
   for (const char one : text) {
     const auto byte = static_cast<unsigned char>(one);
@@ -33,7 +33,7 @@ namespace demo {
 
 [[nodiscard]] inline std::string list_of(std::vector<std::string> const& sentences) {
   std::string out = "[";
-  for (auto const& one : sentences) out += (out.size() > 1 ? ", " : "") + quoted(one);
+  for (auto const& one : sentences) out += (out.size() > 1 ? ", " : "") + json_string(one);
   return out + "]";
 }
 
@@ -43,12 +43,12 @@ inline void write_json(std::ostream& to, std::uint64_t memory, std::vector<row> 
      << ",\n  \"rows\": [";
   char const* separator = "\n";
   for (auto const& one : rows) {
-    to << separator << "    {\"backend\": " << quoted(one.backend) << ", \"inhibition\": " << quoted(one.inhibition)
-       << ", \"granularity\": " << quoted(one.granularity) << ",\n     \"guest_bytes\": " << one.guest_bytes
+    to << separator << "    {\"backend\": " << json_string(one.backend) << ", \"inhibition\": " << json_string(one.inhibition)
+       << ", \"granularity\": " << json_string(one.granularity) << ",\n     \"guest_bytes\": " << one.guest_bytes
        << ", \"map_calls\": " << one.map_calls << ", \"pinned_bytes\": " << one.pinned_bytes
        << ", \"pages_requested\": " << one.frames.requested << ", \"pages_discarded\": " << one.frames.discarded
        << ", \"pages_inhibited\": " << one.frames.inhibited << ",\n     \"stale_bytes\": " << one.stale_bytes
-       << ", \"verdict\": " << quoted(name_of(one.ended)) << ", \"remarks\": " << list_of(one.remarks) << "}";
+       << ", \"verdict\": " << json_string(name_of(one.ended)) << ", \"remarks\": " << list_of(one.remarks) << "}";
     separator = ",\n";
   }
   to << "\n  ]\n}\n";
