@@ -2,18 +2,24 @@
 // What a container tells of itself. Its stories are in test/scenario.
 #include <tether/attach/container.hpp>
 
+#include <tether/backend/io_uring_buffers.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/granule/fixed_block.hpp>
+#include <tether/inhibit/inhibit_per_container.hpp>
+#include <tether/inhibit/inhibit_per_device.hpp>
 
 #include <support/must.hpp>
+#include <support/skip.hpp>
 
 #include <doctest/doctest.h>
 
 #include <cstdint>
 #include <optional>
 #include <stop_token>
+#include <string>
 #include <system_error>
 #include <type_traits>
+#include <utility>
 
 using namespace tether;
 using tether_test::must;
@@ -86,4 +92,20 @@ TEST_CASE_FIXTURE(small_guest, "a container that goes detaches what is attached,
   dma.reset();
   must(guest.remove(placed));
   must(ram.free());
+}
+
+TEST_CASE_FIXTURE(small_guest, "what a hold is named after is the group, and the container where that is the unit") {
+  const auto name_after_attach = [&]<class Policy>(Policy) {
+    auto iommu = io_uring_buffers::open({.slots = 8});
+    if (!iommu) return std::string{"io_uring is not to be had"};
+    container<io_uring_buffers, Policy> dma{guest, gate, std::move(*iommu)};
+    auto group = must(dma.attach({"nics", {{"nic"}}}));
+    std::string name;
+    gate.for_each_holder([&](holder_info who) { name = who.name; });
+    return name;
+  };
+  if (name_after_attach(inhibit_per_group{}) == "io_uring is not to be had") return tether_test::skip_because("io_uring is not to be had");
+  CHECK(name_after_attach(inhibit_per_group{}) == "nics");
+  CHECK(name_after_attach(inhibit_per_device{}) == "nics");
+  CHECK(name_after_attach(inhibit_per_container{}) == "container");
 }
