@@ -73,10 +73,19 @@ inline constexpr bool is_essence = false;
 template <class Inhibition, class Lifecycle, bool Pins, hold_kind Holds, class Machinery>
 inline constexpr bool is_essence<essence<Inhibition, Lifecycle, Pins, Holds, Machinery>> = true;
 
+/// Whether one hold of this kind keeps a balloon off.
+constexpr bool forbids_a_balloon(hold_kind kind) noexcept {
+  gate_counts counts{};
+  counts.of(kind) = 1;
+  return !counts.allow(discard_kind::uncoordinated);
+}
+
+/// A balloon's discards are uncoordinated, and they are the only ones in these worlds: kinds of hold that forbid them are one.
 template <class Configuration>
 struct essence_found {
   using policies = typename Configuration::policies;
-  using type = essence<typename policies::inhibition, typename policies::lifecycle, Configuration::backend_type::pins, policies::holds>;
+  static constexpr hold_kind holds = forbids_a_balloon(policies::holds) ? hold_kind::any : policies::holds;
+  using type = essence<typename policies::inhibition, typename policies::lifecycle, Configuration::backend_type::pins, holds>;
 };
 template <class Configuration>
   requires is_essence<Configuration>

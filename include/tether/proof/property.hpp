@@ -38,8 +38,8 @@ inline constexpr broken_properties every_property = (1U << properties) - 1;
 /// What a sentence begins with if it is broken.
 [[nodiscard]] constexpr std::string_view name_of(property which) noexcept {
   constexpr std::array<std::string_view, properties> names{
-      "stale mapping",     "needless refusal",       "holds unbalanced",       "something left behind",
-      "books are wrong",   "the kernel must refuse", "membership not admitted", "counts without bound"};
+      "stale mapping",   "needless refusal",       "holds unbalanced",        "something left behind",
+      "books are wrong", "the kernel must refuse", "membership not admitted", "counts without bound"};
   return names[static_cast<std::size_t>(which)];
 }
 /// The first of a set. Requires: it is not empty.

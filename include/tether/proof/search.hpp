@@ -3,10 +3,13 @@
 // shows what it finds.
 #pragma once
 
-#include <tether/proof/explore.hpp>
+#include <tether/proof/coverage.hpp>
+#include <tether/proof/essence.hpp>
 #include <tether/proof/event.hpp>
+#include <tether/proof/explore.hpp>
 #include <tether/proof/key.hpp>
 #include <tether/proof/property.hpp>
+#include <tether/proof/story.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -56,8 +59,11 @@ struct findings {
   std::uint64_t transitions = 0;
   coverage reached;
   bool complete = false;  ///< all was searched, or something found
+  bool several = false;   ///< containers
 
   [[nodiscard]] bool safe() const noexcept { return complete && broken == 0; }
+  /// What is broken, and the shortest way to it; empty if nothing is.
+  [[nodiscard]] sentence story() const noexcept { return story_of(broken, way, several); }
 };
 
 /// Searches all that `Essence` can do in a world of `Scope`. `watch(progress)` is called every 65,536 worlds; the search stops at
@@ -71,7 +77,8 @@ template <class Essence, class Scope, broken_properties Judged = every_property,
     watch(all.now);
   }
   const bool something = all.now.broken != 0;
-  return {all.now.broken, something ? replay(all) : trace{}, all.found.size, all.now.transitions, all.now.reached, all.finished()};
+  return {all.now.broken, something ? replay(all) : trace{}, all.found.size, all.now.transitions, all.now.reached, all.finished(),
+          (Scope::containers > 1)};
 }
 template <class Essence, class Scope = small_scope, broken_properties Judged = every_property>
 [[nodiscard]] findings search() {

@@ -224,7 +224,7 @@ class transition {
     const device_state device = container.device;
     const bool whole = of_groups || (device.bound && device.joined && device.told == tells_of<lifecycle>);
     if (device.open ? !whole : device.bound || device.joined || device.told) said.broken |= bit(property::left_behind);
-    if (device.open) (container.agrees == consent::given ? group.vouched : group.users) += 1;
+    if (of_groups ? device.open : device.joined) (container.agrees == consent::given ? group.vouched : group.users) += 1;
     container.active = container_type::nobody;
     container.agrees = consent::none;
     container.device = {};

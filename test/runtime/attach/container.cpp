@@ -99,7 +99,7 @@ TEST_CASE_FIXTURE(small_guest, "what a hold is named after is the group, and the
     auto iommu = io_uring_buffers::open({.slots = 8});
     if (!iommu) return std::string{"io_uring is not to be had"};
     container<io_uring_buffers, Policy> dma{guest, gate, std::move(*iommu)};
-    auto group = must(dma.attach({"nics", {{"nic"}}}));
+    static_cast<void>(must(dma.attach({"nics", {{"nic"}}})));
     std::string name;
     gate.for_each_holder([&](holder_info who) { name = who.name; });
     return name;
