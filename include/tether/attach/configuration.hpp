@@ -66,7 +66,8 @@ template <class Backend>
 inline constexpr attach_unit attaches<Backend> = Backend::unit;
 
 template <class Backend, class... Policies>
-using lifecycle_for = policy_for<lifecycle_slot, lifecycle_of<attaches<Backend>, policy_for<kvm_slot, no_kvm, Policies...>::tells>, Policies...>;
+using lifecycle_for =
+    policy_for<lifecycle_slot, lifecycle_of<attaches<Backend>, policy_for<kvm_slot, no_kvm, Policies...>::tells>, Policies...>;
 
 /// Whether KVM can be told, if it is to be.
 template <class Backend, class Kvm>
@@ -142,8 +143,8 @@ class configuration {
   static_assert(detail::is_observation<asked_observation>,
                 "tether[O2]: an observer needs a default constructor; what it is told is optional");
   static_assert(detail::is_kvm<asked_kvm>,
-                "tether[K1]: a KVM policy needs 'static constexpr bool tells', and 'tell' and 'forget' of (int, std::string_view), noexcept "
-                "and returning result<void>");
+                "tether[K1]: a KVM policy needs 'static constexpr bool tells', and 'tell' and 'forget' of (int, std::string_view), "
+                "noexcept and returning result<void>");
   static_assert(detail::tellable<Backend, asked_kvm>,
                 "tether[K2]: KVM is told of VFIO groups and devices by descriptor, and this backend has none: leave kvm_device out");
   static_assert(unit_of<detail::lifecycle_for<Backend, Policies...>> == detail::attaches<Backend>,

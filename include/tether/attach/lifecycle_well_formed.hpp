@@ -64,7 +64,8 @@ constexpr bool takes_in_order(plan const& steps) noexcept {
   // A group may pin as soon as anything is done for it; a device of a group from its opening; a device that stands alone from its join.
   if (steps.makes == change::attach && hold != 0) return false;
   if (steps.makes == change::open && !in_order(steps, act::hold, act::open)) return false;
-  if (steps.makes == change::attach_device && !(in_order(steps, act::bind, act::hold) && in_order(steps, act::open, act::bind))) return false;
+  const bool bound_first = in_order(steps, act::open, act::bind) && in_order(steps, act::bind, act::hold);
+  if (steps.makes == change::attach_device && !bound_first) return false;
   return in_order(steps, act::hold, act::join) && in_order(steps, act::join, act::replay) && in_order(steps, act::acquire, act::tell) &&
          in_order(steps, act::open, act::tell) && in_order(steps, act::tell, act::bind) && in_order(steps, act::tell, act::join);
 }
@@ -79,7 +80,8 @@ constexpr bool gives_in_order(plan const& steps) noexcept {
 /// A group's descriptor is had for KVM alone: opened exactly where it is told, closed exactly where it forgets.
 constexpr bool holds_descriptor_for_kvm(plan const& steps, attach_unit unit) noexcept {
   const bool of_groups = unit == attach_unit::group;
-  return has(steps, act::acquire) == (of_groups && has(steps, act::tell)) && has(steps, act::release) == (of_groups && has(steps, act::forget));
+  return has(steps, act::acquire) == (of_groups && has(steps, act::tell)) &&
+         has(steps, act::release) == (of_groups && has(steps, act::forget));
 }
 
 }  // namespace detail

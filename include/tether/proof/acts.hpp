@@ -61,7 +61,8 @@ class acts {
   /// Whether `hold` has to ask the gate for anything, and whether `settle` has anything to give back.
   [[nodiscard]] static constexpr bool raises(container_type const& container) noexcept {
     const membership books = after(container);
-    return holds_needed<policy>(books.group) > container.groups[container.active].held || holds_needed<policy>(books.container) > container.held;
+    return holds_needed<policy>(books.group) > container.groups[container.active].held ||
+           holds_needed<policy>(books.container) > container.held;
   }
   [[nodiscard]] static constexpr bool lowers(container_type const& container) noexcept {
     group_state const& group = container.groups[container.active];
@@ -93,7 +94,9 @@ class acts {
       case act::tell: legal = of_groups ? set(group.told) && group.acquired : set(device.told) && device.open; break;
       case act::forget: legal = of_groups ? clear(group.told) && group.acquired : clear(device.told) && device.open; break;
       case act::join: legal = of_groups ? set(group.joined) : set(device.joined) && device.bound; break;
-      case act::leave: legal = of_groups ? clear(group.joined) && !device.open && group.users + group.vouched == 0 : clear(device.joined); break;
+      case act::leave:
+        legal = of_groups ? clear(group.joined) && !device.open && group.users + group.vouched == 0 : clear(device.joined);
+        break;
       case act::open: legal = set(device.open) && (!of_groups || group.joined); break;
       case act::bind: legal = set(device.bound) && device.open; break;
       case act::close:

@@ -11,6 +11,7 @@
 #include <tether/proof/automaton.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <type_traits>
 
 namespace tether::proof {
@@ -47,17 +48,23 @@ struct essence {
   static constexpr attach_unit unit = unit_of<Lifecycle>;
 };
 
+/// How a discard is let in. While one is let in a gate that drains raises no hold, so when it discards the gate is as open as it was
+/// when it let it in: the two may as well be one event, and nothing is missed. The search at run time shows both to agree; for a gate
+/// that does not drain they are always two.
+enum class permits : std::uint8_t { momentary, lasting };
+
 /// How many there are of what. One container and two groups show every mistake of an order that one container can make; containers
 /// meet in the sum of their holds and in the guest's page alone, so more of them are for the search at run time.
-template <std::size_t Containers, std::size_t Groups, std::size_t Devices>
+template <std::size_t Containers, std::size_t Groups, std::size_t Devices, permits Permits = permits::lasting>
 struct scope {
   static_assert(Containers >= 1 && Groups >= 1 && Devices >= 1);
   static constexpr std::size_t containers = Containers;
   static constexpr std::size_t groups = Groups;    ///< in each container
   static constexpr std::size_t devices = Devices;  ///< in each group
+  static constexpr permits permit = Permits;
 };
 /// What is proven at compile time.
-using small_scope = scope<1, 2, 2>;
+using small_scope = scope<1, 2, 2, permits::momentary>;
 
 /// Whether a lifecycle tells KVM of what it attaches: no, where it does not say.
 template <class Lifecycle>

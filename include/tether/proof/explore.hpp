@@ -51,6 +51,13 @@ struct progress {
   bool full = false;             ///< the table was: it goes on in a larger one
 };
 
+/// What an event has broken.
+template <class Essence, class Scope>
+[[nodiscard]] constexpr broken_properties broken_by(future<Scope> const& next, bool fits) noexcept {
+  if (next.by.who != actor::container && next.by.who != actor::caller) return stale_in(next.here);
+  return next.said.broken | broken_in<Essence>(next.here) | (fits ? 0U : bit(property::unbounded_counts));
+}
+
 /// A search: the table of what it has found, and how far it is. `Judged`: the properties that end it.
 template <class Essence, class Scope, class Table, broken_properties Judged = every_property>
 struct exploration {
@@ -70,7 +77,8 @@ struct exploration {
     for (; worlds != 0 && !finished() && !now.full; --worlds) {
       const progress before = now;
       const std::uint32_t place = now.expanded;
-      transition<Essence, Scope>::for_each(packer<Scope>::unpack(found.keys[place]), [&](future<Scope> const& next) { return enter(next, place); });
+      const auto here = packer<Scope>::unpack(found.keys[place]);
+      transition<Essence, Scope>::for_each(here, [&](future<Scope> const& next) { return enter(next, place); });
       if (now.full) {  // all of it is tried again
         now = before;
         now.full = true;
@@ -84,8 +92,7 @@ struct exploration {
   constexpr bool enter(future<Scope> const& next, std::uint32_t place) {
     packer<Scope> packing{};
     const auto packed = packing.pack(next.here);
-    const broken_properties broken =
-        (next.said.broken | broken_in<Essence>(next.here) | (packing.fits ? 0U : bit(property::unbounded_counts))) & Judged;
+    const broken_properties broken = broken_by<Essence>(next, packing.fits) & Judged;
     ++now.transitions;
     now.reached.add(next.said.reached);
     if (found.add(packed, place) == entry::full) {
@@ -94,14 +101,14 @@ struct exploration {
     }
     if (broken == 0) return true;
     now.broken = broken;
-    last_ = packed;
-    last_from_ = place;
+    last = packed;
+    last_from = place;
     return false;
   }
 
- public:  // of a structural type every member is
-  key<Scope> last_{};
-  std::uint32_t last_from_ = 0;
+ public:
+  key<Scope> last{};            ///< the world in which something is broken, and
+  std::uint32_t last_from = 0;  ///< the place of the one before it
 };
 
 /// The events that lead to what a search has found, with groups and containers called the same all along. It is played through
@@ -112,8 +119,10 @@ template <class Essence, class Scope, class Table, broken_properties Judged>
   if (search.now.transitions == 0) return told;
   std::array<key<Scope>, trace::most> way{};
   std::size_t length = 0;
-  way[length++] = search.last_;
-  for (std::uint32_t at = search.last_from_; at != 0 && length < trace::most; at = search.found.from[at]) way[length++] = search.found.keys[at];
+  way[length++] = search.last;
+  for (std::uint32_t at = search.last_from; at != 0 && length < trace::most; at = search.found.from[at]) {
+    way[length++] = search.found.keys[at];
+  }
 
   world<Scope> here{};
   while (length-- > 0) {
@@ -122,8 +131,7 @@ template <class Essence, class Scope, class Table, broken_properties Judged>
     transition<Essence, Scope>::for_each(here, [&](future<Scope> const& next) {
       packer<Scope> packing{};
       if (packing.pack(next.here) != way[length]) return true;
-      const broken_properties broken =
-          (next.said.broken | broken_in<Essence>(next.here) | (packing.fits ? 0U : bit(property::unbounded_counts))) & Judged;
+      const broken_properties broken = broken_by<Essence>(next, packing.fits) & Judged;
       if ((length == 0) != (broken != 0)) return true;
       taken = next;
       found = true;

@@ -49,6 +49,12 @@ constexpr void touch(world<Scope>& here) noexcept {
   }
 }
 
+/// The page is discarded. That is noticed only where it is pinned: elsewhere whoever touches it next brings in a new one for all.
+template <class Scope>
+constexpr void discard(world<Scope>& here) noexcept {
+  for (auto const& container : here.containers) here.absent = here.absent || container.page == page_relation::pinned_same;
+}
+
 /// After anything has joined or left, or has been opened, closed, mapped or unmapped: what is mapped is pinned exactly while somebody
 /// can pin it, from the moment he can, and pinning brings the page in. Joining a container that has mappings is itself a pin point.
 template <class Essence, class Scope>

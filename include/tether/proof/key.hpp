@@ -82,15 +82,12 @@ class packer {
 
   [[nodiscard]] constexpr key<Scope> pack(world<Scope> const& here) noexcept {
     key<Scope> packed{};
-    bool pinned = false;
     for (std::size_t i = 0; i < Scope::containers; ++i) {
       container_state<Scope> const& container = here.containers[i];
       packed.words[i] = container.diverged ? pack(what_remains_of(container)) : pack(container);
-      pinned = pinned || container.page == page_relation::pinned_same;
     }
     if constexpr (Scope::containers > 1) detail::sort(packed.words);
-    // A page that is gone is missed only where the old one is pinned: else whoever comes next brings in a new one for all.
-    const auto shared = static_cast<code>((here.absent && pinned ? 1U : 0U) | (here.permit ? 2U : 0U) | (here.leaked ? 4U : 0U));
+    const auto shared = static_cast<code>((here.absent ? 1U : 0U) | (here.permit ? 2U : 0U) | (here.leaked ? 4U : 0U));
     packed.words[0] |= shared << (layout::all - layout::shared);
     return packed;
   }
@@ -150,8 +147,10 @@ class packer {
       if ((bits & 1U) != 0) container.active = i;
       group_state& group = container.groups[i];
       group.tally = {bits >> 7U & most, bits >> (7U + c) & most, (bits & 2U) != 0, (bits & 4U) != 0};
-      group.joined = (bits & 8U) != 0, group.told = (bits & 16U) != 0, group.acquired = (bits & 32U) != 0, group.mediated = (bits & 64U) != 0;
-      group.users = bits >> (7U + 2 * c) & most, group.vouched = bits >> (7U + 3 * c) & most, group.held = bits >> (7U + 4 * c) & most_held;
+      group.joined = (bits & 8U) != 0, group.told = (bits & 16U) != 0;
+      group.acquired = (bits & 32U) != 0, group.mediated = (bits & 64U) != 0;
+      group.users = bits >> (7U + 2 * c) & most, group.vouched = bits >> (7U + 3 * c) & most;
+      group.held = bits >> (7U + 4 * c) & most_held;
     }
   }
 };

@@ -96,12 +96,18 @@ template <class Essence, class Scope>
   return !gate_open<Essence>(here);
 }
 
-/// What is broken in a world.
+template <class Scope>
+[[nodiscard]] constexpr broken_properties stale_in(world<Scope> const& here) noexcept {
+  for (auto const& container : here.containers) {
+    if (container.page == page_relation::pinned_other) return bit(property::stale_mapping);
+  }
+  return 0;
+}
+/// What is broken in a world. Where only the balloon or the guest has acted, `stale_in` is all that can have changed.
 template <class Essence, class Scope>
 [[nodiscard]] constexpr broken_properties broken_in(world<Scope> const& here) noexcept {
-  broken_properties all = here.leaked ? bit(property::unbalanced_holds) : 0U;
+  broken_properties all = stale_in(here) | (here.leaked ? bit(property::unbalanced_holds) : 0U);
   for (auto const& container : here.containers) {
-    if (container.page == page_relation::pinned_other) all |= bit(property::stale_mapping);
     if (container.at_rest() && !container.diverged) all |= broken_at_rest<Essence>(container);
   }
   if (refuses_needlessly<Essence>(here)) all |= bit(property::needless_refusal);

@@ -67,6 +67,7 @@ inline constexpr auto const& explored = detail::last_slice<Essence, Scope, Judge
 
 /// The events that lead to what it has found; none if nothing is broken.
 template <class Essence, class Scope = small_scope, broken_properties Judged = every_property>
-inline constexpr trace counterexample_of = explored<Essence, Scope, Judged>.now.broken == 0 ? trace{} : replay(explored<Essence, Scope, Judged>);
+inline constexpr trace counterexample_of =
+    explored<Essence, Scope, Judged>.now.broken == 0 ? trace{} : replay(explored<Essence, Scope, Judged>);
 
 }  // namespace tether::proof

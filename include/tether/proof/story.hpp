@@ -38,8 +38,9 @@ struct sentence {
 /// What an act is called.
 [[nodiscard]] constexpr std::string_view name_of(act what) noexcept {
   constexpr std::array<std::string_view, 16> names{
-      "refused",        "judge",           "take hold", "release hold", "open its descriptor", "close its descriptor", "tell KVM",     "let KVM forget",
-      "join container", "leave container", "map",       "unmap",        "open device",         "bind device",          "close device", "enter in books"};
+      "refused",   "judge",          "take hold",      "release hold",    "open its descriptor", "close its descriptor",
+      "tell KVM",  "let KVM forget", "join container", "leave container", "map",                 "unmap",
+      "open device", "bind device",  "close device",   "enter in books"};
   return names[static_cast<std::size_t>(what)];
 }
 [[nodiscard]] constexpr std::string_view name_of(operation what) noexcept {

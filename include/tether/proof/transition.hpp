@@ -51,7 +51,9 @@ class transition {
     for (std::size_t which = 0; which < Scope::containers; ++which) {
       container_type const& container = from.containers[which];
       if (container.diverged || like_an_earlier(from, which)) continue;
-      if (container.at_rest() ? !begin_something(from, which, visit) : !go_on(future_of(from, which, actor::container), which, visit)) return false;
+      const bool goes_on = container.at_rest() ? begin_something(from, which, visit)
+                                               : go_on(future_of(from, which, actor::container), which, visit);
+      if (!goes_on) return false;
     }
     if (from.absent) {
       future_type next{from, {.who = actor::guest}};
@@ -61,13 +63,19 @@ class transition {
     if (from.permit) {
       future_type next{from, {.who = actor::discard}};
       next.here.permit = false;
-      next.here.absent = true;
+      discard(next.here);
       return visit(next);
     }
     if (!gate_open<Essence>(from)) return true;
-    future_type next{from, {.who = actor::permit}};
-    next.here.permit = true;
-    return visit(next);
+    if constexpr (code::gate_drains && Scope::permit == permits::momentary) {
+      future_type next{from, {.who = actor::discard}};
+      discard(next.here);
+      return next.here.absent == from.absent || visit(next);
+    } else {
+      future_type next{from, {.who = actor::permit}};
+      next.here.permit = true;
+      return visit(next);
+    }
   }
 
  private:
@@ -228,11 +236,10 @@ class transition {
     container.active = container_type::nobody;
     container.agrees = consent::none;
     container.device = {};
-    const bool gone = made == change::attach          ? how == ending::rolled_back
-                      : made == change::detach        ? how == ending::finished
-                      : made == change::attach_device ? how == ending::rolled_back && group.users + group.vouched == 0
-                                                      : made == change::detach_device && how == ending::finished && group.users + group.vouched == 0;
-    if (!gone) return;
+    const bool attached = made == change::attach || made == change::attach_device;
+    const bool detached = made == change::detach || made == change::detach_device;
+    const bool gone = (attached && how == ending::rolled_back) || (detached && how == ending::finished);
+    if (!gone || (!of_groups && group.users + group.vouched != 0)) return;
     here.leaked = here.leaked || group.held != 0;
     if (group.tally != group_tally{}) said.broken |= bit(property::wrong_books);
     group.tally = {};

@@ -2,7 +2,7 @@
 // A small world: one page of the guest's memory, and everybody who can make the CPU and a device disagree about it. Beside
 // what the code under proof keeps stand the facts, which that code never sees and by which it is judged.
 //
-//     world ---- container ---- group            the page: with the CPU or gone (absent)
+//     world ---- container ---- group            the page: gone while it was pinned (absent), or not
 //       |            |            +-- books, holds           as the code keeps them
 //       |            |            +-- joined, users, ...     as the kernel has them
 //       |            +-- the operation in progress, its device, the page as the container's devices see it
@@ -83,7 +83,7 @@ struct container_state {
 template <class Scope>
 struct world {
   container_state<Scope> containers[Scope::containers]{};
-  bool absent = false;  ///< the CPU has no page there: the next touch brings in a new one
+  bool absent = false;  ///< somebody has a page pinned that the CPU has no more: the next touch brings in another
   bool permit = false;  ///< a discard has been let in, and is not over
   bool leaked = false;  ///< the gate counts a hold that nobody will give back
 
