@@ -173,7 +173,7 @@ TEST_CASE("ranges that are out of order, and limits that cannot be read, refuse 
   must(iommu.join(device));
 }
 
-TEST_CASE("a join that reveals a conflict is a named error, and changes nothing") {
+TEST_CASE("a device whose join reveals a conflict is refused by name, and nothing changes") {
   iommufd_bench b;
   auto iommu = b.container();
   auto mediated = b.joined(iommu, b.mtty);
