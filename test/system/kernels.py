@@ -252,7 +252,7 @@ def fetch_and_build(version, options, work, into):
     root = download(SOURCE, version, work, options)
     tree = os.path.join(work, "tree")
     os.mkdir(tree)
-    print("unpacking and building the small kernel: this takes from six to twenty minutes, once", flush=True)
+    print("unpacking and building the small kernel, once: this takes some thirteen minutes of one processor", flush=True)
     run("tar", "-xJf", *glob.glob(os.path.join(glob.escape(root), "usr/src/linux-source-*.tar.xz")), "-C", tree, "--strip-components=1")
     shutil.rmtree(root)
     image, config = build(tree, work)

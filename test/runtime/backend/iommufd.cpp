@@ -339,7 +339,7 @@ TEST_CASE("abandoning a container says what stands in the way, and goes on where
   CHECK(b.machine.locked() == 0);
 }
 
-TEST_CASE("a failure at any call of an operation leaves everything as it was") {
+TEST_CASE("a failure at any call of an operation on iommufd leaves everything as it was") {
   iommufd_bench b;
   std::optional<backend_type> iommu{b.container()};
   std::optional<device_type> first;
@@ -403,7 +403,7 @@ TEST_CASE("a page table that could not be destroyed is never given to another de
   CHECK(b.machine.seen().find("table") == std::string::npos);
 }
 
-TEST_CASE("an undo that fails says that something was left behind") {
+TEST_CASE("an undo on iommufd that fails says that something was left behind") {
   iommufd_bench b;
   auto iommu = b.container();
   auto device = b.bound(iommu, b.edu);
