@@ -108,7 +108,8 @@ void run_out_of_memory(Endpoint const& node, consent agrees, bool from_the_join_
   std::optional<failing_allocation> out_of_memory;
   unsigned next = 0;
   book.before_each([&](journal_entry const& entry) {
-    if (next != 0 && entry.what == (from_the_join_on ? backend_call::join : backend_call::open)) out_of_memory.emplace(std::exchange(next, 0));
+    const backend_call first = from_the_join_on ? backend_call::join : backend_call::open;
+    if (next != 0 && entry.what == first) out_of_memory.emplace(std::exchange(next, 0));
   });
   const state before;
   unsigned failures = 0;
@@ -179,7 +180,7 @@ TEST_CASE("iommufd, inhibit_per_container: not one stale byte") {
   not_one_stale_byte<inhibit_per_container, largest_page>();
 }
 
-TEST_CASE("a mediated device that agrees pins nothing and holds nobody down, and a real one beside it stops the balloon while it is there") {
+TEST_CASE("a mediated device that agrees pins nothing and holds nobody down; a real one beside it stops the balloon while it is there") {
   mediated_device serial;
   lone_vm<> v;
   v.fill(1);
