@@ -31,7 +31,7 @@ class device_operations : public acts<Backend, Configuration> {
  public:
   using endpoint_type = typename Backend::endpoint_type;
   using device_type = typename Backend::device_type;
-  using attached = attached_device<device_operations>;
+  using attached = basic_attached_device<device_operations>;
   using opened = attached;
   using base::base;
 

@@ -31,8 +31,8 @@ class group_operations : public acts<Backend, Configuration> {
  public:
   using group_type = typename Backend::group_type;
   using device_type = typename Backend::device_type;
-  using attached = attached_group<group_operations>;
-  using opened = opened_device<group_operations>;
+  using attached = basic_attached_group<group_operations>;
+  using opened = basic_opened_device<group_operations>;
   using base::base;
 
   /// Takes a group in: holds the balloon down, joins, maps. All or nothing (law 11).

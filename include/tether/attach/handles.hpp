@@ -13,7 +13,7 @@ namespace tether {
 
 /// A device that was opened.
 template <class Container>
-class opened_device {
+class basic_opened_device {
  public:
   /// What the backend opened (its DMA engine, its regions), or null once it is closed. Valid until then.
   [[nodiscard]] typename Container::device_type* get() const noexcept { return container_->find_device(group_, device_); }
@@ -26,7 +26,7 @@ class opened_device {
 
  private:
   friend Container;
-  opened_device(Container& container, std::uint64_t group, std::uint64_t device) noexcept
+  basic_opened_device(Container& container, std::uint64_t group, std::uint64_t device) noexcept
       : container_{&container}, group_{group}, device_{device} {}
 
   Container* container_;
@@ -36,12 +36,12 @@ class opened_device {
 
 /// A group that was attached.
 template <class Container>
-class attached_group {
+class basic_attached_group {
  public:
   /// Opens a device. `agrees_to_discards` says that it tolerates a balloon (opt-in), judged before anything is touched.
   /// Fails, changing nothing: `no_such_device`, `already_there`, `consent_refused`, `mixed_group`, `unplug_requested`,
   /// what the gate says if a hold must be taken, what the backend says.
-  [[nodiscard]] result<opened_device<Container>> open(std::string_view device, consent agrees = consent::none) noexcept {
+  [[nodiscard]] result<basic_opened_device<Container>> open(std::string_view device, consent agrees = consent::none) noexcept {
     return container_->open(group_, device, agrees);
   }
   /// First step of an unplug: nothing more is opened here, while the guest lets go. Holds stand.
@@ -52,7 +52,7 @@ class attached_group {
 
  private:
   friend Container;
-  attached_group(Container& container, std::uint64_t group) noexcept : container_{&container}, group_{group} {}
+  basic_attached_group(Container& container, std::uint64_t group) noexcept : container_{&container}, group_{group} {}
 
   Container* container_;
   std::uint64_t group_;
@@ -60,7 +60,7 @@ class attached_group {
 
 /// A device that was attached by itself.
 template <class Container>
-class attached_device {
+class basic_attached_device {
  public:
   /// What the backend opened (its regions, its interrupts), or null once it is detached. Valid until then.
   [[nodiscard]] typename Container::device_type* get() const noexcept { return container_->find_device(group_, device_); }
@@ -76,12 +76,20 @@ class attached_device {
 
  private:
   friend Container;
-  attached_device(Container& container, std::uint64_t group, std::uint64_t device) noexcept
+  basic_attached_device(Container& container, std::uint64_t group, std::uint64_t device) noexcept
       : container_{&container}, group_{group}, device_{device} {}
 
   Container* container_;
   std::uint64_t group_;
   std::uint64_t device_;
 };
+
+/// What a container of that type answers: for members and parameters that hold on to it.
+template <class Container>
+using attached_group = typename Container::attached;
+template <class Container>
+using opened_device = typename Container::opened;
+template <class Container>
+using attached_device = typename Container::attached;
 
 }  // namespace tether
