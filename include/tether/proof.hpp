@@ -2,6 +2,7 @@
 // The proof, which is opt-in: who does not include this pays nothing for it. In the order in which it is understood.
 #pragma once
 
+#include <tether/proof/automaton.hpp>
 #include <tether/proof/essence.hpp>
 #include <tether/proof/world.hpp>
 

@@ -117,6 +117,11 @@ def check_umbrella(headers):
     for what in sorted(included):
         if what.split("/")[1].removesuffix(".hpp") in OPT_IN:
             yield f"tether.hpp: includes {what}, which is opt-in"
+    for folder in sorted(OPT_IN):
+        own = {what for _, what in INCLUDE.findall(headers.get(f"{folder}.hpp", ""))}
+        for where in headers:
+            if where.startswith(f"{folder}/") and f"tether/{where}" not in own:
+                yield f"{folder}.hpp: does not include {where}"
 
 
 def check_top_level(root):

@@ -71,6 +71,7 @@ WRONG = [
     ("test/static/core/one.cpp", None, "has no mirror"),
     ("test/static/core/one.cpp", "#include <tether/version.hpp>\n", "its mirror does not include it"),
     ("include/tether/tether.hpp", UMBRELLA.replace("#include <tether/core/one.hpp>\n", ""), "does not include core/one.hpp"),
+    ("include/tether/proof.hpp", header(), "proof.hpp: does not include proof/world.hpp"),
     ("include/tether/tether.hpp", UMBRELLA + "#include <tether/proof/world.hpp>\n", "which is opt-in"),
     ("include/tether/tether.hpp", UMBRELLA + "#include <tether/proof.hpp>\n", "which is opt-in"),
     ("scripts/build", "", "scripts: does not belong at the top level"),

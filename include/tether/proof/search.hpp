@@ -11,6 +11,7 @@
 #include <tether/proof/property.hpp>
 #include <tether/proof/story.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -66,14 +67,14 @@ struct findings {
   [[nodiscard]] sentence story() const noexcept { return story_of(broken, way, several); }
 };
 
-/// Searches all that `Essence` can do in a world of `Scope`. `watch(progress)` is called every 65,536 worlds; the search stops at
-/// `most` worlds. Cost: well below a microsecond and some 20 bytes a world. Fails: may throw `std::bad_alloc`.
+/// Searches all that `Essence` can do in a world of `Scope`. `watch(progress)` is called every 65,536 worlds; the search stops soon
+/// after `most`. Cost: well below a microsecond and some 20 bytes a world. Fails: may throw `std::bad_alloc`.
 template <class Essence, class Scope, broken_properties Judged = every_property, class Watch>
 [[nodiscard]] findings search(Watch&& watch, std::uint64_t most = std::numeric_limits<std::uint32_t>::max()) {
   exploration<Essence, Scope, growing_table<key<Scope>>, Judged> all{};
   all.begin();
   while (!all.finished() && all.found.size < most) {
-    all.expand(65'536);
+    all.expand(static_cast<std::uint32_t>(std::min<std::uint64_t>(65'536, most)));
     watch(all.now);
   }
   const bool something = all.now.broken != 0;

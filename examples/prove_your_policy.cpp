@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSL-1.0
+// You want a rule of your own for who holds the balloon down: one hold for a container, instead of one for each group. This is
+// how to get it right: write it, let it be proven, read the counterexample, mend it. Answers 0 if all went as told here.
+#include <tether/proof.hpp>
+#include <tether/tether.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <string_view>
+
+namespace {
+
+// The first idea. A group pins memory, so somebody must hold the balloon down; but a device that agrees to discards pins only
+// what a request uses. So: hold until somebody has agreed.
+struct until_somebody_agrees {
+  using slot = tether::inhibition_slot;
+  static constexpr std::uint32_t holds(tether::container_tally container) noexcept {
+    return container.members != 0 && container.settled == 0 ? 1 : 0;
+  }
+};
+
+// The second. The counterexample shows one group that agreed speaking for another that did not. So: never let go.
+struct as_long_as_anything_is_attached {
+  using slot = tether::inhibition_slot;
+  static constexpr std::uint32_t holds(tether::container_tally container) noexcept { return container.members != 0 ? 1 : 0; }
+};
+
+// The third. Safe that was, but the guest gave memory back that nobody could have pinned, and was refused. So: hold until *every*
+// group that is attached has settled, that is, it is known not to pin and no device is open in it that did not agree.
+struct until_all_have_agreed {
+  using slot = tether::inhibition_slot;
+  static constexpr std::uint32_t holds(tether::container_tally container) noexcept {
+    return container.settled < container.members ? 1 : 0;
+  }
+};
+
+template <class Policy>
+using passthrough = tether::container<tether::vfio_type1, Policy>;
+
+// All that it takes in your own code is this line. Try it with one of the others: the compiler prints the sentence that this
+// program prints.
+static_assert(tether::proven_safe<passthrough<until_all_have_agreed>>);
+
+/// Searches every interleaving of attach, open, close, detach, balloon and guest, with every failure at every step. It is the
+/// search that the compiler makes. Answers whether nothing can go wrong.
+template <class Policy>
+bool prove(char const* name) {
+  const auto found = tether::proof::search<tether::proof::essence_of<passthrough<Policy>>>();
+  std::printf("%s: %d states, %d transitions\n", name, static_cast<int>(found.states), static_cast<int>(found.transitions));
+  const auto story = found.story();
+  std::string_view rest = story.view();
+  if (rest.empty()) std::puts("  nothing can go wrong");
+  while (!rest.empty()) {
+    const std::size_t end = rest.find("; ");
+    std::printf("  %.*s\n", static_cast<int>(rest.substr(0, end).size()), rest.data());
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 2);
+  }
+  return found.safe();
+}
+
+}  // namespace
+
+int main() {
+  const bool first = prove<until_somebody_agrees>("until_somebody_agrees");
+  const bool second = prove<as_long_as_anything_is_attached>("as_long_as_anything_is_attached");
+  const bool third = prove<until_all_have_agreed>("until_all_have_agreed");
+  return !first && !second && third ? 0 : 1;
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: BSL-1.0
+// expects: counterexample<[^;]*{"stale mapping after: attach IOMMU-backed group 0: join container; group 0: map; balloon discards; guest touches"
+#include <tether/attach/lifecycle.hpp>
+#include <tether/proof/proven_safe.hpp>
+
+#include <cstdint>
+
+// It holds for open devices; but a group pins before any of its devices is open.
+struct late {
+  using slot = tether::inhibition_slot;
+  static constexpr std::uint32_t holds(tether::group_tally group) noexcept {
+#ifdef TETHER_CONTROL
+    return group.attached && !group.settled() ? 1 : 0;
+#else
+    return group.others;
+#endif
+  }
+};
+static_assert(tether::proven_safe<tether::proof::essence<late, tether::standard_lifecycle>>);

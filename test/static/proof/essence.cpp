@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSL-1.0
+// Of a configuration only what matters to safety is looked at; whatever has it is a configuration.
+#include <tether/proof/essence.hpp>
+
+#include <tether/attach/lifecycle.hpp>
+#include <tether/inhibit/inhibit_per_group.hpp>
+
+#include <type_traits>
+
+namespace tether::proof {
+namespace {
+
+struct some_backend {
+  static constexpr bool pins = true;
+};
+template <hold_kind Holds, bool Tells>
+struct some_container {
+  using backend_type = some_backend;
+  struct policies {
+    using inhibition = inhibit_per_group;
+    using lifecycle = lifecycle_of<attach_unit::device, Tells>;
+    static constexpr hold_kind holds = Holds;
+  };
+};
+
+using found = essence_of<some_container<hold_kind::any, false>>;
+static_assert(std::is_same_v<found, essence<inhibit_per_group, lifecycle_of<attach_unit::device>>>);
+static_assert(std::is_same_v<essence_of<found>, found>);
+static_assert(found::unit == attach_unit::device && found::pins);
+
+// Both kinds of hold keep a balloon off, so they are one proof; telling KVM is more steps, so it is another.
+static_assert(std::is_same_v<essence_of<some_container<hold_kind::uncoordinated, false>>, found>);
+static_assert(!std::is_same_v<essence_of<some_container<hold_kind::any, true>>, found>);
+static_assert(tells_of<lifecycle_of<attach_unit::group, true>> && !tells_of<lifecycle_of<attach_unit::group>>);
+
+// A gate that may let a discard in and then raise a hold is not asked to do both at once.
+static_assert(machinery::gate_drains && small_scope::permit == permits::momentary && scope<1, 1, 1>::permit == permits::lasting);
+
+}  // namespace
+}  // namespace tether::proof

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSL-1.0
+// Mistakes for the proof to find: policies, orders and rules that were made, shipped or nearly made. Each is right but for one
+// thing. `of_groups` and `of_devices` are the plans that tether runs.
+#pragma once
+
+#include <tether/attach/lifecycle.hpp>
+#include <tether/attach/lifecycle_plan.hpp>
+#include <tether/core/policies.hpp>
+#include <tether/inhibit/books.hpp>
+#include <tether/inhibit/inhibit_per_group.hpp>
+#include <tether/proof/essence.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace tether::seeds {
+
+using of_groups = lifecycle_of<attach_unit::group>;
+using of_devices = lifecycle_of<attach_unit::device>;
+
+// Policies.
+
+/// No provisional hold: between attach and open a group is pinned and nobody holds.
+struct forgets_what_has_no_device {
+  using slot = inhibition_slot;
+  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.others; }
+};
+/// The container's hold goes when one of two members has opted in.
+struct believes_the_first {
+  using slot = inhibition_slot;
+  static constexpr std::uint32_t holds(container_tally container) noexcept {
+    return container.members != 0 && container.settled == 0 ? 1 : 0;
+  }
+};
+/// The second device of a group drops the first one's hold.
+struct one_agreement_is_enough {
+  using slot = inhibition_slot;
+  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.known ? 1 : 0; }
+};
+struct holds_for_ever {
+  using slot = inhibition_slot;
+  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached ? 1 : 0; }
+};
+/// Closing the last device that agreed needs a hold again, and may not get it.
+struct takes_it_back_at_close {
+  using slot = inhibition_slot;
+  static constexpr std::uint32_t holds(group_tally group) noexcept {
+    return group.attached && (group.agreed == 0 || group.others != 0) ? 1 : 0;
+  }
+};
+/// As many as it likes: more than a proof counts.
+struct counts_without_bound {
+  using slot = inhibition_slot;
+  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 16 : 0; }
+};
+
+// Orders: one plan of a lifecycle, another one.
+
+template <class Lifecycle, operation Which, plan Instead>
+struct with_plan {
+  using slot = lifecycle_slot;
+  static constexpr attach_unit unit = Lifecycle::unit;
+  static constexpr plan plan_of(operation what) noexcept { return what == Which ? Instead : Lifecycle::plan_of(what); }
+};
+template <class Lifecycle, operation Which, act... Acts>
+using with_acts = with_plan<Lifecycle, Which, planned(Lifecycle::plan_of(Which).makes, {Acts...})>;
+
+constexpr plan without_undo(plan steps, std::size_t at) noexcept {
+  steps.steps[at].backward = act::nothing;
+  return steps;
+}
+
+using holds_after_the_pin = with_acts<of_groups, operation::attach_first, act::join, act::replay, act::hold, act::commit>;
+/// QEMU since 53d1b5fcfb: a group joins an existing container, a pin point, before discards are disabled.
+using joins_before_it_holds = with_acts<of_groups, operation::attach_next, act::join, act::hold, act::commit>;
+/// QEMU's vfio_put_group: discards are let go on while the mappings are live.
+using releases_before_it_unmaps = with_acts<of_groups, operation::detach_last, act::commit, act::settle, act::withdraw, act::leave>;
+/// QEMU's iommufd, both ways.
+using device_joins_before_it_holds =
+    with_acts<of_devices, operation::attach_next, act::judge, act::open, act::bind, act::join, act::hold, act::commit>;
+using device_releases_before_it_leaves =
+    with_acts<of_devices, operation::detach_last, act::commit, act::settle, act::withdraw, act::leave, act::close>;
+using leaks_on_failure =
+    with_plan<of_groups, operation::attach_first, without_undo(of_groups::plan_of(operation::attach_first), 0)>;
+using never_judges = with_acts<of_groups, operation::open, act::hold, act::open, act::commit, act::settle>;
+
+// Rules.
+
+struct counts_but_does_not_drain : proof::machinery {
+  static constexpr bool gate_drains = false;
+};
+/// An undo that failed is taken for done, and what could not put things back for what did.
+struct goes_on_after_a_failed_undo : proof::machinery {
+  template <class Lifecycle>
+  static constexpr cursor advance(cursor at, outcome how) noexcept {
+    if (at.backward) return tether::advance<Lifecycle>(at, outcome::done);
+    return tether::advance<Lifecycle>(at, how == outcome::stuck ? outcome::failed : how);
+  }
+};
+
+template <class Policy, class Lifecycle = of_groups, class Machinery = proof::machinery>
+using seeded = proof::essence<Policy, Lifecycle, true, hold_kind::any, Machinery>;
+
+}  // namespace tether::seeds
