@@ -13,8 +13,10 @@
 #include <doctest/doctest.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <sys/mman.h>
 #include <utility>
 
 using namespace tether;
@@ -132,6 +134,26 @@ TEST_CASE_FIXTURE(machine, "KVM that will not forget keeps a diverged container,
   CHECK(told() == "forget ");
   CHECK(gate.counts().any_holds == 1);
   refuse_to_forget = ENOENT;  // it never knew: nothing stands in the way
+  must(dma.abandon());
+  CHECK(told() == "forget abandon ");
+  CHECK(nothing_is_open());
+  CHECK(gate.counts() == gate_counts{});
+}
+
+TEST_CASE_FIXTURE(machine, "an abandon that got half way is finished by the next, which asks KVM nothing about what has gone") {
+  auto first = must(dma.attach(edu));
+  static_cast<void>(must(dma.attach(nic)));
+  auto device = must(first.open("0000:01:00.0"));
+  const auto bar = static_cast<std::uint64_t>(fake_vfio_kernel::mmap(4096, PROT_READ, MAP_SHARED, device->descriptor(), 0));
+  static_cast<void>(told());
+  const auto refused = dma.abandon();
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().is(errc::still_in_use));
+  CHECK(refused.error().subject() == "/dev/vfio/1");
+  CHECK(told() == "close unmap forget forget abandon ");
+  CHECK(gate.counts().any_holds == 2);
+  CHECK(fake_vfio_kernel::munmap(bar, 4096) == 0);
+  refuse_to_forget = ENOENT;
   must(dma.abandon());
   CHECK(told() == "forget abandon ");
   CHECK(nothing_is_open());

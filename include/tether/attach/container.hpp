@@ -165,10 +165,11 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
       std::erase_if(group.devices, [&](auto& one) { return !one.device || this->backend_.close(*one.device).has_value(); });
     }
   }
-  /// What it was never told, it need not forget.
+  /// What it was never told, it need not forget; and what an earlier attempt has let go of, it has forgotten.
   result<void> let_kvm_forget() noexcept {
     if constexpr (base::tells_kvm) {
       const auto forget = [this](int file, std::string_view name) noexcept {
+        if (file < 0) return result<void>{};
         auto forgotten = this->kvm_.forget(file, name);
         return forgotten || forgotten.error().code() == std::errc::no_such_file_or_directory ? result<void>{} : forgotten;
       };
