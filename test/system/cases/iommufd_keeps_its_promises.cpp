@@ -6,6 +6,7 @@
 
 #include <support/process_facts.hpp>
 
+#include <cerrno>
 #include <cstdio>
 #include <map>
 #include <sys/mman.h>
@@ -306,6 +307,29 @@ TEST_CASE("an attach for which the kernel has no memory leaves everything as it 
 TEST_CASE("the same for a mediated device, from its opening on") {
   mediated_device serial;
   run_out_of_memory(must(vfio_cdev::of(serial.name())), agrees_to_discards, false);
+}
+
+TEST_CASE("an attach past the user's locked-memory limit fails, says what to raise, and leaves nothing behind") {
+  lone_vm<> v{8 * MiB};
+  const auto node = edu_node();
+  const state before;
+  {
+    const as_an_ordinary_user limited{4 * MiB};
+    const auto refused = v.dma.attach(node);
+    REQUIRE(!refused);
+    CHECK(refused.error().is_errno(ENOMEM));
+    CHECK(refused.error().sentence().find("ulimit -l") != std::string::npos);
+    CHECK(refused.error().number() == 8 * MiB / KiB);
+    CHECK(refused.error().subject() == "ram");
+  }
+  CHECK(v.gate.counts() == gate_counts{});
+  CHECK(v.dma.usage().mappings == 0);
+  CHECK(state{} == before);
+  const as_an_ordinary_user enough{9 * MiB};
+  auto attached = must(v.dma.attach(node));
+  CHECK(pinned_now() == v.all_bytes());
+  must(attached.detach());
+  CHECK(state{} == before);
 }
 
 TEST_CASE("two hundred rounds of attach and detach leave nothing behind") {

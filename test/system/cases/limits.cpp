@@ -10,41 +10,10 @@
 #include <support/process_facts.hpp>
 
 #include <cerrno>
-#include <linux/capability.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 
 using namespace in_machine;
 
 namespace {
-
-/// Without the right to lock memory past the limit, and with a small limit, for a scope.
-class as_an_ordinary_user {
- public:
-  explicit as_an_ordinary_user(std::uint64_t lockable) {
-    REQUIRE(::getrlimit(RLIMIT_MEMLOCK, &limit_) == 0);
-    const rlimit small{lockable, std::max<rlim_t>(lockable, limit_.rlim_max)};
-    REQUIRE(::setrlimit(RLIMIT_MEMLOCK, &small) == 0);
-    set_lock_right(false);
-  }
-  as_an_ordinary_user(as_an_ordinary_user const&) = delete;
-  as_an_ordinary_user& operator=(as_an_ordinary_user const&) = delete;
-  ~as_an_ordinary_user() {
-    set_lock_right(true);
-    ::setrlimit(RLIMIT_MEMLOCK, &limit_);
-  }
-
- private:
-  static void set_lock_right(bool on) {
-    __user_cap_header_struct head{_LINUX_CAPABILITY_VERSION_3, 0};
-    std::array<__user_cap_data_struct, 2> data{};
-    REQUIRE(::syscall(SYS_capget, &head, data.data()) == 0);
-    const unsigned bit = 1U << CAP_IPC_LOCK;
-    data[0].effective = on ? data[0].effective | bit : data[0].effective & ~bit;
-    REQUIRE(::syscall(SYS_capset, &head, data.data()) == 0);
-  }
-  rlimit limit_{};
-};
 
 /// Everything that could leak.
 struct counted {
