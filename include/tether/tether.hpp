@@ -55,22 +55,14 @@
 #include <tether/backend/iommufd_context.hpp>
 #include <tether/backend/iommufd_ioas.hpp>
 #include <tether/backend/iommufd_page_tables.hpp>
-#include <tether/backend/iommufd.hpp>
-#include <tether/backend/iommufd_abi.hpp>
-#include <tether/backend/iommufd_book.hpp>
-#include <tether/backend/iommufd_context.hpp>
-#include <tether/backend/iommufd_ioas.hpp>
-#include <tether/backend/iommufd_page_tables.hpp>
 #include <tether/backend/journal.hpp>
 #include <tether/backend/kernel_handles.hpp>
 #include <tether/backend/mapping_rules.hpp>
 #include <tether/backend/recording.hpp>
 #include <tether/backend/ring_link.hpp>
-#include <tether/backend/ring_link.hpp>
 #include <tether/backend/slot_chains.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/backend/translation_gate.hpp>
-#include <tether/backend/vfio_cdev.hpp>
 #include <tether/backend/vfio_cdev.hpp>
 #include <tether/backend/vfio_device.hpp>
 #include <tether/backend/vfio_group.hpp>
@@ -102,14 +94,17 @@
 #include <tether/discard/report.hpp>
 
 #include <tether/listen/attendant.hpp>
+#include <tether/listen/audited.hpp>
 #include <tether/listen/dma_listener.hpp>
 #include <tether/listen/observation.hpp>
+#include <tether/listen/page_frames.hpp>
 #include <tether/listen/section_filter.hpp>
 #include <tether/listen/section_mapper.hpp>
 #include <tether/listen/section_plan.hpp>
 #include <tether/listen/undo_log.hpp>
 
 #include <tether/attach/acts.hpp>
+#include <tether/attach/audit.hpp>
 #include <tether/attach/configuration.hpp>
 #include <tether/attach/container.hpp>
 #include <tether/attach/device_operations.hpp>

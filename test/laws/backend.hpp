@@ -349,6 +349,27 @@ void a_group_pins_as_soon_as_one_of_its_devices_does() {
   CHECK(b.iommu.classify(*mediated, "vgpu").value() == pin_class::pins_on_demand);
 }
 
+/// The bench's own group pins.
+template <class Rig>
+void it_tells_who_pins_after_every_join_and_leave() {
+  if constexpr (tells_who_pins<typename Rig::backend_type>) {
+    bench<Rig> b;
+    CHECK(b.iommu.pins_now());
+    auto mediated = b.iommu.join(mediated_group());
+    REQUIRE(mediated);
+    CHECK(b.iommu.pins_now());
+    REQUIRE(b.iommu.close(*b.device));
+    REQUIRE(b.iommu.leave(b.joined));
+    CHECK_FALSE(b.iommu.pins_now());
+    auto mixed = b.iommu.join(mixed_group());
+    REQUIRE(mixed);
+    CHECK(b.iommu.pins_now());
+    REQUIRE(b.iommu.leave(*mixed));
+    REQUIRE(b.iommu.leave(*mediated));
+    CHECK_FALSE(b.iommu.pins_now());
+  }
+}
+
 template <class Rig>
 void a_mediated_device_sees_what_the_cpu_sees_with_and_without_company() {
   bench<Rig> b{mediated_group()};
@@ -426,6 +447,7 @@ void check_backend() {
   SUBCASE("handles that are stale or busy are refused by name") { handles_that_are_stale_or_busy_are_refused_by_name<Rig>(); }
   SUBCASE("a device closes itself and moves with its backend") { a_device_closes_itself_and_moves_with_its_backend<Rig>(); }
   SUBCASE("a group pins as soon as one of its devices does") { a_group_pins_as_soon_as_one_of_its_devices_does<Rig>(); }
+  SUBCASE("it tells who pins after every join and leave") { it_tells_who_pins_after_every_join_and_leave<Rig>(); }
   SUBCASE("a mediated device sees what the CPU sees") { a_mediated_device_sees_what_the_cpu_sees_with_and_without_company<Rig>(); }
   SUBCASE("abandoning lets everything go but what is in use") { abandoning_lets_everything_go_but_what_is_in_use<Rig>(); }
   SUBCASE("nothing is left when it is gone") { nothing_is_left_when_it_is_gone<Rig>(); }

@@ -13,6 +13,7 @@
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/listen/attendant.hpp>
 #include <tether/listen/dma_listener.hpp>
+#include <tether/listen/observation.hpp>
 #include <tether/topology/address_space.hpp>
 
 #include <algorithm>
@@ -160,12 +161,16 @@ class acts {
   template <class Task>
   [[gnu::always_inline]] result<void> join(Task& task) noexcept {
     std::lock_guard turn{mutex_};
-    return task.join(backend_);
+    auto joined = task.join(backend_);
+    tell_who_pins();
+    return joined;
   }
   template <class Task>
   [[gnu::always_inline]] result<void> leave(Task& task) noexcept {
     std::lock_guard turn{mutex_};
-    return task.template leave<tells_kvm>(backend_);
+    auto left = task.template leave<tells_kvm>(backend_);
+    tell_who_pins();
+    return left;
   }
   template <class Task>
   [[gnu::always_inline]] result<void> open(Task& task) noexcept {
@@ -185,6 +190,14 @@ class acts {
   [[gnu::always_inline]] result<void> quiesce() noexcept {
     std::lock_guard turn{mutex_};
     return backend_.quiesce();
+  }
+
+  /// To an observer that asks. A backend that cannot tell is taken to pin.
+  [[gnu::always_inline]] void tell_who_pins() noexcept {
+    if constexpr (requires { listener_.observer().pinning(true); }) {
+      if constexpr (tells_who_pins<Backend>) detail::tell_pinning(listener_.observer(), backend_.pins_now());
+      else detail::tell_pinning(listener_.observer(), Backend::pins);
+    }
   }
 
   template <class Task>

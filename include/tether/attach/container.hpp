@@ -127,6 +127,12 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   /// The backend, for what it alone can tell. Do not map or join through it.
   [[nodiscard]] Backend& backend() noexcept { return this->backend_; }
   [[nodiscard]] auto& observer() noexcept { return this->listener_.observer(); }
+  /// Answers what `eyes(observer)` does, while nothing is mapped or unmapped. Requires: it calls nothing of this container.
+  template <class Eyes>
+  decltype(auto) look(Eyes eyes) {
+    std::lock_guard turn{this->mutex_};
+    return eyes(this->listener_.observer());
+  }
 
  private:
   template <class Threading>

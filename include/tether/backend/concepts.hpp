@@ -83,6 +83,12 @@ concept maps_files = requires(B& backend, mapping const& what, file_source from)
   { backend.map(what, from) } noexcept -> std::same_as<result<void>>;
 };
 
+/// Optional: tells whether what has joined now pins all that is mapped (law 1). Laws: told anew after every join and leave.
+template <class B>
+concept tells_who_pins = requires(B const& backend) {
+  { backend.pins_now() } noexcept -> std::same_as<bool>;
+};
+
 /// Waits until no DMA that the backend knows of is in flight (law 5).
 template <class B>
 concept quiesces = requires(B& backend) {

@@ -96,6 +96,11 @@ class basic_io_uring_buffers {
     const std::lock_guard lock{state_->mutex};
     return state_->slots.free();
   }
+  /// Whether a group that pins for good has joined.
+  [[nodiscard]] bool pins_now() const noexcept {
+    const std::lock_guard lock{state_->mutex};
+    return state_->groups.pinning() != 0;
+  }
   /// What the kernel pins for this container now. Units: bytes. VmPin of /proc/self/status says the same, and more
   /// where huge pages are pinned in part.
   [[nodiscard]] std::uint64_t pinned_bytes() const noexcept {

@@ -80,6 +80,9 @@ class basic_iommufd {
   /// iommufd knows no limit but memory.
   [[nodiscard]] std::uint64_t free_mappings() const noexcept { return std::numeric_limits<std::uint64_t>::max(); }
 
+  /// Whether a device that is not mediated has joined.
+  [[nodiscard]] bool pins_now() const noexcept { return state_->pins(); }
+
   /// On demand exactly if it is mediated; its neighbours do not count, because each device joins alone. A descriptor must be of the
   /// node that sysfs knows for its name, else the name is hearsay, and what cannot be established pins (law 1).
   [[nodiscard]] result<pin_class> classify(endpoint_type const& endpoint) const noexcept try {
@@ -205,11 +208,12 @@ class basic_iommufd {
     ~state() { static_cast<void>(abandon()); }
 
     [[nodiscard]] int descriptor() const noexcept { return ioas.context().descriptor(); }
-    void tell_who_pins() noexcept {
+    bool pins() const noexcept {
       bool any = false;
       for (auto const* one = joined.first(); one != nullptr; one = one->joined.next()) any = any || one->seat.pins == pin_class::pins;
-      ioas.context().book().set_pinned(ioas.id(), any);
+      return any;
     }
+    void tell_who_pins() noexcept { ioas.context().book().set_pinned(ioas.id(), pins()); }
     result<void> has_left(const char* operation) noexcept {
       tell_who_pins();
       auto destroyed = tables.destroy_unused(operation, descriptor(), joined);

@@ -88,6 +88,12 @@ class recording : public detail::recorded_names<Backend> {
   [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return watched_.usable_iova(); }
   [[nodiscard]] std::uint64_t free_mappings() const noexcept { return watched_.free_mappings(); }
 
+  [[nodiscard]] bool pins_now() const noexcept
+    requires tells_who_pins<Backend>
+  {
+    return watched_.pins_now();
+  }
+
   // Where groups are attached.
   [[nodiscard]] result<joined_group> join(group_type const& group) noexcept
     requires of_groups

@@ -41,11 +41,17 @@ class vfio_sysfs {
   /// group is attached whole; what cannot be read pins (law 1). Fails: `no_such_device` where the group is there without it.
   [[nodiscard]] result<pin_class> pins(std::string_view group, std::string_view device) const noexcept try {
     const auto devices = devices_of(group);
-    if (devices.empty()) return pin_class::pins;
-    if (std::ranges::find(devices, device) == devices.end()) {
+    if (!devices.empty() && std::ranges::find(devices, device) == devices.end()) {
       return failure(error{"find device", errc::no_such_device}.of(device).advise("name one of the group's devices"));
     }
-    const bool mediated = std::ranges::all_of(devices, [&](std::string const& one) {
+    return pins(group);
+  } catch (std::exception const&) {
+    return pin_class::pins;
+  }
+  /// How a group pins, as above.
+  [[nodiscard]] pin_class pins(std::string_view group) const noexcept try {
+    const auto devices = devices_of(group);
+    const bool mediated = !devices.empty() && std::ranges::all_of(devices, [&](std::string const& one) {
       return target_name(folder_of(group) / one / "subsystem") == "mdev";
     });
     return mediated ? pin_class::pins_on_demand : pin_class::pins;

@@ -154,6 +154,11 @@ class basic_vfio_type1 {
     return {};
   }
 
+  /// Whether a group has joined that an IOMMU stands behind. Cost: reads sysfs.
+  [[nodiscard]] bool pins_now() const noexcept {
+    return std::ranges::any_of(groups_, [&](auto const* one) { return sysfs_.pins(one->number()) == pin_class::pins; });
+  }
+
   /// Fails: `stale_handle`; as `vfio_sysfs::pins`.
   [[nodiscard]] result<pin_class> classify(joined_group const& joined, std::string_view name) const noexcept {
     if (!is_in(joined)) return failure(error{"open device", errc::stale_handle}.of(name));

@@ -18,7 +18,8 @@ namespace tether {
 /// An observer.
 /// Minimal: `using slot = tether::observation_slot`; default constructible.
 /// Optional, each `noexcept`: `mapped(mapping)` for each piece; `unmapped(extent<io_address>)` for each call;
-/// `trimmed(section, bytes)` and `left_out(section, error)` once for each section; `diverged(error)`.
+/// after `abandon` one for all there is; `trimmed(section, bytes)` and `left_out(section, error)` once for each section;
+/// `diverged(error)`; `pinning(bool)` whenever something has joined or left: whether all that is mapped is pinned now.
 /// Called under the container's lock: it must not call back into the container, the address space or the gate.
 /// Models: `no_observation`.
 template <class O>
@@ -46,6 +47,10 @@ constexpr void tell_trimmed(Observer& who, section const& what, std::uint64_t by
 template <class Observer>
 constexpr void tell_left_out(Observer& who, section const& what, error const& why) noexcept {
   if constexpr (requires { who.left_out(what, why); }) who.left_out(what, why);
+}
+template <class Observer>
+constexpr void tell_pinning(Observer& who, bool everything) noexcept {
+  if constexpr (requires { who.pinning(everything); }) who.pinning(everything);
 }
 template <class Observer>
 constexpr void tell_diverged(Observer& who, error const& why) noexcept {

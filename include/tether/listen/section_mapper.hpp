@@ -87,7 +87,10 @@ class section_mapper {
   }
 
   /// Forgets what is mapped, after the backend has been abandoned.
-  void forget() noexcept { usage_ = {}; }
+  void forget() noexcept {
+    usage_ = {};
+    detail::tell_unmapped(observer_, extent<io_address>::everything());
+  }
 
  private:
   /// By its file where it is shared and has one, else by address.

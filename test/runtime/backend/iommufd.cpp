@@ -120,6 +120,19 @@ TEST_CASE("devices whose IOMMUs are alike share page tables, others get their ow
   must(iommu.leave(mediated));
 }
 
+TEST_CASE("what is mapped is pinned for good exactly while a device has joined that is not mediated") {
+  iommufd_bench b;
+  auto iommu = b.container();
+  CHECK_FALSE(iommu.pins_now());
+  auto mediated = b.joined(iommu, b.mtty);
+  CHECK_FALSE(iommu.pins_now());
+  auto first = b.joined(iommu, b.edu);
+  CHECK(iommu.pins_now());
+  must(iommu.leave(first));
+  CHECK_FALSE(iommu.pins_now());
+  must(iommu.leave(mediated));
+}
+
 TEST_CASE("a kernel that allocates no page tables chooses them itself") {
   iommufd_bench b;
   b.machine.allocates_page_tables = false;

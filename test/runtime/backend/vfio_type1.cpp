@@ -127,6 +127,23 @@ TEST_CASE("what can be mapped is read again whenever a group joins or leaves") {
   CHECK(iommu.page_sizes().mask == fake_vfio_kernel::page_size());
 }
 
+TEST_CASE("what is mapped is pinned for good exactly while a group is there that an IOMMU stands behind") {
+  anew();
+  tether_test::fake_sysfs sysfs;
+  sysfs.add("0000:01:00.0", "pci", "1", "vfio-pci");
+  sysfs.add("uuid", "mdev", "3");
+  type1 iommu{vfio_sysfs{sysfs.root()}};
+  CHECK_FALSE(iommu.pins_now());
+  auto mediated = must(iommu.join(mtty));
+  CHECK_FALSE(iommu.pins_now());
+  auto first = must(iommu.join(edu));
+  CHECK(iommu.pins_now());
+  must(iommu.leave(mediated));
+  CHECK(iommu.pins_now());
+  must(iommu.leave(first));
+  CHECK_FALSE(iommu.pins_now());
+}
+
 TEST_CASE("a join that reveals a conflict is a named error, and changes nothing") {
   auto& machine = anew();
   type1 iommu;

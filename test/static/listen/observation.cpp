@@ -16,6 +16,11 @@ struct hears_maps {
   constexpr void mapped(mapping const&) noexcept { ++maps; }
   constexpr void unmapped(extent<io_address>) noexcept { ++unmaps; }
 };
+struct hears_pins {
+  using slot = observation_slot;
+  bool pins = false;
+  constexpr void pinning(bool everything) noexcept { pins = everything; }
+};
 struct needs_a_name {
   using slot = observation_slot;
   explicit needs_a_name(int) {}
@@ -37,6 +42,15 @@ constexpr bool hears_only_that() {
   return who.maps == 2 && who.unmaps == 1;
 }
 static_assert(hears_only_that());
+
+constexpr bool hears_who_pins() {
+  hears_pins who;
+  detail::tell_pinning(who, true);
+  no_observation nobody;
+  detail::tell_pinning(nobody, true);
+  return who.pins;
+}
+static_assert(hears_who_pins());
 
 }  // namespace
 }  // namespace tether

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSL-1.0
+// The last word on whether device and CPU agree: asks the kernel, page by page, and trusts nothing that tether believes. For
+// users' own tests, and for finding whoever discards memory behind tether's back.
+#pragma once
+
+#include <tether/attach/container.hpp>
+#include <tether/core/error.hpp>
+#include <tether/listen/audited.hpp>
+
+namespace tether {
+
+namespace detail {
+
+template <class Observer>
+inline constexpr bool remembers_frames = false;
+template <class Next, class Kernel>
+inline constexpr bool remembers_frames<basic_audited<Next, Kernel>> = true;
+
+}  // namespace detail
+
+/// Compares every page that the container has pinned with what the CPU has in its place now. Only memory is looked at that is pinned
+/// for good: what a mediated device pins for a request is known to its driver alone.
+/// Requires: the container has the policy `audited`. Ensures: nothing is mapped or unmapped meanwhile.
+/// Fails: the kernel's errno where the list of frames cannot be read; not enough memory.
+/// Cost: a system call for 512 pages; shared pages that are not in this process's tables are read.
+template <class Backend, class... Policies>
+[[nodiscard]] result<audit_report> audit(container<Backend, Policies...>& of) noexcept {
+  using observer = typename container<Backend, Policies...>::policies::observation;
+  static_assert(detail::remembers_frames<observer>,
+                "tether[A1]: a container can be audited only if it remembers what it pinned: give it the policy tether::audited, or "
+                "tether::audited_beside<your observer>");
+  if constexpr (detail::remembers_frames<observer>) return of.look([](observer& seen) noexcept { return seen.compare(); });
+  else return audit_report{};  // never reached: refused above
+}
+
+}  // namespace tether

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: BSL-1.0
+// Remembers the page frames that a container has pinned, so that `audit` (attach/audit.hpp) can tell at any time whether the
+// CPU still has the same: the observation policy for test suites and for whoever would rather know than hope.
+//
+//     mapped, something pins   -> frames read and remembered          device:  frame 812  frame 813
+//     audit                    -> frames read again, compared         CPU:     frame 812  frame 977   <- stale
+#pragma once
+
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+#include <tether/core/kernel.hpp>
+#include <tether/core/mapping.hpp>
+#include <tether/core/policies.hpp>
+#include <tether/listen/observation.hpp>
+#include <tether/listen/page_frames.hpp>
+#include <tether/topology/section.hpp>
+
+#include <cstdint>
+#include <exception>
+#include <map>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <vector>
+
+namespace tether {
+
+/// How the CPU's page differs from the device's.
+enum class staleness : std::uint8_t {
+  absent,    ///< the CPU has none: the next touch brings in another
+  replaced,  ///< the CPU has another one
+};
+
+/// Pages in a row of which a device sees other contents than the CPU.
+struct stale_extent {
+  extent<io_address> where{};
+  host_address host{};
+  staleness how = staleness::absent;
+  extent<io_address> mapped_as{};  ///< the mapping that they belong to
+
+  friend constexpr bool operator==(stale_extent const&, stale_extent const&) noexcept = default;
+};
+
+/// What an audit found.
+struct audit_report {
+  std::vector<stale_extent> stale{};
+  std::uint64_t compared = 0;      ///< bytes that were compared
+  std::uint64_t not_compared = 0;  ///< bytes mapped that nothing pins, that are a device's own, or whose frames could not be noted
+  bool complete = true;            ///< false once a mapping could not be remembered at all for want of memory
+  /// Whether frame numbers were compared. If not, because this process may not see them, a page is only known to be stale while it
+  /// is absent: run the audit with CAP_SYS_ADMIN.
+  bool by_frame_number = true;
+
+  [[nodiscard]] bool clean() const noexcept { return stale.empty(); }
+};
+
+/// The policy. `Next` is an observer that is told everything as well.
+/// Cost: 8 bytes for each page that is pinned, and a system call for 512 of them whenever they are mapped or begin to be pinned.
+template <observation Next = no_observation, class Kernel = linux_kernel>
+class basic_audited {
+ public:
+  using slot = observation_slot;
+
+  void mapped(mapping const& what) noexcept {
+    remember(what);
+    detail::tell_mapped(next_, what);
+  }
+  void unmapped(extent<io_address> where) noexcept {
+    const auto from = known_.lower_bound(where.first.value);
+    known_.erase(from, known_.upper_bound(where.last.value));
+    complete_ = complete_ || where.is_everything();
+    detail::tell_unmapped(next_, where);
+  }
+  void pinning(bool everything) noexcept {
+    const bool begins = everything && !pinning_;
+    pinning_ = everything;
+    for (auto& [first, one] : known_) {
+      if (begins) note_frames(one);
+      else if (!everything) one.frames.reset();
+    }
+    detail::tell_pinning(next_, everything);
+  }
+  void trimmed(section const& what, std::uint64_t bytes) noexcept { detail::tell_trimmed(next_, what, bytes); }
+  void left_out(section const& what, error const& why) noexcept { detail::tell_left_out(next_, what, why); }
+  void diverged(error const& why) noexcept { detail::tell_diverged(next_, why); }
+
+  [[nodiscard]] Next& next() noexcept { return next_; }
+
+  /// Compares. Requires: nothing is mapped or unmapped meanwhile; `tether::audit` sees to that.
+  /// Fails: the kernel's errno where the list of frames cannot be read; not enough memory.
+  [[nodiscard]] result<audit_report> compare() const noexcept try {
+    audit_report report;
+    auto frames = page_frames<Kernel>::open();
+    if (!frames) return failure(frames.error());
+    report.complete = complete_;
+    for (auto const& [first, one] : known_) {
+      if (!one.frames) {
+        report.not_compared += one.what.where.size();
+        continue;
+      }
+      report.compared += one.what.where.size();
+      if (auto done = compare(one, *frames, report); !done) return failure(done.error());
+    }
+    return report;
+  } catch (std::exception const&) {
+    return failure(error{"audit", std::make_error_code(std::errc::not_enough_memory)});
+  }
+
+ private:
+  struct entry {
+    mapping what{};
+    std::optional<std::vector<page_frame>> frames{};  ///< as they were when it began to be pinned
+  };
+
+  void remember(mapping const& what) noexcept try {
+    entry& fresh = known_[what.where.first.value];
+    fresh.what = what;
+    fresh.frames.reset();
+    if (pinning_) note_frames(fresh);
+  } catch (std::exception const&) {
+    complete_ = false;
+  }
+  /// What cannot be noted is reported as not compared.
+  static void note_frames(entry& one) noexcept try {
+    one.frames.reset();
+    if (one.what.memory == memory_kind::device) return;
+    const auto list = page_frames<Kernel>::open();
+    if (!list) return;
+    std::vector<page_frame> now(pages_of(one.what));
+    const auto keep = [&](std::uint64_t at, page_frame frame) { now[at] = frame; };
+    if (list->look(one.what.host, now.size(), may_be_elsewhere(one.what), keep)) one.frames = std::move(now);
+  } catch (std::exception const&) {
+  }
+
+  static result<void> compare(entry const& one, page_frames<Kernel> const& frames, audit_report& report) {
+    const std::uint64_t page = Kernel::page_size();
+    bool fits_in_memory = true;
+    const auto see = [&](std::uint64_t at, page_frame now) noexcept {
+      page_frame const before = (*one.frames)[at];
+      if (now.present() && now.number() == 0) report.by_frame_number = false;
+      const bool same = now.present() && before.present() && now.number() == before.number();
+      if (same) return;
+      const staleness how = now.present() ? staleness::replaced : staleness::absent;
+      const io_address first = one.what.where.first + at * page;
+      try {
+        add(report.stale, {{first, first + (page - 1)}, one.what.host + at * page, how, one.what.where});
+      } catch (std::exception const&) {
+        fits_in_memory = false;
+      }
+    };
+    if (auto done = frames.look(one.what.host, one.frames->size(), may_be_elsewhere(one.what), see); !done) return done;
+    if (!fits_in_memory) return failure(error{"audit", std::make_error_code(std::errc::not_enough_memory)});
+    return {};
+  }
+  /// Neighbours that are stale alike become one.
+  static void add(std::vector<stale_extent>& all, stale_extent const& page) {
+    if (!all.empty()) {
+      stale_extent& last = all.back();
+      if (last.mapped_as == page.mapped_as && last.how == page.how && last.where.meets(page.where)) {
+        last.where.last = page.where.last;
+        return;
+      }
+    }
+    all.push_back(page);
+  }
+
+  /// A file's page can be in memory although this process's tables have lost it; private memory that is not there is gone.
+  static bool may_be_elsewhere(mapping const& what) noexcept { return what.memory != memory_kind::private_anonymous; }
+  static std::uint64_t pages_of(mapping const& what) noexcept { return what.where.size() / Kernel::page_size(); }
+
+  std::map<std::uint64_t, entry> known_;  // by first I/O address
+  bool complete_ = true;
+  bool pinning_ = false;
+  [[no_unique_address]] Next next_{};
+};
+
+/// As `tether::container<vfio_type1, inhibit_per_group, tether::audited>`.
+using audited = basic_audited<>;
+/// The same, for those who observe already.
+template <observation Next>
+using audited_beside = basic_audited<Next>;
+
+}  // namespace tether

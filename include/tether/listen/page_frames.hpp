@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSL-1.0
+// Which frame of the host's RAM stands behind each page of this process's memory: what the CPU sees, to be compared with
+// what a device sees. From the kernel's own list, /proc/self/pagemap.
+#pragma once
+
+#include <tether/core/address.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/kernel.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include <utility>
+
+namespace tether {
+
+/// One page of a process, as the kernel lists it. Source: Documentation/admin-guide/mm/pagemap.rst.
+struct page_frame {
+  std::uint64_t entry = 0;
+
+  [[nodiscard]] constexpr bool present() const noexcept { return entry >> 63 != 0; }
+  /// Its contents are elsewhere; touching it brings them back.
+  [[nodiscard]] constexpr bool swapped() const noexcept { return (entry >> 62 & 1U) != 0; }
+  /// Only meaningful if present. 0: this process may not know (it takes CAP_SYS_ADMIN).
+  [[nodiscard]] constexpr std::uint64_t number() const noexcept { return entry & ((std::uint64_t{1} << 55) - 1); }
+};
+
+/// The list of this process, open. Closed when destroyed. Units: pages of the host.
+template <class Kernel = linux_kernel>
+class page_frames {
+ public:
+  /// Fails: the kernel's errno, where /proc is not there or forbidden.
+  [[nodiscard]] static result<page_frames> open() noexcept {
+    const auto answer = Kernel::call(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
+    if (answer >= 0) return page_frames{static_cast<int>(answer)};
+    return failure(error::from_errno("read page frames", static_cast<int>(-answer)).of("/proc/self/pagemap"));
+  }
+  page_frames(page_frames&& other) noexcept : descriptor_{std::exchange(other.descriptor_, -1)} {}
+  page_frames& operator=(page_frames&&) = delete;
+  ~page_frames() {
+    if (descriptor_ >= 0) static_cast<void>(Kernel::close(descriptor_));
+  }
+
+  /// Calls `see(n, page_frame)` for each of the `count` pages from `from`. With `touch` a page that is not there is read first: one of
+  /// a file may be in memory without being in this process's tables. A page that was swapped out is always brought back.
+  /// Fails: the kernel's errno. Cost: a system call for 512 pages, one more for each page that is touched.
+  template <class See>
+  [[nodiscard]] result<void> look(host_address from, std::uint64_t count, bool touch, See see) const noexcept {
+    const std::uint64_t page = Kernel::page_size();
+    std::array<page_frame, 512> some{};
+    for (std::uint64_t at = 0; at != count;) {
+      const std::uint64_t now = std::min<std::uint64_t>(some.size(), count - at);
+      if (auto done = read(from.value / page + at, now, some); !done) return done;
+      bool changed = false;
+      for (std::uint64_t i = 0; i != now; ++i) {
+        if (some[i].present() || !(touch || some[i].swapped())) continue;
+        read_one_byte(from + (at + i) * page);
+        changed = true;
+      }
+      if (changed) {
+        if (auto done = read(from.value / page + at, now, some); !done) return done;
+      }
+      for (std::uint64_t i = 0; i != now; ++i) see(at + i, some[i]);
+      at += now;
+    }
+    return {};
+  }
+
+ private:
+  explicit page_frames(int descriptor) noexcept : descriptor_{descriptor} {}
+
+  result<void> read(std::uint64_t page, std::uint64_t count, std::array<page_frame, 512>& into) const noexcept {
+    const auto bytes = count * sizeof(page_frame);
+    const auto answer = Kernel::call(SYS_pread64, descriptor_, into.data(), bytes, page * sizeof(page_frame));
+    if (answer == static_cast<std::int64_t>(bytes)) return {};
+    return failure(error::from_errno("read page frames", answer < 0 ? static_cast<int>(-answer) : EIO).of("/proc/self/pagemap"));
+  }
+  /// Through the kernel: where nothing is mapped any more that is refused, and kills nobody.
+  static void read_one_byte(host_address at) noexcept {
+    std::byte byte{};
+    const iovec here{&byte, 1};
+    const iovec there{reinterpret_cast<void*>(static_cast<std::uintptr_t>(at.value)), 1};
+    static_cast<void>(Kernel::call(SYS_process_vm_readv, ::getpid(), &here, 1UL, &there, 1UL, 0UL));
+  }
+
+  int descriptor_;
+};
+
+}  // namespace tether
