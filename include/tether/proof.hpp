@@ -18,4 +18,5 @@
 #include <tether/proof/slices.hpp>
 #include <tether/proof/story.hpp>
 #include <tether/proof/proven_safe.hpp>
+#include <tether/proof/follows.hpp>
 #include <tether/proof/search.hpp>

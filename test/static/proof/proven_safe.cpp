@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Every built-in configuration is proven here, once; those that tell KVM in `proven_safe_kvm.cpp`. What differs in nothing that
-// matters is one proof.
+// Every built-in configuration is proven here, once. What differs in nothing that matters is one proof, and what does the same but
+// for telling KVM follows from the one that does. (All are searched on their own, in larger worlds, by test/scenario.)
+#include <tether/proof/follows.hpp>
 #include <tether/proof/proven_safe.hpp>
 
 #include <tether/attach/container.hpp>
@@ -19,12 +20,20 @@
 namespace tether {
 namespace {
 
-static_assert(proven_safe<container<vfio_type1, inhibit_per_group>>);
-static_assert(proven_safe<container<vfio_type1, inhibit_per_device>>);
-static_assert(proven_safe<container<vfio_type1, inhibit_per_container>>);
-static_assert(proven_safe<container<iommufd, inhibit_per_group>>);
-static_assert(proven_safe<container<iommufd, inhibit_per_device>>);
-static_assert(proven_safe<container<iommufd, inhibit_per_container>>);
+template <class Backend, class Inhibition>
+concept proven_with_and_without_kvm =
+    proven_safe<container<Backend, Inhibition, kvm_device>> &&
+    follows_from<container<Backend, Inhibition>, container<Backend, Inhibition, kvm_device>>;
+
+static_assert(proven_with_and_without_kvm<vfio_type1, inhibit_per_group>);
+static_assert(proven_with_and_without_kvm<vfio_type1, inhibit_per_device>);
+static_assert(proven_with_and_without_kvm<vfio_type1, inhibit_per_container>);
+static_assert(proven_with_and_without_kvm<iommufd, inhibit_per_group>);
+static_assert(proven_with_and_without_kvm<iommufd, inhibit_per_device>);
+static_assert(proven_with_and_without_kvm<iommufd, inhibit_per_container>);
+
+// The commonest is searched by itself as well: nothing is wrong with the argument.
+static_assert(proven_safe<container<vfio_type1>>);
 
 // A backend that pins nothing needs nobody held down, whatever was asked for.
 static_assert(proven_safe<container<software_iommu>> && proven_safe<container<software_iommu, inhibit_per_container>>);

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSL-1.0
+// A proof that follows from another. Plans that tell KVM are plans that do not, with acts between that may fail as well: every run
+// of the lesser is a run of the greater in which those acts succeed at once. So whoever has searched the greater knows the lesser.
+//
+//     greater:  hold -> acquire -> tell -> join -> replay -> commit        a run in which acquire and tell are done
+//     lesser:   hold ----------------------> join -> replay -> commit     the same run, seen by who does not look at KVM
+#pragma once
+
+#include <tether/attach/lifecycle.hpp>
+#include <tether/attach/lifecycle_plan.hpp>
+#include <tether/proof/coverage.hpp>
+#include <tether/proof/essence.hpp>
+#include <tether/proof/proven_safe.hpp>
+#include <tether/proof/slices.hpp>
+
+#include <cstddef>
+#include <type_traits>
+
+namespace tether {
+namespace proof {
+namespace detail {
+
+/// Whether an act changes nothing but whether KVM has a reference, and whether its descriptor is there to be told. On neither does
+/// anything depend that a page could depend on (`kernel.hpp` looks at none of them).
+[[nodiscard]] constexpr bool concerns_kvm_alone(act what) noexcept {
+  return what == act::acquire || what == act::release || what == act::tell || what == act::forget;
+}
+
+/// Whether `lesser` is `greater` without those acts. Where nothing later can fail any more an undo is never run, so it may be missing.
+[[nodiscard]] constexpr bool is_the_rest_of(plan const& lesser, plan const& greater) noexcept {
+  if (lesser.makes != greater.makes) return false;
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < greater.size(); ++i) {
+    step const& one = greater.steps[i];
+    if (concerns_kvm_alone(one.forward)) continue;
+    if (at == lesser.size() || lesser.steps[at].forward != one.forward) return false;
+    if (lesser.steps[at].backward != one.backward && lesser.may_turn_back_after(at)) return false;
+    ++at;
+  }
+  return at == lesser.size();
+}
+
+template <class Lesser, class Greater>
+[[nodiscard]] constexpr bool every_plan_is_the_rest_of_one() noexcept {
+  for (std::size_t i = 0; i < operations; ++i) {
+    const auto what = static_cast<operation>(i);
+    if (!is_the_rest_of(Lesser::plan_of(what), Greater::plan_of(what))) return false;
+  }
+  return true;
+}
+
+/// The same in all that safety depends on but for the plans, and the lesser has nothing to reach that the greater does not.
+template <class Lesser, class Greater>
+inline constexpr bool differ_in_kvm_alone =
+    std::is_same_v<typename Lesser::inhibition_type, typename Greater::inhibition_type> &&
+    std::is_same_v<typename Lesser::code, typename Greater::code> && Lesser::pins == Greater::pins && Lesser::holds == Greater::holds &&
+    Lesser::unit == Greater::unit && every_plan_is_the_rest_of_one<typename Lesser::lifecycle, typename Greater::lifecycle>();
+
+}  // namespace detail
+}  // namespace proof
+
+/// Whether `Configuration` is safe because `Greater`, which does the same and tells KVM of it, is `proven_safe`. For test suites that
+/// prove both: it costs nothing beside the other.
+template <class Configuration, class Greater>
+concept follows_from = proof::detail::differ_in_kvm_alone<proof::essence_of<Configuration>, proof::essence_of<Greater>> &&
+                       proof::explored<proof::essence_of<Greater>>.now.reached.lacks(
+                           proof::demanded<proof::essence_of<Configuration>>()).empty() &&
+                       proven_safe<Greater>;
+
+}  // namespace tether
