@@ -6,7 +6,8 @@
     summary.py NAME:STATUS...       a program that is one test by itself
 
 What was not run has not passed: no results, an empty list, or a workflow that failed although no test did each count
-as one failure. A skipped test is neither; it is printed with its reason.
+as one failure. A skipped test is neither; it is printed with its reason. Lines "figures: ..." of tests that passed are
+repeated: what a proof, a fuzzer or a random test has covered.
 """
 import os
 import re
@@ -18,19 +19,20 @@ SKIPPED = "SKIP_RETURN_CODE"
 
 
 def judge(preset, status, results):
-    """(passed, sentences about failures, sentences about skips)"""
-    passed, failed, skipped = 0, [], []
+    """(passed, sentences about failures, sentences about skips, figures)"""
+    passed, failed, skipped, figures = 0, [], [], []
     if not os.path.exists(results):
-        return 0, [f"{preset}: configuring or building failed, no test was run (status {status})"], []
+        return 0, [f"{preset}: configuring or building failed, no test was run (status {status})"], [], []
     try:
         cases = xml.parse(results).getroot().iter("testcase")
     except xml.ParseError as error:
-        return 0, [f"{preset}: the results cannot be read: {error}"], []
+        return 0, [f"{preset}: the results cannot be read: {error}"], [], []
     for case in cases:
         name = f"{preset}: {case.get('name')}"
         note = case.find("skipped")
         if case.get("status") == "run" and case.find("failure") is None and note is None:
             passed += 1
+            figures += [f"{preset}: {line}" for line in re.findall(r"^figures: (.*)$", case.findtext("system-out") or "", re.MULTILINE)]
         elif note is not None and SKIPPED in note.get("message", ""):
             reasons = re.findall(r"^skipped: (.*)$", case.findtext("system-out") or "", re.MULTILINE)
             skipped.append(f"{name}: {'; '.join(reasons) or 'no reason was given'}")
@@ -42,21 +44,24 @@ def judge(preset, status, results):
         failed.append(f"{preset}: not one test was run")
     elif status != 0 and not failed:
         failed.append(f"{preset}: no test failed, but the workflow did (status {status})")
-    return passed, failed, skipped
+    return passed, failed, skipped, figures
 
 
 def main(arguments):
-    passed, failed, skipped = 0, [], []
+    passed, failed, skipped, figures = 0, [], [], []
     for argument in arguments:
         name, kind, status = re.fullmatch(r"(\w+)([=:])(\d+)", argument).groups()
         if kind == ":":
-            ok, bad, left_out = (1, [], []) if status == "0" else (0, [f"{name}: answered {status}"], [])
+            ok, bad, left_out, seen = (1, [], [], []) if status == "0" else (0, [f"{name}: answered {status}"], [], [])
         else:
-            ok, bad, left_out = judge(name, int(status), os.path.join(ROOT, "build", name, "results.xml"))
+            ok, bad, left_out, seen = judge(name, int(status), os.path.join(ROOT, "build", name, "results.xml"))
         print(f"{name}: {ok} passed, {len(bad)} failed, {len(left_out)} skipped")
         passed += ok
         failed += bad
         skipped += left_out
+        figures += seen
+    for sentence in figures:
+        print(f"figures  {sentence}")
     for sentence in skipped:
         print(f"skipped  {sentence}")
     for sentence in failed:
