@@ -30,6 +30,8 @@ struct faulty_kernel : linux_kernel {
     state().until = times;
     state().countdown = n == 0 ? 0 : n + times - 1;
   }
+  /// The `n`-th call from now fails as well, with the same errno, whenever that is: an undo, mostly. 0: none.
+  static void also_fail_at(std::uint64_t n) noexcept { state().second_countdown = n; }
   /// Calls since the last `reset`; failed ones too, `close` and `munmap` only if they count.
   [[nodiscard]] static std::uint64_t calls() noexcept { return state().calls; }
   /// The calls of one kind since the last `reset`, whether they count or not.
@@ -41,6 +43,7 @@ struct faulty_kernel : linux_kernel {
   /// No fault is armed, nothing is counted.
   static void reset() noexcept {
     state().countdown = 0;
+    state().second_countdown = 0;
     state().calls = 0;
     state().fired = 0;
     state().cleanup = false;
@@ -101,16 +104,25 @@ struct faulty_kernel : linux_kernel {
     ++now.each[static_cast<std::size_t>(which)];
     if ((which == kernel_call::close || which == kernel_call::munmap) && !now.cleanup) return 0;
     ++now.calls;
-    auto left = now.countdown.load();
-    while (left != 0 && !now.countdown.compare_exchange_weak(left, left - 1)) {}
-    if (left == 0 || left > now.until) return 0;
+    const auto left = one_less(now.countdown);
+    const bool first = left != 0 && left <= now.until;
+    const bool second = one_less(now.second_countdown) == 1;
+    if (!first && !second) return 0;
     ++now.fired;
     return now.errno_value;
   }
 
  private:
+  /// Answers what it was; 0 stays 0.
+  static std::uint64_t one_less(std::atomic<std::uint64_t>& count) noexcept {
+    auto left = count.load();
+    while (left != 0 && !count.compare_exchange_weak(left, left - 1)) {}
+    return left;
+  }
+
   struct counters {
     std::atomic<std::uint64_t> countdown{0};
+    std::atomic<std::uint64_t> second_countdown{0};
     std::atomic<std::uint64_t> until{1};
     std::atomic<std::uint64_t> calls{0};
     std::atomic<std::uint64_t> fired{0};

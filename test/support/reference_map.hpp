@@ -18,7 +18,7 @@
 
 namespace tether_test {
 
-/// Regions on whole pages of 4 KiB in a guest of `pages` pages.
+/// Regions on whole pages of 4 KiB in a guest of `pages` pages, the first of them at `origin`.
 class reference_map {
  public:
   static constexpr std::uint64_t page = 4096;
@@ -32,7 +32,7 @@ class reference_map {
     bool read_only = false;
   };
 
-  explicit reference_map(std::uint64_t pages) : pages_{pages} {}
+  explicit reference_map(std::uint64_t pages, std::uint64_t origin = 0) : pages_{pages}, origin_{origin} {}
 
   std::map<std::uint64_t, placed> regions;  ///< by the value of the region's id
 
@@ -46,7 +46,7 @@ class reference_map {
     for (std::uint64_t at = 0; at < pages_; ++at) {
       placed const* const seen = seen_at(at);
       if (seen != nullptr) {
-        const tether::section one{{tether::guest_address{at * page}, tether::guest_address{at * page + page - 1}},
+        const tether::section one{{tether::guest_address{origin_ + at * page}, tether::guest_address{origin_ + at * page + page - 1}},
                                   seen->what.memory(),
                                   seen->what.offset() + (at - seen->first_page) * page,
                                   seen->what.kind(),
@@ -76,6 +76,7 @@ class reference_map {
   }
 
   std::uint64_t pages_;
+  std::uint64_t origin_;
   std::uint64_t next_ = 0;
 };
 

@@ -94,7 +94,7 @@ template <class T>
 
 /// Reads what the kernel has written. Fails: `bad_descriptor` for a struct or chain that does not fit into its own `argsz`,
 /// goes backwards, names no range or ranges out of order, or is of a version that nobody has defined; not enough memory.
-[[nodiscard]] inline result<vfio_type1_info> parse_type1_info(std::span<std::byte const> bytes, page_sizes host) noexcept {
+[[nodiscard]] inline result<vfio_type1_info> parse_type1_info(std::span<std::byte const> bytes, page_sizes host) noexcept try {
   const auto argsz = detail::read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, argsz));
   if (!argsz) return failure(detail::malformed_info());
   // What lies behind argsz is not the kernel's: old kernels end earlier.
@@ -119,6 +119,8 @@ template <class T>
     at = header->next;
   }
   return info;
+} catch (std::exception const&) {  // `info` begins with one usable range
+  return failure(error{"read IOMMU info", std::make_error_code(std::errc::not_enough_memory)});
 }
 
 }  // namespace tether

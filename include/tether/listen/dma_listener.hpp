@@ -260,6 +260,7 @@ class dma_listener {
     try {
       for (auto* list : {&removed_, &added_})
         if (list->capacity() < sections) list->reserve(std::max(sections, 2 * list->capacity()));
+      kept_.reserve(removed_.capacity());  // what cannot be unmapped is kept, also where no memory is left
     } catch (std::exception const&) {
       out_of_memory_ = true;
     }

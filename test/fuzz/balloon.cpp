@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: BSL-1.0
+// Whatever a guest tells its balloon and its page reporting, on real memory: frames out of range, twice, in parts of larger pages,
+// across borders, taken back though never given, while holds come and go and the map changes. Only what was given may go, and what
+// goes is what the report says; everything else keeps every byte.
+#include "input.hpp"
+
+#include <tether/discard/balloon.hpp>
+#include <tether/discard/page_reporting.hpp>
+#include <tether/inhibit/discard_gate.hpp>
+#include <tether/topology/address_space.hpp>
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+using namespace tether;
+using tether_fuzz::demand;
+using tether_fuzz::input;
+
+namespace {
+
+constexpr std::uint64_t frames_of_small = 12;
+constexpr std::uint64_t frames_of_large = 16;
+constexpr std::uint64_t large_page = 4 * frame_size;  // as if the host's pages were that large
+constexpr std::uint64_t guest_frames = 64;
+
+/// A block, and what each of its frames must hold now: the mark of when the guest wrote it last, or zeros.
+struct watched_block {
+  ram_block block;
+  std::vector<std::uint8_t> mark;  // of each frame; 0 where it went
+  std::vector<bool> given;         // frames of large pages that the guest has given and not taken back
+  std::uint8_t next = 0;
+
+  explicit watched_block(ram_block made) : block{std::move(made)}, mark(block.size() / frame_size, 0), given(mark.size(), false) {}
+
+  void write(std::uint64_t frame) {
+    next = static_cast<std::uint8_t>(next % 251 + 1);
+    mark[frame] = next;
+    std::memset(block.data() + frame * frame_size, next, frame_size);
+  }
+  void write_all() {
+    for (std::uint64_t i = 0; i < mark.size(); ++i) write(i);
+    given.assign(given.size(), false);
+  }
+  /// Looks at every byte. Looking brings a page of zeros in where one went.
+  void check() const {
+    for (std::uint64_t i = 0; i < mark.size(); ++i) {
+      std::byte const* const bytes = block.data() + i * frame_size;
+      const bool uniform = std::memcmp(bytes, bytes + 1, frame_size - 1) == 0;
+      if (!uniform || std::to_integer<std::uint8_t>(bytes[0]) != mark[i])
+        tether_fuzz::found("frame " + std::to_string(i) + " of " + std::string{block.name()} +
+                           (mark[i] == 0 ? " was to go, and is still there" : " went, and was not to"));
+    }
+  }
+};
+
+watched_block borrowed(const char* name, std::uint64_t frames, memory_kind kind, std::uint64_t unit) {
+  const int sharing = kind == memory_kind::shared ? MAP_SHARED : MAP_PRIVATE;
+  void* const at = ::mmap(nullptr, frames * frame_size + unit, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS, -1, 0);
+  const auto host = round_up(reinterpret_cast<std::uintptr_t>(at), unit);
+  ::madvise(at, frames * frame_size + unit, MADV_NOHUGEPAGE);
+  return watched_block{std::move(*ram_block::borrow(name, host_address{host}, frames * frame_size, kind, unit))};
+}
+
+/// The same memory for every input; each begins by writing all of it.
+struct host_memory {
+  watched_block small = borrowed("small", frames_of_small, memory_kind::private_anonymous, frame_size);
+  watched_block shared = borrowed("shared", 4, memory_kind::shared, frame_size);
+  watched_block large = borrowed("large", frames_of_large, memory_kind::private_anonymous, large_page);
+
+  std::array<watched_block*, 3> all() { return {&small, &shared, &large}; }
+  watched_block* of(memory_backing const* memory) {
+    for (watched_block* one : all())
+      if (&one->block.backing() == memory) return one;
+    return nullptr;
+  }
+};
+host_memory& host() {
+  static auto& the_memory = *new host_memory;
+  return the_memory;
+}
+
+//  frame   0..11  small          24..39  large            56..58  a part of large again, from its second frame
+//         12..15  shared         44..47  small, aliased   60..61  small from the middle of its frame 8
+//         16..17  ROM of small   50      registers         9..9   half a frame of registers, in its second half
+struct guest_map {
+  address_space guest;
+  std::vector<region_id> ids;
+
+  static guest_address frame(std::uint64_t number) { return guest_address{number * frame_size}; }
+  void place(region const& what, guest_address at, int priority = 0) { ids.push_back(*guest.place(what, at, priority)); }
+
+  guest_map() {
+    auto& memory = host();
+    place(region::ram(memory.small.block), frame(0));
+    place(region::ram(memory.shared.block), frame(12));
+    place(region::rom(memory.small.block, block_offset{0}, 2 * frame_size), frame(16));
+    place(region::ram(memory.large.block), frame(24));
+    place(region::ram(memory.small.block, block_offset{4 * frame_size}, 4 * frame_size), frame(44));
+    place(region::mmio("registers", frame_size), frame(50));
+    place(region::ram(memory.large.block, block_offset{frame_size}, 3 * frame_size), frame(56));
+    place(region::ram(memory.small.block, block_offset{8 * frame_size + frame_size / 2}, 2 * frame_size), frame(60));
+    place(region::mmio("half", frame_size / 2), frame(9) + frame_size / 2, 1);
+    place(region::mmio("overlay", 3 * frame_size), frame(5), 1);
+    static_cast<void>(guest.set_enabled(ids.back(), false));
+  }
+};
+
+class program {
+ public:
+  explicit program(input& in) : in_{in}, must_tell_{in.flag()}, balloon_{map_.guest, gate_, {.must_tell_host = must_tell_}} {
+    for (watched_block* one : host().all()) one->write_all();
+  }
+  program(program const&) = delete;
+  program& operator=(program const&) = delete;
+
+  void run() {
+    while (!in_.empty()) {
+      switch (in_.below(10)) {
+        case 0:
+        case 1:
+        case 2: inflate(); break;
+        case 3: deflate(); break;
+        case 4: report_pages(); break;
+        case 5: hold(); break;
+        case 6: let_go(); break;
+        case 7: rearrange(); break;
+        case 8: write(); break;
+        default:
+          if (in_.below(4) == 0) {
+            balloon_.reset();
+            for (watched_block* one : host().all()) one->given.assign(one->given.size(), false);
+          }
+          break;
+      }
+      for (watched_block const* one : host().all()) one->check();
+    }
+  }
+
+ private:
+  /// What a guest's frame is: a frame of a block that may be given back.
+  struct target {
+    watched_block* block = nullptr;
+    std::uint64_t offset = 0;
+    [[nodiscard]] bool whole() const { return block != nullptr && offset % frame_size == 0; }
+    [[nodiscard]] std::uint64_t frame() const { return offset / frame_size; }
+  };
+  /// By looking at all that is placed, through the view as a reader sees it.
+  target find(std::uint64_t number) {
+    const auto first = number * frame_size;
+    for (section const& one : *map_.guest.view()) {
+      if (one.where.first.value > first || one.where.last.value < first + (frame_size - 1)) continue;
+      if (one.kind != region_kind::ram || one.read_only) return {};
+      return {host().of(one.memory), one.offset.value + (first - one.where.first.value)};
+    }
+    return {};
+  }
+
+  std::vector<std::uint32_t> some_frames() {
+    std::vector<std::uint32_t> frames;
+    for (auto runs = in_.below(6); runs-- > 0;) {
+      const auto how = in_.below(8);
+      auto first = static_cast<std::uint32_t>(in_.below(guest_frames));
+      if (how == 0) first = in_.word();
+      const auto count = how == 1 ? 600 : in_.below(20);  // more than one permit has
+      const bool down = in_.flag();
+      for (std::uint32_t i = 0; i < count; ++i) frames.push_back(how == 1 ? first + i % 16 : down ? first - i : first + i);
+    }
+    return frames;
+  }
+  /// As they lie in a queue, with some bytes too many at the end.
+  std::vector<std::byte> queued(std::vector<std::uint32_t> const& frames) {
+    std::vector<std::byte> bytes;
+    for (const std::uint32_t number : frames)
+      for (unsigned i = 0; i < 4; ++i) bytes.push_back(static_cast<std::byte>(number >> (8 * i)));
+    bytes.resize(bytes.size() + in_.below(4));
+    return bytes;
+  }
+  [[nodiscard]] bool inhibited() const { return !holds_.empty() || !suspensions_.empty(); }
+
+  void inflate() {
+    const auto frames = some_frames();
+    const auto report = in_.flag() ? balloon_.inflate(std::span<std::uint32_t const>{frames}) : balloon_.inflate(queued(frames));
+    demand(report.adds_up() && report.requested == frames.size(), "every frame is counted once");
+    if (inhibited()) {
+      demand(report.inhibited == frames.size() && report.calls == 0, "an inhibited request changes nothing");
+      return;
+    }
+    std::vector<std::pair<watched_block*, std::uint64_t>> gone;  // large pages of this request
+    if (!must_tell_) host().large.given.assign(frames_of_large, false);
+    std::uint64_t not_ram = 0;
+    std::uint64_t discarded = 0;
+    std::array<std::uint64_t, frames_of_large / 4> named{};
+    std::uint64_t partial = 0;
+    for (const std::uint32_t number : frames) {
+      const target to = find(number);
+      if (to.block == nullptr) {
+        not_ram += 1;
+      } else if (!to.whole()) {
+        partial += 1;
+      } else if (to.block != &host().large) {
+        to.block->mark[to.frame()] = 0;
+        discarded += 1;
+      } else {
+        to.block->given[to.frame()] = true;
+        named[to.frame() / 4] += 1;
+      }
+    }
+    std::uint64_t at_most_completed = 0;
+    for (std::uint64_t of = 0; of < named.size(); ++of) {
+      auto const given = host().large.given.begin() + static_cast<std::ptrdiff_t>(4 * of);
+      if (named[of] == 0) continue;
+      if (!std::all_of(given, given + 4, [](bool one) { return one; })) {
+        partial += named[of];
+        continue;
+      }
+      discarded += named[of];
+      at_most_completed += 3;
+      for (std::uint64_t i = 0; i < 4; ++i) host().large.mark[4 * of + i] = 0;
+    }
+    demand(report.not_ram == not_ram, "what is no memory of the guest's is counted as that");
+    demand(report.partial == partial, "what is a part of a page is counted as that");
+    demand(report.discarded == discarded && report.errors == 0 && report.inhibited == 0, "what went is counted as that");
+    demand(report.completed <= at_most_completed, "no more went along than the rest of each page");
+    if (!must_tell_) demand(report.completed == 0, "without a promise of the guest's, nothing of an earlier request goes along");
+    if (!must_tell_) host().large.given.assign(frames_of_large, false);
+  }
+
+  void deflate() {
+    const auto frames = some_frames();
+    const auto report = in_.flag() ? balloon_.deflate(std::span<std::uint32_t const>{frames}) : balloon_.deflate(queued(frames));
+    demand(report.adds_up() && report.requested == frames.size() && report.calls == 0, "every frame is counted once, and nothing goes");
+    std::uint64_t returned = 0;
+    for (const std::uint32_t number : frames) {
+      const target to = find(number);
+      if (to.block == nullptr) continue;
+      returned += 1;
+      to.block->given[to.frame()] = false;
+    }
+    demand(report.returned == returned, "what the guest takes back is counted");
+  }
+
+  void report_pages() {
+    std::vector<extent<guest_address>> ranges;
+    for (auto count = in_.below(4); count-- > 0;) {
+      auto first = in_.below(guest_frames) * frame_size;
+      auto bytes = (1 + in_.below(24)) * frame_size;
+      const auto how = in_.below(8);
+      if (how == 0) first += in_.byte();
+      if (how == 1) bytes += in_.byte();
+      if (how == 2) first = ~std::uint64_t{0} - (bytes - 1);  // ends with 2^64
+      ranges.push_back({guest_address{first}, guest_address{first + (bytes - 1)}});
+    }
+    const std::uint32_t poison = in_.below(8) == 0 ? 0xaa : 0;
+    page_reporting reporting{map_.guest, gate_};
+    const auto report = reporting.report(ranges, poison);
+    std::uint64_t requested = 0;
+    std::uint64_t discarded = 0;
+    bool open = poison == 0;
+    for (auto const& range : ranges) {
+      const auto frames = range.last.value / frame_size - range.first.value / frame_size + 1;
+      requested += frames;
+      if (!open || !range.aligned_to(frame_size)) continue;
+      open = open && !inhibited();
+      if (open) discarded += discard(range.first.value / frame_size, frames);
+    }
+    demand(report.adds_up() && report.requested == requested, "every frame is counted once");
+    demand(report.discarded == discarded && report.errors == 0, "what went is counted");
+    if (inhibited() || poison != 0) demand(report.calls == 0, "an inhibited request changes nothing");
+  }
+  /// What of a range lies in one section goes if it is whole pages of its block. Answers the frames.
+  std::uint64_t discard(std::uint64_t first, std::uint64_t count) {
+    std::uint64_t gone = 0;
+    const auto view = map_.guest.view();
+    for (std::uint64_t at = first; at < first + count;) {
+      section const* const one = view.find(frame_address(static_cast<std::uint32_t>(at)));
+      if (at > 0xffff'ffff || one == nullptr) {
+        at += 1;
+        continue;
+      }
+      std::uint64_t end = at;
+      while (end < first + count &&
+             one->where.contains(extent<guest_address>{guest_map::frame(end), guest_map::frame(end) + (frame_size - 1)}))
+        end += 1;
+      if (end == at) {
+        at += 1;  // across a border
+        continue;
+      }
+      const target begin = find(at);
+      const std::uint64_t unit = begin.block == nullptr ? 0 : begin.block->block.page_size();
+      if (begin.whole() && begin.offset % unit == 0 && (end - at) * frame_size % unit == 0) {
+        for (std::uint64_t i = 0; i < end - at; ++i) begin.block->mark[begin.frame() + i] = 0;
+        gone += end - at;
+      }
+      at = end;
+    }
+    return gone;
+  }
+
+  void hold() {
+    switch (in_.below(4)) {
+      case 0:
+      case 1: {
+        auto taken = gate_.hold(in_.flag() ? hold_kind::any : hold_kind::uncoordinated, "device");
+        demand(taken.has_value() != (gate_.counts().any_requirements != 0), "a hold is refused exactly where discards are required");
+        if (taken) holds_.push_back(std::move(*taken));
+        break;
+      }
+      case 2: suspensions_.push_back(gate_.suspend("snapshot")); break;
+      default: {
+        auto taken = gate_.require(requirement_kind::any, "memory device");
+        demand(taken.has_value() == holds_.empty(), "a requirement is refused exactly where somebody holds");
+        if (taken) requirements_.push_back(std::move(*taken));
+        break;
+      }
+    }
+  }
+  void let_go() {
+    if (in_.flag() && !holds_.empty()) holds_.erase(holds_.begin() + static_cast<std::ptrdiff_t>(in_.below(holds_.size())));
+    else if (in_.flag() && !suspensions_.empty()) suspensions_.pop_back();
+    else requirements_.clear();
+  }
+
+  void rearrange() {
+    const auto which = in_.below(map_.ids.size());
+    const bool on = in_.flag();
+    switch (in_.below(3)) {
+      case 0: demand(map_.guest.set_enabled(map_.ids[which], on).has_value(), "a region is enabled or disabled"); break;
+      case 1: demand(map_.guest.set_read_only(map_.ids[which], on).has_value(), "a region is made read-only or writable"); break;
+      default: demand(map_.guest.move(map_.ids[which], guest_map::frame(in_.below(guest_frames))).has_value(), "a region moves"); break;
+    }
+  }
+  /// The guest uses a frame. Where it has promised to tell first, only one that it has not given.
+  void write() {
+    watched_block& block = *host().all()[in_.below(3)];
+    const auto frame = in_.below(block.mark.size());
+    if (!block.given[frame] || !must_tell_) block.write(frame);
+  }
+
+  input& in_;
+  bool must_tell_;
+  guest_map map_;
+  discard_gate<> gate_;
+  balloon<> balloon_;
+  std::vector<tether::hold<multi_threaded>> holds_;
+  std::vector<suspension<multi_threaded>> suspensions_;
+  std::vector<requirement<multi_threaded>> requirements_;
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
+  input in{data, size};
+  program{in}.run();
+  for (watched_block const* one : host().all())
+    demand(one->block.backing().references() == 0, "nothing refers to memory that is placed nowhere");
+  return 0;
+}

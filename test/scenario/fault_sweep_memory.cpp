@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSL-1.0
+// The operations beside a container that ask a kernel for something: making memory, bringing it in, giving it back, and what a balloon
+// and page reporting make of it. Each call and each allocation fails, alone and in pairs. The gate asks for neither.
+#include <support/guest_ram.hpp>
+#include <support/must.hpp>
+#include <support/process_facts.hpp>
+#include <support/sweep.hpp>
+
+#include <tether/discard/balloon.hpp>
+#include <tether/discard/page_reporting.hpp>
+#include <tether/inhibit/discard_gate.hpp>
+#include <tether/topology/address_space.hpp>
+#include <tether/topology/ram_block.hpp>
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <sys/mman.h>
+#include <utility>
+#include <vector>
+
+using namespace tether;
+using namespace tether_test;
+
+namespace {
+
+using swept_kernel = kernel_with_own_memory<faulty_kernel>;
+
+template <class T>
+result<void> plain(result<T> const& done) {
+  return done ? result<void>{} : failure(done.error());
+}
+
+/// A process that makes a block. `large` is never touched, only seen in the size of the process.
+struct memory_world {
+  static constexpr std::uint64_t large = 256 * MiB;
+  std::size_t descriptors_at_first = descriptors().size();
+  std::uint64_t mapped_at_first = mapped_bytes();
+  int file = static_cast<int>(linux_kernel::memfd_create("file", MFD_CLOEXEC));
+  void* lent = ::mmap(nullptr, 16 * KiB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  std::optional<ram_block> made;
+
+  memory_world() { REQUIRE(linux_kernel::ftruncate(file, large) == 0); }
+  memory_world(memory_world const&) = delete;
+  memory_world& operator=(memory_world const&) = delete;
+  ~memory_world() { let_go(); }
+
+  result<void> keep(result<ram_block> block) {
+    if (!block) return failure(block.error());
+    made.emplace(std::move(*block));
+    return {};
+  }
+  void let_go() {
+    made.reset();
+    if (lent != nullptr) ::munmap(std::exchange(lent, nullptr), 16 * KiB);
+    if (file >= 0) static_cast<void>(linux_kernel::close(std::exchange(file, -1)));
+  }
+  [[nodiscard]] bool has_more_memory() const { return mapped_bytes() > mapped_at_first + large / 2; }
+
+  [[nodiscard]] std::string state() const {
+    std::string all = made ? "made" : "nothing";
+    if (made) all += ", of marked frames " + std::to_string(count(*made).marked);
+    for (auto const& [number, target] : descriptors()) all += " " + std::to_string(number);
+    return all + (has_more_memory() ? ", more memory" : "");
+  }
+  [[nodiscard]] static bool stuck(result<void> const&) { return false; }
+  void check_diverged(std::string const&) {}
+  void check_consistent() {}
+  void check_at_rest() {
+    let_go();
+    CHECK(descriptors().size() == descriptors_at_first);
+    CHECK_FALSE(has_more_memory());
+  }
+};
+
+/// A guest of small pages, and of memory whose pages are four frames large.
+struct ballooned_world {
+  static constexpr std::uint64_t large_page = 4 * frame;
+  ram_block small = must(ram_block::allocate<swept_kernel>("small", 16 * frame));
+  std::byte* area = static_cast<std::byte*>(::mmap(nullptr, 12 * frame, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ram_block large =
+      must(ram_block::borrow<swept_kernel>("large", host_address{round_up(reinterpret_cast<std::uintptr_t>(area), large_page)}, 8 * frame,
+                                           memory_kind::private_anonymous, large_page));
+  address_space guest;
+  discard_gate<> gate;
+  balloon<> device{guest, gate, {.must_tell_host = true}};
+  discard_report report{};
+
+  ballooned_world() {
+    ::madvise(area, 12 * frame, MADV_NOHUGEPAGE);
+    mark_all(small);
+    mark_all(large);
+    static_cast<void>(must(guest.place(region::ram(small), guest_address{0})));
+    static_cast<void>(must(guest.place(region::ram(large), guest_address{1 * MiB})));
+  }
+  ballooned_world(ballooned_world const&) = delete;
+  ballooned_world& operator=(ballooned_world const&) = delete;
+  ~ballooned_world() { ::munmap(area, 12 * frame); }
+
+  result<void> told(discard_report const& now) {
+    report = now;
+    return now.first_error ? result<void>{failure(*now.first_error)} : result<void>{};
+  }
+  result<void> inflate() {
+    // Three runs of small frames, and all frames of a large page.
+    constexpr std::array<std::uint32_t, 10> frames{1, 2, 3, 7, 9, 10, 256, 257, 258, 259};
+    return told(device.inflate(std::span<std::uint32_t const>{frames}));
+  }
+  result<void> report_pages() {
+    const std::array<extent<guest_address>, 2> free{
+        {{guest_address{frame}, guest_address{4 * frame - 1}}, {guest_address{1 * MiB}, guest_address{1 * MiB + large_page - 1}}}};
+    return told(page_reporting<>{guest, gate}.report(free));
+  }
+
+  [[nodiscard]] std::string state() const {
+    const auto few = count(small);
+    const auto many = count(large);
+    return "gone " + std::to_string(few.gone) + "+" + std::to_string(many.gone) + ", marked " + std::to_string(few.marked) + "+" +
+           std::to_string(many.marked);
+  }
+  [[nodiscard]] static bool stuck(result<void> const&) { return false; }
+  void check_diverged(std::string const&) {}
+  /// Memory is as the report says: what went went, all else is as the guest left it.
+  void check_consistent() {
+    CHECK(report.adds_up());
+    const auto few = count(small);
+    const auto many = count(large);
+    CHECK(few.gone + many.gone == report.discarded);
+    CHECK(few.marked + few.gone == 16);
+    CHECK(many.marked + many.gone == 8);
+  }
+  void check_at_rest() { CHECK(gate.counts() == gate_counts{}); }
+};
+
+}  // namespace
+
+TEST_CASE("whichever call or allocation fails while memory is made, brought in or given back, nothing is left behind") {
+  const std::vector<sweep_operation<memory_world>> operations{
+      {"allocate private memory", [](memory_world&) {},
+       [](memory_world& w) { return w.keep(ram_block::allocate<swept_kernel>("private", w.large)); }},
+      {"allocate shared memory", [](memory_world&) {},
+       [](memory_world& w) { return w.keep(ram_block::allocate<swept_kernel>("shared", w.large, memory_kind::shared)); }},
+      {"take a descriptor's memory", [](memory_world&) {},
+       [](memory_world& w) { return w.keep(ram_block::from_descriptor<swept_kernel>("file", w.file, 0, w.large)); }},
+      {"borrow memory", [](memory_world&) {},
+       [](memory_world& w) {
+         const host_address at{reinterpret_cast<std::uintptr_t>(w.lent)};
+         return w.keep(ram_block::borrow<swept_kernel>("lent", at, 16 * KiB, memory_kind::private_anonymous));
+       }},
+      {"populate", [](memory_world& w) { must(w.keep(ram_block::allocate<swept_kernel>("private", 4 * frame))); },
+       [](memory_world& w) { return w.made->populate({block_offset{0}, block_offset{4 * frame - 1}}); }},
+      {"discard private memory",
+       [](memory_world& w) {
+         must(w.keep(ram_block::allocate<swept_kernel>("private", 4 * frame)));
+         mark_all(*w.made);
+       },
+       [](memory_world& w) { return w.made->discard({block_offset{0}, block_offset{2 * frame - 1}}); }},
+      {"discard shared memory",
+       [](memory_world& w) {
+         must(w.keep(ram_block::allocate<swept_kernel>("shared", 4 * frame, memory_kind::shared)));
+         mark_all(*w.made);
+       },
+       [](memory_world& w) { return w.made->discard({block_offset{0}, block_offset{2 * frame - 1}}); }},
+  };
+  sweep_figures figures;
+  for (auto const& one : operations) sweep(one, figures);
+  CHECK(figures.taken_back > 12);
+  figures.print("of memory");
+}
+
+TEST_CASE(
+    "whichever call or allocation fails while a guest gives memory back, memory is as the report says, and asking again finishes it") {
+  const std::vector<sweep_operation<ballooned_world>> operations{
+      {"inflate", [](ballooned_world&) {}, [](ballooned_world& w) { return w.inflate(); }, true},
+      {"report free pages", [](ballooned_world&) {}, [](ballooned_world& w) { return w.report_pages(); }, true},
+  };
+  sweep_figures figures;
+  for (auto const& one : operations) sweep(one, figures);
+  CHECK(figures.taken_back > 3);
+  figures.print("of discards");
+}
+
+TEST_CASE("the gate asks for no memory, whoever holds, requires, suspends or discards") {
+  if (!allocations_can_fail) return cannot_fail_allocations();
+  discard_gate<> gate;
+  std::stop_source stop;
+  const auto soon = std::chrono::steady_clock::now() + std::chrono::hours{1};
+  failing_allocation = 1;
+  {
+    auto first = gate.hold(hold_kind::any, "a name that is too long to be kept in a string without an allocation");
+    const auto second = gate.try_hold(hold_kind::uncoordinated, "another");
+    const auto third = gate.hold_until(hold_kind::any, "until", soon);
+    const auto fourth = gate.hold(hold_kind::any, "unless stopped", stop.get_token());
+    const auto refused = gate.require(requirement_kind::any, "a memory device");
+    const auto suspended = gate.suspend("a snapshot");
+    const auto moved = std::move(first);
+    const bool inhibited = !gate.permit(discard_kind::uncoordinated);
+    failing_allocation += inhibited && second && third && fourth && moved && !refused ? 0U : 100U;
+  }
+  {
+    const auto required = gate.require(requirement_kind::coordinated, "a memory device");
+    const auto permit = gate.permit(discard_kind::coordinated);
+    const auto refused = gate.hold(hold_kind::any, "a container");
+    failing_allocation += required && permit && !refused ? 0U : 100U;
+  }
+  const auto left = std::exchange(failing_allocation, 0);
+  CHECK(left == 1);
+  CHECK(gate.counts() == gate_counts{});
+}
