@@ -4,12 +4,15 @@
 
 #include <tether/inhibit/discard_gate.hpp>
 
+#include <support/amount.hpp>
 #include <support/may_discard.hpp>
 
 #include <doctest/doctest.h>
 
 #include <atomic>
 #include <cstdint>
+#include <cstdio>
+#include <mutex>
 #include <thread>
 
 using namespace tether;
@@ -17,15 +20,25 @@ using tether_test::may_discard;
 
 namespace {
 
-#ifndef __has_feature  // clang's way to ask
-#define __has_feature(what) 0
-#endif
-/// A sanitizer looks at each step; a fifth of them is enough for it.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-constexpr std::uint64_t rounds = 10'000;
-#else
-constexpr std::uint64_t rounds = 50'000;
-#endif
+/// Every interleaving of a few threads is walked by scenario/gate_interleavings.cpp; here are many, on the machine as it is.
+const std::uint64_t rounds = tether_test::amount(20'000);
+
+/// A lock of a user's own, which counts.
+class counting_mutex {
+ public:
+  void lock() {
+    mutex_.lock();
+    locked() += 1;
+  }
+  void unlock() { mutex_.unlock(); }
+  static std::atomic<std::uint64_t>& locked() {
+    static std::atomic<std::uint64_t> times{0};
+    return times;
+  }
+
+ private:
+  std::mutex mutex_;
+};
 
 }  // namespace
 
@@ -39,10 +52,27 @@ TEST_CASE("while any hold stands no discard of either kind runs, whatever the th
   CHECK(against_coordinated.discards != 0);
 }
 
+TEST_CASE("many discarders, attachers and readers at one gate: nothing is discarded that a hold pins, and every listing adds up") {
+  discard_gate<> gate;
+  const auto traffic = laws::check_gate_under_threads(gate, hold_kind::any, discard_kind::uncoordinated, 6, 4, rounds / 20, 2);
+  CHECK(traffic.holds + traffic.given_up == 4 * (rounds / 20));
+  CHECK(traffic.listings != 0);
+  std::printf("figures: the gate under threads: %llu discards, %llu inhibited, %llu holds, %llu listings, 0 stale\n",
+              static_cast<unsigned long long>(traffic.discards), static_cast<unsigned long long>(traffic.inhibited),
+              static_cast<unsigned long long>(traffic.holds), static_cast<unsigned long long>(traffic.listings));
+}
+
+TEST_CASE("a gate with a lock of the user's own keeps the law, and takes that lock") {
+  discard_gate<multi_threaded_with<counting_mutex>> gate;
+  const auto traffic = laws::check_gate_under_threads(gate, hold_kind::any, discard_kind::uncoordinated, 2, 2, rounds / 10);
+  CHECK(traffic.holds + traffic.given_up == 2 * (rounds / 10));
+  CHECK(counting_mutex::locked() >= traffic.holds);
+}
+
 TEST_CASE("a discard that begins as a hold is taken is seen by it, or sees it") {
   // One thread a side: on two processors they meet far more often in the few instructions that matter.
   discard_gate<> gate;
-  const auto traffic = laws::check_gate_under_threads(gate, hold_kind::any, discard_kind::uncoordinated, 1, 1, 5 * rounds);
+  const auto traffic = laws::check_gate_under_threads(gate, hold_kind::any, discard_kind::uncoordinated, 1, 1, 2 * rounds);
   CHECK(traffic.discards != 0);
   CHECK(traffic.holds != 0);
 }

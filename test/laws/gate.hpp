@@ -54,13 +54,15 @@ struct gate_traffic {
   std::uint64_t inhibited = 0;
   std::uint64_t holds = 0;
   std::uint64_t given_up = 0;
+  std::uint64_t listings = 0;
 };
 
 /// `discarders` threads that each have a page of their own, which every hold pins; `holders` threads that take and give back
-/// holds in every way there is, until each has made `rounds`.
+/// holds in every way there is, by name and as a container does that attaches, until each has made `rounds`; `readers` threads that
+/// list who holds, all the time.
 template <class Gate>
 [[nodiscard]] gate_traffic check_gate_under_threads(Gate& gate, hold_kind kind, discard_kind forbidden, int discarders, int holders,
-                                                    std::uint64_t rounds) {
+                                                    std::uint64_t rounds, int readers = 0) {
   std::vector<std::unique_ptr<page_witness>> pages;
   for (int i = 0; i < discarders; ++i) pages.push_back(std::make_unique<page_witness>());
   std::atomic<bool> finished{false};
@@ -69,6 +71,8 @@ template <class Gate>
   std::atomic<std::uint64_t> holds{0};
   std::atomic<std::uint64_t> given_up{0};
   std::atomic<std::uint64_t> read{0};
+  std::atomic<std::uint64_t> listings{0};
+  std::atomic<std::uint64_t> wrong_listings{0};
 
   std::vector<std::thread> threads;
   for (int i = 0; i < discarders; ++i) {
@@ -88,11 +92,55 @@ template <class Gate>
       inhibited += refused;
     });
   }
+  for (int i = 0; i < readers; ++i) {
+    threads.emplace_back([&] {
+      // An attacher may count two, everybody else one.
+      const auto most = static_cast<std::uint32_t>(2 * holders);
+      std::uint64_t done = 0;
+      std::uint64_t wrong = 0;
+      while (!finished.load(std::memory_order_relaxed)) {
+        std::uint32_t listed = 0;
+        bool strange = false;
+        gate.for_each_holder([&](holder_info const& who) {
+          listed += who.count;
+          strange = strange || who.count == 0 || who.count > 2 || who.what != as_holding(kind) || who.name.empty();
+        });
+        const gate_counts counts = gate.counts();
+        strange = strange || listed > most || counts.any_holds + counts.uncoordinated_holds > most || counts.suspensions != 0;
+        wrong += strange ? 1U : 0U;
+        ++done;
+        std::this_thread::yield();
+      }
+      listings += done;
+      wrong_listings += wrong;
+    });
+  }
   std::vector<std::thread> takers;
   for (int i = 0; i < holders; ++i) {
     takers.emplace_back([&, i] {
       std::stop_source never;
+      const auto use_pages = [&] {
+        for (auto& page : pages) page->pin();
+        std::uint64_t sum = 0;
+        for (auto& page : pages) sum += page->contents();
+        read += sum;
+        for (auto& page : pages) page->unpin();
+        holds += 1;
+      };
       for (std::uint64_t round = 0; round < rounds; ++round) {
+        if (round % 5 == 4) {
+          // As a container: an entry of its own, raised for a second group, and lowered bit by bit.
+          holder attached{"attacher"};
+          if (!gate.raise(attached, kind, 1)) {
+            given_up += 1;
+            continue;
+          }
+          const bool second = gate.raise(attached, kind, 1, {.wait = false}).has_value();
+          use_pages();
+          gate.lower(attached, 1);
+          if (second) gate.lower(attached, 1);
+          continue;
+        }
         auto held = round % 4 == 0   ? gate.hold(kind, "holder")
                     : round % 4 == 1 ? gate.try_hold(kind, "trier")
                     : round % 4 == 2 ? gate.hold_until(kind, "patient", std::chrono::steady_clock::now() + std::chrono::microseconds{20})
@@ -101,12 +149,7 @@ template <class Gate>
           given_up += 1;
           continue;
         }
-        for (auto& page : pages) page->pin();
-        std::uint64_t sum = 0;
-        for (auto& page : pages) sum += page->contents();
-        read += sum;
-        for (auto& page : pages) page->unpin();
-        holds += 1;
+        use_pages();
         if ((round + static_cast<std::uint64_t>(i)) % 16 == 0) std::this_thread::yield();
       }
     });
@@ -118,8 +161,9 @@ template <class Gate>
   for (auto& page : pages) stale += page->stale();
   CHECK(stale == 0);
   CHECK(read == 0);
+  CHECK(wrong_listings == 0);
   CHECK(gate.counts() == gate_counts{});
-  return {discards.load(), inhibited.load(), holds.load(), given_up.load()};
+  return {discards.load(), inhibited.load(), holds.load(), given_up.load(), listings.load()};
 }
 
 }  // namespace tether::laws

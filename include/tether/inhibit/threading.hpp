@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: BSL-1.0
 // Which threads may come to the gate. Chosen once, at the gate, because every container and every
 // discarder of a VM shares it; each of them checks that it was built for the same.
+//
+// The locks of the library, in the only order in which a thread takes them. Whoever has one may take those below it:
+//
+//   1 operation       of a container: one lifecycle operation at a time. Kept while it waits for discards, and while it pins
+//   2 gate            its mutex. A permit counts as having it; a hold and a suspension wait for permits
+//   3 topology        the writer's, for a transaction and the commits that it tells; the readers', while a pointer is copied
+//   4 discard state   a balloon's notes of incomplete pages
+//   5 container       around everything that its backend is asked; a commit comes here with 3
+//   6 backend         its own, of which nobody else knows
+//
+// So who waits for discards has 1 and no more, and what a discard takes (2, the readers' part of 3, 4) nobody keeps for long.
 #pragma once
 
 #include <tether/core/policies.hpp>
@@ -29,6 +40,12 @@ struct outer_mutex {
   void unlock() noexcept {}
 };
 
+/// The standard's parts, but for the mutex.
+template <class Mutex>
+struct parts_with : standard_parts {
+  using mutex = Mutex;
+};
+
 }  // namespace detail
 
 /// Everything that touches the gate runs on one thread. No atomic, no lock.
@@ -45,6 +62,16 @@ struct multi_threaded {
   static constexpr bool checks_outer_lock = false;
   using mutex = std::mutex;
   using turnstile = detail::shared_turnstile;
+};
+
+/// As `multi_threaded`, with a lock of the user's: one that counts, traces, or checks the order above.
+/// Minimal: `Mutex` can be default constructed, locked and unlocked, as `std::mutex`.
+template <class Mutex>
+struct multi_threaded_with {
+  using slot = threading_slot;
+  static constexpr bool checks_outer_lock = false;
+  using mutex = Mutex;
+  using turnstile = detail::basic_shared_turnstile<detail::parts_with<Mutex>>;
 };
 
 /// A lock of the VMM's own is held around every call, as QEMU's big lock is. tether adds none and checks that one.

@@ -66,29 +66,44 @@ inline thread_local constinit std::uint32_t permits_of_this_thread = 0;
 inline std::atomic<std::uint32_t> threads_seen{0};
 inline thread_local constinit std::uint32_t slot_of_this_thread = 0;
 
+/// What a turnstile for many threads is made of. Other parts are for tests that decide every step of every thread
+/// (test/support/interleavings.hpp), and for a mutex of the user's own.
+struct standard_parts {
+  template <class Value>
+  using atomic = std::atomic<Value>;
+  using mutex = std::mutex;
+  using condition_variable = std::condition_variable_any;
+  /// Counters of discards that are inside. Enough for threads to have one each.
+  static constexpr std::size_t slots = 16;
+};
+
 /// The turnstile for many threads. Entering writes to a slot that few other threads share, so it scales.
 /// Cost of enter and leave: one atomic addition each, uncontended below `slots` threads.
-class shared_turnstile {
+template <class Parts>
+class basic_shared_turnstile {
+  using counter = typename Parts::template atomic<std::uint32_t>;
+  using mutex = typename Parts::mutex;
+
  public:
-  static constexpr std::size_t slots = 16;
+  static constexpr std::size_t slots = Parts::slots;
 
   class ticket {
-    friend class shared_turnstile;
-    std::atomic<std::uint32_t>* counter_ = nullptr;
+    friend class basic_shared_turnstile;
+    counter* counter_ = nullptr;
   };
 
   /// `gate` is the mutex under which a hold goes to sleep.
-  explicit shared_turnstile(std::mutex& gate) : mutex_{&gate} {}
+  explicit basic_shared_turnstile(mutex& gate) : mutex_{&gate} {}
 
   [[nodiscard]] bool enter(discard_kind kind, ticket& mine) noexcept {
-    auto& counter = slots_[slot_index()].inside[index(kind)];
-    counter.fetch_add(1, std::memory_order_seq_cst);
-    mine.counter_ = &counter;
+    counter& inside = slots_[slot_index()].inside[index(kind)];
+    inside.fetch_add(1, std::memory_order_seq_cst);
+    mine.counter_ = &inside;
     if (closed_[index(kind)].load(std::memory_order_seq_cst) == 0) [[likely]] {
       permits_of_this_thread += 1;
       return true;
     }
-    step_out(counter);
+    step_out(inside);
     return false;
   }
   void leave(discard_kind, ticket const& mine) noexcept {
@@ -101,7 +116,7 @@ class shared_turnstile {
 
   /// Waits until no forbidden discard is inside. Requires: closed already; `lock` holds the gate's mutex, which
   /// is let go of while waiting.
-  [[nodiscard]] drained drain(bool coordinated_too, std::unique_lock<std::mutex>& lock, patience const& how) noexcept {
+  [[nodiscard]] drained drain(bool coordinated_too, std::unique_lock<mutex>& lock, patience const& how) noexcept {
     waiting_.fetch_add(1, std::memory_order_seq_cst);
     const auto empty = [&] { return nobody_inside(coordinated_too); };
     drained outcome = drained::yes;
@@ -121,13 +136,15 @@ class shared_turnstile {
 
  private:
   struct alignas(64) slot {
-    std::array<std::atomic<std::uint32_t>, 2> inside{};
+    std::array<counter, 2> inside{};
   };
 
   static constexpr std::size_t index(discard_kind kind) noexcept { return static_cast<std::size_t>(kind); }
   static std::size_t slot_index() noexcept {
-    if (slot_of_this_thread == 0) [[unlikely]] slot_of_this_thread = threads_seen.fetch_add(1, std::memory_order_relaxed) % slots + 1;
-    return slot_of_this_thread - 1;
+    constexpr std::size_t numbers = standard_parts::slots;  // a thread's number is the same at every gate, whatever that has slots
+    if (slot_of_this_thread == 0) [[unlikely]] slot_of_this_thread = threads_seen.fetch_add(1, std::memory_order_relaxed) % numbers + 1;
+    if constexpr (slots < numbers) return (slot_of_this_thread - 1) % slots;
+    else return slot_of_this_thread - 1;
   }
 
   [[nodiscard]] bool nobody_inside(bool coordinated_too) const noexcept {
@@ -138,8 +155,8 @@ class shared_turnstile {
     return true;
   }
   /// Leaves, and wakes a hold that waits. The empty critical section makes sure that it sleeps before it is woken.
-  void step_out(std::atomic<std::uint32_t>& counter) noexcept {
-    counter.fetch_sub(1, std::memory_order_seq_cst);
+  void step_out(counter& inside) noexcept {
+    inside.fetch_sub(1, std::memory_order_seq_cst);
     if (waiting_.load(std::memory_order_seq_cst) != 0) [[unlikely]] wake();
   }
   [[gnu::cold, gnu::noinline]] void wake() noexcept {
@@ -148,10 +165,12 @@ class shared_turnstile {
   }
 
   std::array<slot, slots> slots_{};
-  std::array<std::atomic<std::uint32_t>, 2> closed_{};
-  std::atomic<std::uint32_t> waiting_{0};
-  std::mutex* mutex_;
-  std::condition_variable_any changed_;
+  std::array<counter, 2> closed_{};
+  counter waiting_{0};
+  mutex* mutex_;
+  typename Parts::condition_variable changed_;
 };
+
+using shared_turnstile = basic_shared_turnstile<standard_parts>;
 
 }  // namespace tether::detail

@@ -87,7 +87,8 @@ class memory_backing {
   }
 
   /// Gives the bytes back to the host; who reads them next finds zeros in a new page.
-  /// Requires: a permit of the gate, if anything can pin this memory.
+  /// Requires: a permit of the gate, if anything can pin this memory; also if it was removed from the map meanwhile, because an attach
+  /// that is under way still goes by the map that it began with.
   /// Fails: `past_the_end`; `not_aligned` if it is not whole pages of this block (the kernel would round
   /// a length up and take a page more); `unsupported` for a device's memory; the kernel's errno.
   [[nodiscard]] result<void> discard(extent<block_offset> what) noexcept {

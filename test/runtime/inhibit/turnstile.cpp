@@ -4,14 +4,29 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
+#include <cstddef>
 #include <mutex>
 #include <stop_token>
 #include <thread>
+#include <type_traits>
 
 using namespace tether;
 using namespace tether::detail;
 
 namespace {
+
+/// Another mutex, and one slot that all threads share.
+struct recursive_mutex_parts : standard_parts {
+  using mutex = std::recursive_mutex;
+  static constexpr std::size_t slots = 1;
+};
+static_assert(std::is_same_v<shared_turnstile, basic_shared_turnstile<standard_parts>>);
+
+template <class Parts>
+struct with_parts {
+  typename Parts::mutex mutex;
+  basic_shared_turnstile<Parts> turnstile{mutex};
+};
 
 template <class Turnstile>
 struct turnstile_with_mutex {
@@ -75,6 +90,36 @@ TEST_CASE("a drain that must wait ends with the deadline, with the stop token, o
   }};
   one.turnstile.leave(discard_kind::uncoordinated, ticket);
   waiter.join();
+}
+
+TEST_CASE("a turnstile with fewer slots than threads have numbers finds one for each of them") {
+  with_parts<recursive_mutex_parts> one;
+  std::size_t entered = 0;
+  for (std::size_t i = 0; i < 2 * shared_turnstile::slots; ++i) {
+    std::thread{[&] {
+      basic_shared_turnstile<recursive_mutex_parts>::ticket ticket{};
+      if (!one.turnstile.enter(discard_kind::uncoordinated, ticket)) return;
+      std::unique_lock lock{one.mutex};
+      if (one.turnstile.drain(false, lock, {.wait = false}) == drained::busy) entered += 1;
+      lock.unlock();
+      one.turnstile.leave(discard_kind::uncoordinated, ticket);
+    }}.join();
+  }
+  CHECK(entered == 2 * shared_turnstile::slots);
+}
+
+TEST_CASE("a turnstile of other parts waits with their mutex, and lets it go meanwhile") {
+  with_parts<recursive_mutex_parts> one;
+  basic_shared_turnstile<recursive_mutex_parts>::ticket ticket{};
+  REQUIRE(one.turnstile.enter(discard_kind::uncoordinated, ticket));
+  std::thread waiter{[&] {
+    std::unique_lock lock{one.mutex};
+    CHECK(one.turnstile.drain(false, lock, {}) == drained::yes);
+    CHECK(lock.owns_lock());
+  }};
+  one.turnstile.leave(discard_kind::uncoordinated, ticket);
+  waiter.join();
+  CHECK(sizeof(basic_shared_turnstile<recursive_mutex_parts>) < sizeof(shared_turnstile));
 }
 
 TEST_CASE("on one thread whoever is inside is the caller, and waiting for oneself is told") {

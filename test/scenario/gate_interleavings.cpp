@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: BSL-1.0
+// The gate's own code, run in every order of its atomic operations by two to four threads, on a memory that is as weak as the orders
+// that it names allow. And mistakes that it must not make, each found for its own reason: without that, "nothing was found" says little.
+#include <tether/inhibit/discard_gate.hpp>
+
+#include <support/interleavings.hpp>
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+using namespace tether;
+namespace interleavings = tether_test::interleavings;
+using interleavings::actor;
+using interleavings::explorer;
+using interleavings::findings;
+using interleavings::operation;
+using interleavings::weakening;
+
+namespace {
+
+// Mistakes in the order of steps. A copy of the turnstile with places to go wrong at; `none` is the copy itself, which must walk
+// exactly the states that the turnstile does, or the copy proves nothing.
+
+enum class mistake : std::uint8_t {
+  none,
+  looks_before_it_counts,       // whether closed, and only then inside += 1
+  counts_but_does_not_drain,    // a hold closes, and does not wait
+  wakes_without_the_mutex,      // no empty critical section before the wake-up
+  asks_who_waits_before_it_goes,  // waiting?, and only then inside -= 1
+  goes_without_waking,          // who finds it closed steps out without a word
+};
+
+template <mistake Mistake>
+class mistaken_turnstile {
+  using parts = interleavings::parts;
+  using counter = parts::atomic<std::uint32_t>;
+
+ public:
+  class ticket {
+    friend class mistaken_turnstile;
+    counter* counter_ = nullptr;
+  };
+
+  explicit mistaken_turnstile(parts::mutex& gate) : mutex_{&gate} {}
+
+  [[nodiscard]] bool enter(discard_kind kind, ticket& mine) noexcept {
+    counter& inside = slots_[detail::slot_of_this_thread - 1].inside[index(kind)];
+    mine.counter_ = &inside;
+    if constexpr (Mistake == mistake::looks_before_it_counts) {
+      if (closed_[index(kind)].load(std::memory_order_seq_cst) != 0) return false;
+      inside.fetch_add(1, std::memory_order_seq_cst);
+      detail::permits_of_this_thread += 1;
+      return true;
+    }
+    inside.fetch_add(1, std::memory_order_seq_cst);
+    if (closed_[index(kind)].load(std::memory_order_seq_cst) == 0) {
+      detail::permits_of_this_thread += 1;
+      return true;
+    }
+    if constexpr (Mistake == mistake::goes_without_waking) inside.fetch_sub(1, std::memory_order_seq_cst);
+    else step_out(inside);
+    return false;
+  }
+  void leave(discard_kind, ticket const& mine) noexcept {
+    detail::permits_of_this_thread -= 1;
+    step_out(*mine.counter_);
+  }
+  void close(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)].fetch_add(times, std::memory_order_seq_cst); }
+  void reopen(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)].fetch_sub(times, std::memory_order_seq_cst); }
+
+  [[nodiscard]] detail::drained drain(bool coordinated_too, std::unique_lock<parts::mutex>& lock, detail::patience const& how) noexcept {
+    using detail::drained;
+    if constexpr (Mistake == mistake::counts_but_does_not_drain) return drained::yes;
+    waiting_.fetch_add(1, std::memory_order_seq_cst);
+    const auto empty = [&] { return nobody_inside(coordinated_too); };
+    drained outcome = drained::yes;
+    if (!empty()) {
+      const std::stop_token stop = how.stop != nullptr ? *how.stop : std::stop_token{};
+      if (!how.wait) outcome = drained::busy;
+      else if (how.until == std::chrono::steady_clock::time_point::max()) {
+        if (!changed_.wait(lock, stop, empty)) outcome = drained::cancelled;
+      } else if (!changed_.wait_until(lock, stop, how.until, empty)) {
+        outcome = stop.stop_requested() ? drained::cancelled : drained::timed_out;
+      }
+    }
+    waiting_.fetch_sub(1, std::memory_order_seq_cst);
+    return outcome;
+  }
+  [[nodiscard]] bool entered_by_this_thread() const noexcept { return detail::permits_of_this_thread != 0; }
+
+ private:
+  struct slot {
+    std::array<counter, 2> inside{};
+  };
+  static constexpr std::size_t index(discard_kind kind) noexcept { return static_cast<std::size_t>(kind); }
+  [[nodiscard]] bool nobody_inside(bool coordinated_too) const noexcept {
+    for (slot const& one : slots_) {
+      if (one.inside[0].load(std::memory_order_seq_cst) != 0) return false;
+      if (coordinated_too && one.inside[1].load(std::memory_order_seq_cst) != 0) return false;
+    }
+    return true;
+  }
+  void step_out(counter& inside) noexcept {
+    if constexpr (Mistake == mistake::asks_who_waits_before_it_goes) {
+      const bool somebody_waits = waiting_.load(std::memory_order_seq_cst) != 0;
+      inside.fetch_sub(1, std::memory_order_seq_cst);
+      if (somebody_waits) wake();
+    } else {
+      inside.fetch_sub(1, std::memory_order_seq_cst);
+      if (waiting_.load(std::memory_order_seq_cst) != 0) wake();
+    }
+  }
+  void wake() noexcept {
+    if constexpr (Mistake != mistake::wakes_without_the_mutex) std::lock_guard turn{*mutex_};
+    changed_.notify_all();
+  }
+
+  std::array<slot, parts::slots> slots_{};
+  std::array<counter, 2> closed_{};
+  counter waiting_{0};
+  parts::mutex* mutex_;
+  parts::condition_variable changed_;
+};
+
+/// The words of either turnstile, as they are constructed; seeds name them.
+std::vector<std::string_view> words() { return {"inside", "inside", "inside", "inside", "closed", "closed", "waiting"}; }
+
+template <class Turnstile>
+struct explored_threading {
+  using slot = threading_slot;
+  static constexpr bool checks_outer_lock = false;
+  using mutex = interleavings::mutex;
+  using turnstile = Turnstile;
+};
+using right = detail::basic_shared_turnstile<interleavings::parts>;
+
+/// A gate, and what its users do with it: they keep plain notes of who is where, which nobody but the scheduler can tear.
+template <class Turnstile>
+struct world {
+  using gate_type = discard_gate<explored_threading<Turnstile>>;
+
+  gate_type gate;
+  std::array<unsigned, 2> discarding{};
+  std::array<unsigned, 2> forbidden{};
+  std::array<interleavings::page, 2> pages{};
+  std::stop_source stop;
+
+  static std::size_t index(discard_kind kind) { return static_cast<std::size_t>(kind); }
+
+  void discard(std::size_t page, discard_kind kind = discard_kind::uncoordinated, bool must_be_granted = false) {
+    const auto permit = gate.permit(kind);
+    if (!permit) {
+      if (must_be_granted) explorer::current().fail("a discard was inhibited that nobody forbids");
+      return;
+    }
+    if (forbidden[index(kind)] != 0) explorer::current().fail("a discard began although a hold that forbids it stands");
+    discarding[index(kind)] += 1;
+    explorer::current().act("discards");
+    pages[page].discard();
+    discarding[index(kind)] -= 1;
+  }
+  /// While whatever forbids discards stands: a device uses the pages. `forbids_coordinated`: else it may look at page 0 only.
+  void use(bool forbids_coordinated) {
+    if (discarding[0] != 0 || (forbids_coordinated && discarding[1] != 0)) {
+      explorer::current().fail("a hold was granted while a discard that it forbids is running");
+    }
+    forbidden[0] += 1;
+    forbidden[1] += forbids_coordinated ? 1U : 0U;
+    explorer::current().act("the device uses its pages");
+    pages[0].use();
+    if (forbids_coordinated) pages[1].use();
+    forbidden[0] -= 1;
+    forbidden[1] -= forbids_coordinated ? 1U : 0U;
+  }
+  /// As a container holds: with an entry of its own.
+  void hold(hold_kind kind, detail::patience const& how = {}) {
+    holder mine{"container"};
+    const auto held = gate.raise(mine, kind, 1, how);
+    if (held) {
+      use(kind == hold_kind::any);
+      gate.lower(mine, 1);
+    }
+    if (mine.count() != 0) explorer::current().fail("a hold that was refused or given back is still counted");
+    if (!held && how.wait && how.stop == nullptr && how.until == std::chrono::steady_clock::time_point::max()) {
+      explorer::current().fail("a hold without a limit was refused");
+    }
+  }
+  /// As anybody else does.
+  void hold_by_name(hold_kind kind) {
+    const auto mine = gate.hold(kind, "vhost");
+    if (mine) use(kind == hold_kind::any);
+  }
+  void suspend() {
+    const auto mine = gate.suspend("snapshot");
+    use(true);
+  }
+  void request_stop() {
+    explorer::current().act("requests stop");
+    explorer::current().environment_changes();
+    stop.request_stop();
+  }
+};
+
+template <class Turnstile>
+struct setting {
+  const char* name;
+  std::function<std::vector<actor>(world<Turnstile>&)> threads;
+};
+
+constexpr auto uncoordinated = discard_kind::uncoordinated;
+constexpr auto coordinated = discard_kind::coordinated;
+constexpr detail::patience impatient{.wait = false};
+constexpr detail::patience until_some_moment{.until = {}};
+
+/// Who meets at the gate.
+template <class Turnstile>
+std::vector<setting<Turnstile>> settings() {
+  using w = world<Turnstile>;
+  return {
+      {"a discard and a hold", [](w& it) -> std::vector<actor> {
+         return {{"discarder", 0, [&] { it.discard(0); }}, {"taker", 0, [&] { it.hold(hold_kind::any); }}};
+       }},
+      {"two discards one after the other, two holds one after the other", [](w& it) -> std::vector<actor> {
+         return {{"discarder", 0, [&] { it.discard(0); it.discard(1); }},
+                 {"taker", 0, [&] { it.hold(hold_kind::any); it.hold(hold_kind::uncoordinated); }}};
+       }},
+      {"two discarders and a hold", [](w& it) -> std::vector<actor> {
+         return {{"discarder", 0, [&] { it.discard(0); }},
+                 {"another", 1, [&] { it.discard(1); }},
+                 {"taker", 0, [&] { it.hold(hold_kind::any); }}};
+       }},
+      {"two discarders that share a counter, and a hold", [](w& it) -> std::vector<actor> {
+         return {{"discarder", 1, [&] { it.discard(0); }},
+                 {"another", 1, [&] { it.discard(1); }},
+                 {"taker", 0, [&] { it.hold(hold_kind::any); }}};
+       }},
+      {"both kinds of discard and an uncoordinated hold", [](w& it) -> std::vector<actor> {
+         return {{"discarder", 0, [&] { it.discard(0); }},
+                 {"virtio-mem", 1, [&] { it.discard(1, coordinated, true); }},
+                 {"taker", 0, [&] { it.hold(hold_kind::uncoordinated); }}};
+       }},
+      {"a discard and two holds", [](w& it) -> std::vector<actor> {
+         return {{"discarder", 0, [&] { it.discard(0); }},
+                 {"taker", 0, [&] { it.hold(hold_kind::any); }},
+                 {"another", 0, [&] { it.hold(hold_kind::any); }}};
+       }},
+      {"a discard, a hold and one that does not wait", [](w& it) -> std::vector<actor> {
+         return {{"discarder", 0, [&] { it.discard(0); }},
+                 {"taker", 0, [&] { it.hold(hold_kind::any); }},
+                 {"trier", 0, [&] { it.hold(hold_kind::any, impatient); }}};
+       }},
+      {"a discard, a hold and one with a deadline", [](w& it) -> std::vector<actor> {
+         return {{"discarder", 0, [&] { it.discard(0); }},
+                 {"taker", 0, [&] { it.hold(hold_kind::uncoordinated); }},
+                 {"patient", 0, [&] { it.hold(hold_kind::any, until_some_moment); }}};
+       }},
+      {"a discard, a hold with a stop token, and who requests it", [](w& it) -> std::vector<actor> {
+         return {{"discarder", 0, [&] { it.discard(0); }},
+                 {"taker", 0,
+                  [&] {
+                    const auto token = it.stop.get_token();
+                    it.hold(hold_kind::any, {.stop = &token});
+                  }},
+                 {"stopper", 0, [&] { it.request_stop(); }}};
+       }},
+      {"a discard, a hold by name and a suspension", [](w& it) -> std::vector<actor> {
+         return {{"discarder", 0, [&] { it.discard(1, coordinated); }},
+                 {"taker", 0, [&] { it.hold_by_name(hold_kind::uncoordinated); }},
+                 {"snapshot", 0, [&] { it.suspend(); }}};
+       }},
+      {"two discarders and two holds", [](w& it) -> std::vector<actor> {
+         return {{"discarder", 0, [&] { it.discard(0); }},
+                 {"another", 1, [&] { it.discard(1, uncoordinated); }},
+                 {"taker", 0, [&] { it.hold(hold_kind::uncoordinated); }},
+                 {"trier", 0, [&] { it.hold(hold_kind::uncoordinated, impatient); }}};
+       }},
+  };
+}
+
+template <class Turnstile>
+findings explore(setting<Turnstile> const& one, std::vector<weakening> weak, std::string_view wanted, bool remembers = true) {
+  explorer search{words(), std::move(weak), wanted};
+  if (!remembers) search.forget_states();
+  return search.explore<world<Turnstile>>([] { return std::make_unique<world<Turnstile>>(); }, one.threads, [](world<Turnstile>& it) {
+    if (it.gate.counts() != gate_counts{}) explorer::current().fail("somebody still holds the gate when all have ended");
+    if (!it.gate.permit(uncoordinated) || !it.gate.permit(coordinated)) explorer::current().fail("the gate is closed when all have ended");
+  });
+}
+
+constexpr std::size_t all_settings = 11;
+/// The last one has most of the states, and seeds are found long before it.
+constexpr std::size_t small_settings = all_settings - 1;
+/// A sanitizer sees one thread that switches stacks, whatever it explores: that the scheduler itself is clean, a few settings show.
+constexpr std::size_t explored_here = tether_test::slowdown == 1 ? all_settings : tether_test::slowdown < 16 ? small_settings : 3;
+constexpr std::size_t compared_here = tether_test::slowdown == 1 ? small_settings : 2;
+
+/// The first failure in any of the first `count` settings.
+template <class Turnstile>
+findings explore_all(std::size_t count, std::vector<weakening> const& weak = {}, std::string_view wanted = {}, bool print = false) {
+  findings all;
+  const auto list = settings<Turnstile>();
+  REQUIRE(list.size() == all_settings);
+  for (std::size_t i = 0; i < count && all.failure.empty(); ++i) {
+    const auto found = explore(list[i], weak, wanted);
+    if (print) {
+      std::printf("  %-64s %14llu schedules %9llu states %9llu steps\n", list[i].name, static_cast<unsigned long long>(found.schedules),
+                  static_cast<unsigned long long>(found.states), static_cast<unsigned long long>(found.steps));
+    }
+    all.schedules += found.schedules;
+    all.states += found.states;
+    all.steps += found.steps;
+    if (!found.failure.empty()) all.failure = found.failure + "\n  where there are: " + list[i].name;
+  }
+  return all;
+}
+
+template <class Turnstile>
+void must_be_found(std::string_view reason, std::vector<weakening> const& weak = {}) {
+  const auto found = explore_all<Turnstile>(small_settings, weak, reason);
+  CHECK_MESSAGE(found.failure.starts_with(reason), "expected: ", std::string{reason});
+}
+
+constexpr std::string_view granted_too_early = "a hold was granted while a discard that it forbids is running";
+constexpr std::string_view began_too_late = "a discard began although a hold that forbids it stands";
+constexpr std::string_view sleeps_for_ever = "all threads are blocked (taker sleeps, nobody can wake them)";
+constexpr std::string_view unordered = "data race";
+
+}  // namespace
+
+TEST_CASE("no order of the gate's atomic operations lets a discard in under a hold, forgets a sleeper or leaves a count behind") {
+  const auto found = explore_all<right>(explored_here, {}, {}, true);
+  CHECK_MESSAGE(found.failure.empty(), found.failure);
+  CHECK(found.states > 1000);
+  std::printf("figures: gate interleavings: %llu schedules, %llu states, %llu steps, bound: none (%u settings, every preemption)\n",
+              static_cast<unsigned long long>(found.schedules), static_cast<unsigned long long>(found.states),
+              static_cast<unsigned long long>(found.steps), static_cast<unsigned>(explored_here));
+}
+
+TEST_CASE("a mistake in the order of the gate's steps is found for its own reason") {
+  must_be_found<mistaken_turnstile<mistake::looks_before_it_counts>>(granted_too_early);
+  must_be_found<mistaken_turnstile<mistake::looks_before_it_counts>>(began_too_late);
+  must_be_found<mistaken_turnstile<mistake::counts_but_does_not_drain>>(granted_too_early);
+  must_be_found<mistaken_turnstile<mistake::wakes_without_the_mutex>>(sleeps_for_ever);
+  must_be_found<mistaken_turnstile<mistake::asks_who_waits_before_it_goes>>(sleeps_for_ever);
+  must_be_found<mistaken_turnstile<mistake::goes_without_waking>>(sleeps_for_ever);
+}
+
+TEST_CASE("the copy of the turnstile that the mistakes are made in is faithful: it walks the very states that the turnstile does") {
+  const auto copy = explore_all<mistaken_turnstile<mistake::none>>(compared_here);
+  const auto original = explore_all<right>(compared_here);
+  CHECK(copy.failure == "");
+  CHECK(copy.schedules == original.schedules);
+  CHECK(copy.states == original.states);
+}
+
+TEST_CASE("every order that the gate names is needed: one step weaker, and it is found for its own reason") {
+  using enum std::memory_order;
+  // The discarder's side of "count yourself, then look": an addition that is no barrier for the look after it, as on ARM.
+  must_be_found<right>(granted_too_early, {{"inside", operation::add, acq_rel}});
+  must_be_found<right>(began_too_late, {{"closed", operation::load, acquire}});
+  // The taker's side.
+  must_be_found<right>(began_too_late, {{"closed", operation::add, acq_rel}});
+  must_be_found<right>(granted_too_early, {{"inside", operation::load, acquire}});
+  // "Go, then look whether somebody waits", and "say that you wait, then look whether they have gone".
+  must_be_found<right>(sleeps_for_ever, {{"inside", operation::subtract, acq_rel}});
+  must_be_found<right>(sleeps_for_ever, {{"waiting", operation::load, acquire}});
+  must_be_found<right>(sleeps_for_ever, {{"waiting", operation::add, acq_rel}});
+  // What a discard did to the page is known to the hold that waited for it, and what a device did to the next discard.
+  must_be_found<right>(unordered, {{"inside", operation::subtract, acquire}});
+  must_be_found<right>(unordered, {{"inside", operation::load, relaxed}});
+  must_be_found<right>(unordered, {{"closed", operation::subtract, relaxed}});
+  must_be_found<right>(unordered, {{"closed", operation::load, relaxed}});
+}
+
+TEST_CASE("two orders are stronger than needed, and cost nothing: reopening may release, not to wait any more may be relaxed") {
+  using enum std::memory_order;
+  CHECK(explore_all<right>(tether_test::slowdown == 1 ? 4 : 1, {{"closed", operation::subtract, release}}).failure == "");
+  CHECK(explore_all<right>(tether_test::slowdown == 1 ? 4 : 1, {{"waiting", operation::subtract, relaxed}}).failure == "");
+}
+
+TEST_CASE("an order that the search was not told of is refused, because its states would leave it out") {
+  struct undeclared {
+    interleavings::atomic<std::uint32_t> word{0};
+  };
+  explorer search{{"word"}};
+  const auto found = search.explore<undeclared>(
+      [] { return std::make_unique<undeclared>(); },
+      [](undeclared& it) -> std::vector<actor> {
+        return {{"reader", 0, [&] { static_cast<void>(it.word.load(std::memory_order_acquire)); }}};
+      },
+      [](undeclared&) {});
+  CHECK(found.failure.starts_with("an order weaker than seq_cst on 'word', which was not declared"));
+}
+
+TEST_CASE("no schedule is lost to a state that was met before: running every single one counts as many") {
+  const auto pair = settings<right>().front();
+  std::vector<std::vector<weakening>> orders{{}};
+  if (tether_test::slowdown < 16) orders.push_back({{"waiting", operation::subtract, std::memory_order_relaxed}});
+  for (auto const& weak : orders) {
+    const auto counted = explore(pair, weak, {});
+    const auto run = explore(pair, weak, {}, false);
+    CHECK(counted.failure == "");
+    CHECK(run.failure == "");
+    CHECK(counted.schedules == run.schedules);
+    CHECK(counted.steps < run.steps);
+  }
+}
+
+TEST_CASE("the memory that the search keeps shows what C++ allows, and no more") {
+  // Message passing: data, then flag; and store buffering: each counts, then looks at the other.
+  struct two_words {
+    interleavings::atomic<std::uint32_t> data{0};
+    interleavings::atomic<std::uint32_t> flag{0};
+    std::array<std::uint32_t, 2> read{};
+    void tidy() {
+      for (auto* one : {&data, &flag}) one->fetch_sub(one->load(std::memory_order_seq_cst), std::memory_order_seq_cst);
+    }
+  };
+  using enum std::memory_order;
+  const auto passes = [](std::memory_order writes, std::memory_order reads) {
+    explorer search{{"data", "flag"},
+                    {{"data", operation::add, relaxed},
+                     {"data", operation::load, relaxed},
+                     {"flag", operation::add, writes},
+                     {"flag", operation::load, reads}}};
+    return search
+        .explore<two_words>([] { return std::make_unique<two_words>(); },
+                            [](two_words& it) -> std::vector<actor> {
+                              return {{"writer", 0, [&] { it.data.fetch_add(1, seq_cst); it.flag.fetch_add(1, seq_cst); }},
+                                      {"reader", 0, [&] { it.read = {it.flag.load(seq_cst), it.data.load(seq_cst)}; }}};
+                            },
+                            [](two_words& it) {
+                              if (it.read[0] == 1 && it.read[1] == 0) explorer::current().fail("the flag came without the data");
+                              it.tidy();
+                            })
+        .failure.empty();
+  };
+  CHECK(passes(release, acquire));
+  CHECK_FALSE(passes(relaxed, acquire));
+  CHECK_FALSE(passes(release, relaxed));
+
+  const auto excludes = [](std::memory_order adds, std::memory_order looks) {
+    explorer search{{"data", "flag"},
+                    {{"data", operation::add, adds},
+                     {"flag", operation::add, adds},
+                     {"data", operation::load, looks},
+                     {"flag", operation::load, looks}}};
+    return search
+        .explore<two_words>([] { return std::make_unique<two_words>(); },
+                            [](two_words& it) -> std::vector<actor> {
+                              return {{"left", 0, [&] { it.data.fetch_add(1, seq_cst); it.read[0] = it.flag.load(seq_cst); }},
+                                      {"right", 0, [&] { it.flag.fetch_add(1, seq_cst); it.read[1] = it.data.load(seq_cst); }}};
+                            },
+                            [](two_words& it) {
+                              if (it.read[0] == 0 && it.read[1] == 0) explorer::current().fail("neither saw the other");
+                              it.tidy();
+                            })
+        .failure.empty();
+  };
+  CHECK(excludes(seq_cst, seq_cst));
+  CHECK_FALSE(excludes(acq_rel, acquire));
+  CHECK_FALSE(excludes(acq_rel, seq_cst));
+  CHECK_FALSE(excludes(seq_cst, acquire));
+}

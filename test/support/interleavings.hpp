@@ -1,0 +1,668 @@
+// SPDX-License-Identifier: BSL-1.0
+// Runs a few threads in every order that there is, operation by operation: atomics, mutexes, condition variables. For the gate
+// (turnstile.hpp takes them as a parameter), whose rules are about what one thread sees of another.
+//
+//     threads are fibers; each stops before its next operation, and the search says who goes on
+//
+//              A: inside += 1 --.          .-- B: closed += 1           every such choice is tried, depth first;
+//                                 choose                               every path is run from the beginning again
+//              A: closed?     --'          '-- B: inside?
+//
+// Complete: no bound on preemptions. What makes that feasible is that a state which was met before is not walked again. A state is
+// all that the future depends on: what every thread has seen so far (threads are functions of that), and what memory still can
+// answer, as a hash of 64 bits. Two states that differ with one hash would hide a schedule: of a million states, one in ten
+// million times. How many schedules the states stand for is counted exactly, though no schedule is run twice.
+//
+// Memory is not a plain array. A word is the list of all values it ever had, and a thread may read any that is not older than one it
+// knows of already: what an order promises is exactly which ones it knows of.
+//     acquire, release    a reader learns all that the writer knew; an addition passes on what the one before it published
+//     seq_cst             nobody reads with it behind what was read or written with it before
+//     addition            always of the newest value: words that are only added to have one order of values
+// That is C++20's model for executions in which no value is read before it is written: every weaker result that a compiler or a
+// processor may give for these operations, more than x86's store buffers would show. Not covered: stores, exchanges and fences (the
+// turnstile has none), load buffering, spurious wake-ups (they could only hide a lost one).
+// Plain memory is `page`: who touches it without knowing of all that was done to it before is in a data race, and that is a finding.
+#pragma once
+
+#include <tether/inhibit/turnstile.hpp>
+
+#include <support/fiber.hpp>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace tether_test::interleavings {
+
+inline constexpr std::size_t most_threads = 4;
+inline constexpr std::size_t most_words = 12;
+inline constexpr std::size_t most_pages = 4;
+
+enum class operation : std::uint8_t { begin, load, add, subtract, lock, unlock, sleep, wake_all, act };
+
+/// One order that is weaker than the code says, for seeds: `what` on every word of that name.
+struct weakening {
+  std::string_view word;
+  operation what;
+  std::memory_order order;
+};
+
+/// One thread's code, and the slot of the turnstile that it gets.
+struct actor {
+  const char* name;
+  std::uint32_t slot;
+  std::function<void()> code;
+};
+
+struct findings {
+  std::string failure;          ///< empty: none; else what went wrong and the schedule that leads there
+  std::uint64_t schedules = 0;  ///< complete orders of all operations
+  std::uint64_t states = 0;     ///< that were told apart
+  std::uint64_t steps = 0;      ///< operations that led from a state to the next, each tried once
+};
+
+namespace detail {
+
+/// What somebody knows of: for each word the number of its newest known value, for each page the number of writes, and of each
+/// thread's reads.
+using knowledge = std::array<std::uint8_t, most_words + most_pages * (1 + most_threads)>;
+
+inline void learn(knowledge& mine, knowledge const& theirs) noexcept {
+  for (std::size_t i = 0; i < mine.size(); ++i) mine[i] = std::max(mine[i], theirs[i]);
+}
+constexpr std::size_t write_of(std::size_t page) noexcept { return most_words + page * (1 + most_threads); }
+constexpr std::size_t read_of(std::size_t page, std::size_t thread) noexcept { return write_of(page) + 1 + thread; }
+
+constexpr std::uint64_t mix(std::uint64_t hash, std::uint64_t value) noexcept {
+  hash = (hash ^ value) * 0x9e37'79b9'7f4a'7c15U;
+  return hash ^ (hash >> 29);
+}
+constexpr bool acquires(std::memory_order order) noexcept {
+  return order == std::memory_order_acquire || order == std::memory_order_acq_rel || order == std::memory_order_seq_cst;
+}
+constexpr bool releases(std::memory_order order) noexcept {
+  return order == std::memory_order_release || order == std::memory_order_acq_rel || order == std::memory_order_seq_cst;
+}
+
+struct message {
+  std::uint32_t value = 0;
+  knowledge published{};
+};
+struct word {
+  std::string_view name;
+  bool weak = false;             // some order on it is weakened: what each thread knows of it matters
+  std::uint8_t agreed = 0;       // the newest value that was read or written seq_cst
+  std::vector<message> history;  // never empty
+};
+struct lock_state {
+  int owner = -1;
+  knowledge published{};
+  std::uint64_t taken = 0;  // a hash of who had it, in order: what it protects is a function of that
+};
+struct pending {
+  operation what = operation::begin;
+  std::size_t place = 0;  // a word, or a mutex
+  std::memory_order order = std::memory_order_seq_cst;
+  std::uint32_t value = 0;
+  bool timed = false;
+  std::stop_token const* stop = nullptr;
+  const char* name = "";
+};
+enum class sleeping : std::uint8_t { no, yes, woken };
+struct thread {
+  const char* name = "";
+  knowledge knows{};
+  std::uint64_t seen = 0;  // a hash of every answer so far
+  pending next{};
+  sleeping asleep = sleeping::no;
+  bool finished = true;
+  std::uint32_t permits = 0;  // what thread_local variables would be
+  std::uint32_t slot = 0;
+};
+struct choice {
+  std::uint8_t thread = 0;
+  std::uint8_t answer = 0;  // which of several: 0 the newest value, or woken; more: older values, or timed out
+};
+struct node {
+  std::uint64_t key = 0;
+  std::uint64_t schedules = 0;
+  std::size_t at = 0;
+  std::vector<choice> choices;
+};
+struct logged {
+  std::size_t thread;
+  pending what;
+  std::uint32_t answer;
+};
+
+}  // namespace detail
+
+/// The search. One at a time.
+class explorer {
+ public:
+  /// `names`: of the words, as they are constructed. `wanted`: only failures that begin so count; a seed asks for its own, or
+  /// another one would be found first by a shorter way.
+  explicit explorer(std::vector<std::string_view> names, std::vector<weakening> weak = {}, std::string_view wanted = {})
+      : names_{std::move(names)}, weak_{std::move(weak)}, wanted_{wanted} {
+    current_explorer() = this;
+  }
+  explorer(explorer const&) = delete;
+  explorer& operator=(explorer const&) = delete;
+  ~explorer() { current_explorer() = nullptr; }
+  [[nodiscard]] static explorer& current() noexcept { return *current_explorer(); }
+
+  /// Runs each schedule itself, known states or not: to hold the search against.
+  void forget_states() noexcept { remembers_ = false; }
+
+  /// `make` builds the objects and the threads that share them; `check` judges what is left when all threads have ended.
+  template <class World>
+  findings explore(std::function<std::unique_ptr<World>()> make, std::function<std::vector<actor>(World&)> threads,
+                   std::function<void(World&)> check) {
+    for (;;) {
+      words_.clear();
+      locks_.clear();
+      pages_ = 0;
+      page_state_ = {};
+      environment_ = 0;
+      log_.clear();
+      depth_ = 0;
+      draining_ = given_up_ = false;
+      reached_ = 1;
+      auto world = make();
+      const auto actors = threads(*world);
+      run(actors);
+      if (given_up_) {  // these stacks can never be unwound; what they refer to stays, reachable
+        static auto& kept = *new std::vector<std::shared_ptr<void>>;
+        kept.emplace_back(std::move(world));
+        for (auto& one : fibers_) kept.emplace_back(std::move(one));
+        break;
+      }
+      check(*world);
+      for (auto const& one : words_) {
+        if (one.history.back().value != 0) fail("a count is left behind in '" + std::string{one.name} + "'");
+      }
+      world.reset();
+      if (!found_.failure.empty() || !backtrack()) break;
+    }
+    found_.states = known_.size() + path_.size();
+    return found_;
+  }
+
+  /// The first one counts. Its schedule is that of the present execution.
+  void fail(std::string const& why) {
+    if (!found_.failure.empty() || !why.starts_with(wanted_)) return;
+    found_.failure = why + "; after:";
+    for (auto const& one : log_) found_.failure += "\n  " + text_of(one);
+  }
+  /// A point at which others may run, with a name for the trace. Each counts as a moment in which the thread does that.
+  void act(const char* name) { perform({.what = operation::act, .name = name}); }
+  /// Something plain has changed that threads look at without asking (a stop token).
+  void environment_changes() noexcept { ++environment_; }
+
+  // What the parts below ask for.
+
+  /// How a sleep can end.
+  static constexpr std::uint32_t woken = 0;
+  static constexpr std::uint32_t timed_out = 1;
+  static constexpr std::uint32_t stopped = 2;
+
+  std::size_t new_word(std::uint32_t value) {
+    const auto id = words_.size();
+    detail::word fresh{.name = id < names_.size() ? names_[id] : "word", .history = {{value, {}}}};
+    fresh.weak = std::ranges::any_of(weak_, [&](weakening const& one) { return one.word == fresh.name; });
+    words_.push_back(std::move(fresh));
+    return id;
+  }
+  std::size_t new_lock() {
+    locks_.emplace_back();
+    return locks_.size() - 1;
+  }
+  std::size_t new_page() { return pages_++; }
+
+  std::uint32_t perform(detail::pending what) {
+    if (running_ == nobody) return execute_outside(what);
+    const auto me = running_;
+    threads_[me].next = what;
+    decide_and_switch();
+    return execute(me);
+  }
+  /// Wakes who sleeps (there is one condition variable), without a step of its own: a part of the step that is being executed.
+  void wake_sleepers() noexcept {
+    for (auto& one : threads_) {
+      if (one.asleep == detail::sleeping::yes) one.asleep = detail::sleeping::woken;
+    }
+  }
+  void touch(std::size_t page, bool writes) {
+    if (running_ == nobody) return;
+    auto& mine = threads_[running_].knows;
+    bool ordered = mine[detail::write_of(page)] == page_state_[detail::write_of(page)];
+    for (std::size_t i = 0; writes && i < most_threads; ++i) {
+      ordered = ordered && mine[detail::read_of(page, i)] == page_state_[detail::read_of(page, i)];
+    }
+    if (!ordered) {
+      const char* const how = writes ? " discards" : " uses";
+      fail(std::string{"data race: "} + threads_[running_].name + how + " a page without knowing of its last use");
+    }
+    const auto place = writes ? detail::write_of(page) : detail::read_of(page, running_);
+    mine[place] = ++page_state_[place];
+  }
+
+ private:
+  static constexpr std::size_t nobody = most_threads;
+  static explorer*& current_explorer() noexcept {
+    static explorer* one = nullptr;
+    return one;
+  }
+
+  // One execution.
+
+  void run(std::vector<actor> const& actors) {
+    count_ = actors.size();
+    for (std::size_t i = 0; i < count_; ++i) {
+      threads_[i] = {.name = actors[i].name, .finished = false, .slot = actors[i].slot + 1};
+      code_[i] = &actors[i].code;
+      if (!fibers_[i]) fibers_[i] = std::make_unique<fiber>(&explorer::thread_begins);
+    }
+    for (std::size_t i = 0; i < count_; ++i) threads_[i].seen = detail::mix(1, i);
+    // Each up to its first operation.
+    for (std::size_t i = 0; i < count_; ++i) {
+      starting_ = true;
+      go_on_with(i);
+    }
+    starting_ = false;
+    if (const auto next = decide(); next != nobody) go_on_with(next);
+    draining_ = false;
+  }
+  static void thread_begins() {
+    for (;;) {
+      auto& me = current();
+      const auto which = me.running_;
+      (*me.code_[which])();
+      me.threads_[which].finished = true;
+      me.decide_and_switch();
+    }
+  }
+  void decide_and_switch() {
+    const auto me = running_;
+    const auto next = starting_ ? nobody : decide();
+    if (next != me) go_on_with(next);
+  }
+  /// Thread-local variables go with the fiber.
+  void go_on_with(std::size_t next) {
+    const auto me = running_;
+    if (me != nobody) {
+      threads_[me].permits = tether::detail::permits_of_this_thread;
+      threads_[me].slot = tether::detail::slot_of_this_thread;
+    }
+    running_ = next;
+    tether::detail::permits_of_this_thread = next != nobody ? threads_[next].permits : 0;
+    tether::detail::slot_of_this_thread = next != nobody ? threads_[next].slot : 1;
+    (me != nobody ? *fibers_[me] : own_).switch_to(next != nobody ? *fibers_[next] : own_);
+  }
+
+  /// How many ways there are for a thread to go on now: 0 if it is blocked.
+  std::uint8_t ways(detail::thread const& one) const {
+    using detail::sleeping;
+    if (one.finished) return 0;
+    if (one.asleep != sleeping::no) {
+      if (locks_[one.next.place].owner != -1) return 0;
+      return static_cast<std::uint8_t>((one.asleep == sleeping::woken ? 1 : 0) + (one.next.timed ? 1 : 0));
+    }
+    if (one.next.what == operation::lock) return locks_[one.next.place].owner == -1 ? 1 : 0;
+    if (one.next.what != operation::load) return 1;
+    auto const& from = words_[one.next.place];
+    return static_cast<std::uint8_t>(from.history.size() - oldest_readable(one, from));
+  }
+  std::size_t oldest_readable(detail::thread const& one, detail::word const& from) const {
+    const std::uint8_t known = one.knows[one.next.place];
+    return weakened(one.next) == std::memory_order_seq_cst ? std::max(known, from.agreed) : known;
+  }
+  std::memory_order weakened(detail::pending const& what) const {
+    for (auto const& one : weak_) {
+      if (one.what == what.what && one.word == words_[what.place].name) return one.order;
+    }
+    return what.order;
+  }
+
+  /// Who goes on, and how: as the path says, then every way in turn. `nobody` when all have ended.
+  std::size_t decide() {
+    if (draining_) return first_way();
+    if (depth_ == path_.size()) {
+      detail::node here;
+      bool all_finished = true;
+      for (std::size_t k = 0; k < count_; ++k) {
+        // The running thread first: fewer switches.
+        const auto i = running_ == nobody ? k : (running_ + k) % count_;
+        const auto these = ways(threads_[i]);
+        all_finished = all_finished && threads_[i].finished;
+        for (std::uint8_t way = 0; way < these; ++way) here.choices.push_back({static_cast<std::uint8_t>(i), way});
+      }
+      if (all_finished) return nobody;
+      if (here.choices.empty()) {
+        std::string blocked = "all threads are blocked (";
+        for (std::size_t i = 0; i < count_; ++i) {
+          if (threads_[i].finished) continue;
+          blocked += std::string{threads_[i].name} + (threads_[i].asleep != detail::sleeping::no ? " sleeps, " : " waits for a mutex, ");
+        }
+        fail(blocked + "nobody can wake them)");
+        return rescue();
+      }
+      here.key = key();
+      if (const auto known = known_.find(here.key); known != known_.end()) {
+        reached_ = known->second;
+        draining_ = true;
+        return first_way();
+      }
+      path_.push_back(std::move(here));
+      ++found_.steps;
+    }
+    auto const& chosen = path_[depth_].choices[path_[depth_].at];
+    ++depth_;
+    return take(chosen);
+  }
+  std::size_t take(detail::choice chosen) {
+    answer_ = chosen.answer;
+    return chosen.thread;
+  }
+  /// What is known to be explored already only has to end, so that nothing is left on its stacks.
+  std::size_t first_way() {
+    bool all_finished = true;
+    for (std::size_t k = 0; k < count_; ++k) {
+      const auto i = running_ == nobody ? k : (running_ + k) % count_;
+      all_finished = all_finished && threads_[i].finished;
+      if (ways(threads_[i]) != 0) return take({static_cast<std::uint8_t>(i), 0});
+    }
+    return all_finished ? nobody : rescue();
+  }
+  /// After a deadlock: a wake-up out of nowhere, for all. Where even that does not help, the stacks stay as they are.
+  std::size_t rescue() {
+    draining_ = true;
+    wake_sleepers();
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (ways(threads_[i]) != 0) return take({static_cast<std::uint8_t>(i), 0});
+    }
+    given_up_ = true;
+    return nobody;
+  }
+  bool backtrack() {
+    std::uint64_t below = reached_;
+    while (!path_.empty()) {
+      auto& last = path_.back();
+      last.schedules += below;
+      if (++last.at < last.choices.size()) {
+        ++found_.steps;
+        return true;
+      }
+      below = last.schedules;
+      if (remembers_) known_.emplace(last.key, below);
+      path_.pop_back();
+    }
+    found_.schedules = below;
+    return false;
+  }
+
+  // What an operation does.
+
+  std::uint32_t execute(std::size_t me) {
+    auto& one = threads_[me];
+    std::uint32_t answer = 0;
+    std::uint64_t noted = 0;
+    switch (one.next.what) {
+      case operation::load: noted = answer = load(one); break;
+      case operation::add:
+      case operation::subtract: add(one); break;
+      case operation::lock: noted = lock(me, one.next.place); break;
+      case operation::unlock:
+        locks_[one.next.place].owner = -1;
+        locks_[one.next.place].published = one.knows;
+        break;
+      case operation::sleep: {
+        if (one.next.stop->stop_requested()) {
+          noted = answer = stopped;
+          break;
+        }
+        log_.push_back({me, one.next, 0});
+        locks_[one.next.place].owner = -1;
+        locks_[one.next.place].published = one.knows;
+        one.asleep = detail::sleeping::yes;
+        one.seen = detail::mix(one.seen, static_cast<std::uint64_t>(operation::sleep));
+        decide_and_switch();
+        answer = one.asleep == detail::sleeping::woken && answer_ == 0 ? woken : timed_out;
+        one.asleep = detail::sleeping::no;
+        noted = detail::mix(lock(me, one.next.place), answer);
+        break;
+      }
+      case operation::wake_all: wake_sleepers(); break;
+      case operation::begin:
+      case operation::act: break;
+    }
+    for (const std::uint64_t part : {static_cast<std::uint64_t>(one.next.what) * 64 + one.next.place, noted, environment_}) {
+      one.seen = detail::mix(one.seen, part);
+    }
+    log_.push_back({me, one.next, answer});
+    return answer;
+  }
+  std::uint32_t load(detail::thread& one) {
+    auto& from = words_[one.next.place];
+    const auto index = from.history.size() - 1 - answer_;
+    const auto order = weakened(one.next);
+    must_be_declared(from, order);
+    if (detail::acquires(order)) detail::learn(one.knows, from.history[index].published);
+    const auto number = static_cast<std::uint8_t>(index);
+    one.knows[one.next.place] = std::max(one.knows[one.next.place], number);
+    if (order == std::memory_order_seq_cst) from.agreed = std::max(from.agreed, number);
+    return from.history[index].value;
+  }
+  void add(detail::thread& one) {
+    auto& to = words_[one.next.place];
+    const auto order = weakened(one.next);
+    must_be_declared(to, order);
+    const detail::message before = to.history.back();
+    if (detail::acquires(order)) detail::learn(one.knows, before.published);
+    const auto number = static_cast<std::uint8_t>(to.history.size());
+    one.knows[one.next.place] = number;
+    if (order == std::memory_order_seq_cst) to.agreed = number;
+    detail::message after{before.value + one.next.value, before.published};
+    if (detail::releases(order)) detail::learn(after.published, one.knows);
+    to.history.push_back(after);
+  }
+  /// States leave out what nobody could tell with seq_cst alone, so a weaker order has to be told beforehand.
+  void must_be_declared(detail::word const& which, std::memory_order order) {
+    if (order == std::memory_order_seq_cst || which.weak) return;
+    fail("an order weaker than seq_cst on '" + std::string{which.name} + "', which was not declared");
+  }
+  std::uint64_t lock(std::size_t me, std::size_t which) {
+    auto& it = locks_[which];
+    it.owner = static_cast<int>(me);
+    detail::learn(threads_[me].knows, it.published);
+    it.taken = detail::mix(it.taken, me + 1);
+    return it.taken;
+  }
+  /// Before the threads begin and after they have ended.
+  std::uint32_t execute_outside(detail::pending const& what) {
+    if (what.what == operation::load) return words_[what.place].history.back().value;
+    if (what.what == operation::add || what.what == operation::subtract) words_[what.place].history.back().value += what.value;
+    return 0;
+  }
+
+  // What a state is.
+
+  std::uint64_t key() const {
+    std::uint64_t hash = environment_;
+    for (std::size_t i = 0; i < count_; ++i) {
+      auto const& one = threads_[i];
+      const auto how = (one.finished ? 8U : 0U) + static_cast<std::uint64_t>(one.asleep);
+      hash = detail::mix(hash, one.seen);
+      hash = detail::mix(hash, static_cast<std::uint64_t>(one.next.what) * 4096 + one.next.place * 16 + how);
+      hash = what_matters_of(hash, one.knows);
+    }
+    for (std::size_t i = 0; i < words_.size(); ++i) {
+      auto const& one = words_[i];
+      std::size_t oldest = one.history.size() - 1;
+      if (one.weak) {
+        for (std::size_t t = 0; t < count_; ++t) {
+          if (!threads_[t].finished) oldest = std::min<std::size_t>(oldest, threads_[t].knows[i]);
+        }
+        hash = detail::mix(hash, one.agreed);
+      }
+      for (std::size_t k = oldest; k < one.history.size(); ++k) {
+        hash = what_matters_of(detail::mix(hash, one.history[k].value), one.history[k].published);
+      }
+    }
+    for (auto const& one : locks_) {
+      hash = what_matters_of(detail::mix(detail::mix(hash, static_cast<std::uint64_t>(one.owner + 1)), one.taken), one.published);
+    }
+    return hash;
+  }
+  /// Of pages, whether the last use is known; of words, what is known of those that are weak.
+  std::uint64_t what_matters_of(std::uint64_t hash, detail::knowledge const& knows) const {
+    std::uint64_t bits = 0;
+    for (std::size_t i = most_words; i < most_words + pages_ * (1 + most_threads); ++i) {
+      bits = bits * 2 + (knows[i] == page_state_[i] ? 1U : 0U);
+    }
+    hash = detail::mix(hash, bits);
+    for (std::size_t i = 0; i < words_.size(); ++i) {
+      if (words_[i].weak) hash = detail::mix(hash, knows[i]);
+    }
+    return hash;
+  }
+
+  std::string text_of(detail::logged const& one) const {
+    std::string text = std::string{threads_[one.thread].name} + ": ";
+    const auto word = [&] { return "'" + std::string{words_[one.what.place].name} + "' (word " + std::to_string(one.what.place) + ")"; };
+    switch (one.what.what) {
+      case operation::load: return text + "reads " + std::to_string(one.answer) + " from " + word();
+      case operation::add: return text + "adds " + std::to_string(one.what.value) + " to " + word();
+      case operation::subtract: return text + "subtracts " + std::to_string(0 - one.what.value) + " from " + word();
+      case operation::lock: return text + "locks mutex " + std::to_string(one.what.place);
+      case operation::unlock: return text + "unlocks mutex " + std::to_string(one.what.place);
+      case operation::sleep: return text + (one.answer == woken ? "sleeps, or wakes" : "stops waiting");
+      case operation::wake_all: return text + "wakes all sleepers";
+      case operation::begin:
+      case operation::act: return text + one.what.name;
+    }
+    return text;
+  }
+
+  std::vector<std::string_view> names_;
+  std::vector<weakening> weak_;
+  std::string_view wanted_;
+  bool remembers_ = true;
+  findings found_;
+
+  std::vector<detail::word> words_;
+  std::vector<detail::lock_state> locks_;
+  std::size_t pages_ = 0;
+  detail::knowledge page_state_{};
+  std::uint64_t environment_ = 0;
+
+  std::array<detail::thread, most_threads> threads_{};
+  std::array<std::function<void()> const*, most_threads> code_{};
+  std::array<std::unique_ptr<fiber>, most_threads> fibers_{};
+  fiber own_;
+  std::size_t count_ = 0;
+  std::size_t running_ = nobody;
+  bool starting_ = false;
+
+  std::vector<detail::node> path_;
+  std::size_t depth_ = 0;
+  std::uint8_t answer_ = 0;
+  bool draining_ = false;
+  bool given_up_ = false;
+  std::uint64_t reached_ = 1;
+  std::unordered_map<std::uint64_t, std::uint64_t> known_;
+  std::vector<detail::logged> log_;
+};
+
+// What the code under test is built of instead of the standard library's.
+
+/// Additions answer nothing, so that nobody can depend on their order: it need not be part of a state.
+template <class Value>
+class atomic {
+ public:
+  atomic(Value value = 0) : place_{explorer::current().new_word(value)} {}
+  atomic(atomic const&) = delete;
+  atomic& operator=(atomic const&) = delete;
+  [[nodiscard]] Value load(std::memory_order order) const { return explorer::current().perform({operation::load, place_, order}); }
+  void fetch_add(Value by, std::memory_order order) { explorer::current().perform({operation::add, place_, order, by}); }
+  void fetch_sub(Value by, std::memory_order order) { explorer::current().perform({operation::subtract, place_, order, 0 - by}); }
+
+ private:
+  std::size_t place_;
+};
+
+class mutex {
+ public:
+  mutex() : place_{explorer::current().new_lock()} {}
+  mutex(mutex const&) = delete;
+  mutex& operator=(mutex const&) = delete;
+  void lock() { explorer::current().perform({operation::lock, place_}); }
+  void unlock() { explorer::current().perform({operation::unlock, place_}); }
+  [[nodiscard]] std::size_t place() const noexcept { return place_; }
+
+ private:
+  std::size_t place_;
+};
+
+/// As std::condition_variable_any: to unlock and to fall asleep is one step, and a stop that was requested before it prevents it.
+/// A deadline may pass at any moment.
+class condition_variable {
+ public:
+  template <class Condition>
+  bool wait(std::unique_lock<mutex>& lock, std::stop_token const& stop, Condition condition) {
+    return wait(lock, stop, false, condition);
+  }
+  template <class Condition>
+  bool wait_until(std::unique_lock<mutex>& lock, std::stop_token const& stop, std::chrono::steady_clock::time_point, Condition condition) {
+    return wait(lock, stop, true, condition);
+  }
+  void notify_all() { explorer::current().perform({.what = operation::wake_all}); }
+
+ private:
+  template <class Condition>
+  static bool wait(std::unique_lock<mutex>& lock, std::stop_token const& stop, bool timed, Condition& condition) {
+    auto& all = explorer::current();
+    const std::stop_callback wake{stop, [&all]() noexcept { all.wake_sleepers(); }};
+    while (!condition()) {
+      const auto how = all.perform({.what = operation::sleep, .place = lock.mutex()->place(), .timed = timed, .stop = &stop});
+      if (how == explorer::stopped) return false;
+      if (how == explorer::timed_out) return condition();
+    }
+    return true;
+  }
+};
+
+/// Plain memory: what discards free, and what devices use.
+class page {
+ public:
+  page() : place_{explorer::current().new_page()} {}
+  void discard() { explorer::current().touch(place_, true); }
+  void use() { explorer::current().touch(place_, false); }
+
+ private:
+  std::size_t place_;
+};
+
+/// Parts of a turnstile.
+struct parts {
+  template <class Value>
+  using atomic = interleavings::atomic<Value>;
+  using mutex = interleavings::mutex;
+  using condition_variable = interleavings::condition_variable;
+  static constexpr std::size_t slots = 2;
+};
+
+}  // namespace tether_test::interleavings
