@@ -283,6 +283,11 @@ TEST_CASE("an undo of a device's attach that fails keeps the hold until abandon 
   w.book.fail_at(backend_call::abandon, 1, error::from_errno("abandon", EBUSY));
   CHECK(w.dma->abandon().error().is_errno(EBUSY));
   CHECK(w.gate.counts().any_holds == 1);
+  // It reaches nothing any more, but is open still: that stands in the way as well.
+  w.book.fail_at(backend_call::close, 1, error::from_errno("close device", EINTR));
+  CHECK(w.dma->abandon().error().is_errno(EINTR));
+  CHECK(w.dma->diverged());
+  CHECK(w.gate.counts().any_holds == 1);
   must(w.dma->abandon());
   const auto after = w.state();
   CHECK_MESSAGE(after == fresh, after.text());

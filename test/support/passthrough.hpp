@@ -11,6 +11,7 @@
 #include <tether/topology/address_space.hpp>
 #include <tether/topology/ram_block.hpp>
 
+#include <support/hostile_balloon.hpp>
 #include <support/must.hpp>
 #include <support/pinned_memory.hpp>
 #include <support/process_facts.hpp>
@@ -146,14 +147,11 @@ class passthrough {
   /// A balloon that gives everything back whenever it is let, after which the guest writes it all again: contents stay,
   /// frames do not. Where something is pinned meanwhile, device and guest part ways.
   void strike() {
-    const auto permit = gate.permit(tether::discard_kind::uncoordinated);
-    if (!permit) return;
-    strikes += 1;
-    if (Model::pinned(dma->backend().watched()) != 0) stale_strikes += 1;
-    for (tether::ram_block* one : blocks()) {
-      static_cast<void>(one->discard({tether::block_offset{0}, tether::block_offset{one->size() - 1}}));
-    }
-    fill();
+    const auto let_in = [this] {
+      strikes += 1;
+      if (Model::pinned(dma->backend().watched()) != 0) stale_strikes += 1;
+    };
+    tether_test::strike(gate, blocks(), let_in, [this] { fill(); });
   }
 
   [[nodiscard]] seen_state state() {

@@ -152,11 +152,13 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   }
   /// KVM and open devices keep a group busy, so they come first; a device that stands alone is closed once it reaches nothing.
   result<void> let_go_of_everything() noexcept {
-    if constexpr (of_groups) close_devices_regardless();
+    if constexpr (of_groups) static_cast<void>(close_every_device());  // one that stays open keeps its group from leaving
     static_cast<void>(this->space_.remove_listener(this->listener_));
     if (auto forgotten = let_kvm_forget(); !forgotten) return forgotten;
     if (auto gone = abandon_backend(); !gone) return gone;
-    if constexpr (!of_groups) close_devices_regardless();
+    if constexpr (!of_groups) {
+      if (auto closed = close_every_device(); !closed) return closed;
+    }
     std::lock_guard turn{this->mutex_};
     this->listener_.forget();
     return {};
@@ -165,11 +167,18 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     std::lock_guard turn{this->mutex_};
     return this->backend_.abandon();
   }
-  void close_devices_regardless() noexcept {
+  /// Those that it can. Fails: why the first could not be closed.
+  result<void> close_every_device() noexcept {
     std::lock_guard turn{this->mutex_};
+    result<void> first{};
     for (group_record& group : this->groups_) {
-      std::erase_if(group.devices, [&](auto& one) { return !one.device || this->backend_.close(*one.device).has_value(); });
+      std::erase_if(group.devices, [&](auto& one) {
+        auto closed = one.device ? this->backend_.close(*one.device) : result<void>{};
+        if (!closed && first) first = closed;
+        return closed.has_value();
+      });
     }
+    return first;
   }
   /// What it was never told, it need not forget; and what an earlier attempt has let go of, it has forgotten.
   result<void> let_kvm_forget() noexcept {

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: BSL-1.0
+// One list of everything that a container asks of its backend and of KVM, in which any call can be made to fail.
+//
+//     container --> recording --> journal --> call_list <-- KVM        the n-th call of an operation fails, or gets stuck
+//                       |                                    |
+//                     iommu ---------> kernel_facts <--------+         what is joined, open, bound, told and mapped
+#pragma once
+
+#include <support/lockstep_backend.hpp>
+
+#include <tether/backend/journal.hpp>
+#include <tether/core/attachment.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/policies.hpp>
+
+#include <cerrno>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace tether_test::lockstep {
+
+/// What was asked, of the backend or of KVM: a `backend_call` by its number, and the two that KVM knows.
+enum class asked : std::uint8_t { map, unmap, join, leave, open, close, quiesce, abandon, acquire, bind, tell, forget };
+static_assert(static_cast<std::uint8_t>(tether::backend_call::bind) == static_cast<std::uint8_t>(asked::bind));
+
+struct call {
+  asked what{};
+  std::uint64_t first = 0;  ///< of map and unmap
+  std::uint64_t last = 0;
+  std::string subject{};
+  tether::call_outcome ended{};
+};
+[[nodiscard]] inline std::string sentence(call const& one) {
+  if (one.what < asked::tell) {
+    tether::journal_entry entry{static_cast<tether::backend_call>(one.what), {}, one.subject, one.ended};
+    if (one.what <= asked::unmap) entry.where = {tether::io_address{one.first}, tether::io_address{one.last}};
+    return tether::sentence(entry);
+  }
+  const bool failed = one.ended == tether::call_outcome::failed;
+  const char* const how = failed ? ": failed" : one.ended == tether::call_outcome::stuck ? ": stuck" : "";
+  return (one.what == asked::tell ? "tell KVM of '" : "KVM forgets '") + one.subject + "'" + how;
+}
+
+/// A call that fails: the one of this number in the operation, counted from 1.
+enum class trouble : std::uint8_t { fails, gets_stuck };
+struct fault {
+  std::uint32_t at = 0;
+  trouble how = trouble::fails;
+};
+[[nodiscard]] inline tether::error injected() { return {"injected", tether::errc::memory_gone}; }
+
+/// All that is asked on behalf of one container, in order, and the faults. A call that gets stuck has happened if that lets a device
+/// reach more, and has not if that takes something from it: the worst that it can leave behind, as in the proof's world.
+class call_list {
+ public:
+  call_list() {
+    journal.after_each([this](tether::journal_entry const& entry) {
+      call one{.what = static_cast<asked>(entry.what), .subject = entry.subject, .ended = entry.ended};
+      if (entry.where) one.first = entry.where->first.value, one.last = entry.where->last.value;
+      add(std::move(one));
+    });
+  }
+  call_list(call_list const&) = delete;
+  call_list& operator=(call_list const&) = delete;
+
+  /// A new operation begins, with these faults.
+  void begin(std::span<fault const> faults) {
+    calls.clear();
+    journal.clear();
+    faults_.assign(faults.begin(), faults.end());
+    met = 0;
+    arm();
+  }
+  /// It is over: what has not happened by now will not.
+  void end() {
+    disarm();
+    faults_.clear();
+  }
+
+  // KVM asks what it is to say to the call that it has just got, and tells how that ended.
+  [[nodiscard]] fault const* next() const noexcept { return armed_; }
+  void add(call one) {
+    calls.push_back(std::move(one));
+    if (armed_ != nullptr) {
+      ++met;
+      disarm();
+    }
+    arm();
+  }
+
+  tether::journal journal;
+  kernel_facts kernel;
+  std::vector<call> calls;
+  std::uint32_t met = 0;  ///< faults that have happened
+
+ private:
+  void arm() {
+    for (fault const& one : faults_) {
+      if (one.at == calls.size() + 1) armed_ = &one;
+    }
+    if (armed_ == nullptr) return;
+    if (armed_->how == trouble::fails) return journal.fail_at(1, injected());
+    kernel.next_handle_is_lost = true;
+    using enum tether::backend_call;
+    for (const auto what : {map, join, open, acquire, bind}) journal.fail_after(what, 1, injected());
+    for (const auto what : {unmap, leave, close, quiesce, abandon}) journal.fail_at(what, 1, injected().leaving_things_behind());
+  }
+  void disarm() noexcept {
+    if (armed_ != nullptr) journal.clear_faults();
+    armed_ = nullptr;
+    kernel.next_handle_is_lost = false;
+  }
+
+  std::vector<fault> faults_;
+  fault const* armed_ = nullptr;
+};
+
+/// A KVM that remembers what it was told.
+template <tether::attach_unit Unit>
+struct listening_kvm {
+  using slot = tether::kvm_slot;
+  static constexpr bool tells = true;
+  call_list* list;
+
+  tether::result<void> tell(int, std::string_view name) noexcept { return hear(asked::tell, name, true); }
+  tether::result<void> forget(int, std::string_view name) noexcept { return hear(asked::forget, name, false); }
+
+ private:
+  tether::result<void> hear(asked what, std::string_view name, bool knows) noexcept {
+    group_facts& group = list->kernel.all[group_digit(name)];
+    bool& told = Unit == tether::attach_unit::group ? group.told : group.of[last_digit(name)].told;
+    fault const* const trouble_ahead = list->next();
+    const bool stuck = trouble_ahead != nullptr && trouble_ahead->how == trouble::gets_stuck;
+    call one{.what = what, .subject = std::string{name}, .ended = tether::call_outcome::done};
+    tether::result<void> answer{};
+    if (stuck) answer = tether::failure(injected().leaving_things_behind());
+    else if (trouble_ahead != nullptr) answer = tether::failure(injected());
+    if (answer && told == knows) {
+      answer = tether::failure(tether::error::from_errno("tell KVM", knows ? EEXIST : ENOENT));
+    } else if (answer || (stuck && knows)) {
+      told = knows;
+    }
+    if (!answer) one.ended = stuck ? tether::call_outcome::stuck : tether::call_outcome::failed;
+    list->add(std::move(one));
+    return answer;
+  }
+};
+
+}  // namespace tether_test::lockstep

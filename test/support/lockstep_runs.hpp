@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: BSL-1.0
+// What is tried in lockstep: every sequence of operations up to a length with every single fault, each from a fresh container and a
+// fresh world; and long random sequences with up to three faults in an operation.
+#pragma once
+
+#include <support/amount.hpp>
+#include <support/lockstep.hpp>
+
+#include <tether/proof/coverage.hpp>
+#include <tether/proof/story.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <random>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace tether_test::lockstep {
+
+template <class Configuration>
+class all_sequences {
+ public:
+  /// Every sequence of `length` operations: without a fault, and with a fault at each call of each operation, of both kinds.
+  void run(std::size_t length) {
+    length_ = length;
+    extend(false);
+    pair.start_anew();
+  }
+  in_lockstep<Configuration> pair{1};
+
+ private:
+  struct step {
+    operation what;
+    std::vector<fault> faults;
+  };
+
+  /// Plays what has been chosen so far in fresh containers.
+  [[nodiscard]] bool play() {
+    pair.start_anew();
+    for (step const& one : chosen_) {
+      if (!pair.objection.empty() || !pair.take(one.what, one.faults)) return false;
+    }
+    return true;
+  }
+  void extend(bool had_fault) {
+    if (!play()) return;
+    if (chosen_.size() == length_) return;
+    for (operation const& what : pair.sensible()) {
+      try_step({what, {}}, had_fault);
+      if (had_fault) continue;
+      // The place of the fault goes up until it lies behind the operation's last call.
+      bool met = true;
+      for (std::uint32_t at = 1; met; ++at) {
+        for (const trouble how : {trouble::fails, trouble::gets_stuck}) {
+          if (!pair.objection.empty()) return;
+          chosen_.push_back({what, {{at, how}}});
+          met = play() && pair.faults_met() == 1;
+          chosen_.pop_back();
+          if (!met) break;
+          try_step({what, {{at, how}}}, true);
+        }
+      }
+    }
+  }
+  void try_step(step one, bool had_fault) {
+    if (!pair.objection.empty()) return;
+    chosen_.push_back(std::move(one));
+    extend(had_fault);
+    if (pair.objection.empty()) chosen_.pop_back();
+  }
+
+  std::vector<step> chosen_;
+  std::size_t length_ = 0;
+};
+
+/// Random sequences, `operations` in all.
+template <class Configuration>
+void random_sequences(in_lockstep<Configuration>& pair, std::uint64_t operations, std::uint64_t seed) {
+  constexpr std::uint64_t length = 40;
+  std::mt19937_64 random{seed};
+  const auto below = [&](std::uint64_t bound) { return static_cast<std::size_t>(random() % bound); };
+  std::vector<fault> faults;
+  for (std::uint64_t done = 0; done < operations; ++done) {
+    if (done % length == 0) pair.start_anew();
+    if (!pair.objection.empty()) return;
+    operation what{};
+    if (below(10) != 0) {
+      auto possible = pair.sensible();
+      const auto needless = [&](operation const& one) { return one.what == deed::abandon && !pair.diverged(one.container); };
+      if (below(8) != 0) std::erase_if(possible, needless);
+      what = possible[below(possible.size())];
+    } else {  // perhaps without any sense
+      what = {static_cast<deed>(below(4)), below(2), below(groups), below(devices)};
+      constexpr bool of_groups = Configuration::unit == tether::attach_unit::group;
+      if (!of_groups && what.what == deed::open) what.what = deed::attach;
+      if (!of_groups && what.what == deed::close) what.what = deed::detach;
+      if (!of_groups || what.what == deed::open) what.agrees = static_cast<tether::consent>(below(2));
+      what.mediated = !Configuration::pins || below(2) != 0;
+    }
+    faults.clear();
+    // Few faults, so that much gets attached; and those often close together, so that they meet in an undo.
+    if (below(4) == 0) {
+      const std::size_t how_many = 1 + below(3);
+      auto at = static_cast<std::uint32_t>(1 + below(8));
+      for (std::size_t i = 0; i < how_many; ++i) {
+        faults.push_back({at, below(3) == 0 ? trouble::gets_stuck : trouble::fails});
+        at += static_cast<std::uint32_t>(1 + below(3));
+      }
+    }
+    if (!pair.take(what, faults)) return;
+  }
+  pair.start_anew();
+}
+
+/// The objection, told with everything that led to it.
+template <class Configuration>
+void judge(in_lockstep<Configuration> const& pair) {
+  const std::string told = pair.objection.empty() ? std::string{} : pair.story();
+  const std::uint64_t seed_used = seed();
+  CAPTURE(seed_used);
+  CHECK(told == "");
+}
+
+inline void print_figures(const char* of, std::size_t length, totals const& all) {
+  const auto number = [](std::uint64_t value) { return std::to_string(value); };
+  const std::string text = number(all.operations) + " operations (all sequences of " + number(length) + ", and random ones), " +
+                           number(all.faults) + " faults, " + number(all.calls) + " backend calls; " + number(all.finished) +
+                           " finished, " + number(all.rolled_back) + " rolled back, " + number(all.diverged) + " diverged, " +
+                           number(all.holds_refused) + " holds refused";
+  std::printf("figures: lockstep, %s: %s\n", of, text.c_str());
+}
+
+/// One configuration: all sequences of one container, then random ones of two containers on one gate.
+template <class Configuration>
+void check(const char* name) {
+  // Longer by one makes it ten times as much.
+  const std::size_t length = slowdown != 1 ? 3 : from_environment("TETHER_AMOUNT", 1) < 10 ? 4 : 5;
+  all_sequences<Configuration> all;
+  all.run(length);
+  judge(all.pair);
+  in_lockstep<Configuration> two{2};
+  random_sequences(two, amount(60'000), seed());
+  judge(two);
+  // A comparison in which something never happened says nothing about it.
+  const auto missing = two.reached.lacks(tether::proof::demanded<typename Configuration::essence>());
+  if (slowdown == 1) CHECK(std::string{tether::proof::story_of(missing).view()} == "");
+  totals sum = all.pair.all;
+  sum.add(two.all);
+  print_figures(name, length, sum);
+}
+
+/// A user's policy that looks at both scopes: the group's hold until it has settled, and one more for the container meanwhile.
+struct holds_twice {
+  using slot = tether::inhibition_slot;
+  [[nodiscard]] static constexpr std::uint32_t holds(tether::group_tally group) noexcept {
+    return group.attached && !group.settled() ? 1 : 0;
+  }
+  [[nodiscard]] static constexpr std::uint32_t holds(tether::container_tally container) noexcept {
+    return container.settled < container.members ? 1 : 0;
+  }
+};
+
+}  // namespace tether_test::lockstep
