@@ -69,6 +69,20 @@ inline std::uint64_t locked_by_the_kernel() {
   return 0;
 }
 
+/// What the kernel has pinned in the whole machine, whoever asked for it; iommufd counts a privileged user's pages nowhere else.
+/// Units: bytes.
+inline std::uint64_t pinned_now() {
+  std::ofstream{"/proc/sys/vm/stat_refresh"} << '1';  // each processor keeps some to itself until it is asked
+  std::ifstream file{"/proc/vmstat"};
+  std::uint64_t pages = 0;
+  std::uint64_t count = 0;
+  for (std::string word; file >> word >> count;) {
+    if (word == "nr_foll_pin_acquired") pages += count;
+    if (word == "nr_foll_pin_released") pages -= count;
+  }
+  return pages * page;
+}
+
 /// Whether this is the kernel `version`: "6.1".
 inline bool kernel_is(std::string_view version) {
   utsname names{};

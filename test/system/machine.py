@@ -12,6 +12,7 @@ A case says what machine it wants in comments of its source:
     // machine: -device edu -smp 2                arguments for QEMU
     // kernel: vfio_iommu_type1.dma_entry_limit=64   words for the kernel's command line
     // modules: kvm                               tier 1 loads KVM as well; tier 2 has everything built in
+    // limit: 600                                 seconds for the boot, where 300 are not enough on a busy machine
 
 The answer is 0 if the case passed, 77 if it was skipped (the reason is printed), else 1. Nothing is installed: kernels are in a
 cache folder (kernels.py). The host's /dev/kvm is never used.
@@ -109,10 +110,10 @@ def initramfs(path, kernel_folder, modules, command, programs):
 
 
 def wishes(source):
-    """What the source asks for: a list of words under each of the four keys."""
+    """What the source asks for: a list of words under each of the keys."""
     with open(source, encoding="utf-8") as file:
         text = file.read()
-    keys = ("tier", "machine", "kernel", "modules")
+    keys = ("tier", "machine", "kernel", "modules", "limit")
     return {key: shlex.split(" ".join(re.findall(rf"^// {key}: (.*)$", text, re.MULTILINE))) for key in keys}
 
 
@@ -132,8 +133,9 @@ def qemu(kernel_folder, archive, devices, words):
     if "-m" not in devices:
         command += ["-m", "512"]
     # panic=-1 and -no-reboot: a kernel that stops ends the machine. no_timer_check: on a busy host the timer's first ticks come
-    # late, and the kernel would panic over that.
-    line = ["console=ttyS0", "intel_iommu=on", "no_timer_check", "quiet", "panic=-1", *words]
+    # late, and the kernel would panic over that. idle=halt: with several processors QEMU lets one that idles by MWAIT spin.
+    line = ["console=ttyS0", "intel_iommu=on", "no_timer_check", "idle=halt", "quiet", "panic=-1", *words]
+    line += [f"{name}={os.environ[name]}" for name in ("TETHER_SEED", "TETHER_AMOUNT") if os.environ.get(name)]  # Linux hands them on
     command += ["-serial", "stdio", "-kernel", os.path.join(kernel_folder, "vmlinuz"), "-initrd", archive, "-append", " ".join(line)]
     return command + ["-device", "intel-iommu,intremap=on", *devices]
 
@@ -160,7 +162,7 @@ def follow(process, log, limit):
             text = raw.decode(errors="replace").rstrip("\r")
             if END.match(text):
                 status = int(END.match(text).group(1))
-            elif re.match(r"\s*(passed|FAILED|skipped|told)\b", text):
+            elif re.match(r"\s*(passed|FAILED|skipped|told|figures)\b", text):
                 print(text, flush=True)
 
 
@@ -179,7 +181,7 @@ def run_case(source, program, tier, logs, arguments, limit):
         command = qemu(folder, archive, wanted["machine"], wanted["kernel"])
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
-            status = follow(process, log, limit)
+            status = follow(process, log, limit or int((wanted["limit"] or [LIMIT])[0]))
         finally:
             process.kill()
             process.wait()
@@ -211,7 +213,7 @@ def main():
     one.add_argument("program")
     one.add_argument("--logs", required=True)
     one.add_argument("--arguments", default="")
-    one.add_argument("--limit", type=int, default=LIMIT)
+    one.add_argument("--limit", type=int, help="seconds, instead of what the case or the default says")
     there = commands.add_parser("shell")
     there.add_argument("programs", nargs="*")
     for each in (one, there, commands.add_parser("kernel")):

@@ -276,7 +276,8 @@ class basic_iommufd {
   error why_not_bound(device_state const& who, int number) const noexcept try {
     const auto why = error::from_errno("bind device", number).of(who.name);
     if (number == EINVAL || number == ENOTTY) {
-      return error{"bind device", errc::bad_descriptor}.of(who.name).advise("it is no device's own node, or bound already");
+      return error{"bind device", errc::bad_descriptor}.of(who.name).advise(
+          "it is no device's own node, or bound already: another process, or KVM, may still have it");
     }
     if (number != EBUSY) return why;
     if (const std::string in_the_way = state_->sysfs.in_the_way(who.seat.group); !in_the_way.empty()) {

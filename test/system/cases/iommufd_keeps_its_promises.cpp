@@ -18,19 +18,6 @@ namespace {
 iommufd own_address_space() { return must(iommufd::open(must(iommufd_context::open()))); }
 vfio_cdev edu_node(std::size_t n = 0) { return must(vfio_cdev::of(edu_address(n))); }
 
-/// Bytes that are pinned in the whole machine. iommufd counts a privileged user's pages nowhere else. Units: bytes.
-std::uint64_t pinned_now() {
-  std::ofstream{"/proc/sys/vm/stat_refresh"} << '1';  // each processor keeps some to itself until it is asked
-  std::ifstream file{"/proc/vmstat"};
-  std::uint64_t pages = 0;
-  std::uint64_t count = 0;
-  for (std::string word; file >> word >> count;) {
-    if (word == "nr_foll_pin_acquired") pages += count;
-    if (word == "nr_foll_pin_released") pages -= count;
-  }
-  return pages * page;
-}
-
 template <class... Policies>
 struct lone_vm : vm_on<iommufd, Policies...> {
   explicit lone_vm(std::uint64_t size = 2 * MiB) : lone_vm{own_address_space(), size} {}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: BSL-1.0
+// A random walk through the proof's own transition system, one operation at a time, and what a backend is asked in the course of
+// it. Nothing here touches a kernel: `replayed_walk.hpp` does the same for real.
+#pragma once
+
+#include <tether/proof.hpp>
+#include <tether/tether.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace in_machine {
+
+using namespace tether;
+
+/// One container, two groups, two devices in each; a permit lasts, so that things happen while a discard is under way.
+using walk_scope = proof::scope<1, 2, 2>;
+using walk_world = proof::world<walk_scope>;
+using walk_future = proof::future<walk_scope>;
+
+/// Numbers that are the same for the same seed everywhere (splitmix64).
+class dice {
+ public:
+  explicit dice(std::uint64_t seed) noexcept : state_{seed} {}
+  /// One of 0 to `sides` - 1. Requires: sides is not 0.
+  [[nodiscard]] std::uint64_t roll(std::uint64_t sides) noexcept {
+    state_ += 0x9e37'79b9'7f4a'7c15U;
+    std::uint64_t mixed = state_;
+    mixed = (mixed ^ (mixed >> 30U)) * 0xbf58'476d'1ce4'e5b9U;
+    mixed = (mixed ^ (mixed >> 27U)) * 0x94d0'49bb'1331'11ebU;
+    return (mixed ^ (mixed >> 31U)) % sides;
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+/// A call that an event consists of. `kind` is empty where it is KVM that is asked.
+struct expected_call {
+  std::string_view name;
+  std::optional<backend_call> kind{};
+  bool refused = false;
+};
+
+/// What is asked in an event, where the guest has two sections: the page, and behind it one that is never discarded. `half_way`:
+/// the page is mapped and the second section is not. A refused call reaches no kernel; what follows it takes back what came before.
+[[nodiscard]] inline std::vector<expected_call> calls_of(proof::event const& one, bool half_way) {
+  const bool fails = one.how == outcome::failed;
+  const auto call = [](backend_call kind, bool refused) { return expected_call{name_of(kind), kind, refused}; };
+  switch (one.what) {
+    case act::acquire: return {call(backend_call::acquire, fails)};
+    case act::join: return {call(backend_call::join, fails)};
+    case act::leave: return {call(backend_call::leave, fails)};
+    case act::open: return {call(backend_call::open, fails)};
+    case act::bind: return {call(backend_call::bind, fails)};
+    case act::close: return {call(backend_call::close, fails)};
+    case act::tell: return {{"tell KVM", {}, fails}};
+    case act::forget: return {{"let KVM forget", {}, fails}};
+    case act::replay:
+      if (one.half_way) return {call(backend_call::map, false)};
+      if (half_way) return {call(backend_call::map, true), call(backend_call::unmap, false)};
+      if (fails) return {call(backend_call::map, true)};
+      return {call(backend_call::map, false), call(backend_call::map, false)};
+    case act::withdraw:
+      if (fails) return {call(backend_call::quiesce, true)};
+      return {call(backend_call::quiesce, false), call(backend_call::unmap, false), call(backend_call::unmap, false)};
+    default: return {};  // the gate's, the books': no backend is asked
+  }
+}
+
+/// One event of an operation: where it leads, and what is asked for it.
+struct walked_event {
+  walk_future future;
+  std::vector<expected_call> calls;
+  [[nodiscard]] bool of_container() const noexcept {
+    return future.by.who == proof::actor::container || future.by.who == proof::actor::caller;
+  }
+};
+
+/// An operation from rest to rest with whatever the balloon and the guest do meanwhile; or, between operations, one thing that those do.
+struct walked_operation {
+  std::vector<walked_event> events;
+
+  [[nodiscard]] bool of_container() const noexcept { return events.front().of_container(); }
+  [[nodiscard]] proof::event const& begins() const noexcept { return events.front().future.by; }
+  [[nodiscard]] walk_world const& leads_to() const noexcept { return events.back().future.here; }
+  /// How the container's part of it ended.
+  [[nodiscard]] ending ended() const noexcept {
+    for (walked_event const& one : events) {
+      for (const auto how : {ending::finished, ending::rolled_back, ending::diverged}) {
+        for (std::size_t what = 0; what < operations; ++what) {
+          if (one.future.said.reached.has(static_cast<operation>(what), how)) return how;
+        }
+      }
+    }
+    return ending::none;
+  }
+  [[nodiscard]] std::string story() const {
+    proof::sentence all{};
+    for (walked_event const& one : events) proof::tell(all, one.future.by, false) << "; ";
+    return std::string{all.view()};
+  }
+};
+
+/// Where a walk is, what all walks have reached, and what they could not have. Reached is reached for real: `replayed_walk` sees to it
+/// that an operation's calls are these and end so.
+template <class Essence>
+struct walk {
+  walk_world here{};
+  proof::coverage reached{};
+  std::uint64_t left_out = 0;  ///< offers that the machine has no groups or devices for
+
+  /// The next operation. `feasible(event)` says whether this machine can have what a caller asks for. Nothing gets stuck; failures are
+  /// rarer than successes; what no walk has reached is sought out.
+  template <class Feasible>
+  [[nodiscard]] walked_operation next(dice& chance, Feasible feasible) {
+    walked_operation taken;
+    bool faltering = false;
+    do {
+      walked_event one = choose(chance, feasible);
+      one.calls = calls_of(one.future.by, faltering);
+      here = one.future.here;
+      reached.add(one.future.said.reached);
+      faltering = here.containers[0].faltering;
+      taken.events.push_back(std::move(one));
+    } while (!here.containers[0].at_rest() && !here.containers[0].diverged);
+    return taken;
+  }
+
+ private:
+  template <class Feasible>
+  walked_event choose(dice& chance, Feasible feasible) {
+    std::vector<walk_future> futures;
+    std::vector<std::uint64_t> weights;
+    std::uint64_t sum = 0;
+    proof::transition<Essence, walk_scope>::for_each(here, [&](walk_future const& next) {
+      if (next.by.how == outcome::stuck) return true;
+      if (next.by.who == proof::actor::caller && !feasible(next.by)) {
+        ++left_out;
+        return true;
+      }
+      futures.push_back(next);
+      weights.push_back(weight_of(next));
+      sum += weights.back();
+      return true;
+    });
+    std::uint64_t at = chance.roll(sum);
+    std::size_t chosen = 0;
+    for (; at >= weights[chosen]; ++chosen) at -= weights[chosen];
+    return {futures[chosen], {}};
+  }
+  [[nodiscard]] std::uint64_t weight_of(walk_future const& next) const noexcept {
+    using proof::actor;
+    const bool fresh = !next.said.reached.lacks(reached).empty();
+    const bool rare = next.by.how == outcome::failed || next.by.half_way;
+    const bool judged = next.by.who == actor::caller && next.by.what == act::nothing;  // refused at once
+    const std::uint64_t usual = next.by.who == actor::permit ? 4 : rare || judged ? 2 : 10;
+    return fresh ? 4 * usual : usual;
+  }
+};
+
+namespace detail {
+
+template <class Essence>
+void reach_unless_stuck(cursor at, proof::coverage& all) {
+  if (at.ended != ending::none) return all.add(at.in, at.ended);
+  const act now = Essence::automaton::act_at(at);
+  for (const auto how : {outcome::done, outcome::failed}) {
+    if (!proof::can_end<Essence>(now, how)) continue;
+    all.add(now, how);
+    reach_unless_stuck<Essence>(Essence::automaton::advance(at, how), all);
+  }
+}
+
+}  // namespace detail
+
+/// What walks must reach in all: as the proof's own `demanded`, but that nothing gets stuck.
+template <class Essence>
+[[nodiscard]] proof::coverage demanded_of_walks() {
+  proof::coverage all{};
+  for (std::size_t what = 0; what < operations; ++what) {
+    const auto one = static_cast<operation>(what);
+    if (Essence::lifecycle::plan_of(one).size() != 0) detail::reach_unless_stuck<Essence>(cursor{one}, all);
+  }
+  return all;
+}
+
+}  // namespace in_machine
