@@ -60,7 +60,7 @@ class holder {
 
   std::array<char, 48> name_{};
   holder* next_ = nullptr;
-  holder** link_ = nullptr;  // what points here; null while unlisted
+  holder** link_ = nullptr;  // what points here. Both mean something only while it is listed
   std::uint32_t count_ = 0;
   holding what_ = holding::any_hold;
 };

@@ -75,8 +75,6 @@ class ledger {
   constexpr void unlist(holder& entry) noexcept {
     *entry.link_ = entry.next_;
     if (entry.next_ != nullptr) entry.next_->link_ = entry.link_;
-    entry.link_ = nullptr;
-    entry.next_ = nullptr;
   }
   constexpr std::uint32_t& total(holding what) noexcept {
     // Halved, not switched: a switch over five values becomes a jump table.
