@@ -26,6 +26,7 @@
 #include <cerrno>
 #include <concepts>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <regex>
 #include <set>
@@ -170,6 +171,7 @@ struct world {
   std::optional<typename container_type::attached> one;
   std::optional<typename container_type::attached> another;
   std::optional<typename container_type::opened> device;
+  std::optional<basic_bar_view<typename Machine::kernel>> registers_seen;
 
   world() {
     for (ram_block* block : {&low, &high, &spare}) mark_all(*block);
@@ -207,7 +209,7 @@ struct world {
     return dma->diverged();
   }
 
-  /// What is mapped is what is held, and no more than the guest has.
+  /// What is mapped is what is held, and what the guest has: all of it but for what a compulsory change could not map, and says so.
   void check_consistent() {
     CHECK_FALSE(dma->diverged());
     CHECK(dma->usage().mappings == Machine::mappings());
@@ -215,7 +217,7 @@ struct world {
     if (dma->books().members == 0) CHECK(gate.counts() == gate_counts{});
     std::size_t sections = 0;
     for (section const& part : *guest.view()) sections += part.kind == region_kind::ram ? 1U : 0U;
-    CHECK(Machine::mappings() == (dma->books().members == 0 ? 0 : sections));
+    CHECK(Machine::mappings() + dma->left_out().size() == (dma->books().members == 0 ? 0 : sections));
   }
 
   /// It refuses, holds and memory stay; abandoned, it is as new.
@@ -280,6 +282,31 @@ std::vector<sweep_operation<World>> operations() {
       {"remove RAM", attached, [](World& w) { return w.guest.remove(w.high_region); }},
       {"move registers in RAM", attached, [](World& w) { return w.guest.move(w.registers, guest_address{32 * KiB}); }},
       {"forbid writes", attached, [](World& w) { return w.guest.set_read_only(w.high_region, true); }},
+      {"disable RAM", attached, [](World& w) { return plain(w.guest.set_enabled(w.high_region, false)); }},
+      {"enable RAM",
+       [](World& w) {
+         w.attach_first();
+         static_cast<void>(must(w.guest.set_enabled(w.high_region, false)));
+       },
+       [](World& w) { return plain(w.guest.set_enabled(w.high_region, true)); }},
+      // What the guest does cannot be refused: only want of memory stops it before it begins.
+      {"disable RAM, compulsorily", attached,
+       [](World& w) -> result<void> {
+         auto change = w.guest.begin(commit_kind::compulsory);
+         for (const region_id id : {w.low_region, w.high_region}) {
+           if (auto done = change.set_enabled(id, false); !done) return done;
+         }
+         return plain(change.commit());
+       }},
+      {"exchange RAM, compulsorily", attached,
+       [](World& w) -> result<void> {
+         auto change = w.guest.begin(commit_kind::compulsory);
+         if (auto done = change.set_enabled(w.high_region, false); !done) return done;
+         if (auto id = change.place(region::ram(w.spare), guest_address{1 * MiB}); !id) return failure(id.error());
+         return plain(change.commit());
+       }},
+      {"create KVM's device", nothing, [](World&) { return plain(World::kvm_type::create(1000)); }, false, true},
+      {"use KVM's device", nothing, [](World&) { return plain(World::kvm_type::from_descriptor(0)); }, false, true},
       {"exchange RAM", attached,
        [](World& w) -> result<void> {
          auto change = w.guest.begin();
@@ -301,10 +328,101 @@ std::vector<sweep_operation<World>> operations() {
   return all;
 }
 
+/// What is kept for ever cannot be destroyed: blocks that a device may still reach would stop the program.
+template <class World>
+void never_destroy(std::unique_ptr<World> one) {
+  static auto& all = *new std::vector<World*>;
+  all.push_back(one.release());
+}
+
+/// The container is destroyed, and from its `n`-th call on `times` fail. Answers whether any did.
+template <class Machine>
+bool destroy_refused(void (*prepare)(world<Machine>&), std::uint64_t n, std::uint64_t times, sweep_figures& figures) {
+  CAPTURE(n);
+  CAPTURE(times);
+  auto w = std::make_unique<world<Machine>>();
+  prepare(*w);
+  const bool is_mapped_by_others = w->registers_seen.has_value();
+  const auto before = w->gate.counts();
+  const std::size_t mapped_before = Machine::mappings();
+  faulty_kernel::reset();
+  faulty_kernel::count_cleanup(true);
+  faulty_kernel::fail_at(n, EIO, times);
+  w->dma.reset();
+  const bool struck = faulty_kernel::fired() != 0;
+  faulty_kernel::reset();
+
+  const bool kept = w->gate.counts().any_holds != 0;
+  if (!struck) CHECK(kept == is_mapped_by_others);
+  // The guest lets go of all; what a device may still reach can be neither freed nor discarded all the same.
+  for (const region_id id : {w->low_region, w->high_region}) must(w->guest.remove(id));
+  CHECK(w->gate.permit(discard_kind::uncoordinated).operator bool() == !kept);
+  std::size_t kept_blocks = 0;
+  for (ram_block* block : {&w->low, &w->high}) {
+    CHECK(count(*block).marked == block->size() / frame);
+    const auto freed = block->free();
+    if (freed) continue;
+    CHECK(freed.error().is(errc::still_in_use));
+    kept_blocks += 1;
+  }
+  if (kept_blocks != 0) CHECK(kept);
+  // Nothing was unmapped: because no call was let through, or because the kernel says so.
+  if ((n == 1 && times > 1) || Machine::mappings() == mapped_before) CHECK(kept_blocks == 2);
+  else if (Machine::mappings() != 0) CHECK(kept_blocks != 0);
+  must(w->spare.free());
+  if (struck) figures.single += 1;
+  if (kept) {
+    CHECK(w->gate.counts().any_holds <= before.any_holds);
+    figures.diverged += 1;
+    w->registers_seen.reset();
+    never_destroy(std::move(w));
+  } else {
+    CHECK(w->gate.counts() == gate_counts{});
+    CHECK(Machine::mappings() == 0);
+    CHECK(Machine::has_nothing());
+    CHECK(Machine::fake::told.empty());
+    if (struck) figures.not_needed += 1;
+  }
+  return struck;
+}
+
+template <class Machine>
+void sweep_destruction(const char* name) {
+  using world_type = world<Machine>;
+  const auto attached = [](world_type& w) { w.attach_first(); };
+  const auto both = [](world_type& w) {
+    w.attach_first();
+    w.attach_second();
+  };
+  const auto watched = [](world_type& w) {
+    w.attach_first();
+    if constexpr (world_type::container_type::backend_type::unit == attach_unit::group) {
+      w.device = must(w.one->open(Machine::device_name));
+      w.registers_seen.emplace(must((*w.device)->map_bar(0)));
+    } else {
+      w.registers_seen.emplace(must((*w.one)->map_bar(0)));
+    }
+  };
+  sweep_figures figures;
+  for (void (*prepare)(world_type&) : {+attached, +both, +watched}) {
+    figures.operations += 1;
+    for (const std::uint64_t times : {std::uint64_t{1}, std::uint64_t{1} << 32}) {
+      for (std::uint64_t n = 1; destroy_refused<Machine>(prepare, n, times, figures);) ++n;
+    }
+  }
+  CHECK(figures.diverged > 2);
+  CHECK(figures.not_needed > 2);
+  figures.print(name);
+}
+
 template <class Machine>
 void sweep_machine(const char* name) {
   sweep_figures figures;
-  for (auto const& one : operations<world<Machine>>()) sweep(one, figures);
+  for (auto const& one : operations<world<Machine>>()) {
+    sweep(one, figures);
+    for (const int errno_value : {ENOMEM, EBUSY}) sweep(one, figures, {.errno_value = errno_value, .in_pairs = false});
+    sweep(one, figures, {.cleanup = true, .in_pairs = false});
+  }
   CHECK(figures.taken_back != 0);
   CHECK(figures.diverged != 0);
   figures.print(name);
@@ -315,10 +433,17 @@ void sweep_machine(const char* name) {
 TEST_CASE(
     "whichever system call or allocation of an operation fails, and the undo with it, a container on VFIO's type1 is as before or says "
     "that it is not") {
-  sweep_machine<on_type1>("on type1 with KVM");
+  sweep_machine<on_type1>("on type1 with KVM, four ways to fail");
 }
 TEST_CASE(
     "whichever system call or allocation of an operation fails, and the undo with it, a container on iommufd is as before or says that it "
     "is not") {
-  sweep_machine<on_iommufd>("on iommufd with KVM");
+  sweep_machine<on_iommufd>("on iommufd with KVM, four ways to fail");
+}
+
+TEST_CASE("a container whose end is refused at any call keeps what a device may still reach, memory and holds, on VFIO's type1") {
+  sweep_destruction<on_type1>("of a container's end on type1 with KVM");
+}
+TEST_CASE("a container whose end is refused at any call keeps what a device may still reach, memory and holds, on iommufd") {
+  sweep_destruction<on_iommufd>("of a container's end on iommufd with KVM");
 }

@@ -15,6 +15,7 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -32,7 +33,22 @@ using namespace tether_test;
 
 namespace {
 
-using swept_kernel = kernel_with_own_memory<faulty_kernel>;
+/// Knows what `munmap` has refused to unmap, until it does: where nobody else can ask again, that much is left, and no more.
+struct remembering_kernel : faulty_kernel {
+  static inline std::vector<std::pair<std::uint64_t, std::uint64_t>> refused;
+
+  [[nodiscard]] static answer munmap(std::uint64_t host, std::uint64_t size) noexcept {
+    const answer done = faulty_kernel::munmap(host, size);
+    if (done < 0) refused.emplace_back(host, size);
+    else std::erase(refused, std::pair{host, size});
+    return done;
+  }
+  static void unmap_what_was_refused() {
+    for (auto const& [host, size] : std::exchange(refused, {})) static_cast<void>(linux_kernel::munmap(host, size));
+  }
+};
+
+using swept_kernel = kernel_with_own_memory<remembering_kernel>;
 
 template <class T>
 result<void> plain(result<T> const& done) {
@@ -58,6 +74,7 @@ struct memory_world {
     made.emplace(std::move(*block));
     return {};
   }
+  void allocate(memory_kind kind) { must(keep(ram_block::allocate<swept_kernel>("to be freed", large, kind))); }
   void let_go() {
     made.reset();
     if (lent != nullptr) ::munmap(std::exchange(lent, nullptr), 16 * KiB);
@@ -66,8 +83,11 @@ struct memory_world {
   [[nodiscard]] bool has_more_memory() const { return mapped_bytes() > mapped_at_first + large / 2; }
 
   [[nodiscard]] std::string state() const {
-    std::string all = made ? "made" : "nothing";
-    if (made) all += ", of marked frames " + std::to_string(count(*made).marked);
+    const bool there = made && *made;
+    if (!there) remembering_kernel::unmap_what_was_refused();
+    std::string all = there ? "made" : "nothing";
+    // A large one is never touched: looking would bring its pages in.
+    if (there && made->size() < large) all += ", of marked frames " + std::to_string(count(*made).marked);
     for (auto const& [number, target] : descriptors()) all += " " + std::to_string(number);
     return all + (has_more_memory() ? ", more memory" : "");
   }
@@ -76,12 +96,14 @@ struct memory_world {
   void check_consistent() {}
   void check_at_rest() {
     let_go();
+    remembering_kernel::unmap_what_was_refused();
     CHECK(descriptors().size() == descriptors_at_first);
     CHECK_FALSE(has_more_memory());
   }
 };
 
 /// A guest of small pages, and of memory whose pages are four frames large.
+template <bool MustTellHost = true>
 struct ballooned_world {
   static constexpr std::uint64_t large_page = 4 * frame;
   ram_block small = must(ram_block::allocate<swept_kernel>("small", 16 * frame));
@@ -91,8 +113,9 @@ struct ballooned_world {
                                            memory_kind::private_anonymous, large_page));
   address_space guest;
   discard_gate<> gate;
-  balloon<> device{guest, gate, {.must_tell_host = true}};
+  balloon<> device{guest, gate, {.must_tell_host = MustTellHost}};
   discard_report report{};
+  bool went_too_early = false;
 
   ballooned_world() {
     ::madvise(area, 12 * frame, MADV_NOHUGEPAGE);
@@ -107,7 +130,26 @@ struct ballooned_world {
 
   result<void> told(discard_report const& now) {
     report = now;
-    return now.first_error ? result<void>{failure(*now.first_error)} : result<void>{};
+    return report.first_error ? result<void>{failure(*report.first_error)} : result<void>{};
+  }
+  /// Gives a large page in parts, takes one back before it is complete, and gives it again.
+  result<void> hesitate() {
+    constexpr std::array<std::uint32_t, 2> half{256, 257};
+    constexpr std::array<std::uint32_t, 2> back{256, 1};
+    constexpr std::array<std::uint32_t, 2> rest{258, 259};
+    constexpr std::array<std::uint32_t, 4> all{256, 257, 258, 259};
+    device.reset();
+    mark_all(large);
+    discard_report so_far = device.inflate(std::span<std::uint32_t const>{half});
+    so_far += device.deflate(std::span<std::uint32_t const>{back});
+    so_far += device.inflate(std::span<std::uint32_t const>{rest});
+    went_too_early = went_too_early || count(large).gone != 0;
+    so_far += device.inflate(std::span<std::uint32_t const>{all}.first(1));
+    if constexpr (!MustTellHost) {
+      went_too_early = went_too_early || count(large).gone != 0;
+      so_far += device.inflate(std::span<std::uint32_t const>{all});
+    }
+    return told(so_far);
   }
   result<void> inflate() {
     // Three runs of small frames, and all frames of a large page.
@@ -133,28 +175,37 @@ struct ballooned_world {
     CHECK(report.adds_up());
     const auto few = count(small);
     const auto many = count(large);
-    CHECK(few.gone + many.gone == report.discarded);
+    CHECK(few.gone + many.gone == report.discarded + report.completed);
     CHECK(few.marked + few.gone == 16);
     CHECK(many.marked + many.gone == 8);
   }
-  void check_at_rest() { CHECK(gate.counts() == gate_counts{}); }
+  void check_at_rest() {
+    CHECK(gate.counts() == gate_counts{});
+    CHECK_FALSE(went_too_early);
+  }
 };
 
-}  // namespace
-
-TEST_CASE("whichever call or allocation fails while memory is made, brought in or given back, nothing is left behind") {
-  const std::vector<sweep_operation<memory_world>> operations{
-      {"allocate private memory", [](memory_world&) {},
-       [](memory_world& w) { return w.keep(ram_block::allocate<swept_kernel>("private", w.large)); }},
-      {"allocate shared memory", [](memory_world&) {},
+std::vector<sweep_operation<memory_world>> makings() {
+  const auto nothing = [](memory_world&) {};
+  return {
+      {"allocate private memory", nothing, [](memory_world& w) { return w.keep(ram_block::allocate<swept_kernel>("private", w.large)); }},
+      {"allocate shared memory", nothing,
        [](memory_world& w) { return w.keep(ram_block::allocate<swept_kernel>("shared", w.large, memory_kind::shared)); }},
-      {"take a descriptor's memory", [](memory_world&) {},
+      {"take a descriptor's memory", nothing,
        [](memory_world& w) { return w.keep(ram_block::from_descriptor<swept_kernel>("file", w.file, 0, w.large)); }},
-      {"borrow memory", [](memory_world&) {},
+      {"borrow memory", nothing,
        [](memory_world& w) {
          const host_address at{reinterpret_cast<std::uintptr_t>(w.lent)};
          return w.keep(ram_block::borrow<swept_kernel>("lent", at, 16 * KiB, memory_kind::private_anonymous));
        }},
+  };
+}
+
+}  // namespace
+
+TEST_CASE("whichever call or allocation fails while memory is made, brought in or given back, nothing is left behind") {
+  std::vector<sweep_operation<memory_world>> operations = makings();
+  const std::vector<sweep_operation<memory_world>> others{
       {"populate", [](memory_world& w) { must(w.keep(ram_block::allocate<swept_kernel>("private", 4 * frame))); },
        [](memory_world& w) { return w.made->populate({block_offset{0}, block_offset{4 * frame - 1}}); }},
       {"discard private memory",
@@ -170,22 +221,63 @@ TEST_CASE("whichever call or allocation fails while memory is made, brought in o
        },
        [](memory_world& w) { return w.made->discard({block_offset{0}, block_offset{2 * frame - 1}}); }},
   };
+  operations.insert(operations.end(), others.begin(), others.end());
   sweep_figures figures;
-  for (auto const& one : operations) sweep(one, figures);
-  CHECK(figures.taken_back > 12);
-  figures.print("of memory");
+  for (const int errno_value : {EIO, ENOMEM, EBUSY}) {
+    for (auto const& one : operations) sweep(one, figures, {.errno_value = errno_value});
+  }
+  CHECK(figures.taken_back > 36);
+  figures.print("of memory, with three errnos");
+}
+
+TEST_CASE("whichever close or munmap fails as well while memory is made or freed, only what munmap refused is left") {
+  auto operations = makings();
+  for (const memory_kind kind : {memory_kind::private_anonymous, memory_kind::shared}) {
+    const auto prepare = kind == memory_kind::shared ? +[](memory_world& w) { w.allocate(memory_kind::shared); }
+                                                     : +[](memory_world& w) { w.allocate(memory_kind::private_anonymous); };
+    operations.push_back({"free", prepare, [](memory_world& w) { return w.made->free(); }});
+  }
+  sweep_figures figures;
+  for (auto const& one : operations) sweep(one, figures, {.cleanup = true});
+  CHECK(figures.taken_back != 0);
+  CHECK(figures.not_needed != 0);
+  figures.print("of memory, close and munmap too");
 }
 
 TEST_CASE(
     "whichever call or allocation fails while a guest gives memory back, memory is as the report says, and asking again finishes it") {
-  const std::vector<sweep_operation<ballooned_world>> operations{
-      {"inflate", [](ballooned_world&) {}, [](ballooned_world& w) { return w.inflate(); }, true},
-      {"report free pages", [](ballooned_world&) {}, [](ballooned_world& w) { return w.report_pages(); }, true},
+  using telling = ballooned_world<true>;
+  using forgetful = ballooned_world<false>;
+  const std::vector<sweep_operation<telling>> where_it_tells{
+      {"inflate", [](telling&) {}, [](telling& w) { return w.inflate(); }, true},
+      {"report free pages", [](telling&) {}, [](telling& w) { return w.report_pages(); }, true},
+      {"inflate, deflate and inflate again", [](telling&) {}, [](telling& w) { return w.hesitate(); }, true},
+  };
+  const std::vector<sweep_operation<forgetful>> where_it_does_not{
+      {"inflate, nothing being kept", [](forgetful&) {}, [](forgetful& w) { return w.inflate(); }, true},
+      {"inflate, deflate and inflate again, nothing being kept", [](forgetful&) {}, [](forgetful& w) { return w.hesitate(); }, true},
   };
   sweep_figures figures;
-  for (auto const& one : operations) sweep(one, figures);
-  CHECK(figures.taken_back > 3);
+  for (auto const& one : where_it_tells) sweep(one, figures);
+  for (auto const& one : where_it_does_not) sweep(one, figures);
+  CHECK(figures.taken_back > 8);
   figures.print("of discards");
+}
+
+TEST_CASE("a deflate asks for no memory and makes no call, whether something was given in parts or not") {
+  ballooned_world<true> w;
+  constexpr std::array<std::uint32_t, 3> parts{1, 256, 257};
+  for (const bool given : {false, true}) {
+    if (given) static_cast<void>(w.device.inflate(std::span<std::uint32_t const>{parts}));
+    faulty_kernel::reset();
+    failing_allocation = 1;
+    const auto done = w.device.deflate(std::span<std::uint32_t const>{parts});
+    const auto left = std::exchange(failing_allocation, 0);
+    CHECK(left == 1);
+    CHECK(faulty_kernel::calls() == 0);
+    CHECK(done.returned == 3);
+    CHECK(done.adds_up());
+  }
 }
 
 TEST_CASE("the gate asks for no memory, whoever holds, requires, suspends or discards") {

@@ -77,6 +77,14 @@ struct sweep_faults {
   }
 };
 
+/// How a call fails. `cleanup`: `close` and `munmap` count and fail too; the first gives its descriptor back all the same, as Linux's
+/// does, the second leaves the area. `in_pairs`: two calls as well, and a call with an allocation.
+struct sweep_way {
+  int errno_value = EIO;
+  bool cleanup = false;
+  bool in_pairs = true;
+};
+
 /// What has been walked, for the README.
 struct sweep_figures {
   std::uint64_t operations = 0;
@@ -108,6 +116,8 @@ struct sweep_operation {
   tether::result<void> (*act)(World&);
   /// A refused one may have got some of the way: then it is consistent, and does the rest when it is asked again.
   bool goes_on = false;
+  /// It does nothing that it could do without: no failure of a call or an allocation, but for those of a cleanup, is passed over.
+  bool needs_all = false;
 };
 
 /// What came of one attempt.
@@ -118,7 +128,9 @@ struct sweep_attempt {
 
 /// One attempt in a world of its own, and whether what came of it is right.
 template <class World>
-sweep_attempt try_faults(sweep_operation<World> const& one, sweep_faults const& faults, sweep_figures& figures) {
+sweep_attempt try_faults(sweep_operation<World> const& one, sweep_faults const& faults, sweep_figures& figures, sweep_way way = {}) {
+  CAPTURE(way.errno_value);
+  CAPTURE(way.cleanup);
   CAPTURE(faults.call);
   CAPTURE(faults.second_call);
   CAPTURE(faults.allocation);
@@ -126,7 +138,8 @@ sweep_attempt try_faults(sweep_operation<World> const& one, sweep_faults const& 
   one.prepare(w);
   const auto before = w.state();
   tether::faulty_kernel::reset();
-  tether::faulty_kernel::fail_at(faults.call, EIO);
+  tether::faulty_kernel::count_cleanup(way.cleanup);
+  tether::faulty_kernel::fail_at(faults.call, way.errno_value);
   tether::faulty_kernel::also_fail_at(faults.second_call);
   failing_allocation = faults.allocation;
   auto done = one.act(w);
@@ -145,6 +158,7 @@ sweep_attempt try_faults(sweep_operation<World> const& one, sweep_faults const& 
     w.check_diverged(before);
   } else if (done) {
     figures.not_needed += 1;
+    CHECK_MESSAGE((!one.needs_all || way.cleanup), "it works although what it needs has failed");
     w.check_consistent();
   } else {
     const std::string why = done.error().sentence();
@@ -162,20 +176,21 @@ sweep_attempt try_faults(sweep_operation<World> const& one, sweep_faults const& 
 
 /// All faults of one operation. Ends with the first that finds nothing left to strike.
 template <class World>
-void sweep(sweep_operation<World> const& one, sweep_figures& figures) {
+void sweep(sweep_operation<World> const& one, sweep_figures& figures, sweep_way way = {}) {
   const std::string name = one.name;
   CAPTURE(name);
   figures.operations += 1;
   std::uint64_t calls = 0;
-  while (try_faults(one, {.call = calls + 1}, figures).struck == 1) ++calls;
-  for (std::uint64_t n = 1; n <= calls; ++n)
-    for (std::uint64_t m = n + 1; try_faults(one, {.call = n, .second_call = m}, figures).struck == 2;) ++m;
+  while (try_faults(one, {.call = calls + 1}, figures, way).struck == 1) ++calls;
+  for (std::uint64_t n = 1; way.in_pairs && n <= calls; ++n)
+    for (std::uint64_t m = n + 1; try_faults(one, {.call = n, .second_call = m}, figures, way).struck == 2;) ++m;
   if (!allocations_can_fail) return;
   for (std::uint64_t n = 1;; ++n) {
-    const sweep_attempt alone = try_faults(one, {.allocation = n}, figures);
+    const sweep_attempt alone = try_faults(one, {.allocation = n}, figures, way);
     if (alone.struck == 0) break;
+    if (!way.in_pairs) continue;
     // The calls that came after the allocation had failed, from the last one down. One that comes before it strikes alone.
-    for (std::uint64_t m = alone.calls; m != 0 && try_faults(one, {.call = m, .allocation = n}, figures).struck == 2;) --m;
+    for (std::uint64_t m = alone.calls; m != 0 && try_faults(one, {.call = m, .allocation = n}, figures, way).struck == 2;) --m;
   }
 }
 

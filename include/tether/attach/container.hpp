@@ -167,15 +167,16 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     std::lock_guard turn{this->mutex_};
     return this->backend_.abandon();
   }
-  /// Those that it can. Fails: why the first could not be closed.
+  /// Those that it can; what the backend has closed already is closed. Fails: why the first could not be.
   result<void> close_every_device() noexcept {
     std::lock_guard turn{this->mutex_};
     result<void> first{};
     for (group_record& group : this->groups_) {
       std::erase_if(group.devices, [&](auto& one) {
         auto closed = one.device ? this->backend_.close(*one.device) : result<void>{};
-        if (!closed && first) first = closed;
-        return closed.has_value();
+        if (closed || closed.error().is(errc::stale_handle)) return true;
+        if (first) first = closed;
+        return false;
       });
     }
     return first;

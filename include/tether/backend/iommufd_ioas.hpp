@@ -34,7 +34,9 @@ inline constexpr const char* raise_users_limit =
 template <class Kernel>
 class iommufd_ioas {
  public:
-  explicit iommufd_ioas(basic_iommufd_context<Kernel> context, bool huge_pages) : context_{std::move(context)}, huge_pages_{huge_pages} {
+  /// Fails: may throw `std::bad_alloc`.
+  explicit iommufd_ioas(basic_iommufd_context<Kernel> context, bool huge_pages)
+      : context_{std::move(context)}, huge_pages_{huge_pages}, usable_(1, extent<io_address>::everything()) {
     forget_limits();
   }
   iommufd_ioas(iommufd_ioas const&) = delete;
@@ -224,7 +226,7 @@ class iommufd_ioas {
     if (limits.alignment > Kernel::page_size()) page_sizes_.mask = (page_sizes_.mask & ~(limits.alignment - 1)) | limits.alignment;
     return {};
   }
-  /// As it is while no device has joined: anything goes. Allocates only in the constructor.
+  /// As it is while no device has joined: anything goes. Allocates nothing: there was always room for one range.
   void forget_limits() noexcept {
     usable_.assign(1, extent<io_address>::everything());
     page_sizes_ = sizes_of_page_tables(Kernel::page_size());

@@ -337,6 +337,37 @@ TEST_CASE("a failure at any call of an operation leaves everything as it was") {
   CHECK(machine.mapped().empty());
 }
 
+TEST_CASE("a group whose container's limits cannot be read does not stay in it, although its handle lives on") {
+  auto& machine = anew();
+  type1 iommu;
+  auto company = must(iommu.join(mtty));
+  tether_test::host_memory memory{16 * KiB};
+  must(iommu.map(memory.at(0x10000, 0, 16 * KiB)));
+  for (const bool first : {false, true}) {
+    CAPTURE(first);
+    type1 alone;
+    type1& into = first ? alone : iommu;
+    auto acquired = must(into.acquire(edu));
+    const auto before = look(into);
+    machine.requests.clear();
+    {
+      // SET_CONTAINER and GET_INFO; where it is the first, opening the container, asking it twice and SET_IOMMU as well.
+      const injected_fault no_info{first ? 6U : 2U, EIO};
+      const auto refused = into.join(acquired);
+      REQUIRE(!refused);
+      CHECK(no_info.fired());
+      CHECK(refused.error().is_errno(EIO));
+      CHECK_FALSE(refused.error().stuck());
+    }
+    CHECK(std::ranges::count(machine.requests, static_cast<unsigned long>(VFIO_GROUP_UNSET_CONTAINER)) == 1);
+    CHECK_FALSE(acquired->in_container());
+    CHECK(machine.groups.at("/dev/vfio/1").in == nullptr);  // or it would pin what nobody holds
+    CHECK(look(into) == before);
+    must(into.join(acquired));
+    must(into.leave(acquired));
+  }
+}
+
 TEST_CASE("leaving succeeds although the limits cannot be read again: the narrower ones go on") {
   anew();
   type1 iommu;
