@@ -92,13 +92,16 @@ struct exploration {
   constexpr bool enter(future<Scope> const& next, std::uint32_t place) {
     packer<Scope> packing{};
     const auto packed = packing.pack(next.here);
-    const broken_properties broken = broken_by<Essence>(next, packing.fits) & Judged;
     ++now.transitions;
     now.reached.add(next.said.reached);
-    if (found.add(packed, place) == entry::full) {
+    const entry known = found.add(packed, place);
+    if (known == entry::full) {
       now.full = true;
       return false;
     }
+    // What is wrong with a world hangs on what is packed alone: one that was seen before was judged then.
+    const bool judged = known == entry::seen && packing.fits;
+    const broken_properties broken = (judged ? next.said.broken : broken_by<Essence>(next, packing.fits)) & Judged;
     if (broken == 0) return true;
     now.broken = broken;
     last = packed;
