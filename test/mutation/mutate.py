@@ -85,11 +85,12 @@ class Mutant:
 
 
 def lists_of_acts(line):
-    """Each list of acts in braces with two neighbours exchanged, or one left out."""
+    """Each list of acts in braces with one left out; a plan, where the order counts, also with two neighbours exchanged."""
+    ordered = "planned(" in line
     for match in re.finditer(r"\{((?:(?:act::)?[a-z]+, )+(?:act::)?[a-z]+)\}", line):
         acts = match.group(1).split(", ")
         for i in range(len(acts)):
-            for changed in ([acts[:i] + acts[i + 1:]] + ([acts[:i] + [acts[i + 1], acts[i]] + acts[i + 2:]] if i + 1 < len(acts) else [])):
+            for changed in ([acts[:i] + acts[i + 1:]] + ([acts[:i] + [acts[i + 1], acts[i]] + acts[i + 2:]] if ordered and i + 1 < len(acts) else [])):
                 yield line[:match.start(1)] + ", ".join(changed) + line[match.end(1):]
 
 

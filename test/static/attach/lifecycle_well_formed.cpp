@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Every plan with one step dropped, exchanged with its neighbour, or robbed of its undo: `well_formed` refuses each of them.
+// Every plan with one step dropped, exchanged with its neighbour, or robbed of its undo: `well_formed` refuses each of them; the first
+// two also where all undos are as they then have to be.
 #include <tether/attach/lifecycle_well_formed.hpp>
 
 #include <cstddef>
@@ -40,6 +41,14 @@ template <std::size_t At>
 constexpr auto exchange_forward = [](plan& steps) { std::swap(steps.steps[At].forward, steps.steps[At + 1].forward); };
 template <std::size_t At>
 constexpr auto no_undo = [](plan& steps) { steps.steps[At].backward = nothing; };
+/// With the undos that `planned` would have given it: so it is not for them that it is refused.
+template <auto Change>
+constexpr auto with_undos = [](plan& steps) {
+  Change(steps);
+  for (std::size_t i = 0; i < plan::most; ++i) {
+    steps.steps[i].backward = steps.may_turn_back_after(i) ? inverse_of(steps.steps[i].forward) : nothing;
+  }
+};
 template <change To>
 constexpr auto make = [](plan& steps) { steps.makes = To; };
 
@@ -58,6 +67,9 @@ constexpr std::uint64_t survivors(std::index_sequence<At...>) {
   ((found |= At + 1 >= size || refused<Lifecycle, Which, exchange<At + 1 < size ? At : 0>> ? 0U : std::uint64_t{1} << (At + 16)), ...);
   ((found |= plan_for<Lifecycle, Which>.steps[At].backward == nothing || refused<Lifecycle, Which, no_undo<At>> ? 0U
                                                                                                              : std::uint64_t{1} << (At + 32)),
+   ...);
+  ((found |= refused<Lifecycle, Which, with_undos<drop<At>>> ? 0U : std::uint64_t{1} << (At + 48)), ...);
+  ((found |= At + 1 >= size || refused<Lifecycle, Which, with_undos<exchange<At + 1 < size ? At : 0>>> ? 0U : std::uint64_t{1} << (At + 56)),
    ...);
   return found;
 }
