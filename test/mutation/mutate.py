@@ -132,6 +132,7 @@ class Trial:
 
     def __init__(self, folder, compiler):
         self.folder, self.compiler, self.own = folder, compiler, threading.local()
+        self.asked, self.asking = {}, threading.Lock()
         self.main = os.path.join(folder, "main.o")
         subprocess.run([compiler, *FLAGS, f"-I{TEST}", "-c", os.path.join(TEST, "main.cpp"), "-o", self.main], check=True)
 
@@ -166,8 +167,18 @@ class Trial:
             file.write("\n".join(lines[:mutant.number] + [mutant.changed] + lines[mutant.number + 1:]))
         for judge in TARGETS[mutant.header]:
             if self.kills(judge, [f"-I{laid}"]):
-                return judge[1] if judge[0] == "static" else judge[1][0]
+                return self.name_of_green(judge)
         return None
+
+    def name_of_green(self, judge):
+        """The judge's name. A judge that is red without any mutant has killed nobody: that ends everything."""
+        name = judge[1] if judge[0] == "static" else judge[1][0]
+        with self.asking:
+            if name not in self.asked:
+                self.asked[name] = not self.kills(judge, [])
+            if not self.asked[name]:
+                raise SystemExit(f"{name} is red without any mutant")
+        return name
 
 
 def main():
@@ -199,11 +210,6 @@ def main():
     survivors, by_judge, done = [], {}, 0
     with tempfile.TemporaryDirectory() as folder:
         trial = Trial(folder, asked.compiler)
-        judges = {tuple(judge) for one, _ in chosen for judge in TARGETS[one.header]}
-        red = sorted(str(judge[1]) for judge in judges if trial.kills(judge, []))
-        if red:
-            print("these judges are red without any mutant:", *red, sep="\n  ")
-            return 1
         with concurrent.futures.ThreadPoolExecutor(asked.jobs) as pool:
             for (mutant, _), killer in zip(chosen, pool.map(lambda one: trial.killer_of(*one), chosen)):
                 done += 1
