@@ -4,8 +4,6 @@
 
 #include <support/lockstep_runs.hpp>
 
-#include <tether/inhibit/inhibit_per_group.hpp>
-
 #include <doctest/doctest.h>
 
 namespace tether_test::lockstep {

@@ -1,50 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The real container and the proof's world do the same, where groups are attached: under every policy, with KVM told and not told.
+// The real container and the proof's world do the same where groups are attached. (A file for each unit: they take long to compile.)
 #include <support/lockstep_runs.hpp>
 
-#include <tether/granule/fixed_block.hpp>
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
-#include <tether/inhibit/inhibit_per_group.hpp>
-#include <tether/inhibit/no_inhibition.hpp>
-
-#include <doctest/doctest.h>
-
-using namespace tether;
-using namespace tether_test;
-using namespace tether_test::lockstep;
-
-namespace {
-
-template <class Inhibition, bool TellsKvm = false, class Granularity = whole_section>
-using pinning = compared<true, attach_unit::group, TellsKvm, Inhibition, Granularity>;
-
-}  // namespace
-
-TEST_CASE("lockstep, groups: container and world agree under inhibit_per_container") {
-  check<pinning<inhibit_per_container>>("groups, inhibit_per_container");
-}
-TEST_CASE("lockstep, groups: container and world agree under inhibit_per_group") {
-  check<pinning<inhibit_per_group>>("groups, inhibit_per_group");
-}
-TEST_CASE("lockstep, groups: container and world agree under inhibit_per_device") {
-  check<pinning<inhibit_per_device>>("groups, inhibit_per_device");
-}
-TEST_CASE("lockstep, groups: container and world agree under a policy that holds for groups and for the container") {
-  check<pinning<holds_twice>>("groups, a policy of two scopes");
-}
-TEST_CASE("lockstep, groups: container and world agree where maps go block by block and holds are uncoordinated") {
-  check<pinning<inhibit_per_group, false, fixed_block<4 * KiB>>>("groups, blocks");
-}
-TEST_CASE("lockstep, groups: container and world agree where nothing is pinned and nobody held down") {
-  check<compared<false, attach_unit::group, false, no_inhibition>>("groups, nothing pinned");
-}
-TEST_CASE("lockstep, groups, KVM told: container and world agree under inhibit_per_container") {
-  check<pinning<inhibit_per_container, true>>("groups, KVM told, inhibit_per_container");
-}
-TEST_CASE("lockstep, groups, KVM told: container and world agree under inhibit_per_group") {
-  check<pinning<inhibit_per_group, true>>("groups, KVM told, inhibit_per_group");
-}
-TEST_CASE("lockstep, groups, KVM told: container and world agree under inhibit_per_device") {
-  check<pinning<inhibit_per_device, true>>("groups, KVM told, inhibit_per_device");
+TEST_CASE("lockstep: container and world agree where groups are attached") {
+  tether_test::lockstep::check_every_policy<tether::attach_unit::group>();
 }

@@ -6,6 +6,11 @@
 #include <support/amount.hpp>
 #include <support/lockstep.hpp>
 
+#include <tether/granule/fixed_block.hpp>
+#include <tether/inhibit/inhibit_per_container.hpp>
+#include <tether/inhibit/inhibit_per_device.hpp>
+#include <tether/inhibit/inhibit_per_group.hpp>
+#include <tether/inhibit/no_inhibition.hpp>
 #include <tether/proof/coverage.hpp>
 #include <tether/proof/story.hpp>
 
@@ -128,18 +133,18 @@ void judge(in_lockstep<Configuration> const& pair) {
   CHECK(told == "");
 }
 
-inline void print_figures(const char* of, std::size_t length, totals const& all) {
+inline void print_figures(std::string const& of, std::size_t length, totals const& all) {
   const auto number = [](std::uint64_t value) { return std::to_string(value); };
   const std::string text = number(all.operations) + " operations (all sequences of " + number(length) + ", and random ones), " +
                            number(all.faults) + " faults, " + number(all.calls) + " backend calls; " + number(all.finished) +
                            " finished, " + number(all.rolled_back) + " rolled back, " + number(all.diverged) + " diverged, " +
                            number(all.holds_refused) + " holds refused";
-  std::printf("figures: lockstep, %s: %s\n", of, text.c_str());
+  std::printf("figures: lockstep, %s: %s\n", of.c_str(), text.c_str());
 }
 
 /// One configuration: all sequences of one container, then random ones of two containers on one gate.
 template <class Configuration>
-void check(const char* name) {
+void check(std::string const& name) {
   // Longer by one makes it ten times as much.
   const std::size_t length = slowdown != 1 ? 3 : from_environment("TETHER_AMOUNT", 1) < 10 ? 4 : 5;
   all_sequences<Configuration> all;
@@ -166,5 +171,26 @@ struct holds_twice {
     return container.settled < container.members ? 1 : 0;
   }
 };
+
+/// Every policy, with KVM told and not told, with blocks, and where nothing is pinned.
+template <tether::attach_unit Unit>
+void check_every_policy() {
+  using namespace tether;
+  const std::string unit = Unit == attach_unit::group ? "groups, " : "devices, ";
+  const auto told = [&](const char* what) { return unit + what; };
+  SUBCASE("inhibit_per_container") { check<compared<true, Unit, false, inhibit_per_container>>(told("inhibit_per_container")); }
+  SUBCASE("inhibit_per_group") { check<compared<true, Unit, false, inhibit_per_group>>(told("inhibit_per_group")); }
+  SUBCASE("inhibit_per_device") { check<compared<true, Unit, false, inhibit_per_device>>(told("inhibit_per_device")); }
+  SUBCASE("a policy that holds for groups and for the container") { check<compared<true, Unit, false, holds_twice>>(told("both scopes")); }
+  SUBCASE("maps go block by block, and holds are uncoordinated") {
+    check<compared<true, Unit, false, inhibit_per_group, fixed_block<4 * KiB>>>(told("blocks"));
+  }
+  SUBCASE("nothing is pinned, and nobody held down") { check<compared<false, Unit, false, no_inhibition>>(told("nothing pinned")); }
+  SUBCASE("KVM told, inhibit_per_container") {
+    check<compared<true, Unit, true, inhibit_per_container>>(told("KVM told, inhibit_per_container"));
+  }
+  SUBCASE("KVM told, inhibit_per_group") { check<compared<true, Unit, true, inhibit_per_group>>(told("KVM told, inhibit_per_group")); }
+  SUBCASE("KVM told, inhibit_per_device") { check<compared<true, Unit, true, inhibit_per_device>>(told("KVM told, inhibit_per_device")); }
+}
 
 }  // namespace tether_test::lockstep

@@ -97,7 +97,8 @@ concept quiesces = requires(B& backend) {
 
 /// Lets go of the kernel object itself, whatever state it is in: what is left to a container whose undo
 /// failed (law 6). Laws: after success nothing is mapped, joined or pinned, and that is *known*, not hoped;
-/// on failure it says what still stands in the way, and may be called again.
+/// on failure it says what still stands in the way, and may be called again. Where it closes devices to get there, closing one of
+/// them afterwards answers `stale_handle`.
 template <class B>
 concept can_be_abandoned = requires(B& backend) {
   { backend.abandon() } noexcept -> std::same_as<result<void>>;

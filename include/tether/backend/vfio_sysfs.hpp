@@ -44,17 +44,13 @@ class vfio_sysfs {
     if (!devices.empty() && std::ranges::find(devices, device) == devices.end()) {
       return failure(error{"find device", errc::no_such_device}.of(device).advise("name one of the group's devices"));
     }
-    return pins(group);
+    return class_of(group, devices);
   } catch (std::exception const&) {
     return pin_class::pins;
   }
   /// How a group pins, as above.
   [[nodiscard]] pin_class pins(std::string_view group) const noexcept try {
-    const auto devices = devices_of(group);
-    const bool mediated = !devices.empty() && std::ranges::all_of(devices, [&](std::string const& one) {
-      return target_name(folder_of(group) / one / "subsystem") == "mdev";
-    });
-    return mediated ? pin_class::pins_on_demand : pin_class::pins;
+    return class_of(group, devices_of(group));
   } catch (std::exception const&) {
     return pin_class::pins;
   }
@@ -132,6 +128,13 @@ class vfio_sysfs {
 
  private:
   [[nodiscard]] std::filesystem::path folder_of(std::string_view group) const { return root_ / "kernel/iommu_groups" / group / "devices"; }
+  /// How the group of these devices pins. None: what cannot be read pins.
+  [[nodiscard]] pin_class class_of(std::string_view group, std::vector<std::string> const& devices) const {
+    const bool mediated = !devices.empty() && std::ranges::all_of(devices, [&](std::string const& one) {
+      return target_name(folder_of(group) / one / "subsystem") == "mdev";
+    });
+    return mediated ? pin_class::pins_on_demand : pin_class::pins;
+  }
   /// A device's folder, by PCI address or UUID; empty if there is none.
   [[nodiscard]] std::filesystem::path find(std::string_view device) const {
     for (const char* bus : {"bus/pci/devices", "bus/mdev/devices"}) {

@@ -19,8 +19,8 @@
 #include <exception>
 #include <map>
 #include <optional>
-#include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 namespace tether {
