@@ -18,6 +18,13 @@
 #include <cstdint>
 
 namespace tether {
+namespace detail {
+
+/// A constant each: a container's code and a proof ask for the plans again and again.
+template <change Makes, act... Acts>
+inline constexpr plan plan_of_acts = planned(Makes, {Acts...});
+
+}  // namespace detail
 
 /// The plans that tether runs, for what a backend attaches at once, and with KVM told or not.
 template <attach_unit Unit, bool TellsKvm = false>
@@ -33,12 +40,12 @@ template <>
 constexpr plan lifecycle_of<attach_unit::group, false>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return planned(change::attach, {hold, join, replay, commit});
-    case operation::attach_next: return planned(change::attach, {hold, join, commit});
-    case operation::open: return planned(change::open, {judge, hold, open, commit, settle});
-    case operation::close: return planned(change::close, {act::close, commit, settle});
-    case operation::detach_next: return planned(change::detach, {leave, commit, settle});
-    case operation::detach_last: return planned(change::detach, {withdraw, leave, commit, settle});
+    case operation::attach_first: return detail::plan_of_acts<change::attach, hold, join, replay, commit>;
+    case operation::attach_next: return detail::plan_of_acts<change::attach, hold, join, commit>;
+    case operation::open: return detail::plan_of_acts<change::open, judge, hold, open, commit, settle>;
+    case operation::close: return detail::plan_of_acts<change::close, act::close, commit, settle>;
+    case operation::detach_next: return detail::plan_of_acts<change::detach, leave, commit, settle>;
+    case operation::detach_last: return detail::plan_of_acts<change::detach, withdraw, leave, commit, settle>;
   }
   return {};
 }
@@ -47,10 +54,10 @@ template <>
 constexpr plan lifecycle_of<attach_unit::group, true>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return planned(change::attach, {hold, acquire, tell, join, replay, commit});
-    case operation::attach_next: return planned(change::attach, {hold, acquire, tell, join, commit});
-    case operation::detach_next: return planned(change::detach, {leave, forget, release, commit, settle});
-    case operation::detach_last: return planned(change::detach, {withdraw, leave, forget, release, commit, settle});
+    case operation::attach_first: return detail::plan_of_acts<change::attach, hold, acquire, tell, join, replay, commit>;
+    case operation::attach_next: return detail::plan_of_acts<change::attach, hold, acquire, tell, join, commit>;
+    case operation::detach_next: return detail::plan_of_acts<change::detach, leave, forget, release, commit, settle>;
+    case operation::detach_last: return detail::plan_of_acts<change::detach, withdraw, leave, forget, release, commit, settle>;
     default: return lifecycle_of<attach_unit::group>::plan_of(what);
   }
 }
@@ -59,10 +66,10 @@ template <>
 constexpr plan lifecycle_of<attach_unit::device, false>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return planned(change::attach_device, {judge, act::open, bind, hold, join, replay, commit});
-    case operation::attach_next: return planned(change::attach_device, {judge, act::open, bind, hold, join, commit});
-    case operation::detach_next: return planned(change::detach_device, {leave, act::close, commit, settle});
-    case operation::detach_last: return planned(change::detach_device, {withdraw, leave, act::close, commit, settle});
+    case operation::attach_first: return detail::plan_of_acts<change::attach_device, judge, act::open, bind, hold, join, replay, commit>;
+    case operation::attach_next: return detail::plan_of_acts<change::attach_device, judge, act::open, bind, hold, join, commit>;
+    case operation::detach_next: return detail::plan_of_acts<change::detach_device, leave, act::close, commit, settle>;
+    case operation::detach_last: return detail::plan_of_acts<change::detach_device, withdraw, leave, act::close, commit, settle>;
     default: return {};
   }
 }
@@ -70,10 +77,10 @@ template <>
 constexpr plan lifecycle_of<attach_unit::device, true>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return planned(change::attach_device, {judge, act::open, tell, bind, hold, join, replay, commit});
-    case operation::attach_next: return planned(change::attach_device, {judge, act::open, tell, bind, hold, join, commit});
-    case operation::detach_next: return planned(change::detach_device, {leave, forget, act::close, commit, settle});
-    case operation::detach_last: return planned(change::detach_device, {withdraw, leave, forget, act::close, commit, settle});
+    case operation::attach_first: return detail::plan_of_acts<change::attach_device, judge, act::open, tell, bind, hold, join, replay, commit>;
+    case operation::attach_next: return detail::plan_of_acts<change::attach_device, judge, act::open, tell, bind, hold, join, commit>;
+    case operation::detach_next: return detail::plan_of_acts<change::detach_device, leave, forget, act::close, commit, settle>;
+    case operation::detach_last: return detail::plan_of_acts<change::detach_device, withdraw, leave, forget, act::close, commit, settle>;
     default: return {};
   }
 }

@@ -66,7 +66,7 @@ class acts {
   }
   [[nodiscard]] static constexpr bool lowers(container_type const& container) noexcept {
     group_state const& group = container.groups[container.active];
-    return holds_needed<policy>(group.tally) != group.held || holds_needed<policy>(container.tally()) != container.held;
+    return holds_needed<policy>(group.tally) != group.held || needed_for(container) != container.held;
   }
 
   /// Does it. What it leaves if it gets stuck half way is the worst of both (see `worst_when_stuck`).
@@ -86,7 +86,7 @@ class acts {
       }
       case act::settle:
         lower(group.held, holds_needed<policy>(group.tally), said);
-        lower(container.held, holds_needed<policy>(container.tally()), said);
+        lower(container.held, needed_for(container), said);
         break;
       case act::commit: commit(container, group, said); break;
       case act::acquire: legal = set(group.acquired); break;
@@ -113,7 +113,7 @@ class acts {
         break;
     }
     if (!legal) said.broken |= bit(property::forbidden_call);
-    pin<Essence>(here, which);
+    if (changes_pins(what)) pin<Essence>(here, which);
   }
 
   /// Whether an act that got stuck is taken to have happened: whichever lets a device reach more.
@@ -122,6 +122,16 @@ class acts {
   }
 
  private:
+  /// What the container needs; its books are added up only for a policy that looks at them.
+  [[nodiscard]] static constexpr std::uint32_t needed_for([[maybe_unused]] container_type const& container) noexcept {
+    if constexpr (holds_for_a_container<policy>) return holds_needed<policy>(container.tally());
+    else return 0;
+  }
+  /// Whether a kernel can pin or unpin at an act.
+  [[nodiscard]] static constexpr bool changes_pins(act what) noexcept { return what >= act::join && what <= act::close; }
+  static_assert(act::join < act::leave && act::leave < act::replay && act::replay < act::withdraw && act::withdraw < act::open &&
+                act::open < act::bind && act::bind < act::close);
+
   [[nodiscard]] static constexpr bool set(bool& fact) noexcept {
     const bool was = fact;
     fact = true;

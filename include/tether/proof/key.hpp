@@ -84,7 +84,7 @@ class packer {
     key<Scope> packed{};
     for (std::size_t i = 0; i < Scope::containers; ++i) {
       container_state<Scope> const& container = here.containers[i];
-      packed.words[i] = container.diverged ? pack(what_remains_of(container)) : pack(container);
+      packed.words[i] = container.diverged ? what_remains_of(container) : pack(container);
     }
     if constexpr (Scope::containers > 1) detail::sort(packed.words);
     const auto shared = static_cast<code>((here.absent ? 1U : 0U) | (here.permit ? 2U : 0U) | (here.leaked ? 4U : 0U));
@@ -102,14 +102,11 @@ class packer {
 
  private:
   /// Nothing happens in a container that has diverged: what stays of it is a pin, and whether it holds the gate.
-  [[nodiscard]] static constexpr container_state<Scope> what_remains_of(container_state<Scope> const& container) noexcept {
-    container_state<Scope> rest{};
-    rest.diverged = true;
+  [[nodiscard]] static constexpr code what_remains_of(container_state<Scope> const& container) noexcept {
     std::uint32_t held = container.held;
     for (group_state const& group : container.groups) held += group.held;
-    rest.held = held != 0 ? 1 : 0;
-    if (container.page == page_relation::pinned_same || container.page == page_relation::pinned_other) rest.page = container.page;
-    return rest;
+    const bool pinned = container.page == page_relation::pinned_same || container.page == page_relation::pinned_other;
+    return 1U << 8U | (pinned ? static_cast<std::uint32_t>(container.page) << 10U : 0U) | (held != 0 ? 1U << 12U : 0U);
   }
 
   [[nodiscard]] constexpr code pack(container_state<Scope> const& container) noexcept {

@@ -2,7 +2,16 @@
 // Of a configuration only what matters to safety is looked at; whatever has it is a configuration.
 #include <tether/proof/essence.hpp>
 
+#include <tether/attach/container.hpp>
+#include <tether/attach/kvm_device.hpp>
 #include <tether/attach/lifecycle.hpp>
+#include <tether/backend/io_uring_buffers.hpp>
+#include <tether/backend/iommufd.hpp>
+#include <tether/backend/software_iommu.hpp>
+#include <tether/backend/vfio_type1.hpp>
+#include <tether/granule/fixed_block.hpp>
+#include <tether/granule/largest_page.hpp>
+#include <tether/inhibit/inhibit_per_device.hpp>
 #include <tether/inhibit/inhibit_per_group.hpp>
 
 #include <type_traits>
@@ -32,6 +41,16 @@ static_assert(found::unit == attach_unit::device && found::pins);
 static_assert(std::is_same_v<essence_of<some_container<hold_kind::uncoordinated, false>>, found>);
 static_assert(!std::is_same_v<essence_of<some_container<hold_kind::any, true>>, found>);
 static_assert(tells_of<lifecycle_of<attach_unit::group, true>> && !tells_of<lifecycle_of<attach_unit::group>>);
+
+// So of the built-in configurations nothing is proven twice.
+template <class One, class Other>
+constexpr bool one_proof = std::is_same_v<essence_of<One>, essence_of<Other>>;
+static_assert(one_proof<container<vfio_type1>, container<io_uring_buffers, inhibit_per_group>>);
+static_assert(one_proof<container<vfio_type1>, container<vfio_type1, largest_page, single_threaded>>);
+static_assert(one_proof<container<vfio_type1>, container<vfio_type1, fixed_block<2 * MiB>>>);
+static_assert(one_proof<container<vfio_type1, kvm_device>, essence<inhibit_per_group, lifecycle_of<attach_unit::group, true>>>);
+static_assert(!one_proof<container<vfio_type1>, container<iommufd>> && !one_proof<container<vfio_type1>, container<software_iommu>>);
+static_assert(!one_proof<container<vfio_type1>, container<vfio_type1, inhibit_per_device>>);
 
 // A gate that may let a discard in and then raise a hold is not asked to do both at once.
 static_assert(machinery::gate_drains && small_scope::permit == permits::momentary && scope<1, 1, 1>::permit == permits::lasting);
