@@ -37,6 +37,10 @@ def program(*sources):
     return [("program", sources)]
 
 
+def units(*names):
+    return [judge for name in names for judge in program(f"runtime/attach/{name}.cpp")]
+
+
 PROOF = program("mutation/proof.cpp")
 LAWS = program("laws/inhibition.cpp")
 LOCKSTEP = program("mutation/lockstep_groups.cpp") + program("mutation/lockstep_devices.cpp")
@@ -55,7 +59,7 @@ TARGETS = {
     "attach/lifecycle_plan.hpp": PROOF + static("attach/lifecycle_plan", "attach/lifecycle", "attach/lifecycle_well_formed"),
     "attach/lifecycle.hpp": PROOF + static("attach/lifecycle", "attach/lifecycle_well_formed"),
     "attach/lifecycle_well_formed.hpp": static("attach/lifecycle_well_formed", "attach/lifecycle"),
-    "attach/acts.hpp": LOCKSTEP + program("runtime/attach/acts.cpp") + STORIES,
+    "attach/acts.hpp": LOCKSTEP + units("acts", "audit", "handles") + STORIES,
     "attach/tasks.hpp": LOCKSTEP + program("runtime/attach/tasks.cpp") + STORIES,
     "attach/group_operations.hpp": program("mutation/lockstep_groups.cpp") + program("runtime/attach/group_operations.cpp") + STORIES,
     "attach/device_operations.hpp": program("mutation/lockstep_devices.cpp") + program("runtime/attach/device_operations.cpp") + STORIES,
@@ -85,9 +89,9 @@ class Mutant:
 
 
 def lists_of_acts(line):
-    """Each list of acts in braces with one left out; a plan, where the order counts, also with two neighbours exchanged."""
-    ordered = "planned(" in line
-    for match in re.finditer(r"\{((?:(?:act::)?[a-z]+, )+(?:act::)?[a-z]+)\}", line):
+    """Each list of acts with one left out; a plan, where the order counts, also with two neighbours exchanged."""
+    ordered = "plan_of_acts<" in line
+    for match in re.finditer(r"(?:\{|plan_of_acts<change::\w+, )((?:(?:act::)?[a-z]+, )+(?:act::)?[a-z]+)[}>]", line):
         acts = match.group(1).split(", ")
         for i in range(len(acts)):
             for changed in ([acts[:i] + acts[i + 1:]] + ([acts[:i] + [acts[i + 1], acts[i]] + acts[i + 2:]] if ordered and i + 1 < len(acts) else [])):

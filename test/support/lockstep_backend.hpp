@@ -114,7 +114,7 @@ inline void let_go_of_group(kernel_facts& kernel, group_facts& group) noexcept {
   group.acquired = false;
 }
 inline void let_go_of_device(kernel_facts& kernel, device_facts& device) noexcept {
-  kernel.dropped += device.open ? 1U : 0U;
+  kernel.dropped += device.open || device.told ? 1U : 0U;
   device = {};
 }
 

@@ -1,13 +1,28 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <tether/attach/acts.hpp>
 
+#include <tether/attach/container.hpp>
+#include <tether/backend/recording.hpp>
+#include <tether/backend/software_iommu.hpp>
+
+#include <support/must.hpp>
+
 #include <doctest/doctest.h>
 
+#include <chrono>
+#include <cstdint>
+#include <future>
+#include <stop_token>
 #include <string>
+#include <system_error>
+#include <thread>
 
 using namespace tether;
+using tether_test::must;
 
 namespace {
+
+const endpoint_group nics{"nics", {{"nic", pin_class::pins}}};
 
 struct watched_listener {
   std::string told;
@@ -18,6 +33,41 @@ struct watched_listener {
     told += 'c';
     return {};
   }
+};
+
+/// Says that it pins, so that somebody must be held down.
+struct pins_by_its_word : software_iommu {
+  static constexpr bool pins = true;
+  using software_iommu::software_iommu;
+};
+
+/// A user's policy of two scopes: a hold for the group until it has settled, and one for the container meanwhile.
+struct for_both_scopes {
+  using slot = inhibition_slot;
+  [[nodiscard]] static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 1 : 0; }
+  [[nodiscard]] static constexpr std::uint32_t holds(container_tally all) noexcept { return all.settled < all.members ? 1 : 0; }
+};
+
+/// One of its drains is cancelled, as a second hold's is if stop is requested while a discard looks in that will be turned away.
+struct interrupted_turnstile : detail::plain_turnstile {
+  using detail::plain_turnstile::plain_turnstile;
+  static inline int drains_until_one_is_cancelled = 0;
+
+  template <class Lock>
+  [[nodiscard]] detail::drained drain(bool coordinated_too, Lock& lock, detail::patience const& how) noexcept {
+    if (--drains_until_one_is_cancelled == 0) return detail::drained::cancelled;
+    return detail::plain_turnstile::drain(coordinated_too, lock, how);
+  }
+};
+struct interrupted : single_threaded {
+  using turnstile = interrupted_turnstile;
+};
+
+/// What a container does with a pointer to who watches.
+struct watchable : detail::group_operations<recording<software_iommu>, configuration<recording<software_iommu>>> {
+  using base = detail::group_operations<recording<software_iommu>, configuration<recording<software_iommu>>>;
+  using base::attach_with;
+  using base::base;
 };
 
 }  // namespace
@@ -32,4 +82,72 @@ TEST_CASE("a watched replay is a memory listener that passes everything on, and 
   replay.add({});
   CHECK(replay.commit().has_value());
   CHECK(listener.told == "brac");
+}
+
+TEST_CASE("a device that its backend cannot classify is refused with the backend's reason, whatever it agrees to, and is not opened") {
+  address_space guest;
+  discard_gate<> gate;
+  container<recording<pins_by_its_word>> dma{guest, gate};
+  auto group = must(dma.attach(nics));
+  dma.backend().log().clear();
+  for (const consent agrees : {consent::none, consent::given}) {
+    const auto refused = group.open("gpu", agrees);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().is(errc::no_such_device));
+    CHECK(dma.backend().log().entries().empty());
+  }
+}
+
+TEST_CASE("of a policy's two scopes neither keeps its hold if the other's is refused") {
+  for (const int which : {1, 2}) {
+    CAPTURE(which);
+    address_space guest;
+    discard_gate<interrupted> gate;
+    container<recording<pins_by_its_word>, for_both_scopes, interrupted> dma{guest, gate};
+    interrupted_turnstile::drains_until_one_is_cancelled = which;
+    const auto refused = dma.attach(nics);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code() == std::make_error_code(std::errc::operation_canceled));
+    CHECK(refused.error().subject() == (which == 1 ? "nics" : "container"));
+    CHECK(gate.counts() == gate_counts{});
+    CHECK(dma.backend().log().entries().empty());
+    static_cast<void>(must(dma.attach(nics)));
+    CHECK(gate.counts().any_holds == 2);
+  }
+}
+
+TEST_CASE("whoever watches an attach can end its wait for a discard that is under way") {
+  address_space guest;
+  discard_gate<> gate;
+  container<recording<pins_by_its_word>> dma{guest, gate};
+  std::promise<void> inside;
+  std::promise<void> done;
+  std::jthread discarder{[&] {
+    const auto permit = gate.permit(discard_kind::uncoordinated);
+    inside.set_value();
+    static_cast<void>(done.get_future().wait_for(std::chrono::seconds{10}));  // not for ever, if the attach waits all the same
+  }};
+  inside.get_future().wait();
+  std::stop_source stop;
+  stop.request_stop();
+  attended who{stop.get_token(), [](mapping const&) noexcept {}};
+  const auto cancelled = dma.attach(nics, who);
+  done.set_value();
+  REQUIRE_FALSE(cancelled);
+  CHECK(cancelled.error().code() == std::make_error_code(std::errc::operation_canceled));
+  CHECK(cancelled.error().subject() == "nics");
+  CHECK(dma.backend().log().entries().empty());
+  CHECK(gate.counts() == gate_counts{});
+}
+
+TEST_CASE("where nobody watches, nobody is asked, whoever it might have been") {
+  ram_block ram = must(ram_block::allocate("ram", 64 * KiB));
+  address_space guest;
+  const region_id placed = must(guest.place(region::ram(ram), guest_address{0}));
+  discard_gate<> gate;
+  watchable dma{guest, gate, recording<software_iommu>{}, no_kvm{}};
+  attended who{std::stop_token{}, [](mapping const&) noexcept {}};
+  auto group = must(dma.attach_with(nics, static_cast<decltype(who)*>(nullptr)));
+  must(group.detach());
+  must(guest.remove(placed));
 }
