@@ -2,7 +2,7 @@
 // A program that uses tether is killed after each call that tether makes of the kernel, while it waits for a discard, during a
 // transfer, and in the middle of pinning and unpinning. Each time the same program is started again at once and must get through, and
 // nothing of the dead one is there: no pin, no busy group or device, no memory. What does keep it there is shown as well.
-// tier: 2
+// tier: 1 2
 // machine: -device edu -smp 2
 // modules: kvm
 // limit: 600
@@ -103,11 +103,13 @@ struct over_iommufd {
   static std::string named_in_errors(std::string const& device) { return device; }
 };
 
+constexpr std::uint64_t small = 4 * MiB;
+
 template <class Interface>
 struct guest_program {
   using kvm_policy = basic_kvm_device<mortal_kernel>;
   using container_type = container<decltype(Interface::backend()), kvm_policy>;
-  explicit guest_program(std::uint64_t size = 1 * MiB) : ram{sure(ram_block::allocate<mortal_kernel>("ram", size))} {
+  explicit guest_program(std::uint64_t size = small) : ram{sure(ram_block::allocate<mortal_kernel>("ram", size))} {
     sure(guest.place(region::ram(ram), guest_address{0}));
     sure(guest.place(region::ram(mailbox), guest_address{mailbox_at}));
   }
@@ -225,7 +227,9 @@ std::uint64_t counted_by_the_kernel(std::string_view what) {
   }
   return 0;
 }
+/// What nobody uses, the kernel's own caches apart.
 std::uint64_t free_memory() {
+  std::ofstream{"/proc/sys/vm/drop_caches"} << 3;
   std::ifstream file{"/proc/meminfo"};
   for (std::string word; file >> word;) {
     if (word != "MemFree:") continue;
@@ -273,8 +277,7 @@ class deaths {
     }
     CHECK(points_ == calls);
     REQUIRE(free_then.has_value());
-    // Each of these guests had a MiB; what the kernel's own caches take meanwhile is less than half of what a leak would come to.
-    CHECK(free_memory() + (points_ - 10) / 2 * MiB > *free_then);
+    CHECK(free_memory() + small / 2 > *free_then);  // the half of one of these guests is for what the kernel keeps for itself
   }
 
   void while_it_waits_for_a_discard() {
@@ -413,6 +416,9 @@ class deaths {
     dies(victim);
   }
 
+  /// Stays, so that no guest is the first or the last: with these Linux rewrites the code of its scheduler, and an emulated processor
+  /// that has translated that code before may go on meeting the breakpoint that stood there meanwhile, for ever.
+  virtual_machine one_that_stays_;
   std::optional<mediated_device> serial_;
   std::string device_ = edu_address();
   std::uint64_t points_ = 0;
