@@ -90,8 +90,8 @@ class Mutant:
 
 def lists_of_acts(line):
     """Each list of acts with one left out; a plan, where the order counts, also with two neighbours exchanged."""
-    ordered = "plan_of_acts<" in line
-    for match in re.finditer(r"(?:\{|plan_of_acts<change::\w+, )((?:(?:act::)?[a-z]+, )+(?:act::)?[a-z]+)[}>]", line):
+    ordered = "plan_with<" in line
+    for match in re.finditer(r"(?:\{|plan_with<change::\w+, )((?:(?:act::)?[a-z]+, )+(?:act::)?[a-z]+)[}>]", line):
         acts = match.group(1).split(", ")
         for i in range(len(acts)):
             for changed in ([acts[:i] + acts[i + 1:]] + ([acts[:i] + [acts[i + 1], acts[i]] + acts[i + 2:]] if ordered and i + 1 < len(acts) else [])):

@@ -22,7 +22,7 @@ namespace detail {
 
 /// A constant each: a container's code and a proof ask for the plans again and again.
 template <change Makes, act... Acts>
-inline constexpr plan plan_of_acts = planned(Makes, {Acts...});
+inline constexpr plan plan_with = planned(Makes, {Acts...});
 
 }  // namespace detail
 
@@ -40,12 +40,12 @@ template <>
 constexpr plan lifecycle_of<attach_unit::group, false>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return detail::plan_of_acts<change::attach, hold, join, replay, commit>;
-    case operation::attach_next: return detail::plan_of_acts<change::attach, hold, join, commit>;
-    case operation::open: return detail::plan_of_acts<change::open, judge, hold, open, commit, settle>;
-    case operation::close: return detail::plan_of_acts<change::close, act::close, commit, settle>;
-    case operation::detach_next: return detail::plan_of_acts<change::detach, leave, commit, settle>;
-    case operation::detach_last: return detail::plan_of_acts<change::detach, withdraw, leave, commit, settle>;
+    case operation::attach_first: return detail::plan_with<change::attach, hold, join, replay, commit>;
+    case operation::attach_next: return detail::plan_with<change::attach, hold, join, commit>;
+    case operation::open: return detail::plan_with<change::open, judge, hold, open, commit, settle>;
+    case operation::close: return detail::plan_with<change::close, act::close, commit, settle>;
+    case operation::detach_next: return detail::plan_with<change::detach, leave, commit, settle>;
+    case operation::detach_last: return detail::plan_with<change::detach, withdraw, leave, commit, settle>;
   }
   return {};
 }
@@ -54,10 +54,10 @@ template <>
 constexpr plan lifecycle_of<attach_unit::group, true>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return detail::plan_of_acts<change::attach, hold, acquire, tell, join, replay, commit>;
-    case operation::attach_next: return detail::plan_of_acts<change::attach, hold, acquire, tell, join, commit>;
-    case operation::detach_next: return detail::plan_of_acts<change::detach, leave, forget, release, commit, settle>;
-    case operation::detach_last: return detail::plan_of_acts<change::detach, withdraw, leave, forget, release, commit, settle>;
+    case operation::attach_first: return detail::plan_with<change::attach, hold, acquire, tell, join, replay, commit>;
+    case operation::attach_next: return detail::plan_with<change::attach, hold, acquire, tell, join, commit>;
+    case operation::detach_next: return detail::plan_with<change::detach, leave, forget, release, commit, settle>;
+    case operation::detach_last: return detail::plan_with<change::detach, withdraw, leave, forget, release, commit, settle>;
     default: return lifecycle_of<attach_unit::group>::plan_of(what);
   }
 }
@@ -66,10 +66,10 @@ template <>
 constexpr plan lifecycle_of<attach_unit::device, false>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return detail::plan_of_acts<change::attach_device, judge, act::open, bind, hold, join, replay, commit>;
-    case operation::attach_next: return detail::plan_of_acts<change::attach_device, judge, act::open, bind, hold, join, commit>;
-    case operation::detach_next: return detail::plan_of_acts<change::detach_device, leave, act::close, commit, settle>;
-    case operation::detach_last: return detail::plan_of_acts<change::detach_device, withdraw, leave, act::close, commit, settle>;
+    case operation::attach_first: return detail::plan_with<change::attach_device, judge, act::open, bind, hold, join, replay, commit>;
+    case operation::attach_next: return detail::plan_with<change::attach_device, judge, act::open, bind, hold, join, commit>;
+    case operation::detach_next: return detail::plan_with<change::detach_device, leave, act::close, commit, settle>;
+    case operation::detach_last: return detail::plan_with<change::detach_device, withdraw, leave, act::close, commit, settle>;
     default: return {};
   }
 }
@@ -77,10 +77,10 @@ template <>
 constexpr plan lifecycle_of<attach_unit::device, true>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return detail::plan_of_acts<change::attach_device, judge, act::open, tell, bind, hold, join, replay, commit>;
-    case operation::attach_next: return detail::plan_of_acts<change::attach_device, judge, act::open, tell, bind, hold, join, commit>;
-    case operation::detach_next: return detail::plan_of_acts<change::detach_device, leave, forget, act::close, commit, settle>;
-    case operation::detach_last: return detail::plan_of_acts<change::detach_device, withdraw, leave, forget, act::close, commit, settle>;
+    case operation::attach_first: return detail::plan_with<change::attach_device, judge, act::open, tell, bind, hold, join, replay, commit>;
+    case operation::attach_next: return detail::plan_with<change::attach_device, judge, act::open, tell, bind, hold, join, commit>;
+    case operation::detach_next: return detail::plan_with<change::detach_device, leave, forget, act::close, commit, settle>;
+    case operation::detach_last: return detail::plan_with<change::detach_device, withdraw, leave, forget, act::close, commit, settle>;
     default: return {};
   }
 }
