@@ -44,5 +44,8 @@ using hold_comes_late = seeds::holds_after_the_pin;
 static_assert(!follows_from<essence<inhibit_per_group, hold_comes_late>, groups>);
 static_assert(!follows_from<essence<inhibit_per_group, hold_comes_late>, essence<inhibit_per_group, hold_comes_late>>);
 
+// The commonest is searched by itself as well: nothing is wrong with the argument.
+static_assert(proven_safe<configured<inhibit_per_group, attach_unit::group, false>>);
+
 }  // namespace
 }  // namespace tether::proof::detail

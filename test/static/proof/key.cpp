@@ -80,6 +80,8 @@ static_assert(diverged(1, page_relation::pinned_same, 1) == diverged(3, page_rel
 static_assert(diverged(0, page_relation::none, 1) == diverged(0, page_relation::recorded, 1));
 static_assert(!(diverged(0, page_relation::none, 1) == diverged(1, page_relation::none, 1)));
 static_assert(!(diverged(1, page_relation::pinned_same, 1) == diverged(1, page_relation::pinned_other, 1)));
+constexpr auto remains = packer<small_scope>::unpack(diverged(3, page_relation::pinned_other, 1)).containers[0];
+static_assert(remains.diverged && remains.held == 1 && remains.page == page_relation::pinned_other && remains.at_rest());
 
 // Nothing is cut off silently.
 constexpr auto fits = [](group_state group, std::uint32_t held) {
