@@ -6,8 +6,8 @@
     summary.py NAME:STATUS...       a program that is one test by itself
 
 What was not run has not passed: no results, an empty list, or a workflow that failed although no test did each count
-as one failure. A skipped test is neither; it is printed with its reason. Lines "figures: ..." of tests that passed are
-repeated: what a proof, a fuzzer or a random test has covered.
+as one failure, printed with the first checks that failed. A skipped test is neither; it is printed with its reason. Lines
+"figures: ..." of tests that passed are repeated: what a proof, a fuzzer or a random test has covered.
 """
 import os
 import re
@@ -40,6 +40,8 @@ def judge(preset, status, results):
             why = case.find("failure") if case.find("failure") is not None else note
             message = why.get("message", "") if why is not None else ""
             failed.append(f"{name}{': ' + message if message else ''}")
+            checks = re.findall(r"^(?:FAILED  .*|.* ERROR: .*)$", case.findtext("system-out") or "", re.MULTILINE)
+            failed[-1] += "".join(f"\n           {check}" for check in [*dict.fromkeys(checks)][:8])
     if not passed and not failed:
         failed.append(f"{preset}: not one test was run")
     elif status != 0 and not failed:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// main() of every case: doctest, and a line for each test case as it ends, for machine.py to print.
+// main() of every case: doctest, and a line for each test case as it ends and for each check that fails, for machine.py to print.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
@@ -22,11 +22,23 @@ struct teller : doctest::IReporter {
     std::printf("%s  %s\n", how.failure_flags == 0 ? "passed" : "FAILED", name);
     std::fflush(stdout);
   }
-  void test_case_exception(const doctest::TestCaseException&) override {}
+  void test_case_exception(const doctest::TestCaseException& what) override {
+    std::printf("FAILED  it threw: %s\n", what.error_string.c_str());
+    std::fflush(stdout);
+  }
   void subcase_start(const doctest::SubcaseSignature&) override {}
   void subcase_end() override {}
-  void log_assert(const doctest::AssertData&) override {}
-  void log_message(const doctest::MessageData&) override {}
+  void log_assert(const doctest::AssertData& check) override {
+    if (!check.m_failed) return;
+    std::printf("FAILED  %s:%d: %s(%s), which is %s\n", check.m_file, check.m_line, doctest::assertString(check.m_at), check.m_expr,
+                check.m_threw ? check.m_exception.c_str() : check.m_decomp.c_str());
+    std::fflush(stdout);
+  }
+  void log_message(const doctest::MessageData& said) override {
+    if (said.m_severity == doctest::assertType::is_warn) return;
+    std::printf("FAILED  %s:%d: %s\n", said.m_file, said.m_line, said.m_string.c_str());
+    std::fflush(stdout);
+  }
   void test_case_skipped(const doctest::TestCaseData&) override {}
   const char* name = "";
 };
