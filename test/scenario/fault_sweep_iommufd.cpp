@@ -81,6 +81,8 @@ struct world {
   std::optional<backend_type> to;
   std::optional<device_type> device;
   std::optional<device_type> resident;
+  const char* there = "the new";  ///< what a device reaches that has been moved
+  bool moved = false;
 
   static fake_iommufd& machine() { return fake_iommufd_kernel::machine(); }
 
@@ -92,6 +94,12 @@ struct world {
     must(from->map(memory.at(0, 0, 8 * KiB)));
     must(from->map(memory.at(0x10000, 8 * KiB, 8 * KiB)));
     must(to->map(memory.at(0, 16 * KiB, 8 * KiB)));
+  }
+  /// It had a device and memory, and was abandoned with both.
+  void use_and_abandon(backend_type& container) {
+    join(resident, container, 1);
+    must(container.abandon());
+    resident.reset();
   }
   void join(std::optional<device_type>& into, backend_type& container, unsigned number) {
     into = must(container.open(vfio_cdev{plugged::path(number), plugged::once().sysfs()}));
@@ -152,7 +160,7 @@ struct world {
     CHECK(reached() == "the old");
   }
   void check_consistent() {
-    if (device) CHECK(reached() == "the new");
+    if (device) CHECK(reached() == (moved ? there : "the old"));
   }
   /// Everything is let go of.
   void check_at_rest() {
@@ -173,6 +181,12 @@ result<void> keep(result<T> made, std::optional<T>& place) {
   return {};
 }
 
+result<void> move(world& w) {
+  auto done = w.to->replace(*w.from, *w.device);
+  w.moved = done.has_value();
+  return done;
+}
+
 std::vector<sweep_operation<world>> operations() {
   const auto nothing = [](world&) {};
   const auto alone = [](world& w) {
@@ -187,14 +201,14 @@ std::vector<sweep_operation<world>> operations() {
        [](world& w) { return keep(backend_type::open(*w.context, plugged::once().sysfs()), w.to); }},
       {"open a container of small pages", [](world& w) { w.open_context(); },
        [](world& w) { return keep(backend_type::open(*w.context, plugged::once().sysfs(), {.huge_pages = false}), w.to); }},
-      {"move the only device", alone, [](world& w) { return w.to->replace(*w.from, *w.device); }},
+      {"move the only device", alone, move},
       {"move a device to another one's container, whose page table does not suit it",
        [](world& w) {
          w.open_both();
          w.join(w.resident, *w.to, 1);
          w.join(w.device, *w.from, 0);
        },
-       [](world& w) { return w.to->replace(*w.from, *w.device); }},
+       move},
       {"move a device to another one's container, whose page table suits it",
        [](world& w) {
          world::machine().devices.at(plugged::path(1)).is.iommu = 0;
@@ -202,21 +216,46 @@ std::vector<sweep_operation<world>> operations() {
          w.join(w.resident, *w.to, 1);
          w.join(w.device, *w.from, 0);
        },
-       [](world& w) { return w.to->replace(*w.from, *w.device); }},
+       move},
       {"move a device away from another one",
        [](world& w) {
          w.open_both();
          w.join(w.resident, *w.from, 1);
          w.join(w.device, *w.from, 0);
        },
-       [](world& w) { return w.to->replace(*w.from, *w.device); }},
+       move},
+      {"move a device to a container that was abandoned before",
+       [](world& w) {
+         w.open_both();
+         w.use_and_abandon(*w.to);
+         must(w.to->map(w.memory.at(0, 16 * KiB, 8 * KiB)));
+         w.join(w.device, *w.from, 0);
+       },
+       move},
+      // The address space that it allocates first is the container's, empty, and stays when the move fails.
+      {"move a device to a container that was abandoned before, and that has nothing mapped",
+       [](world& w) {
+         w.open_both();
+         w.use_and_abandon(*w.to);
+         w.join(w.device, *w.from, 0);
+         w.there = "nothing";
+       },
+       move, true},
+      {"move a device away from a container that was abandoned before",
+       [](world& w) {
+         w.open_both();
+         w.use_and_abandon(*w.from);
+         must(w.from->map(w.memory.at(0, 0, 8 * KiB)));
+         w.join(w.device, *w.from, 0);
+       },
+       move},
       {"move a device where the kernel makes page tables itself",
        [](world& w) {
          world::machine().allocates_page_tables = false;
          w.open_both();
          w.join(w.device, *w.from, 0);
        },
-       [](world& w) { return w.to->replace(*w.from, *w.device); }},
+       move},
   };
 }
 
