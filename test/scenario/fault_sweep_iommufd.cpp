@@ -81,7 +81,7 @@ struct world {
   std::optional<backend_type> to;
   std::optional<device_type> device;
   std::optional<device_type> resident;
-  const char* there = "the new";  ///< what a device reaches that has been moved
+  const char* reached_when_moved = "the new";
   bool moved = false;
 
   static fake_iommufd& machine() { return fake_iommufd_kernel::machine(); }
@@ -160,7 +160,7 @@ struct world {
     CHECK(reached() == "the old");
   }
   void check_consistent() {
-    if (device) CHECK(reached() == (moved ? there : "the old"));
+    if (device) CHECK(reached() == (moved ? reached_when_moved : "the old"));
   }
   /// Everything is let go of.
   void check_at_rest() {
@@ -232,13 +232,13 @@ std::vector<sweep_operation<world>> operations() {
          w.join(w.device, *w.from, 0);
        },
        move},
-      // The address space that it allocates first is the container's, empty, and stays when the move fails.
+      // The address space that it allocates first is the container's, empty, and stays when the move fails: so the state is not as before.
       {"move a device to a container that was abandoned before, and that has nothing mapped",
        [](world& w) {
          w.open_both();
          w.use_and_abandon(*w.to);
          w.join(w.device, *w.from, 0);
-         w.there = "nothing";
+         w.reached_when_moved = "nothing";
        },
        move, true},
       {"move a device away from a container that was abandoned before",

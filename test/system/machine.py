@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSL-1.0
 """The machine of test/system: a real kernel in QEMU, with an emulated IOMMU and edu's real DMA engine.
 
-    machine.py run SOURCE PROGRAM --logs FOLDER [--tier N]   boots, runs one case, prints its test cases as they end
+    machine.py run SOURCE PROGRAM --logs FOLDER [--tier N]   boots, runs one case, prints its test cases as they end, and what failed
     machine.py shell [--tier N] [PROGRAM...]                 the same machine with a shell; the programs lie in /
     machine.py kernel [--tier N]                             only gets the kernel and says where it is
 

@@ -29,7 +29,7 @@ struct teller : doctest::IReporter {
   void subcase_start(const doctest::SubcaseSignature&) override {}
   void subcase_end() override {}
   void log_assert(const doctest::AssertData& check) override {
-    if (!check.m_failed) return;
+    if (!check.m_failed || (check.m_at & doctest::assertType::is_warn) != 0) return;
     std::printf("FAILED  %s:%d: %s(%s), which is %s\n", check.m_file, check.m_line, doctest::assertString(check.m_at), check.m_expr,
                 check.m_threw ? check.m_exception.c_str() : check.m_decomp.c_str());
     std::fflush(stdout);
