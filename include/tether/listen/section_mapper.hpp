@@ -46,7 +46,7 @@ class section_mapper {
   template <attendant Attendant>
   [[nodiscard]] result<void> map(section_plan const& plan, Attendant& who) noexcept {
     if constexpr (Backend::pins) {
-      if (!allows(plan.fit.inside.rights, access::write) && plan.fit.inside.memory == memory_kind::private_anonymous) [[unlikely]] {
+      if (!allows(plan.fit.inside.rights, access::write) && is_private(plan.fit.inside.memory)) [[unlikely]] {
         if (auto present = populate(plan); !present) return present;
       }
     }

@@ -90,8 +90,10 @@ class region_table {
     }
   }
 
-  region_id place(region const& what, extent<guest_address> where, int priority) {
-    auto held = std::make_shared<anchor const>(what.name(), what.memory());
+  region_id place(region const& what, extent<guest_address> where, int priority) { return place(what, what.memory(), where, priority); }
+  /// Requires: `memory`, the region's, cannot be freed meanwhile.
+  region_id place(region const& what, memory_backing* memory, extent<guest_address> where, int priority) {
+    auto held = std::make_shared<anchor const>(what.name(), memory);
     const std::uint64_t id = last_id_ + 1;
     edit& entry = write_down();
     try {
