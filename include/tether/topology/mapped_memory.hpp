@@ -176,6 +176,7 @@ class mapped_memory_lookup {
     if (one.inode == 0) return one.is_shared ? mapped_as::device : mapped_as::private_anonymous;
     if (one.path == "/dev/zero (deleted)" && one.is_shared) return mapped_as::shared;  // MAP_SHARED | MAP_ANONYMOUS
     if (one.path == "/dev/zero" && !one.is_shared) return mapped_as::private_anonymous;
+    if (one.path.starts_with("anon_inode:")) return mapped_as::device;  // a VFIO device's, a ring's
     left_open_ = left_open_ || one.major == 0;
     if (one.path == "/anon_hugepage (deleted)") return mapped_as::huge;
     return one.is_shared ? mapped_as::shared : mapped_as::private_file;

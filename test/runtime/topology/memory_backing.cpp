@@ -3,6 +3,7 @@
 #include <tether/topology/ram_block.hpp>
 
 #include <support/faulty_kernel.hpp>
+#include <support/larger_pool.hpp>
 #include <support/must.hpp>
 #include <support/process_facts.hpp>
 #include <support/skip.hpp>
@@ -11,7 +12,6 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
-#include <fstream>
 #include <string>
 #include <sys/mman.h>
 
@@ -32,25 +32,6 @@ bool all(std::byte const* at, std::uint64_t size, unsigned char value) {
     if (at[i] != std::byte{value}) return false;
   return true;
 }
-
-/// The pool of huge pages, one page larger for a while.
-class larger_pool {
- public:
-  larger_pool() : before_{read()} { write(before_ + 1); }
-  ~larger_pool() { write(before_); }
-  larger_pool(larger_pool const&) = delete;
-  larger_pool& operator=(larger_pool const&) = delete;
-
- private:
-  static constexpr auto path = "/proc/sys/vm/nr_hugepages";
-  static long read() {
-    long pages = 0;
-    std::ifstream{path} >> pages;
-    return pages;
-  }
-  static void write(long pages) { std::ofstream{path} << pages; }
-  long before_;
-};
 
 }  // namespace
 
@@ -108,7 +89,7 @@ TEST_CASE("shared memory without a descriptor is really dropped too") {
 }
 
 TEST_CASE("a discard of huge pages goes by their size") {
-  const larger_pool pool;
+  const tether_test::larger_pool pool;
   auto huge = ram_block::allocate("huge", 2 * MiB, memory_kind::hugetlb);
   if (!huge) return tether_test::skip_because("no huge page can be had: " + huge.error().sentence());
   CHECK(huge->page_size() > page);
