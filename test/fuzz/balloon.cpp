@@ -10,6 +10,7 @@
 #include <tether/topology/address_space.hpp>
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -71,13 +72,25 @@ watched_block borrowed(const char* name, std::uint64_t frames, memory_kind kind,
   return watched_block{std::move(*ram_block::borrow(name, host_address{host}, frames * frame_size, kind, unit))};
 }
 
+/// As a guest's memory restored from a file: where it is discarded, none of the file's bytes may come back.
+watched_block snapshot(const char* name, std::uint64_t frames) {
+  const auto file = static_cast<int>(linux_kernel::memfd_create(name, MFD_CLOEXEC));
+  const std::string bytes(frames * frame_size, '\xfe');  // no mark
+  demand(::write(file, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()), "a file can be written");
+  void* const at = ::mmap(nullptr, bytes.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+  ::close(file);
+  return watched_block{
+      std::move(*ram_block::borrow(name, host_address{reinterpret_cast<std::uintptr_t>(at)}, bytes.size(), memory_kind::private_file))};
+}
+
 /// The same memory for every input; each begins by writing all of it.
 struct host_memory {
   watched_block small = borrowed("small", frames_of_small, memory_kind::private_anonymous, frame_size);
   watched_block shared = borrowed("shared", 4, memory_kind::shared, frame_size);
   watched_block large = borrowed("large", frames_of_large, memory_kind::private_anonymous, large_page);
+  watched_block restored = snapshot("snapshot", 4);
 
-  std::array<watched_block*, 3> all() { return {&small, &shared, &large}; }
+  std::array<watched_block*, 4> all() { return {&small, &shared, &large, &restored}; }
   watched_block* of(memory_backing const* memory) {
     for (watched_block* one : all())
       if (&one->block.backing() == memory) return one;
@@ -92,6 +105,7 @@ host_memory& host() {
 //  frame   0..11  small          24..39  large            56..58  a part of large again, from its second frame
 //         12..15  shared         44..47  small, aliased   60..61  small from the middle of its frame 8
 //         16..17  ROM of small   50      registers         9..9   half a frame of registers, in its second half
+//         18..21  snapshot
 struct guest_map {
   address_space guest;
   std::vector<region_id> ids;
@@ -104,6 +118,7 @@ struct guest_map {
     place(region::ram(memory.small.block), frame(0));
     place(region::ram(memory.shared.block), frame(12));
     place(region::rom(memory.small.block, block_offset{0}, 2 * frame_size), frame(16));
+    place(region::ram(memory.restored.block), frame(18));
     place(region::ram(memory.large.block), frame(24));
     place(region::ram(memory.small.block, block_offset{4 * frame_size}, 4 * frame_size), frame(44));
     place(region::mmio("registers", frame_size), frame(50));
