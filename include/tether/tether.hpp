@@ -7,6 +7,7 @@
 #include <tether/core/access.hpp>
 #include <tether/core/address.hpp>
 #include <tether/core/attachment.hpp>
+#include <tether/core/discard_permit.hpp>
 #include <tether/core/errc.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
@@ -20,6 +21,7 @@
 #include <tether/topology/anchor.hpp>
 #include <tether/topology/difference.hpp>
 #include <tether/topology/flat_view.hpp>
+#include <tether/topology/guarded_space.hpp>
 #include <tether/topology/label.hpp>
 #include <tether/topology/listener_table.hpp>
 #include <tether/topology/map_writer.hpp>

@@ -22,6 +22,7 @@
 
 #include <support/amount.hpp>
 #include <support/lock_order.hpp>
+#include <support/may_discard.hpp>
 #include <support/must.hpp>
 #include <support/passthrough.hpp>
 #include <support/proof_seeds.hpp>
@@ -408,7 +409,7 @@ class whole {
     // discard like any other, and asks.
     mine.at("discarding unplugged memory");
     if (const auto permit = gate_->permit(discard_kind::coordinated)) {
-      fine(plugged_.discard({block_offset{0}, block_offset{plugged_.size() - 1}}), "discard unplugged memory");
+      fine(plugged_.discard({block_offset{0}, block_offset{plugged_.size() - 1}}, permit), "discard unplugged memory");
     }
     epoch_.fetch_add(1);
   }
@@ -649,7 +650,8 @@ TEST_CASE("memory that is unplugged while a container attaches is neither discar
                       // Pinned already, and told without the map's lock: the unplug does not wait, and is not told to this container.
                       std::thread{[&] {
                         must(guest.remove(gone));
-                        inhibited = !gate.permit(discard_kind::uncoordinated) && !gate.permit(discard_kind::coordinated);
+                        inhibited = !tether_test::may_discard(gate, discard_kind::uncoordinated) &&
+                                    !tether_test::may_discard(gate, discard_kind::coordinated);
                         refused = !plugged.free();
                       }}.join();
                     }};

@@ -15,6 +15,7 @@
 #include <tether/listen/dma_listener.hpp>
 #include <tether/listen/observation.hpp>
 #include <tether/topology/address_space.hpp>
+#include <tether/topology/guarded_space.hpp>
 
 #include <algorithm>
 #include <cstdint>
@@ -54,7 +55,7 @@ class acts {
   static constexpr bool tells_kvm = kvm_type::tells;
 
   acts(address_space& space, gate_type& gate, Backend&& backend, kvm_type&& kvm) noexcept
-      : space_{space}, gate_{gate}, backend_{std::move(backend)}, kvm_{std::move(kvm)}, listener_{backend_, mutex_} {}
+      : space_{space}, gate_{gate}, guarded_{space, gate.id()}, backend_{std::move(backend)}, kvm_{std::move(kvm)}, listener_{backend_, mutex_} {}
 
   /// Runs the rest of a plan from `At`.
   template <cursor At, class Task>
@@ -247,6 +248,7 @@ class acts {
 
   address_space& space_;
   gate_type& gate_;
+  guarded_space guarded_;
   Backend backend_;
   [[no_unique_address]] kvm_type kvm_;
   [[no_unique_address]] mutable typename threading::mutex operation_;  // one lifecycle operation at a time; taken first of all

@@ -36,7 +36,7 @@ class group_operations : public acts<Backend, Configuration> {
   using base::base;
 
   /// Takes a group in: holds the balloon down, joins, maps. All or nothing (law 11).
-  /// Fails: `already_there`, `diverged`, what the gate, the strategy or the backend says, naming extent and cause.
+  /// Fails: `already_there`, `diverged`, `other_gate` (a guest has one gate), what the gate, the strategy or the backend says, naming extent and cause.
   /// Cost: pins the guest's memory, unless another group has already.
   [[nodiscard]] result<attached> attach(group_type const& group) noexcept {
     return attach_with(group, static_cast<unattended*>(nullptr));
@@ -57,6 +57,7 @@ class group_operations : public acts<Backend, Configuration> {
     std::lock_guard alone{this->operation_};
     const std::string_view name = description.name();
     if (auto able = this->may_work("attach", name); !able) return failure(able.error());
+    if (!this->guarded_.usable()) [[unlikely]] return failure(this->guarded_.usable().error().of(name));
     if (std::ranges::any_of(this->groups_, [&](group_record const& one) { return one.name == name; })) {
       return failure(error{"attach", errc::already_there}.of(name));
     }

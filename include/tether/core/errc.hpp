@@ -35,6 +35,7 @@ enum class errc {
   byte_count_mismatch,  ///< the kernel unmapped another number of bytes than was mapped
   memory_gone,          ///< the host memory behind the mapping vanished
   unplug_requested,     ///< the group is on its way out and opens nothing more
+  other_gate,           ///< another discard_gate guards this memory, so its holds would not be seen
 };
 
 namespace detail {
@@ -69,6 +70,7 @@ struct error_category final : std::error_category {
       case errc::byte_count_mismatch: return "the kernel unmapped another number of bytes than was mapped";
       case errc::memory_gone: return "the host memory behind it is gone";
       case errc::unplug_requested: return "its unplug has been requested";
+      case errc::other_gate: return "tether[I7]: another discard_gate guards this memory, and neither sees the other's holds";
     }
     return "unknown cause";
   }

@@ -14,6 +14,7 @@
 #include <tether/core/error.hpp>
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/topology/address_space.hpp>
+#include <tether/topology/guarded_space.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -36,7 +37,8 @@ struct balloon_options {
 };
 
 /// Gives guest frames back to the host. Threads: as the gate's `Threading` says.
-/// Requires: the address space and the gate outlive it.
+/// Requires: the address space and the gate outlive it; the gate is the one that everybody uses with this address space, else nothing
+/// is discarded and each report says so (`other_gate`).
 template <class Threading = multi_threaded>
 class balloon {
  public:
@@ -44,7 +46,7 @@ class balloon {
   static constexpr std::size_t frames_per_permit = detail::batch::capacity;
 
   balloon(address_space const& guest, discard_gate<Threading>& gate, balloon_options options = {}) noexcept
-      : guest_{guest}, gate_{gate}, options_{options}, gathered_{options.memory} {}
+      : guest_{guest}, gate_{gate}, guarded_{guest, gate.id()}, options_{options}, gathered_{options.memory} {}
   balloon(balloon const&) = delete;
   balloon& operator=(balloon const&) = delete;
 
@@ -74,6 +76,10 @@ class balloon {
   discard_report give(Frames frames) noexcept {
     discard_report report;
     report.requested = frames.size();
+    if (!guarded_.usable()) {
+      report.fail(frames.size(), guarded_.usable().error());
+      return report;
+    }
     detail::batch ready;
     detail::partial_pages of_this_request{options_.memory};
     const std::uint64_t request = next_request();
@@ -90,7 +96,7 @@ class balloon {
       detail::guest_memory memory{*view};
       const auto give_batch = [&](detail::partial_pages& pages) {
         for (std::size_t at = begin; at < end; ++at) give_one(frames[at], memory, pages, request, ready, report);
-        ready.discard(report, [&](detail::piece const& one, bool gone) { settle(one, gone, request, report); });
+        ready.discard(permit, report, [&](detail::piece const& one, bool gone) { settle(one, gone, request, report); });
       };
       if (options_.must_tell_host) {
         // Also while discarding: a frame that is deflated meanwhile must not return to the guest before its page is gone.
@@ -182,6 +188,7 @@ class balloon {
 
   address_space const& guest_;
   discard_gate<Threading>& gate_;
+  detail::guarded_space guarded_;
   balloon_options options_;
   typename Threading::mutex mutex_;
   std::uint64_t requests_ = 0;

@@ -15,6 +15,10 @@
 
 namespace tether {
 
+namespace detail {
+class guarded_space;
+}
+
 /// One guest's memory map. Any thread may call anything: writers wait for one another, readers for nobody.
 /// A listener must not change the address space that calls it: the program stops then (`tether[M1]`).
 /// Requires: its listeners are removed before it is destroyed, else the program stops (`tether[M3]`).
@@ -84,6 +88,8 @@ class address_space {
   }
 
  private:
+  friend detail::guarded_space;
+
   template <class Edit>
   [[nodiscard]] result<void> alone(Edit edit) noexcept {
     auto change = begin();
@@ -92,7 +98,7 @@ class address_space {
     return {};
   }
 
-  detail::map_writer writer_;
+  mutable detail::map_writer writer_;  // whose gate guards the memory may change under those who only look
 };
 
 }  // namespace tether

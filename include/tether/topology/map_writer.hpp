@@ -14,6 +14,7 @@
 #include <tether/topology/region_table.hpp>
 #include <tether/topology/view_update.hpp>
 
+#include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/stop.hpp>
 
@@ -133,7 +134,31 @@ class map_writer {
     return report;
   }
 
+  /// Which gate guards the memory of this space, if any does yet.
+  [[nodiscard]] gate_id gate() const noexcept { return gate_; }
+
   // The rest takes the lock itself.
+
+  /// One more discards or pins here, through `gate`. The first decides for all. Fails: `other_gate`.
+  [[nodiscard]] result<void> guard(gate_id gate) noexcept {
+    const turn writing{*this};
+    bool all_ours = guards_ == 0 || gate == gate_;
+    if (guards_ == 0) regions_.for_each_anchor([&](anchor const& one) { all_ours = one.guard(gate) && all_ours; });
+    if (!all_ours) {
+      if (guards_ == 0) let_go_of_memory();
+      return failure(error{"use address space", errc::other_gate}.advise(one_gate));
+    }
+    gate_ = gate;
+    guards_ += 1;
+    return {};
+  }
+  /// Requires: an earlier `guard` that succeeded.
+  void unguard() noexcept {
+    const turn writing{*this};
+    if (--guards_ != 0) return;
+    gate_ = gate_id::none;
+    let_go_of_memory();
+  }
 
   /// Tells `replay` all there is, without the lock: pinning may take seconds (law 20). What has changed by
   /// then is told in further rounds, the last of them under the lock; then `who` follows commits.
@@ -212,6 +237,10 @@ class map_writer {
     bool mine_ = false;
   };
 
+  void let_go_of_memory() const noexcept {
+    regions_.for_each_anchor([](anchor const& one) { one.unguard(); });
+  }
+
   static error out_of_memory(const char* operation) noexcept {
     return {operation, std::make_error_code(std::errc::not_enough_memory)};
   }
@@ -242,6 +271,8 @@ class map_writer {
   unsigned depth_ = 0;
   bool compulsory_inside_ = false;
   region_table regions_;
+  gate_id gate_ = gate_id::none;
+  std::uint32_t guards_ = 0;  // containers and balloons that use it
   listener_table listeners_;
   mutable std::mutex reading_;
   view_pointer published_;

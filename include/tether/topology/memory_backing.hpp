@@ -13,6 +13,7 @@
 #include <tether/topology/label.hpp>
 
 #include <tether/core/address.hpp>
+#include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
@@ -58,6 +59,9 @@ inline constexpr memory_calls memory_calls_of{&Kernel::madvise, &Kernel::falloca
 template <class Kernel>
 class memory_sources;
 
+/// What to do about a second gate.
+inline constexpr auto one_gate = "give every container and every balloon of a guest the same discard_gate";
+
 enum class discard_method : std::uint8_t { refuse, forget_private, remove_shared, punch_hole };
 
 /// MADV_POPULATE_WRITE, Linux 5.14: older headers do not name it.
@@ -86,12 +90,14 @@ class memory_backing {
     return reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(host_.value));
   }
 
-  /// Gives the bytes back to the host; who reads them next finds zeros in a new page.
-  /// Requires: a permit of the gate, if anything can pin this memory; also if it was removed from the map meanwhile, because an attach
-  /// that is under way still goes by the map that it began with.
-  /// Fails: `past_the_end`; `not_aligned` if it is not whole pages of this block (the kernel would round
+  /// Gives the bytes back to the host; who reads them next finds zeros in a new page. `leave` is a gate's permit: needed also where
+  /// the memory was removed from the map meanwhile, because an attach that is under way still goes by the map that it began with.
+  /// Fails: `discards_disabled` if the permit was not granted; `other_gate` if another one guards this memory; `past_the_end`; `not_aligned` if it is not whole pages of this block (the kernel would round
   /// a length up and take a page more); `unsupported` for a device's memory; the kernel's errno.
-  [[nodiscard]] result<void> discard(extent<block_offset> what) noexcept {
+  [[nodiscard]] result<void> discard(extent<block_offset> what, discard_permit const& leave) noexcept {
+    if (!leave.granted()) return failure(error{"discard", errc::discards_disabled}.at(what).of(name()).advise("ask the gate for a permit"));
+    const guard_while discarding{*this, leave.gate()};
+    if (!discarding) return failure(error{"discard", errc::other_gate}.at(what).of(name()).advise(detail::one_gate));
     if (what.last.value >= size_) return failure(error{"discard", errc::past_the_end}.at(what).of(name()));
     if (!what.aligned_to(page_size_))
       return failure(error{"discard", errc::not_aligned}.at(what).of(name()).advise("use multiples of {} bytes", page_size_));
@@ -133,6 +139,19 @@ class memory_backing {
     return {};
   }
 
+  /// From now on only permits of `gate` let it be discarded, until `unguard` was called as often. Each address space that shows it
+  /// does so, as soon as anybody discards or pins through that space. Fails (false): another gate guards it now.
+  [[nodiscard]] bool guard(gate_id gate) noexcept {
+    std::uint64_t seen = guard_.load(std::memory_order_relaxed);
+    do {
+      if (guards_in(seen) != 0 && gate_in(seen) != gate) return false;
+    } while (!guard_.compare_exchange_weak(seen, static_cast<std::uint64_t>(gate) << 32U | (guards_in(seen) + 1),
+                                           std::memory_order_acq_rel, std::memory_order_relaxed));
+    return true;
+  }
+  /// Requires: an earlier `guard` that succeeded.
+  void unguard() noexcept { guard_.fetch_sub(1, std::memory_order_release); }
+
   /// Somebody (a placed region, a view) may let a device or a reader reach this memory: it cannot be freed.
   void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
   /// Requires: an earlier `retain`; without one the program stops.
@@ -148,6 +167,24 @@ class memory_backing {
   friend class detail::memory_sources;
 
   explicit memory_backing(label name, detail::memory_calls const& calls) noexcept : calls_{&calls}, name_{name} {}
+
+  static constexpr std::uint64_t guards_in(std::uint64_t word) noexcept { return word & 0xffff'ffffU; }
+  static constexpr gate_id gate_in(std::uint64_t word) noexcept { return gate_id{static_cast<std::uint32_t>(word >> 32U)}; }
+  /// Keeps another gate's containers from pinning what is being discarded: they would not wait for this gate's permits.
+  class guard_while {
+   public:
+    guard_while(memory_backing& memory, gate_id gate) noexcept : memory_{memory}, guarded_{memory.guard(gate)} {}
+    guard_while(guard_while const&) = delete;
+    guard_while& operator=(guard_while const&) = delete;
+    ~guard_while() {
+      if (guarded_) memory_.unguard();
+    }
+    explicit operator bool() const& noexcept { return guarded_; }
+
+   private:
+    memory_backing& memory_;
+    bool guarded_;
+  };
 
   [[nodiscard]] std::uint64_t host_at(extent<block_offset> what) const noexcept { return host_.value + what.first.value; }
 
@@ -185,6 +222,7 @@ class memory_backing {
   detail::discard_method method_ = detail::discard_method::refuse;
   bool owned_ = false;
   std::atomic<std::uint32_t> references_{0};
+  std::atomic<std::uint64_t> guard_{0};  // upper half: the gate, lower half: how often; 0 of them: none
   label name_;
 };
 

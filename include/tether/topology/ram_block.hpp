@@ -8,6 +8,7 @@
 #include <tether/topology/memory_backing.hpp>
 #include <tether/topology/memory_sources.hpp>
 
+#include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/stop.hpp>
@@ -75,7 +76,9 @@ class ram_block {
   [[nodiscard]] std::byte* data() const noexcept { return backing_->data(); }
   [[nodiscard]] std::string_view name() const noexcept { return backing_->name(); }
   /// As `memory_backing::discard`.
-  [[nodiscard]] result<void> discard(extent<block_offset> what) const noexcept { return backing_->discard(what); }
+  [[nodiscard]] result<void> discard(extent<block_offset> what, discard_permit const& leave) const noexcept {
+    return backing_->discard(what, leave);
+  }
   /// As `memory_backing::populate`.
   [[nodiscard]] result<void> populate(extent<block_offset> what) const noexcept { return backing_->populate(what); }
 

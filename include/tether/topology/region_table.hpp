@@ -90,8 +90,16 @@ class region_table {
     }
   }
 
-  region_id place(region const& what, extent<guest_address> where, int priority) {
-    auto held = std::make_shared<anchor const>(what.name(), what.memory());
+  /// Calls `visit(anchor const&)` for every region's, also of those that the open transaction has removed and may put back.
+  template <class Visit>
+  void for_each_anchor(Visit visit) const {
+    for (auto const& [id, region] : regions_) visit(*region.held);
+    for (edit const& entry : log_) {
+      if (!entry.node.empty()) visit(*entry.node.mapped().held);
+    }
+  }
+
+  region_id place(region const& what, anchor_pointer held, extent<guest_address> where, int priority) {
     const std::uint64_t id = last_id_ + 1;
     edit& entry = write_down();
     try {
