@@ -72,6 +72,7 @@ TEST_CASE_FIXTURE(one_guest, "memory of a guarded space is discarded with that g
 }
 
 TEST_CASE_FIXTURE(one_guest, "a block that two spaces show has one gate") {
+  auto own = must(ram_block::allocate("own", 64 * KiB));
   address_space second;
   static_cast<void>(must(guest.place(region::ram(ram), guest_address{0})));
   const auto alias = must(second.place(region::ram(ram), guest_address{0}));
@@ -81,7 +82,6 @@ TEST_CASE_FIXTURE(one_guest, "a block that two spaces show has one gate") {
   must(second.remove(alias));
 
   // A refusal leaves nothing guarded: neither what stood before the block that was refused, nor the space.
-  auto own = must(ram_block::allocate("own", 64 * KiB));
   static_cast<void>(must(second.place(region::ram(own), guest_address{1 * MiB})));
   static_cast<void>(must(second.place(region::ram(ram), guest_address{0})));
   CHECK_FALSE(guarded_space{second, other.id()}.usable());
