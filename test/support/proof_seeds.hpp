@@ -85,6 +85,14 @@ using leaks_on_failure =
     with_plan<of_groups, operation::attach_first, without_undo(of_groups::plan_of(operation::attach_first), 0)>;
 using never_judges = with_acts<of_groups, operation::open, act::hold, act::open, act::commit, act::settle>;
 
+/// Once populated when it was mapped, and never again: Linux 6.1 pins the zero page behind what was discarded meanwhile.
+using joins_what_was_discarded = with_acts<of_groups, operation::attach_next, act::hold, act::join, act::commit>;
+using populates_before_it_holds = with_acts<of_groups, operation::attach_next, act::populate, act::hold, act::join, act::commit>;
+using opens_what_was_discarded =
+    with_acts<of_groups, operation::open, act::judge, act::hold, act::open, act::commit, act::settle>;
+using device_joins_what_was_discarded =
+    with_acts<of_devices, operation::attach_next, act::judge, act::open, act::bind, act::hold, act::join, act::commit>;
+
 // Rules.
 
 struct counts_but_does_not_drain : proof::machinery {

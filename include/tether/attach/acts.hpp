@@ -82,6 +82,7 @@ class acts {
     if constexpr (Now == act::judge) return task.end(judge<Makes>(task));
     else if constexpr (Now == act::hold) return task.end(hold_for<Makes>(task));
     else if constexpr (Now == act::settle) settle(task.group);
+    else if constexpr (Now == act::populate) return task.end(populate());
     else if constexpr (Now == act::acquire) return task.end(acquire(task));
     else if constexpr (Now == act::release) task.release();
     else if constexpr (Now == act::tell) return task.end(kvm_.tell(task.kvm_file(), task.kvm_name()));
@@ -149,6 +150,15 @@ class acts {
   [[gnu::always_inline]] static patience patience_of([[maybe_unused]] Task const& task) noexcept {
     if constexpr (requires { task.who->stop(); }) {
       if (task.who != nullptr) return {.stop = task.who->stop()};
+    }
+    return {};
+  }
+
+  /// Under the hold: what is mapped read-only is there, and stays.
+  [[gnu::always_inline]] result<void> populate() noexcept {
+    if constexpr (Backend::pins) {
+      std::lock_guard turn{mutex_};
+      return listener_.populate_read_only();
     }
     return {};
   }

@@ -34,9 +34,9 @@ constexpr std::array<act, 5> essence_of(operation what, attach_unit unit) noexce
       if (alone) return {act::judge, act::open, act::bind, act::join, act::replay};
       return {act::join, act::replay};
     case operation::attach_next:
-      if (alone) return {act::judge, act::open, act::bind, act::join};
-      return {act::join};
-    case operation::open: return {act::judge, act::open};
+      if (alone) return {act::judge, act::open, act::bind, act::populate, act::join};
+      return {act::populate, act::join};
+    case operation::open: return {act::judge, act::populate, act::open};
     case operation::close: return {act::close};
     case operation::detach_next: return {act::leave, alone ? act::close : act::nothing};
     case operation::detach_last: return {act::withdraw, act::leave, alone ? act::close : act::nothing};
@@ -66,6 +66,9 @@ constexpr bool takes_in_order(plan const& steps) noexcept {
   if (steps.makes == change::open && !in_order(steps, act::hold, act::open)) return false;
   const bool bound_first = in_order(steps, act::open, act::bind) && in_order(steps, act::bind, act::hold);
   if (steps.makes == change::attach_device && !bound_first) return false;
+  // What is mapped may have been discarded since it was; under the hold it stays, until it is pinned with the very next act.
+  const std::size_t pins = position(steps, steps.makes == change::open ? act::open : act::join);
+  if (has(steps, act::populate) && (position(steps, act::populate) < hold || position(steps, act::populate) + 1 != pins)) return false;
   return in_order(steps, act::hold, act::join) && in_order(steps, act::join, act::replay) && in_order(steps, act::acquire, act::tell) &&
          in_order(steps, act::open, act::tell) && in_order(steps, act::tell, act::bind) && in_order(steps, act::tell, act::join);
 }

@@ -75,6 +75,11 @@ class dma_listener {
   [[nodiscard]] bool diverged() const noexcept { return divergence_.has_value(); }
   [[nodiscard]] Observation& observer() noexcept { return mapper_.observer(); }
 
+  /// Brings in the pages behind read-only mappings of private memory, before something begins to pin them (law 15): they were there
+  /// when they were mapped, and may have been discarded since. Requires: the mutex is held, and a hold is, so that they stay.
+  /// Fails: as `memory_backing::populate`, naming the section.
+  [[nodiscard]] result<void> populate_read_only() noexcept { return mapper_.populate_read_only(); }
+
   /// Marks it diverged, for a step beside mapping that could not be undone.
   void diverge(error const& why) noexcept {
     if (!divergence_) divergence_ = why;

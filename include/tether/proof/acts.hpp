@@ -89,6 +89,9 @@ class acts {
         lower(container.held, needed_for(container), said);
         break;
       case act::commit: commit(container, group, said); break;
+      case act::populate:
+        if (container.page != page_relation::none) populate(here);
+        break;
       case act::acquire: legal = set(group.acquired); break;
       case act::release: legal = clear(group.acquired) && !group.joined && !group.told; break;
       case act::tell: legal = of_groups ? set(group.told) && group.acquired : set(device.told) && device.open; break;
@@ -105,13 +108,17 @@ class acts {
         break;
       case act::replay:
         legal = container.page == page_relation::none && reaches<Essence::unit>(container);
-        if (legal) container.page = page_relation::recorded;
+        if (legal) {
+          populate(here);  // what is mapped is brought in first
+          container.page = page_relation::recorded;
+        }
         break;
       case act::withdraw:
         legal = container.page != page_relation::none && reaches<Essence::unit>(container);
         container.page = page_relation::none;
         break;
     }
+    if (what == act::withdraw) overlook(here);
     if (!legal) said.broken |= bit(property::forbidden_call);
     if (changes_pins(what)) pin<Essence>(here, which);
   }

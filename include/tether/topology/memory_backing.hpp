@@ -126,6 +126,8 @@ class memory_backing {
     if (kind_ == memory_kind::device) return failure(error{"populate", errc::unsupported}.at(what).of(name()));
     const extent<block_offset> pages{block_offset{round_down(what.first.value, page_size_)},
                                      block_offset{what.last.value | (page_size_ - 1)}};
+    // Else the kernel's search for equal pages (KSM with use_zero_pages) may put the zero page back at once. Without KSM: EINVAL.
+    if (kind_ == memory_kind::private_anonymous) static_cast<void>(calls_->madvise(host_at(pages), pages.size(), MADV_UNMERGEABLE));
     std::int64_t answer = -EINTR;
     while (answer == -EINTR) answer = calls_->madvise(host_at(pages), pages.size(), detail::populate_write);
     // An advice that the kernel does not know is refused even for no bytes at all; memory that may not be
