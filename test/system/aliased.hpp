@@ -80,7 +80,7 @@ struct aliased_by_hand {
     return different;
   }
 
-  ram_block ram = must(ram_block::allocate("ram", aliased_pages * page));
+  ram_block ram = must(ram_block::allocate("ram", aliased_pages* page));
   ram_block mailbox = must(ram_block::allocate("mailbox", page, memory_kind::shared));
   vfio_type1 iommu;
 };

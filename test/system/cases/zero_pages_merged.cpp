@@ -119,7 +119,8 @@ TEST_CASE("and nothing is merged between being brought in and being pinned, by a
     REQUIRE(kernel.merges(v.ram));
     unsigned waited = 0;
     v.dma.backend().log().before_each([&](journal_entry const& entry) {
-      const bool pins = by_joining ? entry.what == backend_call::join : entry.what == backend_call::map && entry.where->first.value == alias_at;
+      const bool pins =
+          by_joining ? entry.what == backend_call::join : entry.what == backend_call::map && entry.where->first.value == alias_at;
       if (!pins) return;
       ++waited;
       CHECK(!kernel.merges(v.ram));
