@@ -128,7 +128,8 @@ inline vfio_group group_of(std::string const& address) { return must(vfio_group:
 
 using engine = edu::engine<vfio_device>;
 
-/// A mediated device, there as long as this lives: a serial port that pins nothing, in a group of its own. Only tier 2 has them.
+/// A mediated device, there as long as this lives: a serial port that pins nothing, in a group of its own. Tier 1 has them where the
+/// case says `modules: mdev`.
 /// Requires: declared before the container that takes it, because its removal waits until nobody has it open.
 class mediated_device {
  public:
