@@ -52,6 +52,7 @@
 #include <tether/backend/iommufd.hpp>
 #include <tether/backend/iommufd_abi.hpp>
 #include <tether/backend/iommufd_book.hpp>
+#include <tether/backend/iommufd_cdev.hpp>
 #include <tether/backend/iommufd_context.hpp>
 #include <tether/backend/iommufd_ioas.hpp>
 #include <tether/backend/iommufd_page_tables.hpp>

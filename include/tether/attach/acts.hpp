@@ -108,7 +108,7 @@ class acts {
     auto pins = task.classify(backend_);
     if (!pins) return failure(pins.error());
     if (task.agrees == consent::given && *pins != pin_class::pins_on_demand) {
-      return failure(error{"open device", errc::consent_refused}.of(task.device->name).advise("open it without agrees_to_discards"));
+      return failure(refused_consent(task.device->name));
     }
     container_tally container = tally_;
     group_tally after = task.group.tally;

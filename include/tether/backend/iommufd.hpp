@@ -8,6 +8,7 @@
 
 #include <tether/backend/concepts.hpp>
 #include <tether/backend/iommufd_abi.hpp>
+#include <tether/backend/iommufd_cdev.hpp>
 #include <tether/backend/iommufd_context.hpp>
 #include <tether/backend/iommufd_ioas.hpp>
 #include <tether/backend/iommufd_page_tables.hpp>
@@ -30,8 +31,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <system_error>
 #include <utility>
 
@@ -83,29 +82,15 @@ class basic_iommufd {
   /// Whether a device that is not mediated has joined.
   [[nodiscard]] bool pins_now() const noexcept { return state_->pins(); }
 
-  /// On demand exactly if it is mediated; its neighbours do not count, because each device joins alone. A descriptor must be of the
-  /// node that sysfs knows for its name, else the name is hearsay, and what cannot be established pins (law 1).
-  [[nodiscard]] result<pin_class> classify(endpoint_type const& endpoint) const noexcept try {
-    if (!state_->sysfs.is_mediated(endpoint.name())) return pin_class::pins;
-    if (endpoint.descriptor() >= 0 && !is_node(endpoint.descriptor(), state_->sysfs.node_number(endpoint.name()))) return pin_class::pins;
-    return pin_class::pins_on_demand;
-  } catch (std::exception const&) {
-    return pin_class::pins;
+  /// How what its node leads to now pins: as `look_at_cdev`. Touches nothing.
+  [[nodiscard]] result<pin_class> classify(endpoint_type const& endpoint) const noexcept {
+    return detail::look_at_cdev<Kernel>(endpoint, state_->sysfs);
   }
-  /// Opens its node, or duplicates its descriptor. It answers little before it is bound. Fails: ENOENT with how to bind it to a driver,
-  /// EACCES, the kernel's errno, not enough memory.
-  [[nodiscard]] result<device_type> open(endpoint_type const& endpoint) noexcept try {
-    std::string group{endpoint.group()};
-    const auto answer = endpoint.descriptor() >= 0 ? Kernel::duplicate(endpoint.descriptor())
-                                                   : Kernel::call(SYS_openat, AT_FDCWD, endpoint.path(), O_RDWR | O_CLOEXEC, 0);
-    if (answer < 0) return failure(why_not_open(endpoint, static_cast<int>(-answer)));
-    auto opened = device_type::adopt(kernel_descriptor<Kernel>{answer}, endpoint.name());
-    if (!opened) return opened;
-    opened->state()->seat.group = std::move(group);
-    opened->state()->seat.pins = classify(endpoint).value_or(pin_class::pins);
-    return opened;
-  } catch (std::exception const&) {
-    return failure(error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(endpoint.name()));
+  /// How what was opened pins: nodes can be exchanged between the look and the open.
+  [[nodiscard]] pin_class classify(device_type const& device) const noexcept { return device.state()->seat.pins; }
+  /// Opens its node, or duplicates its descriptor. It answers little before it is bound. Fails, with nothing open: as `open_cdev`.
+  [[nodiscard]] result<device_type> open(endpoint_type const& endpoint) noexcept {
+    return detail::open_cdev<Kernel>(endpoint, state_->sysfs);
   }
   /// Makes it the context's: now its regions can be used, and no DMA of it goes through. Nothing is pinned. Fails: `stale_handle`,
   /// `already_there`, `bad_descriptor` if it is no device's own node, `still_in_use` naming the neighbours that are in the way, EBUSY.
@@ -254,24 +239,8 @@ class basic_iommufd {
   bool is_bound(device_state const* who) const noexcept {
     return who != nullptr && who->descriptor.number() >= 0 && who->seat.context == &state_->ioas.context().book();
   }
-  /// Whether a descriptor is of the node with that number, "major:minor".
-  static bool is_node(int descriptor, std::string const& number) {
-    struct stat status{};
-    if (Kernel::fstat(descriptor, status) < 0 || !S_ISCHR(status.st_mode)) return false;
-    return number == std::to_string(major(status.st_rdev)) + ":" + std::to_string(minor(status.st_rdev));
-  }
-
   static error why_in_use(const char* operation, device_state const& who) noexcept {
     return error{operation, errc::still_in_use}.of(who.name).advise("{} of its BARs are still mapped", who.views);
-  }
-  static error why_not_open(endpoint_type const& endpoint, int number) noexcept {
-    const auto why = error::from_errno("open device", number).of(endpoint.name());
-    if (number == ENOENT || number == ENODEV || number == ENXIO) {
-      return why.advise(
-          "bind it: write vfio-pci to its driver_override, then its address to drivers/vfio-pci/bind (kernel: CONFIG_VFIO_DEVICE_CDEV)");
-    }
-    if (number == EACCES || number == EPERM) return why.advise("give this user the right to open the device's node");
-    return why;
   }
   error why_not_bound(device_state const& who, int number) const noexcept try {
     const auto why = error::from_errno("bind device", number).of(who.name);
