@@ -131,7 +131,7 @@ class basic_iommufd {
   [[nodiscard]] result<void> leave(device_type& device) noexcept {
     auto* const who = device.state();
     if (!is_bound(who) || !state_->joined.has(who->joined)) return failure(error{"leave", errc::stale_handle});
-    if (who->views != 0) return failure(why_in_use("leave", *who));
+    if (who->views.count() != 0) return failure(why_in_use("leave", *who));
     state& own = *state_;
     if (auto left = own.tables.detach("leave", *who); !left) return left;
     who->joined.leave();
@@ -146,10 +146,13 @@ class basic_iommufd {
     state& old = *from.state_;
     if (!is_bound(who) || !old.joined.has(who->joined)) return failure(error{"replace", errc::stale_handle});
     if (&own == &old) return failure(error{"replace", errc::already_there}.of(who->name));
-    for (auto const* one = old.joined.first(); one != nullptr; one = one->joined.next()) {
-      if (one == who || one->seat.group != who->seat.group) continue;
-      return failure(error{"replace", errc::still_in_use}.of(one->name).advise("it is in the same group: the two can only move together"));
-    }
+    error neighbour{"replace", errc::still_in_use};
+    const bool is_alone = !old.joined.any_of([&](device_state const& one) noexcept {
+      if (&one == who || one.seat.group != who->seat.group) return false;
+      neighbour = neighbour.of(one.name).advise("it is in the same group: the two can only move together");
+      return true;
+    });
+    if (!is_alone) return failure(neighbour);
     if (auto there = own.ioas.allocate(); !there) return there;
     const std::uint32_t served_by = who->seat.page_table;
     if (auto attached = own.tables.attach(descriptor(), own.ioas.id(), *who, own.joined); !attached) return attached;
@@ -194,9 +197,7 @@ class basic_iommufd {
 
     [[nodiscard]] int descriptor() const noexcept { return ioas.context().descriptor(); }
     bool pins() const noexcept {
-      bool any = false;
-      for (auto const* one = joined.first(); one != nullptr; one = one->joined.next()) any = any || one->seat.pins == pin_class::pins;
-      return any;
+      return joined.any_of([](device_state const& one) noexcept { return one.seat.pins == pin_class::pins; });
     }
     void tell_who_pins() noexcept { ioas.context().book().set_pinned(ioas.id(), pins()); }
     result<void> has_left(const char* operation) noexcept {
@@ -207,10 +208,12 @@ class basic_iommufd {
       return {};
     }
     result<void> nobody_has_registers(const char* operation) const noexcept {
-      for (auto const* one = joined.first(); one != nullptr; one = one->joined.next()) {
-        if (one->views != 0) return failure(why_in_use(operation, *one));
-      }
-      return {};
+      result<void> quiet{};
+      static_cast<void>(joined.any_of([&](device_state const& one) noexcept {
+        if (one.views.count() != 0) quiet = failure(why_in_use(operation, one));
+        return !quiet.has_value();
+      }));
+      return quiet;
     }
     result<void> abandon() noexcept {
       if (auto quiet = nobody_has_registers("abandon"); !quiet) return quiet;
@@ -240,7 +243,7 @@ class basic_iommufd {
     return who != nullptr && who->descriptor.number() >= 0 && who->seat.context == &state_->ioas.context().book();
   }
   static error why_in_use(const char* operation, device_state const& who) noexcept {
-    return error{operation, errc::still_in_use}.of(who.name).advise("{} of its BARs are still mapped", who.views);
+    return error{operation, errc::still_in_use}.of(who.name).advise("{} of its BARs are still mapped", who.views.count());
   }
   error why_not_bound(device_state const& who, int number) const noexcept try {
     const auto why = error::from_errno("bind device", number).of(who.name);
