@@ -112,6 +112,7 @@
 #include <tether/attach/group_operations.hpp>
 #include <tether/attach/handles.hpp>
 #include <tether/attach/kvm_device.hpp>
+#include <tether/attach/lease.hpp>
 #include <tether/attach/lifecycle.hpp>
 #include <tether/attach/lifecycle_plan.hpp>
 #include <tether/attach/lifecycle_well_formed.hpp>

@@ -3,7 +3,9 @@
 // group its devices. Users hold names for them (`handles.hpp`), never these.
 #pragma once
 
+#include <tether/attach/lease.hpp>
 #include <tether/core/attachment.hpp>
+#include <tether/core/error.hpp>
 #include <tether/inhibit/books.hpp>
 #include <tether/inhibit/concepts.hpp>
 #include <tether/inhibit/holder.hpp>
@@ -33,6 +35,7 @@ struct device_record {
   std::string name;
   consent agrees;
   std::optional<typename Backend::device_type> device{};
+  lease_count leases{};
 };
 
 /// What a backend answered when a group joined. A container of single devices has nothing of the kind.
@@ -54,6 +57,14 @@ struct group_record : membership<Backend> {
   bool unplug_requested = false;
   [[no_unique_address]] holder_if<holds_for_a_group<Inhibition>> held;
   std::list<device_record<Backend>> devices{};
+
+  /// Fails: `still_in_use`, naming the first of its devices that has one.
+  [[nodiscard]] result<void> no_lease_is_out(const char* operation) const noexcept {
+    for (auto const& one : devices) {
+      if (auto free = one.leases.none_is_out(operation, one.name); !free) return free;
+    }
+    return {};
+  }
 };
 
 }  // namespace tether::detail
