@@ -17,6 +17,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cerrno>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -152,6 +154,28 @@ TEST_CASE("a node that is exchanged between the look and the open: what was open
     exchanged(bare, by_name);
     single_devices<recording<plain_iommufd>> recorded;
     exchanged(recorded, by_name);
+  }
+}
+
+TEST_CASE("whichever call fails while a node is exchanged, closing included, nothing is left of the refused device") {
+  for (std::uint64_t n = 1;; ++n) {
+    world w;
+    const auto before = w.seen();
+    w.machine.before_open = [&w] { w.put(mediated_path, false); };
+    const vfio_cdev named{mediated_path, w.sysfs()};
+    faulty_kernel::reset();
+    faulty_kernel::count_cleanup(true);
+    faulty_kernel::fail_at(n, EIO);
+    const auto refused = w.dma->attach(named, agrees_to_discards);
+    const bool struck = faulty_kernel::fired() != 0;
+    faulty_kernel::reset();
+    REQUIRE(!refused);
+    CHECK(!refused.error().stuck());
+    w.put(mediated_path, true);
+    CHECK(w.seen() == before);
+    if (struck) continue;
+    CHECK(n > 4);  // the look, the open, the second look, the close
+    break;
   }
 }
 
