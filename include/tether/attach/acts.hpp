@@ -234,11 +234,12 @@ class acts {
     if (found == nullptr) return failure(error{"lease device", errc::stale_handle});
     return device_lease<typename Backend::device_type>{*found->device, found->leases};
   }
-  result<void> no_lease_is_out(const char* operation) const noexcept {
+  /// The first device that a lease is out of, or null.
+  device_record<Backend> const* leased() const noexcept {
     for (record const& group : groups_) {
-      if (auto free = group.no_lease_is_out(operation); !free) return free;
+      if (auto const* const busy = group.leased()) return busy;
     }
-    return {};
+    return nullptr;
   }
   result<void> request_unplug(std::uint64_t id) noexcept {
     std::lock_guard alone{operation_};

@@ -74,7 +74,7 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   /// Detaches everything. Where that fails, memory and holds that a device may still reach are kept for ever.
   /// Requires: no lease of a device is out (tether[D1]).
   ~container() {
-    if (!this->no_lease_is_out("destroy container")) {
+    if (this->leased() != nullptr) {
       stop("tether[D1]: a container was destroyed while a lease of one of its devices was out, so a device would be used that is gone");
     }
     while (!this->groups_.empty() && !diverged()) {
@@ -91,7 +91,7 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   /// and it can be used anew.
   result<void> abandon() noexcept {
     std::lock_guard alone{this->operation_};
-    if (auto free = this->no_lease_is_out("abandon"); !free) return free;
+    if (auto const* const busy = this->leased()) return failure(busy->lease_in_the_way_of("abandon"));
     if (auto gone = let_go_of_everything(); !gone) {
       static_cast<void>(this->diverge(gone.error()));
       return gone;

@@ -24,12 +24,11 @@ class lease_count {
   void give() noexcept { out_.fetch_add(1, std::memory_order_relaxed); }
   /// The last thing that its holder does with the device.
   void take_back() noexcept { out_.fetch_sub(1, std::memory_order_release); }
+  /// Where it answers 0, all that was done by leases has happened before.
   [[nodiscard]] std::uint32_t out() const noexcept { return out_.load(std::memory_order_acquire); }
-  /// Fails: `still_in_use`, naming the device and how many are out. Ensures on success: what they did with it has happened before.
-  [[nodiscard]] result<void> none_is_out(const char* operation, std::string_view device) const noexcept {
-    const std::uint32_t many = out();
-    if (many == 0) [[likely]] return {};
-    return failure(error{operation, errc::still_in_use}.of(device).advise("{} leases of it are out: let go of them first", many));
+  /// Why an operation is refused: the device, and how many are out.
+  [[nodiscard, gnu::cold, gnu::noinline]] error in_the_way_of(const char* operation, std::string_view device) const noexcept {
+    return error{operation, errc::still_in_use}.of(device).advise("{} leases of it are out: let go of them first", out());
   }
 
  private:

@@ -36,6 +36,8 @@ struct device_record {
   consent agrees;
   std::optional<typename Backend::device_type> device{};
   lease_count leases{};
+
+  [[nodiscard]] error lease_in_the_way_of(const char* operation) const noexcept { return leases.in_the_way_of(operation, name); }
 };
 
 /// What a backend answered when a group joined. A container of single devices has nothing of the kind.
@@ -58,12 +60,12 @@ struct group_record : membership<Backend> {
   [[no_unique_address]] holder_if<holds_for_a_group<Inhibition>> held;
   std::list<device_record<Backend>> devices{};
 
-  /// Fails: `still_in_use`, naming the first of its devices that has one.
-  [[nodiscard]] result<void> no_lease_is_out(const char* operation) const noexcept {
+  /// The first of its devices that a lease is out of, or null.
+  [[nodiscard]] device_record<Backend> const* leased() const noexcept {
     for (auto const& one : devices) {
-      if (auto free = one.leases.none_is_out(operation, one.name); !free) return free;
+      if (one.leases.out() != 0) [[unlikely]] return &one;
     }
-    return {};
+    return nullptr;
   }
 };
 
