@@ -401,7 +401,8 @@ class whole {
     const std::uint64_t before = leases_;
     if (fine(device, "open a device for lease")) hand_over(*device);
     mine.at("waiting for somebody to take a lease");
-    while (leases_ == before && !all_->finished()) std::this_thread::yield();
+    // Not for ever: who is far ahead of this thread pauses until it has caught up.
+    for (int i = 0; i < 400 && leases_ == before && !all_->finished(); ++i) std::this_thread::sleep_for(std::chrono::microseconds{50});
     mine.at("unplugging what is leased");
     fine(group->request_unplug(), "request unplug of what is leased");
     // The threads that use it let go soon, whatever becomes of the run; so that they do not take turns for ever it is taken from them.
