@@ -54,6 +54,7 @@
 #include <tether/backend/iommufd.hpp>
 #include <tether/backend/iommufd_abi.hpp>
 #include <tether/backend/iommufd_book.hpp>
+#include <tether/backend/iommufd_cdev.hpp>
 #include <tether/backend/iommufd_context.hpp>
 #include <tether/backend/iommufd_ioas.hpp>
 #include <tether/backend/iommufd_page_tables.hpp>
@@ -113,6 +114,7 @@
 #include <tether/attach/group_operations.hpp>
 #include <tether/attach/handles.hpp>
 #include <tether/attach/kvm_device.hpp>
+#include <tether/attach/lease.hpp>
 #include <tether/attach/lifecycle.hpp>
 #include <tether/attach/lifecycle_plan.hpp>
 #include <tether/attach/lifecycle_well_formed.hpp>

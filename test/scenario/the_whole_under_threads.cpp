@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // Everything at once: memory is plugged and unplugged, overlays move, groups come and go with and without consent, balloons inflate,
-// free pages are reported, devices translate; one container pins through io_uring, another one is a software IOMMU. An auditor asks
-// the devices what they see and the CPU what it sees, page by page: they agree, whatever the others do.
+// free pages are reported, devices translate, one is unplugged while others use it by leases; one container pins through io_uring,
+// another one is a software IOMMU. An auditor asks the devices what they see and the CPU what it sees, page by page: they agree,
+// whatever the others do.
 //
 //     device --dma_write--> word A of a page --load--> auditor          what one writes the other must read:
 //     auditor --store--> word B of a page --dma_read--> device          nothing may have put another frame in between
@@ -42,6 +43,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <list>
+#include <mutex>
 #include <optional>
 #include <random>
 #include <span>
@@ -69,6 +71,7 @@ constexpr std::uint64_t word_of_reader[2]{64, 128};
 constexpr std::uint64_t word_of_vcpu = 192;
 constexpr std::uint64_t word_from_device = 256;
 constexpr std::uint64_t word_from_cpu = 320;
+constexpr std::uint64_t word_of_lessee[2]{384, 448};
 
 /// What a thread does, for the watchdog and the end: how often it has done it, how often it must, and what it is at just now.
 struct work {
@@ -199,6 +202,7 @@ endpoint_group const other_nics{"nics", {{"nic", pin_class::pins}}};
 endpoint_group const other_vgpus{"vgpus", {{"vgpu", pin_class::pins_on_demand}, {"vgpu2", pin_class::pins_on_demand}}};
 endpoint_group const reader_groups[2]{{"reader 1", {{"engine", pin_class::pins_on_demand}}},
                                       {"reader 2", {{"engine", pin_class::pins_on_demand}}}};
+endpoint_group const leased_group{"leased", {{"engine", pin_class::pins_on_demand}}};
 
 /// io_uring buffers that say they pin nothing: what they are given no hold protects.
 struct says_it_pins_nothing : io_uring_buffers {
@@ -214,6 +218,7 @@ struct what_came_of_it {
   std::string first_unexpected;
   std::uint64_t discarded = 0;
   std::uint64_t inhibited = 0;
+  std::uint64_t under_a_lease = 0;
   std::vector<std::string> order_violations;
   std::size_t order_pairs = 0;
   std::string table;
@@ -269,6 +274,11 @@ class whole {
       all.hire(i == 0 ? "translations" : "more translations", share.of(2'000'000),
                [this, i, at = random(10 + i)](work& mine) mutable { translate(mine, i, at); });
     }
+    for (std::size_t i = 0; i < 2; ++i) {
+      all.hire(i == 0 ? "leases" : "more leases", share.of(slow ? 50 : 4'000),
+               [this, i, at = random(20 + i)](work& mine) mutable { use_what_is_leased(mine, i, at); });
+    }
+    all.hire("unplugs under leases", share.of(slow ? 20 : 2'000), [this](work& mine) { unplug_what_is_leased(mine); });
     all.hire("permits", share.of(2'000'000), [this](work& mine) { ask_for_permits(mine); });
     all.hire("virtual CPU", share.of(2'000'000), [this, at = random(1)](work& mine) mutable { touch_memory(mine, at); });
     all.hire("memory map", share.of(slow ? 20 : 4'000), [this, at = random(2)](work& mine) mutable { change_the_map(mine, at); });
@@ -288,6 +298,7 @@ class whole {
     out.first_unexpected = first_unexpected_;
     out.discarded = discarded_;
     out.inhibited = inhibited_;
+    out.under_a_lease = under_a_lease_;
     out.order_violations = order_.violations();
     out.order_pairs = order_.pairs();
     out.table = all.table();
@@ -354,6 +365,56 @@ class whole {
     }
     mine.at("detaching a reader's group");
     fine(group->detach(), "detach a reader's group");
+  }
+  /// Two threads use one device of the software IOMMU, which a third unplugs whenever no lease of it is out.
+  void use_what_is_leased(work& mine, std::size_t which, random_source& at) {
+    mine.at("taking a lease");
+    std::optional<opened_device<software_container>> device;
+    {
+      const std::lock_guard lock{handing_over_};
+      device = leased_;
+    }
+    if (!device) return std::this_thread::yield();
+    auto engine = device->lease();
+    if (!fine(engine, "lease a device", {errc::stale_handle})) return;
+    leases_ += 1;
+    mine.at("using a lease");
+    for (int i = 0; i < 20 && !all_->finished(); ++i) {
+      const io_address where{below(at, low_pages) * page + word_of_lessee[which]};
+      std::uint64_t sent = at() + 1;
+      std::uint64_t got = sent;
+      if (!fine((*engine)->dma_write(where, bytes_of(sent)), "leased DMA write", {errc::not_mapped})) continue;
+      if (fine((*engine)->dma_read(where, bytes_of(got)), "leased DMA read", {errc::not_mapped}) && got != sent && got != 0) {
+        wrong("a leased device", "read " + std::to_string(got) + " where " + std::to_string(sent) + " or nothing was");
+      }
+    }
+    mine.did();
+  }
+  void unplug_what_is_leased(work& mine) {
+    mine.at("plugging a device in for lease");
+    auto group = software_->attach(leased_group);
+    if (!fine(group, "attach a group for lease")) return;
+    auto device = group->open("engine", agrees_to_discards);
+    const auto hand_over = [&](std::optional<opened_device<software_container>> one) {
+      const std::lock_guard lock{handing_over_};
+      leased_ = one;
+    };
+    const std::uint64_t before = leases_;
+    if (fine(device, "open a device for lease")) hand_over(*device);
+    mine.at("waiting for somebody to take a lease");
+    // Not for ever: who is far ahead of this thread pauses until it has caught up.
+    for (int i = 0; i < 400 && leases_ == before && !all_->finished(); ++i) std::this_thread::sleep_for(std::chrono::microseconds{50});
+    mine.at("unplugging what is leased");
+    fine(group->request_unplug(), "request unplug of what is leased");
+    // The threads that use it let go soon, whatever becomes of the run; so that they do not take turns for ever it is taken from them.
+    for (int refused = 0;; ++refused) {
+      const auto gone = group->detach();
+      if (fine(gone, "detach what is leased", {errc::still_in_use}) || !gone.error().is(errc::still_in_use)) break;
+      under_a_lease_ += 1;
+      if (refused == 8) hand_over(std::nullopt);
+      std::this_thread::yield();
+    }
+    mine.did();
   }
   void ask_for_permits(work& mine) {
     mine.at("asking for permits");
@@ -557,6 +618,10 @@ class whole {
 
   crew* all_ = nullptr;
   std::atomic<std::uint64_t> epoch_{0};
+  std::mutex handing_over_;  // the handle itself; taken with no other
+  std::optional<opened_device<software_container>> leased_;
+  std::atomic<std::uint64_t> leases_{0};
+  std::atomic<std::uint64_t> under_a_lease_{0};
   std::uint64_t unique_ = 0;
   std::uint64_t audits_ = 0;
   std::uint64_t disagreements_ = 0;
@@ -583,6 +648,7 @@ what_came_of_it run_right(io_uring_buffers backend, goals share) {
   CHECK(came.audits != 0);
   CHECK(came.discarded != 0);
   CHECK(came.inhibited != 0);
+  CHECK(came.under_a_lease != 0);
   everything.check_nothing_is_left();
   return came;
 }
@@ -597,7 +663,7 @@ what_came_of_it run_wrong(Pinning backend) {
 
 }  // namespace
 
-TEST_CASE("whatever ten threads do to one guest, every device and the CPU see the same memory") {
+TEST_CASE("whatever a dozen threads do to one guest, every device and the CPU see the same memory") {
   auto backend = ring();
   if (!backend) return;
   const auto came = run_right<multi_threaded, inhibit_per_group>(std::move(*backend), {1});

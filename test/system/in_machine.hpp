@@ -148,6 +148,25 @@ class mediated_device {
   std::string name_;
 };
 
+/// Two nodes of /dev have each other's names while this lives: as a container's /dev may, that was made for other devices.
+class exchanged_nodes {
+ public:
+  exchanged_nodes(std::string first, std::string second) : first_{std::move(first)}, second_{std::move(second)} { exchange(); }
+  exchanged_nodes(exchanged_nodes const&) = delete;
+  exchanged_nodes& operator=(exchanged_nodes const&) = delete;
+  ~exchanged_nodes() { exchange(); }
+
+ private:
+  void exchange() const {
+    const std::string aside = first_ + "-aside";
+    std::filesystem::rename(first_, aside);
+    std::filesystem::rename(second_, first_);
+    std::filesystem::rename(aside, second_);
+  }
+  std::string first_;
+  std::string second_;
+};
+
 /// The kernel fails the `n`-th allocation that this thread asks it for while this lives. Only tier 2 can.
 class failing_allocation {
  public:

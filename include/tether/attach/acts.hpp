@@ -110,7 +110,7 @@ class acts {
     auto pins = task.classify(backend_);
     if (!pins) return failure(pins.error());
     if (task.agrees == consent::given && *pins != pin_class::pins_on_demand) {
-      return failure(error{"open device", errc::consent_refused}.of(task.device->name).advise("open it without agrees_to_discards"));
+      return failure(refused_consent(task.device->name));
     }
     container_tally container = tally_;
     group_tally after = task.group.tally;
@@ -227,12 +227,30 @@ class acts {
   }
 
   auto find(std::uint64_t id) noexcept { return std::ranges::find(groups_, id, &record::id); }
-  typename Backend::device_type* find_device(std::uint64_t id, std::uint64_t device_id) noexcept {
-    std::lock_guard alone{operation_};
+  /// Null if it is not open any more. Requires: `operation_` is held.
+  device_record<Backend>* find_open(std::uint64_t id, std::uint64_t device_id) noexcept {
     const auto group = find(id);
     if (group == groups_.end()) return nullptr;
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
-    return device == group->devices.end() ? nullptr : &*device->device;
+    return device == group->devices.end() || !device->device ? nullptr : &*device;
+  }
+  typename Backend::device_type* find_device(std::uint64_t id, std::uint64_t device_id) noexcept {
+    std::lock_guard alone{operation_};
+    auto* const found = find_open(id, device_id);
+    return found == nullptr ? nullptr : &*found->device;
+  }
+  result<device_lease<typename Backend::device_type>> lease(std::uint64_t id, std::uint64_t device_id) noexcept {
+    std::lock_guard alone{operation_};
+    auto* const found = find_open(id, device_id);
+    if (found == nullptr) return failure(error{"lease device", errc::stale_handle});
+    return device_lease<typename Backend::device_type>{*found->device, found->leases};
+  }
+  /// The first device that a lease is out of, or null.
+  device_record<Backend> const* leased() const noexcept {
+    for (record const& group : groups_) {
+      if (auto const* const busy = group.leased()) return busy;
+    }
+    return nullptr;
   }
   result<void> request_unplug(std::uint64_t id) noexcept {
     std::lock_guard alone{operation_};

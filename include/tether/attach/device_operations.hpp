@@ -91,6 +91,7 @@ class device_operations : public acts<Backend, Configuration> {
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
     if (device == group->devices.end()) return failure(error{"detach", errc::stale_handle});
     if (auto able = this->may_work("detach", device->name); !able) return able;
+    if (device->leases.out() != 0) [[unlikely]] return failure(device->lease_in_the_way_of("detach"));
     device_task<Backend, typename base::inhibition> task{*group, &*device, device->agrees};
     const bool last = this->tally_.members == 1 && group->tally.open() == 1;
     const ending end = last ? this->template run<cursor{operation::detach_last}>(task)

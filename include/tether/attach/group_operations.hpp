@@ -81,6 +81,7 @@ class group_operations : public acts<Backend, Configuration> {
     const auto group = this->find(id);
     if (group == this->groups_.end()) return failure(error{"detach", errc::stale_handle});
     if (auto able = this->may_work("detach", group->name); !able) return able;
+    if (auto const* const busy = group->leased()) [[unlikely]] return failure(busy->lease_in_the_way_of("detach"));
     while (!group->devices.empty()) {
       if (auto closed = close_one(*group, group->devices.begin()); !closed) return closed;
     }
@@ -124,6 +125,7 @@ class group_operations : public acts<Backend, Configuration> {
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
     if (device == group->devices.end()) return failure(error{"close device", errc::stale_handle});
     if (auto able = this->may_work("close device", device->name); !able) return able;
+    if (device->leases.out() != 0) [[unlikely]] return failure(device->lease_in_the_way_of("close device"));
     return close_one(*group, device);
   }
   template <class Position>

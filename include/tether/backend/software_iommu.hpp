@@ -68,8 +68,11 @@ class software_device {
   }
   ~software_device() { close(); }
 
-  /// Empty once closed.
-  [[nodiscard]] std::string_view name() const noexcept { return opened_.name(); }
+  /// Empty once closed. Good until its group leaves.
+  [[nodiscard]] std::string_view name() const noexcept {
+    const std::shared_lock reading{iommu_->gate};
+    return opened_.name();
+  }
 
   /// The device reads memory. Fails, moving nothing: `not_mapped`, `access_denied`, `invalid_extent`, `stale_handle` once closed.
   [[nodiscard]] result<void> dma_read(io_address at, std::span<std::byte> into) noexcept {
