@@ -111,27 +111,31 @@ class fed_by_hand {
   /// RAM beyond the aperture is refused for good, so mostly BARs and registers go there.
   section addition() {
     const std::uint64_t pages = 1 + in_.below(5);
-    section one = some_section(in_.below(guest_pages - pages + 1), pages);
+    section one = some_section(free_place(in_.below(guest_pages - pages + 1), pages), pages);
     const bool beyond = one.where.last.value >= usable_pages * page;
     if (beyond && one.kind != region_kind::mmio && one.kind != region_kind::ram_device && in_.below(8) != 0) {
       one.kind = region_kind::ram_device;
       one.memory = &bar_.backing();
     }
-    switch (in_.below(24)) {
+    if (!errs()) return one;
+    switch (in_.below(6)) {
       case 0: std::swap(one.where.first, one.where.last); break;  // wraps
       case 1: one.where = {place(in_.below(guest_pages)), tether::guest_address{0} - 1}; break;
       case 2: one.memory = nullptr; break;
       case 3: one.offset = tether::block_offset{(block_pages - in_.below(2)) * page}; break;
       case 4: one.offset = tether::block_offset{~std::uint64_t{0} - in_.below(3) * page}; break;
-      case 5: one.where = {tether::guest_address{0}, tether::guest_address{~std::uint64_t{0}}}; break;
-      default: break;
+      default: one.where = {tether::guest_address{0}, tether::guest_address{~std::uint64_t{0}}}; break;
     }
     return one;
   }
   section removal() {
-    if (standing_.empty()) return addition();
-    section one = standing_[in_.below(standing_.size())];
-    switch (in_.below(16)) {
+    if (there_.empty()) return addition();
+    section one = there_[in_.below(there_.size())];
+    if (!errs()) {
+      take(there_, one);
+      return one;
+    }
+    switch (in_.below(11)) {
       case 0: one.where.first = one.where.first + page; break;  // a part, or none of it
       case 1: one.where.last = one.where.last - page; break;
       case 2: one.where.last = one.where.last + page * (1 + in_.below(4)); break;
@@ -142,9 +146,20 @@ class fed_by_hand {
       case 7: return whole_run(one);
       case 8: return addition();
       case 9: std::swap(one.where.first, one.where.last); break;
-      default: break;
+      default: break;  // twice, if it goes in this change already; else it is right
     }
     return one;
+  }
+  bool errs() { return in_.below(careful_ ? 64 : 5) == 0; }
+  /// The first page from `from` on, going round, where nothing stands or comes; who errs does not look.
+  std::uint64_t free_place(std::uint64_t from, std::uint64_t pages) {
+    if (errs()) return from;
+    const std::uint64_t places = guest_pages - pages + 1;
+    for (std::uint64_t i = 0; i != places; ++i) {
+      const std::uint64_t first = (from + i) % places;
+      if (!any_overlaps(there_, {.where = {place(first), place(first + pages) - 1}})) return first;
+    }
+    return from;
   }
   /// One and all that meet it behind, as one section.
   section whole_run(section one) const {
@@ -228,11 +243,16 @@ class fed_by_hand {
   void one_change() {
     change now;
     now.kind = in_.below(3) == 0 ? commit_kind::compulsory : commit_kind::refusable;
+    there_ = standing_;
     for (auto n = in_.below(4); n-- > 0;) now.removals.push_back(removal());
-    for (auto n = in_.below(4); n-- > 0;) now.additions.push_back(addition());
     if (!now.removals.empty() && in_.below(3) == 0) {  // put back
-      now.additions.insert(now.additions.begin(), now.removals.front());
+      now.additions.push_back(now.removals.front());
+      there_.push_back(now.removals.front());
       totals_.put_back += 1;
+    }
+    for (auto n = in_.below(4); n-- > 0;) {
+      now.additions.push_back(addition());
+      there_.push_back(now.additions.back());
     }
     judge(now);
     arm();
@@ -457,6 +477,8 @@ class fed_by_hand {
   tether::dma_listener<tether::recording<tether::software_iommu>, Granularity, tether::trim_edges, tether::no_observation, std::mutex> listener_{
       iommu_, mutex_};
   std::vector<section> standing_;
+  std::vector<section> there_;  // what the VMM believes to stand in the midst of making up a change
+  const bool careful_ = in_.flag();
   totals totals_;
 };
 
