@@ -3,6 +3,9 @@
 // target dma_listener searches on.
 #include <support/fed_by_hand.hpp>
 
+#include <support/failing_allocation.hpp>
+#include <support/must.hpp>
+
 #include <tether/granule/fixed_block.hpp>
 #include <tether/granule/whole_section.hpp>
 
@@ -12,6 +15,7 @@
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace {
@@ -60,4 +64,50 @@ TEST_CASE("what a VMM's own memory model tells is judged, and the books are righ
 }
 TEST_CASE("what a VMM's own memory model tells is judged, and the books are right after every change: blocks") {
   random_programs<tether::fixed_block<8 * tether::KiB>, 8 * tether::KiB>(18);
+}
+
+TEST_CASE("out of memory at each allocation of a change in turn: it is refused and nothing stands of it, and a removal needs none") {
+  using namespace tether;
+  if (!tether_test::allocations_can_fail) return tether_test::cannot_fail_allocations();
+  for (std::uint64_t n = 1, more = 1; more != 0; ++n) {
+    CAPTURE(n);
+    ram_block block = tether_test::must(ram_block::allocate("ram", 64 * KiB));
+    software_iommu iommu;
+    std::mutex mutex;
+    dma_listener<software_iommu, whole_section, trim_edges, no_observation, std::mutex> listener{iommu, mutex};
+    const auto at = [&](std::uint64_t page) {
+      return section{.where = {guest_address{page * 4096}, guest_address{page * 4096 + 4095}}, .memory = &block.backing(), .name = "ram"};
+    };
+    const auto change = [&](auto const& removals, auto const& additions) {
+      listener.begin(commit_kind::refusable);
+      for (const std::uint64_t page : removals) listener.remove(at(page));
+      for (const std::uint64_t page : additions) listener.add(at(page));
+      return listener.commit();
+    };
+    using pages = std::vector<std::uint64_t>;
+    tether_test::must(change(pages{}, pages{0, 1}));
+    const pages none, gone{0}, come{4, 5, 6}, all{0, 1};
+    tether_test::failing_allocation = n;
+    const auto outcome = change(gone, come);
+    more = tether_test::failing_allocation == 0 ? 1 : 0;
+    tether_test::failing_allocation = 0;
+    CHECK_FALSE(listener.diverged());
+    if (outcome) {
+      CHECK(listener.usage().mappings == 4);
+      continue;
+    }
+    CHECK(outcome.error().code() == std::make_error_code(std::errc::not_enough_memory));
+    CHECK(listener.usage().mappings == 2);
+    CHECK(iommu.free_mappings() == 65533);
+    // All that stands goes with every allocation failing, and what was refused does not stand.
+    CHECK_FALSE(change(come, pages{}));
+    for (std::uint64_t m = 1; m != 4; ++m) {
+      tether_test::failing_allocation = m;
+      const auto removed = change(all, none);
+      tether_test::failing_allocation = 0;
+      REQUIRE(removed);
+      CHECK(listener.usage().mappings == 0);
+      tether_test::must(change(pages{}, all));
+    }
+  }
 }
