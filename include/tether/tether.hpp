@@ -96,9 +96,13 @@
 #include <tether/discard/partial_pages.hpp>
 #include <tether/discard/report.hpp>
 
+#include <tether/listen/announced_change.hpp>
 #include <tether/listen/attendant.hpp>
 #include <tether/listen/audited.hpp>
 #include <tether/listen/dma_listener.hpp>
+#include <tether/listen/feed.hpp>
+#include <tether/listen/kept_memory.hpp>
+#include <tether/listen/left_out.hpp>
 #include <tether/listen/observation.hpp>
 #include <tether/listen/page_frames.hpp>
 #include <tether/listen/section_filter.hpp>

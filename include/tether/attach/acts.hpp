@@ -13,6 +13,7 @@
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/listen/attendant.hpp>
 #include <tether/listen/dma_listener.hpp>
+#include <tether/listen/feed.hpp>
 #include <tether/listen/observation.hpp>
 #include <tether/topology/address_space.hpp>
 #include <tether/topology/guarded_space.hpp>
@@ -50,7 +51,7 @@ class acts {
   using gate_type = discard_gate<threading>;
   using record = group_record<Backend, inhibition>;
   using listener_type = dma_listener<Backend, typename Configuration::granularity, typename Configuration::edges,
-                                     typename Configuration::observation, typename threading::mutex>;
+                                     typename Configuration::observation, typename threading::mutex, trusted_feed>;
 
   static constexpr bool tells_kvm = kvm_type::tells;
 
