@@ -19,6 +19,7 @@
 #include <tether/topology/address_space.hpp>
 #include <tether/topology/anchor.hpp>
 #include <tether/topology/difference.hpp>
+#include <tether/topology/edit_generation.hpp>
 #include <tether/topology/flat_view.hpp>
 #include <tether/topology/label.hpp>
 #include <tether/topology/listener_table.hpp>
@@ -87,6 +88,7 @@
 
 #include <tether/discard/balloon.hpp>
 #include <tether/discard/batch.hpp>
+#include <tether/discard/checked_view.hpp>
 #include <tether/discard/frames.hpp>
 #include <tether/discard/guest_memory.hpp>
 #include <tether/discard/page_reporting.hpp>

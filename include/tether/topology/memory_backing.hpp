@@ -10,6 +10,7 @@
 //     device               refused
 #pragma once
 
+#include <tether/topology/edit_generation.hpp>
 #include <tether/topology/label.hpp>
 
 #include <tether/core/address.hpp>
@@ -141,6 +142,8 @@ class memory_backing {
       stop("tether[R2]: memory was released more often than it was retained, so it could be freed under a device");
   }
   [[nodiscard]] std::uint32_t references() const noexcept { return references_.load(std::memory_order_acquire); }
+  /// Whether a map that shows this memory was edited: what was noted about the memory before that holds no more.
+  [[nodiscard]] detail::edit_generation& generation() noexcept { return generation_; }
 
  private:
   friend class ram_block;
@@ -185,6 +188,7 @@ class memory_backing {
   detail::discard_method method_ = detail::discard_method::refuse;
   bool owned_ = false;
   std::atomic<std::uint32_t> references_{0};
+  detail::edit_generation generation_;
   label name_;
 };
 
