@@ -90,9 +90,10 @@ class memory_backing {
   /// Gives the bytes back to the host; who reads them next finds zeros in a new page.
   /// Requires: a permit of the gate, if anything can pin this memory; also if it was removed from the map meanwhile, because an attach
   /// that is under way still goes by the map that it began with.
-  /// Fails: `past_the_end`; `not_aligned` if it is not whole pages of this block (the kernel would round
+  /// Fails: `invalid_extent`; `past_the_end`; `not_aligned` if it is not whole pages of this block (the kernel would round
   /// a length up and take a page more); `unsupported` for a device's memory; the kernel's errno.
   [[nodiscard]] result<void> discard(extent<block_offset> what) noexcept {
+    if (!what.valid()) return failure(error{"discard", errc::invalid_extent}.at(what).of(name()));
     if (what.last.value >= size_) return failure(error{"discard", errc::past_the_end}.at(what).of(name()));
     if (!what.aligned_to(page_size_))
       return failure(error{"discard", errc::not_aligned}.at(what).of(name()).advise("use multiples of {} bytes", page_size_));
@@ -114,9 +115,10 @@ class memory_backing {
   /// Faults the pages around these bytes in for writing; contents stay. Law 15: without it Linux 6.1 pins
   /// the shared zero page behind a read-only mapping of private memory, and the CPU's next write goes elsewhere.
   /// Cost: a page fault for each absent page. Safe against concurrent writers.
-  /// Fails: `past_the_end`; `memory_gone` if the file behind it shrank; `unsupported` for a device's
+  /// Fails: `invalid_extent`; `past_the_end`; `memory_gone` if the file behind it shrank; `unsupported` for a device's
   /// memory; the kernel's errno. Pages faulted in by then stay resident.
   [[nodiscard]] result<void> populate(extent<block_offset> what) noexcept {
+    if (!what.valid()) return failure(error{"populate", errc::invalid_extent}.at(what).of(name()));
     if (what.last.value >= size_) return failure(error{"populate", errc::past_the_end}.at(what).of(name()));
     if (kind_ == memory_kind::device) return failure(error{"populate", errc::unsupported}.at(what).of(name()));
     const extent<block_offset> pages{block_offset{round_down(what.first.value, page_size_)},
