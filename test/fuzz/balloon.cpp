@@ -31,9 +31,9 @@ namespace {
 
 constexpr std::uint64_t frames_of_small = 12;
 constexpr std::uint64_t frames_of_large = 16;
-constexpr std::uint64_t frames_of_dimm = 16;
+constexpr std::uint64_t frames_of_dimm = 128;
 constexpr std::uint64_t large_page = 4 * frame_size;  // as if the host's pages were that large
-constexpr std::uint64_t guest_frames = 112;
+constexpr std::uint64_t guest_frames = 240;
 
 /// A block, and what each of its frames must hold now: the mark of when the guest wrote it last, or zeros.
 struct watched_block {
@@ -86,7 +86,8 @@ struct host_memory {
   watched_block shared = borrowed("shared", 4, memory_kind::shared, frame_size);
   watched_block large = borrowed("large", frames_of_large, memory_kind::private_anonymous, large_page);
 
-  /// Of the block that is plugged in and out: each is a new one over the same memory, in pages of one frame, of four, or of eight.
+  /// Of the block that is plugged in and out: each is a new one over the same memory, in pages of one frame to 128:
+  /// what is noted of the largest is more than one word.
   std::uintptr_t of_dimm = pages(frames_of_dimm, memory_kind::private_anonymous, frames_of_dimm * frame_size);
 };
 host_memory& host() {
@@ -97,7 +98,8 @@ host_memory& host() {
 //  frame   0..11  small          24..39  large            56..58  a part of large again, from its second frame
 //         12..15  shared         44..47  small, aliased   60..61  small from the middle of its frame 8
 //         16..17  ROM of small   50      registers         9..9   half a frame of registers, in its second half
-//         64..79  the DIMM       80..95  it again, read-only              96..111  large again, read-only
+//         64..79  the beginning of the DIMM again, read-only              96..111  large again, read-only
+//         112..239  the DIMM
 struct guest_map {
   /// A region as it was placed last, and what was set since.
   struct placed {
@@ -216,7 +218,7 @@ class program {
       const auto how = in_.below(8);
       auto first = static_cast<std::uint32_t>(in_.below(guest_frames));
       if (how == 0) first = in_.word();
-      const auto count = how == 1 ? 600 : in_.below(20);  // more than one permit has
+      const auto count = how == 1 ? 600 : how == 2 ? frames_of_dimm : in_.below(20);  // 600: more than one permit has
       const bool down = in_.flag();
       for (std::uint32_t i = 0; i < count; ++i) frames.push_back(how == 1 ? first + i % 16 : down ? first - i : first + i);
     }
@@ -459,11 +461,12 @@ class program {
       dimm_.reset();
       return;
     }
-    const std::array<std::uint64_t, 3> units{1, 4, 8};
-    dimm_.emplace(borrowed("dimm", host().of_dimm, frames_of_dimm, memory_kind::private_anonymous, units[in_.below(3)] * frame_size));
+    const std::array<std::uint64_t, 4> units{1, 4, 8, 128};
+    dimm_.emplace(borrowed("dimm", host().of_dimm, frames_of_dimm, memory_kind::private_anonymous, units[in_.below(4)] * frame_size));
     dimm_->write_all();
-    edit(nullptr, [&] { map_.place(region::ram(dimm_->block), guest_map::frame(64)); });
-    if (in_.flag()) edit(nullptr, [&] { map_.place(region::ram(dimm_->block).read_only(), guest_map::frame(80)); });
+    edit(nullptr, [&] { map_.place(region::ram(dimm_->block), guest_map::frame(112)); });
+    const auto again = region::ram(dimm_->block, block_offset{0}, 16 * frame_size).read_only();
+    if (in_.flag()) edit(nullptr, [&] { map_.place(again, guest_map::frame(64)); });
   }
   /// The guest uses a frame. Where it has promised to tell first, only one that it has not given.
   void write() {
