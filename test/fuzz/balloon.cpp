@@ -190,8 +190,8 @@ class program {
     return all;
   }
   [[nodiscard]] watched_block* block_of(memory_backing const* memory) {
-    for (watched_block* one : blocks())
-      if (&one->block.backing() == memory) return one;
+    for (watched_block* one : {&host().small, &host().shared, &host().large, dimm_ ? &*dimm_ : nullptr})
+      if (one != nullptr && &one->block.backing() == memory) return one;
     return nullptr;
   }
   /// What a guest's frame is: a frame of a block that may be given back.
