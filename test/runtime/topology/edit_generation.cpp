@@ -9,8 +9,8 @@
 #include <cstdint>
 #include <optional>
 #include <set>
-#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using tether::detail::edit_generation;
@@ -55,10 +55,9 @@ TEST_CASE("threads that edit at once get different numbers") {
 
 namespace {
 
-// The header's argument, tried in every interleaving of its steps: two address spaces that show one block edit it, each twice (away and
-// back), and two readers of the first one look a frame up and note it, one after the other in time or not. A note may be used only where
-// the block was not edited in the reader's space between the view that the note was made by and the view that it is used by, and where
-// both were published at some moment while the number stood. Every step is one atomic operation, as in the header.
+// The header's argument, tried in every interleaving of its steps, each an atomic operation: two address spaces show one block, and each
+// edits it twice, away and back; two readers of the first space look a frame up and note it, or use the note that is there. Between the
+// view that a note was made by and the view that it is used by, no edit of that space may lie.
 
 enum class wrong { nothing, number_after_publishing, ends_before_publishing, reader_asks_no_edit, reader_asks_no_view, number_before_count };
 
@@ -83,8 +82,7 @@ struct world {
   std::optional<std::pair<int, std::uint64_t>> note;
   bool broken = false;
 
-  friend auto operator<=>(world const& a, world const& b) { return a.key() <=> b.key(); }
-  friend bool operator==(world const& a, world const& b) { return a.key() == b.key(); }
+  friend bool operator<(world const& a, world const& b) { return a.key() < b.key(); }
   [[nodiscard]] std::vector<std::uint64_t> key() const {
     std::vector<std::uint64_t> all{number, last, static_cast<std::uint64_t>(under_way), static_cast<std::uint64_t>(broken)};
     for (const int one : view) all.push_back(static_cast<std::uint64_t>(one));
