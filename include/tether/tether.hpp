@@ -20,6 +20,7 @@
 #include <tether/topology/address_space.hpp>
 #include <tether/topology/anchor.hpp>
 #include <tether/topology/difference.hpp>
+#include <tether/topology/edit_generation.hpp>
 #include <tether/topology/flat_view.hpp>
 #include <tether/topology/guarded_space.hpp>
 #include <tether/topology/label.hpp>
@@ -90,6 +91,7 @@
 
 #include <tether/discard/balloon.hpp>
 #include <tether/discard/batch.hpp>
+#include <tether/discard/checked_view.hpp>
 #include <tether/discard/frames.hpp>
 #include <tether/discard/guest_memory.hpp>
 #include <tether/discard/page_reporting.hpp>

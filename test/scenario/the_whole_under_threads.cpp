@@ -10,6 +10,9 @@
 // A page that is pinned needs no help: holds alone must keep its frame. Where nothing is pinned a discard between write and read is
 // right, and a page of zeros no disagreement; there the auditor suspends discards while it looks. Memory that is being unplugged says
 // so with an epoch, odd while it goes, and what was compared across a change of it does not count.
+//
+// A DIMM in pages of 64 KiB or of 256 KiB leaves the map and comes again, is hidden and seen, or another block takes its place. Each time
+// it is memory anew, of which the guest never gives more than two quarters of any page: nothing of it may ever go.
 #include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 #include <tether/backend/software_iommu.hpp>
@@ -65,6 +68,8 @@ constexpr std::uint64_t low_pages = 64;
 constexpr std::uint64_t plugged_pages = 32;
 constexpr std::uint64_t plugged_at = 1 * MiB;
 constexpr std::uint64_t overlay_pages = 4;
+constexpr std::uint64_t dimm_pages = 64;
+constexpr std::uint64_t dimm_at = 2 * MiB;
 
 // Words of a page. Each belongs to one thread, so that only device and CPU can disagree about it.
 constexpr std::uint64_t word_of_reader[2]{64, 128};
@@ -254,6 +259,9 @@ class whole {
     }
     reporting_.emplace(guest_, *gate_);
     must_place(region::ram(low_), guest_address{0}, 0);
+    std::memset(dimm_memory_.data(), 0x5a, dimm_memory_.size());
+    dimm_.emplace(make_dimm());
+    dimm_region_ = must(guest_.place(region::ram(*dimm_), guest_address{dimm_at}));
     {
       const tether_test::naming names{order_, "pinning", {tether_test::lock_rank::operation, tether_test::lock_rank::container}};
       pinning_.emplace(guest_, *gate_, std::move(backend));
@@ -282,6 +290,8 @@ class whole {
     all.hire("permits", share.of(2'000'000), [this](work& mine) { ask_for_permits(mine); });
     all.hire("virtual CPU", share.of(2'000'000), [this, at = random(1)](work& mine) mutable { touch_memory(mine, at); });
     all.hire("memory map", share.of(slow ? 20 : 4'000), [this, at = random(2)](work& mine) mutable { change_the_map(mine, at); });
+    all.hire("DIMM", share.of(slow ? 20 : 1'000), [this, at = random(7)](work& mine) mutable { change_the_dimm(mine, at); });
+    all.hire("balloon of the DIMM", share.of(100'000), [this](work& mine) { inflate_the_dimm(mine); });
     all.hire("balloon", share.of(4'000), [this, at = random(3)](work& mine) mutable { inflate(mine, at); });
     all.hire("page reporting", share.of(4'000), [this, at = random(4)](work& mine) mutable { report(mine, at); });
     all.hire("groups that pin", share.of(slow ? 5 : 800), [this, at = random(5)](work& mine) mutable { come_and_go(mine, *pinning_, at); });
@@ -474,6 +484,59 @@ class whole {
     }
     epoch_.fetch_add(1);
   }
+  ram_block make_dimm() {
+    const std::uint64_t unit = ++dimms_ % 2 == 0 ? 64 * KiB : 256 * KiB;
+    const host_address host{round_up(dimm_memory_.host().value, 256 * KiB)};
+    return must(ram_block::borrow("DIMM", host, dimm_pages * page, memory_kind::private_anonymous, unit));
+  }
+  /// The DIMM leaves what the guest sees as memory of its own, and comes again.
+  void change_the_dimm(work& mine, random_source& at) {
+    const auto commit = [&](const char* what, auto edit) {
+      mine.at(what);
+      const tether_test::in_place_of turn{*map_place_};
+      fine(edit(), what);
+      mine.did();
+    };
+    // For a while, until something was given of it: a life of which nothing was noted shows nothing.
+    mine.at("waiting for the DIMM's balloon");
+    for (int turn = 0; turn < 1'000 && dimm_given_in_ != dimm_life_ && !all_->finished(); ++turn) std::this_thread::yield();
+    switch (below(at, 4)) {
+      case 0:
+        commit("making the DIMM read-only", [&] { return guest_.set_read_only(dimm_region_, true); });
+        commit("making the DIMM writable", [&] { return guest_.set_read_only(dimm_region_, false); });
+        break;
+      case 1:
+        commit("disabling the DIMM", [&] { return guest_.set_enabled(dimm_region_, false); });
+        commit("enabling the DIMM", [&] { return guest_.set_enabled(dimm_region_, true); });
+        break;
+      default:
+        commit("unplugging the DIMM", [&] { return guest_.remove(dimm_region_); });
+        if (below(at, 8) == 0) {
+          mine.at("freeing the DIMM");
+          while (!dimm_->free()) std::this_thread::yield();  // a view still mentions it
+          dimm_.emplace(make_dimm());
+        }
+        commit("plugging the DIMM", [&] {
+          return guest_.place(region::ram(*dimm_), guest_address{dimm_at}).map([&](region_id id) { dimm_region_ = id; });
+        });
+        break;
+    }
+    dimm_life_.fetch_add(1);
+  }
+  /// A quarter of every page, and in each of its lives the same: only the request that a change overtakes names another.
+  void inflate_the_dimm(work& mine) {
+    mine.at("inflating the DIMM");
+    const std::uint64_t life = dimm_life_.load();
+    std::vector<std::uint32_t> frames;
+    for (std::uint32_t frame = 0; frame < dimm_pages; ++frame)
+      if (frame % 4 == life % 4) frames.push_back(static_cast<std::uint32_t>(dimm_at / page) + frame);
+    const auto given = balloon_->inflate(frames);
+    note(given);
+    if (!given.adds_up()) wrong("balloon", "its report does not add up");
+    if (given.partial != 0) dimm_given_in_ = life;
+    if (given.discarded != 0 || given.completed != 0) wrong("balloon", "a page went of which the guest had given no more than a half");
+    mine.did();
+  }
   void inflate(work& mine, random_source& at) {
     mine.at("inflating");
     std::array<std::uint32_t, 256> frames{};
@@ -608,6 +671,12 @@ class whole {
   tether_test::lock_order order_;
   ram_block low_ = must(ram_block::allocate("low", low_pages * page));
   ram_block plugged_ = must(ram_block::allocate("plugged", plugged_pages * page));
+  ram_block dimm_memory_ = must(ram_block::allocate("DIMM's memory", dimm_pages * page + 256 * KiB));
+  std::uint64_t dimms_ = 0;
+  std::optional<ram_block> dimm_;
+  region_id dimm_region_{};
+  std::atomic<std::uint64_t> dimm_life_{1};
+  std::atomic<std::uint64_t> dimm_given_in_{0};
   address_space guest_;
   std::optional<tether_test::ordered_lock> map_place_;
   std::optional<discard_gate<Threading>> gate_;
@@ -663,7 +732,7 @@ what_came_of_it run_wrong(Pinning backend) {
 
 }  // namespace
 
-TEST_CASE("whatever a dozen threads do to one guest, every device and the CPU see the same memory") {
+TEST_CASE("whatever many threads do to one guest, every device and the CPU see the same memory") {
   auto backend = ring();
   if (!backend) return;
   const auto came = run_right<multi_threaded, inhibit_per_group>(std::move(*backend), {1});

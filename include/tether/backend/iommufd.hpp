@@ -69,8 +69,8 @@ class basic_iommufd {
   [[nodiscard]] result<void> map(mapping const& what) noexcept { return state_->ioas.map(what, file_source{}); }
   /// The same, by the file where the kernel can (Linux 6.13) and takes it; else by its address.
   [[nodiscard]] result<void> map(mapping const& what, file_source from) noexcept { return state_->ioas.map(what, from); }
-  /// Requires: `where` is whole mappings without a gap, or everything. Fails, asking the kernel nothing: `cuts_a_mapping`,
-  /// `not_mapped`; the kernel's errno, stuck unless it was a single mapping; `byte_count_mismatch`, stuck.
+  /// Requires: `where` is whole mappings without a gap, or everything. Fails, asking the kernel nothing: `invalid_extent`,
+  /// `cuts_a_mapping`, `not_mapped`; the kernel's errno, stuck unless it was a single mapping; `byte_count_mismatch`, stuck.
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept { return state_->ioas.unmap(where); }
 
   /// The host's sizes, from the alignment up that the IOMMUs need. Read again after every join and leave, and so are the ranges.

@@ -148,7 +148,8 @@ class software_iommu {
     if (auto inside = check_aperture(what.where, state_->options.usable); !inside) return inside;
     return state_->table.insert(what).map([](std::size_t) noexcept {});
   }
-  /// Requires: `where` is exactly one or more whole mappings without a gap. Fails, removing nothing: `cuts_a_mapping`, `not_mapped`.
+  /// Requires: `where` is exactly one or more whole mappings without a gap. Fails, removing nothing: `invalid_extent`, `cuts_a_mapping`,
+  /// `not_mapped`.
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
     const std::lock_guard change{state_->gate};
     return state_->table.whole(where).map([this](table_run run) noexcept { state_->table.erase(run); });

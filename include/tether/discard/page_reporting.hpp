@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <span>
 
 namespace tether {
@@ -35,16 +36,19 @@ class page_reporting {
   /// part of it that lies in one section, goes as a whole or not at all: it is left out, and counted as partial, if it does not
   /// begin and end on pages of its block. `poison_value` is what the guest fills free pages with, where it negotiated that
   /// and checks it: a discarded page would come back as zeros, so unless it is 0 nothing is discarded (counted as inhibited).
+  /// A range that ends before it begins, as an address and a length that wrap past 2^64 make it, is counted as `not_ram`, with the frames
+  /// of that length. So is what does not fit into the counts any more: they never overflow.
   /// Ensures: once it is inhibited, the rest of the element is left alone.
   /// Source: virtio 1.2, 5.5.6.7 and VIRTIO_BALLOON_F_PAGE_POISON.
   discard_report report(std::span<extent<guest_address> const> element, std::uint32_t poison_value = 0) noexcept {
     discard_report all;
     bool open = poison_value == 0;
     for (auto const& range : element) {
-      const std::uint64_t frames = frames_of(range);
+      const std::uint64_t frames = std::min(frames_of(range), std::numeric_limits<std::uint64_t>::max() - all.requested);
       all.requested += frames;
       if (!guarded_.usable()) all.fail(frames, guarded_.usable().error());
       else if (!open) all.inhibited += frames;
+      else if (!range.valid() || frames != frames_of(range)) all.not_ram += frames;
       else if (!range.aligned_to(frame_size)) all.partial += frames;
       else open = discard(range, all);
     }
@@ -52,9 +56,10 @@ class page_reporting {
   }
 
  private:
-  /// The frames that a range touches.
+  /// The frames that a range touches; of one that wraps, those to both ends of the address space. At most 2^52 either way.
   static constexpr std::uint64_t frames_of(extent<guest_address> range) noexcept {
-    return range.last.value / frame_size - range.first.value / frame_size + 1;
+    constexpr std::uint64_t all = std::numeric_limits<std::uint64_t>::max() / frame_size;
+    return ((range.last.value / frame_size - range.first.value / frame_size) & all) + 1;
   }
 
   /// Answers whether it was never inhibited.

@@ -59,6 +59,8 @@ class address_space {
 
   /// What is there now. Cost: a short lock and a count; never waits for a commit.
   [[nodiscard]] view_guard view() const noexcept { return view_guard{writer_.published()}; }
+  /// Whether that is still `view`: false once a later one was published, even if it shows the same. Cost: reads a word.
+  [[nodiscard]] bool shows(view_guard const& view) const noexcept { return writer_.publishes(*view); }
 
   /// Tells `listener` of every section, then of every commit. Listeners of lower priority are told of
   /// additions first and of removals last; among equals, in order of registration.

@@ -63,7 +63,7 @@ class map_writer {
  public:
   using view_pointer = std::shared_ptr<flat_view const>;
 
-  map_writer() : published_{std::make_shared<flat_view const>()}, nothing_{published_} {}
+  map_writer() : published_{std::make_shared<flat_view const>()}, published_now_{published_.get()}, nothing_{published_} {}
   map_writer(map_writer const&) = delete;
   map_writer& operator=(map_writer const&) = delete;
   ~map_writer() {
@@ -75,6 +75,8 @@ class map_writer {
     const std::lock_guard reading{reading_};
     return published_;
   }
+  /// Whether that is `view`, which somebody keeps. Without the lock: whoever asks may have locks that come after it.
+  [[nodiscard]] bool publishes(flat_view const& view) const noexcept { return published_now_.load() == &view; }
 
   /// Waits for the present writer, unless that is this thread: then it nests. Answers the depth, from 1.
   unsigned enter() noexcept {
@@ -129,7 +131,9 @@ class map_writer {
     }
     report.removed = change.removals.size();
     report.added = change.additions.size();
-    publish(next);
+    for_each_memory(change, [](memory_backing& memory) { memory.generation().begin_edit(); });
+    publish(next);  // `next` is the old view now, and keeps the memory that has gone
+    for_each_memory(change, [](memory_backing& memory) { memory.generation().end_edit(); });
     regions_.keep();
     return report;
   }
@@ -260,10 +264,22 @@ class map_writer {
     return who.commit();
   }
 
+  /// Calls `visit` with the memory of every section and every region that the open transaction changed, as often as each mentions it:
+  /// what was unplugged and plugged in again between two views is in neither's difference.
+  template <class Visit>
+  void for_each_memory(difference const& change, Visit visit) const noexcept {
+    for (auto const* sections : {&change.removals, &change.additions}) {
+      for (section const& one : *sections)
+        if (one.memory != nullptr) visit(*one.memory);
+    }
+    regions_.for_each_edited_memory(visit);
+  }
+
   /// Leaves the old view in `next`: it may be the last owner of megabytes, which readers need not wait for.
   void publish(view_pointer& next) noexcept {
     const std::lock_guard reading{reading_};
     published_.swap(next);
+    published_now_ = published_.get();
   }
 
   std::mutex writing_;
@@ -276,6 +292,7 @@ class map_writer {
   listener_table listeners_;
   mutable std::mutex reading_;
   view_pointer published_;
+  std::atomic<flat_view const*> published_now_;
   view_pointer nothing_;
 };
 

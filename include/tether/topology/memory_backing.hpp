@@ -10,6 +10,7 @@
 //     device               refused
 #pragma once
 
+#include <tether/topology/edit_generation.hpp>
 #include <tether/topology/label.hpp>
 
 #include <tether/core/address.hpp>
@@ -92,12 +93,14 @@ class memory_backing {
 
   /// Gives the bytes back to the host; who reads them next finds zeros in a new page. `leave` is a gate's permit: needed also where
   /// the memory was removed from the map meanwhile, because an attach that is under way still goes by the map that it began with.
-  /// Fails: `discards_disabled` if the permit was not granted; `other_gate` if another one guards this memory; `past_the_end`; `not_aligned` if it is not whole pages of this block (the kernel would round
-  /// a length up and take a page more); `unsupported` for a device's memory; the kernel's errno.
+  /// Fails: `discards_disabled` if the permit was not granted; `other_gate` if another one guards this memory; `invalid_extent`;
+  /// `past_the_end`; `not_aligned` if it is not whole pages of this block (the kernel would round a length up and take a page more);
+  /// `unsupported` for a device's memory; the kernel's errno.
   [[nodiscard]] result<void> discard(extent<block_offset> what, discard_permit const& leave) noexcept {
     if (!leave.granted()) return failure(error{"discard", errc::discards_disabled}.at(what).of(name()).advise("ask the gate for a permit"));
     const guard_while discarding{*this, leave.gate()};
     if (!discarding) return failure(error{"discard", errc::other_gate}.at(what).of(name()).advise(detail::one_gate));
+    if (!what.valid()) return failure(error{"discard", errc::invalid_extent}.at(what).of(name()));
     if (what.last.value >= size_) return failure(error{"discard", errc::past_the_end}.at(what).of(name()));
     if (!what.aligned_to(page_size_))
       return failure(error{"discard", errc::not_aligned}.at(what).of(name()).advise("use multiples of {} bytes", page_size_));
@@ -119,9 +122,10 @@ class memory_backing {
   /// Faults the pages around these bytes in for writing; contents stay. Law 15: without it Linux 6.1 pins
   /// the shared zero page behind a read-only mapping of private memory, and the CPU's next write goes elsewhere.
   /// Cost: a page fault for each absent page. Safe against concurrent writers.
-  /// Fails: `past_the_end`; `memory_gone` if the file behind it shrank; `unsupported` for a device's
+  /// Fails: `invalid_extent`; `past_the_end`; `memory_gone` if the file behind it shrank; `unsupported` for a device's
   /// memory; the kernel's errno. Pages faulted in by then stay resident.
   [[nodiscard]] result<void> populate(extent<block_offset> what) noexcept {
+    if (!what.valid()) return failure(error{"populate", errc::invalid_extent}.at(what).of(name()));
     if (what.last.value >= size_) return failure(error{"populate", errc::past_the_end}.at(what).of(name()));
     if (kind_ == memory_kind::device) return failure(error{"populate", errc::unsupported}.at(what).of(name()));
     const extent<block_offset> pages{block_offset{round_down(what.first.value, page_size_)},
@@ -162,6 +166,8 @@ class memory_backing {
       stop("tether[R2]: memory was released more often than it was retained, so it could be freed under a device");
   }
   [[nodiscard]] std::uint32_t references() const noexcept { return references_.load(std::memory_order_acquire); }
+  /// Whether a map that shows this memory was edited: what was noted about the memory before that holds no more.
+  [[nodiscard]] detail::edit_generation& generation() noexcept { return generation_; }
 
  private:
   friend class ram_block;
@@ -225,6 +231,7 @@ class memory_backing {
   bool owned_ = false;
   std::atomic<std::uint32_t> references_{0};
   std::atomic<std::uint64_t> guard_{0};  // upper half: the gate, lower half: how often; 0 of them: none
+  detail::edit_generation generation_;
   label name_;
 };
 

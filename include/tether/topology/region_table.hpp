@@ -192,6 +192,16 @@ class region_table {
     return changed;
   }
 
+  /// Calls `visit(memory_backing&)` for each edit that changed where a region with memory is seen, or whether and how.
+  template <class Visit>
+  void for_each_edited_memory(Visit visit) const noexcept {
+    for (edit const& entry : log_) {
+      if (!entry.before && !entry.after) continue;
+      placed_region const* const region = entry.node.empty() ? find({entry.id}) : &entry.node.mapped();
+      if (region != nullptr && region->held->memory() != nullptr) visit(*region->held->memory());
+    }
+  }
+
  private:
   struct key {
     unsigned size_class;

@@ -140,6 +140,16 @@ TEST_CASE("a discard that is not whole pages of the block never reaches the kern
   const auto far_past = discard_freely(block, {block_offset{0}, block_offset{~std::uint64_t{0}}});
   REQUIRE_FALSE(far_past);
   CHECK(far_past.error().is(errc::past_the_end));
+  for (const std::uint64_t end : {2 * page, page}) {
+    const extent<block_offset> inside_out{block_offset{2 * page}, block_offset{end - 1}};
+    CAPTURE(end);
+    const auto refused = block.discard(inside_out);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().is(errc::invalid_extent));
+    const auto not_there = block.populate(inside_out);
+    REQUIRE_FALSE(not_there);
+    CHECK(not_there.error().is(errc::invalid_extent));
+  }
   CHECK(faulty_kernel::calls() == 0);
   CHECK(all(block.data(), block.size(), 0x5a));
 }
