@@ -39,7 +39,8 @@ struct mapper_state {
 
   static bool needs_pages(plan_type const& plan) noexcept {
     return Pins && (static_cast<unsigned>(plan.fit.inside.rights) & 2U) == 0 &&
-           plan.fit.inside.memory == tether::memory_kind::private_anonymous;
+           (plan.fit.inside.memory == tether::memory_kind::private_anonymous ||
+            plan.fit.inside.memory == tether::memory_kind::private_file);
   }
   [[gnu::cold, gnu::noinline]] tether::result<void> fault_in(plan_type const& plan) noexcept {
     const std::uint64_t length = plan.fit.inside.where.last.value - plan.fit.inside.where.first.value;

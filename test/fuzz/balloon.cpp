@@ -11,6 +11,7 @@
 #include <tether/topology/address_space.hpp>
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -80,15 +81,33 @@ watched_block borrowed(const char* name, std::uint64_t frames, memory_kind kind,
   return borrowed(name, pages(frames, kind, unit), frames, kind, unit);
 }
 
+/// As a guest's memory restored from a file: where it is discarded, none of the file's bytes may come back.
+watched_block snapshot(const char* name, std::uint64_t frames) {
+  const auto file = static_cast<int>(linux_kernel::memfd_create(name, MFD_CLOEXEC));
+  const std::string bytes(frames * frame_size, '\xfe');  // no mark
+  demand(::write(file, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()), "a file can be written");
+  void* const at = ::mmap(nullptr, bytes.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+  ::close(file);
+  return watched_block{
+      std::move(*ram_block::borrow(name, host_address{reinterpret_cast<std::uintptr_t>(at)}, bytes.size(), memory_kind::private_file))};
+}
+
 /// The same memory for every input; each begins by writing all of it.
 struct host_memory {
   watched_block small = borrowed("small", frames_of_small, memory_kind::private_anonymous, frame_size);
   watched_block shared = borrowed("shared", 4, memory_kind::shared, frame_size);
   watched_block large = borrowed("large", frames_of_large, memory_kind::private_anonymous, large_page);
+  watched_block restored = snapshot("snapshot", 4);
 
   /// Of the block that is plugged in and out: each is a new one over the same memory, in pages of one frame to 128:
   /// what is noted of the largest is more than one word.
   std::uintptr_t of_dimm = pages(frames_of_dimm, memory_kind::private_anonymous, frames_of_dimm * frame_size);
+  std::array<watched_block*, 4> all() { return {&small, &shared, &large, &restored}; }
+  watched_block* of(memory_backing const* memory) {
+    for (watched_block* one : all())
+      if (&one->block.backing() == memory) return one;
+    return nullptr;
+  }
 };
 host_memory& host() {
   static auto& the_memory = *new host_memory;
@@ -98,6 +117,7 @@ host_memory& host() {
 //  frame   0..11  small          24..39  large            56..58  a part of large again, from its second frame
 //         12..15  shared         44..47  small, aliased   60..61  small from the middle of its frame 8
 //         16..17  ROM of small   50      registers         9..9   half a frame of registers, in its second half
+//         18..21  snapshot
 //         64..79  the beginning of the DIMM again, read-only              96..111  large again, read-only
 //         112..239  the DIMM
 struct guest_map {
@@ -123,6 +143,7 @@ struct guest_map {
     place(region::ram(memory.small.block), frame(0));
     place(region::ram(memory.shared.block), frame(12));
     place(region::rom(memory.small.block, block_offset{0}, 2 * frame_size), frame(16));
+    place(region::ram(memory.restored.block), frame(18));
     place(region::ram(memory.large.block), frame(24));
     place(region::ram(memory.small.block, block_offset{4 * frame_size}, 4 * frame_size), frame(44));
     place(region::mmio("registers", frame_size), frame(50));

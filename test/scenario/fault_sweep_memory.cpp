@@ -63,6 +63,8 @@ struct memory_world {
   std::uint64_t mapped_at_first = mapped_bytes();
   int file = static_cast<int>(linux_kernel::memfd_create("file", MFD_CLOEXEC));
   void* lent = ::mmap(nullptr, 16 * KiB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* snapshot = ::mmap(nullptr, 16 * KiB, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+  std::optional<ram_block> first;
   std::optional<ram_block> made;
 
   memory_world() { REQUIRE(linux_kernel::ftruncate(file, large) == 0); }
@@ -76,8 +78,16 @@ struct memory_world {
     return {};
   }
   void allocate(memory_kind kind) { must(keep(ram_block::allocate<swept_kernel>("to be freed", large, kind))); }
+  /// Another block of the file, before.
+  void receive() { first.emplace(must(ram_block::from_descriptor<swept_kernel>("first", file, 0, 4 * frame))); }
+  result<void> lend_snapshot() {
+    const host_address at{reinterpret_cast<std::uintptr_t>(snapshot)};
+    return keep(ram_block::borrow<swept_kernel>("snapshot", at, 16 * KiB, memory_kind::private_file));
+  }
   void let_go() {
     made.reset();
+    first.reset();
+    if (snapshot != nullptr) ::munmap(std::exchange(snapshot, nullptr), 16 * KiB);
     if (lent != nullptr) ::munmap(std::exchange(lent, nullptr), 16 * KiB);
     if (file >= 0) static_cast<void>(linux_kernel::close(std::exchange(file, -1)));
   }
@@ -199,6 +209,11 @@ std::vector<sweep_operation<memory_world>> makings() {
          const host_address at{reinterpret_cast<std::uintptr_t>(w.lent)};
          return w.keep(ram_block::borrow<swept_kernel>("lent", at, 16 * KiB, memory_kind::private_anonymous));
        }},
+      {"borrow a snapshot", nothing, [](memory_world& w) { return w.lend_snapshot(); }},
+      {"take a part of a file", nothing,
+       [](memory_world& w) { return w.keep(ram_block::from_descriptor<swept_kernel>("part", w.file, 8 * frame, 4 * frame)); }},
+      {"take another part of a file", [](memory_world& w) { w.receive(); },
+       [](memory_world& w) { return w.keep(ram_block::from_descriptor<swept_kernel>("part", w.file, 8 * frame, 4 * frame)); }},
   };
 }
 
@@ -218,6 +233,12 @@ TEST_CASE("whichever call or allocation fails while memory is made, brought in o
       {"discard shared memory",
        [](memory_world& w) {
          must(w.keep(ram_block::allocate<swept_kernel>("shared", 4 * frame, memory_kind::shared)));
+         mark_all(*w.made);
+       },
+       [](memory_world& w) { return w.made->discard({block_offset{0}, block_offset{2 * frame - 1}}); }},
+      {"discard a snapshot's memory",
+       [](memory_world& w) {
+         must(w.lend_snapshot());
          mark_all(*w.made);
        },
        [](memory_world& w) { return w.made->discard({block_offset{0}, block_offset{2 * frame - 1}}); }},

@@ -14,7 +14,8 @@ namespace tether {
 
 /// The calls of the seam, to count them apart. `numbered` is `call(number, ...)`.
 enum class kernel_call : std::uint8_t {
-  mmap, munmap, madvise, memfd_create, ftruncate, fallocate, fstat, stat, duplicate, descriptor_flags, close, numbered, other
+  mmap, move_mapping, mprotect, munmap, madvise, memfd_create, ftruncate, fallocate, fstat, stat, duplicate, descriptor_flags, add_seals,
+  seals, close, numbered, other
 };
 
 /// Counters are process-wide (the kernel is stateless, so its failures must be) and safe from any thread.
@@ -54,6 +55,19 @@ struct faulty_kernel : linux_kernel {
     if (const int fault = next(kernel_call::mmap)) return -fault;
     return linux_kernel::mmap(size, protection, flags, descriptor, offset);
   }
+  [[nodiscard]] static answer mmap_at(std::uint64_t host, std::uint64_t size, int protection, int flags, int descriptor,
+                                      std::uint64_t offset) noexcept {
+    if (const int fault = next(kernel_call::mmap)) return -fault;
+    return linux_kernel::mmap_at(host, size, protection, flags, descriptor, offset);
+  }
+  [[nodiscard]] static answer move_mapping(std::uint64_t host, std::uint64_t size, std::uint64_t to) noexcept {
+    if (const int fault = next(kernel_call::move_mapping)) return -fault;
+    return linux_kernel::move_mapping(host, size, to);
+  }
+  [[nodiscard]] static answer mprotect(std::uint64_t host, std::uint64_t size, int protection) noexcept {
+    if (const int fault = next(kernel_call::mprotect)) return -fault;
+    return linux_kernel::mprotect(host, size, protection);
+  }
   [[nodiscard]] static answer munmap(std::uint64_t host, std::uint64_t size) noexcept {
     if (const int fault = next(kernel_call::munmap)) return -fault;
     return linux_kernel::munmap(host, size);
@@ -89,6 +103,14 @@ struct faulty_kernel : linux_kernel {
   [[nodiscard]] static answer descriptor_flags(int descriptor) noexcept {
     if (const int fault = next(kernel_call::descriptor_flags)) return -fault;
     return linux_kernel::descriptor_flags(descriptor);
+  }
+  [[nodiscard]] static answer add_seals(int descriptor, unsigned seals) noexcept {
+    if (const int fault = next(kernel_call::add_seals)) return -fault;
+    return linux_kernel::add_seals(descriptor, seals);
+  }
+  [[nodiscard]] static answer seals(int descriptor) noexcept {
+    if (const int fault = next(kernel_call::seals)) return -fault;
+    return linux_kernel::seals(descriptor);
   }
   /// Linux gives the descriptor back even where close fails, and so does this.
   [[nodiscard]] static answer close(int descriptor) noexcept {

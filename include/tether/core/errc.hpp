@@ -36,6 +36,7 @@ enum class errc {
   memory_gone,          ///< the host memory behind the mapping vanished
   unplug_requested,     ///< the group is on its way out and opens nothing more
   other_gate,           ///< another discard_gate guards this memory, so its holds would not be seen
+  wrong_kind,           ///< the memory is of another kind than it was said to be
 };
 
 namespace detail {
@@ -71,6 +72,7 @@ struct error_category final : std::error_category {
       case errc::memory_gone: return "the host memory behind it is gone";
       case errc::unplug_requested: return "its unplug has been requested";
       case errc::other_gate: return "tether[I7]: another discard_gate guards this memory, and neither sees the other's holds";
+      case errc::wrong_kind: return "the memory is of another kind than it was said to be";
     }
     return "unknown cause";
   }

@@ -26,6 +26,20 @@ struct linux_kernel {
     void* const at = ::mmap(nullptr, size, protection, flags, descriptor, static_cast<off_t>(offset));
     return at == MAP_FAILED ? -static_cast<answer>(errno) : static_cast<answer>(reinterpret_cast<std::uintptr_t>(at));
   }
+  /// As `mmap`, at a place: with MAP_FIXED over what is there, with MAP_FIXED_NOREPLACE where nothing is, with neither as a wish.
+  [[nodiscard]] static answer mmap_at(std::uint64_t host, std::uint64_t size, int protection, int flags, int descriptor,
+                                      std::uint64_t offset) noexcept {
+    void* const at = ::mmap(pointer(host), size, protection, flags, descriptor, static_cast<off_t>(offset));
+    return at == MAP_FAILED ? -static_cast<answer>(errno) : static_cast<answer>(reinterpret_cast<std::uintptr_t>(at));
+  }
+  /// Moves a mapping over what is at `to`.
+  [[nodiscard]] static answer move_mapping(std::uint64_t host, std::uint64_t size, std::uint64_t to) noexcept {
+    void* const at = ::mremap(pointer(host), size, size, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(to));
+    return at == MAP_FAILED ? -static_cast<answer>(errno) : 0;
+  }
+  [[nodiscard]] static answer mprotect(std::uint64_t host, std::uint64_t size, int protection) noexcept {
+    return say(::mprotect(pointer(host), size, protection));
+  }
   [[nodiscard]] static answer munmap(std::uint64_t host, std::uint64_t size) noexcept { return say(::munmap(pointer(host), size)); }
   [[nodiscard]] static answer madvise(std::uint64_t host, std::uint64_t size, int advice) noexcept {
     return say(::madvise(pointer(host), size, advice));
@@ -42,6 +56,9 @@ struct linux_kernel {
   [[nodiscard]] static answer stat(const char* path, struct stat& status) noexcept { return say(::stat(path, &status)); }
   [[nodiscard]] static answer duplicate(int descriptor) noexcept { return say(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0)); }
   [[nodiscard]] static answer descriptor_flags(int descriptor) noexcept { return say(::fcntl(descriptor, F_GETFL)); }
+  /// F_ADD_SEALS: what nobody can do to the file from now on.
+  [[nodiscard]] static answer add_seals(int descriptor, unsigned seals) noexcept { return say(::fcntl(descriptor, F_ADD_SEALS, seals)); }
+  [[nodiscard]] static answer seals(int descriptor) noexcept { return say(::fcntl(descriptor, F_GET_SEALS)); }
   [[nodiscard]] static answer close(int descriptor) noexcept { return say(::close(descriptor)); }
   /// Any call by number, for interfaces that the C library does not wrap (io_uring).
   template <class... Arguments>

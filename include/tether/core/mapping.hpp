@@ -14,10 +14,16 @@ namespace tether {
 /// What host memory is, for whoever pins or discards it.
 enum class memory_kind : std::uint8_t {
   private_anonymous,  ///< this process's own; MADV_DONTNEED drops it, a later touch gets another page
+  private_file,       ///< a file, mapped private: a restored snapshot, a template; what lies over it is discarded with it, and zeros come
   shared,             ///< a memfd or tmpfs file, mapped shared; only a punched hole drops it
   hugetlb,            ///< huge pages from the pool, in units of their own size
   device,             ///< a device's BAR: never discarded, and a kernel may decline to map it
 };
+
+/// Whether this process alone sees what it writes there: a page that was only read is another one once it is written (law 15).
+[[nodiscard]] constexpr bool is_private(memory_kind kind) noexcept {
+  return kind == memory_kind::private_anonymous || kind == memory_kind::private_file;
+}
 
 /// Where shared memory comes from: `offset` bytes into a memfd or tmpfs file begins what is to be mapped.
 struct file_source {

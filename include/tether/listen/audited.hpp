@@ -168,7 +168,7 @@ class basic_audited {
   }
 
   /// A file's page can be in memory although this process's tables have lost it; private memory that is not there is gone.
-  static bool may_be_elsewhere(mapping const& what) noexcept { return what.memory != memory_kind::private_anonymous; }
+  static bool may_be_elsewhere(mapping const& what) noexcept { return !is_private(what.memory); }
   static std::uint64_t pages_of(mapping const& what) noexcept { return what.where.size() / Kernel::page_size(); }
 
   std::map<std::uint64_t, entry> known_;  // by first I/O address

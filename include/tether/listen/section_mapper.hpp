@@ -125,7 +125,7 @@ class section_mapper {
 
   /// Law 15: a read-only pin of private memory that is not there pins the shared zero page, and the CPU's next write goes elsewhere.
   static bool may_pin_the_zero_page(section_plan const& plan) noexcept {
-    return !allows(plan.fit.inside.rights, access::write) && plan.fit.inside.memory == memory_kind::private_anonymous;
+    return !allows(plan.fit.inside.rights, access::write) && is_private(plan.fit.inside.memory);
   }
   /// So it is brought in, now and, by `populate_read_only`, before anything more begins to pin.
   [[gnu::cold, gnu::noinline]] result<void> bring_in(section_plan const& plan) noexcept {

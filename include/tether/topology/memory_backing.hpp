@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // Host memory itself: where this process sees it, which memory it is, and how each kind is really given
-// back to the host. It lives on the heap inside a `ram_block` and never moves; sections point to it.
+// back to the host. It lives on the heap behind one `ram_block`, or several of a shared file, and never moves; sections point to it.
 //
 //     kind                 discard really is                                     in units of
 //     private_anonymous    madvise(MADV_DONTNEED)                                host pages
+//     private_file         anonymous memory moved over it: DONTNEED would        host pages
+//                          bring the file's bytes back
 //     shared, with a file  fallocate(PUNCH_HOLE): DONTNEED would keep the page   host pages
 //     shared, without      madvise(MADV_REMOVE)                                  host pages
 //     hugetlb              the same by its sort, a part of a page never          its own pages
@@ -27,14 +29,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <fcntl.h>
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <string_view>
 #include <sys/mman.h>
+#include <utility>
 
 namespace tether {
 
 /// Which memory it is. Two blocks of equal identity and size are the same memory, so a memory table that
 /// is sent again names nothing new (law 26). Anonymous memory has no file: device and inode are 0 and
-/// `offset` is its host address.
+/// `offset` is its host address. So it is with all that is borrowed.
 struct backing_identity {
   std::uint64_t device = 0;
   std::uint64_t inode = 0;
@@ -43,6 +49,8 @@ struct backing_identity {
   friend constexpr bool operator==(backing_identity const&, backing_identity const&) noexcept = default;
 };
 
+class memory_backing;
+
 namespace detail {
 
 /// The calls that memory needs once it is made, so that nothing above it is a template of the kernel.
@@ -50,36 +58,51 @@ namespace detail {
 struct memory_calls {
   std::int64_t (*madvise)(std::uint64_t, std::uint64_t, int) noexcept;
   std::int64_t (*fallocate)(int, int, std::uint64_t, std::uint64_t) noexcept;
+  std::int64_t (*mmap)(std::uint64_t, int, int, int, std::uint64_t) noexcept;
+  std::int64_t (*move_mapping)(std::uint64_t, std::uint64_t, std::uint64_t) noexcept;
   std::int64_t (*munmap)(std::uint64_t, std::uint64_t) noexcept;
+  std::int64_t (*seals)(int) noexcept;
   std::int64_t (*close)(int) noexcept;
 };
 
 template <class Kernel>
-inline constexpr memory_calls memory_calls_of{&Kernel::madvise, &Kernel::fallocate, &Kernel::munmap, &Kernel::close};
+inline constexpr memory_calls memory_calls_of{&Kernel::madvise, &Kernel::fallocate, &Kernel::mmap, &Kernel::move_mapping,
+                                                        &Kernel::munmap,  &Kernel::seals,     &Kernel::close};
 
 template <class Kernel>
 class memory_sources;
+template <class Kernel>
+class shared_files;
 
 /// What to do about a second gate.
 inline constexpr auto one_gate = "give every container and every balloon of a guest the same discard_gate";
 
-enum class discard_method : std::uint8_t { refuse, forget_private, remove_shared, punch_hole };
+enum class discard_method : std::uint8_t { refuse, forget_private, replace_private, remove_shared, punch_hole };
+
+/// The shared files that are mapped now, linked through their records: so that what was received again is found. Nobody allocates here.
+struct file_registry {
+  std::mutex changing;
+  memory_backing* newest = nullptr;
+};
 
 /// MADV_POPULATE_WRITE, Linux 5.14: older headers do not name it.
 inline constexpr int populate_write = 23;
 
 }  // namespace detail
 
-/// Host memory. Made and freed by `ram_block` alone.
-class memory_backing {
+/// Host memory. Made and freed by `ram_block` alone. Of a shared file it is the whole file, of which this process can touch the parts
+/// that blocks show: offsets count from the file's beginning, and sections of two blocks that show the same bytes are equal.
+class memory_backing : public std::enable_shared_from_this<memory_backing> {
  public:
   memory_backing(memory_backing const&) = delete;
   memory_backing& operator=(memory_backing const&) = delete;
-  ~memory_backing() { static_cast<void>(give_back()); }
+  ~memory_backing() {
+    if (give_back() < 0) close_file();
+  }
 
   [[nodiscard]] host_address host() const noexcept { return host_; }
-  /// Bytes.
-  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  /// Bytes. Grows with a file that has grown, if the room behind it is free.
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
   /// The unit of discard, in bytes: the host's page, or the huge page.
   [[nodiscard]] std::uint64_t page_size() const noexcept { return page_size_; }
   [[nodiscard]] memory_kind kind() const noexcept { return kind_; }
@@ -101,13 +124,14 @@ class memory_backing {
     const guard_while discarding{*this, leave.gate()};
     if (!discarding) return failure(error{"discard", errc::other_gate}.at(what).of(name()).advise(detail::one_gate));
     if (!what.valid()) return failure(error{"discard", errc::invalid_extent}.at(what).of(name()));
-    if (what.last.value >= size_) return failure(error{"discard", errc::past_the_end}.at(what).of(name()));
+    if (what.last.value >= size()) return failure(error{"discard", errc::past_the_end}.at(what).of(name()));
     if (!what.aligned_to(page_size_))
       return failure(error{"discard", errc::not_aligned}.at(what).of(name()).advise("use multiples of {} bytes", page_size_));
     std::int64_t answer = -EINTR;
     while (answer == -EINTR) {
       switch (method_) {
         case detail::discard_method::forget_private: answer = calls_->madvise(host_at(what), what.size(), MADV_DONTNEED); break;
+        case detail::discard_method::replace_private: answer = replace(what); break;
         case detail::discard_method::remove_shared: answer = calls_->madvise(host_at(what), what.size(), MADV_REMOVE); break;
         case detail::discard_method::punch_hole:
           answer = calls_->fallocate(descriptor_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, file_offset_ + what.first.value, what.size());
@@ -126,12 +150,12 @@ class memory_backing {
   /// memory; the kernel's errno. Pages faulted in by then stay resident.
   [[nodiscard]] result<void> populate(extent<block_offset> what) noexcept {
     if (!what.valid()) return failure(error{"populate", errc::invalid_extent}.at(what).of(name()));
-    if (what.last.value >= size_) return failure(error{"populate", errc::past_the_end}.at(what).of(name()));
+    if (what.last.value >= size()) return failure(error{"populate", errc::past_the_end}.at(what).of(name()));
     if (kind_ == memory_kind::device) return failure(error{"populate", errc::unsupported}.at(what).of(name()));
     const extent<block_offset> pages{block_offset{round_down(what.first.value, page_size_)},
                                      block_offset{what.last.value | (page_size_ - 1)}};
     // Else the kernel's search for equal pages (KSM with use_zero_pages) may put the zero page back at once. Without KSM: EINVAL.
-    if (kind_ == memory_kind::private_anonymous) static_cast<void>(calls_->madvise(host_at(pages), pages.size(), MADV_UNMERGEABLE));
+    if (is_private(kind_)) static_cast<void>(calls_->madvise(host_at(pages), pages.size(), MADV_UNMERGEABLE));
     std::int64_t answer = -EINTR;
     while (answer == -EINTR) answer = calls_->madvise(host_at(pages), pages.size(), detail::populate_write);
     // An advice that the kernel does not know is refused even for no bytes at all; memory that may not be
@@ -160,12 +184,21 @@ class memory_backing {
 
   /// Somebody (a placed region, a view) may let a device or a reader reach this memory: it cannot be freed.
   void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  /// The same where it may have been freed meanwhile. Answers whether it is still there.
+  [[nodiscard]] bool retain_if_there() noexcept {
+    auto now = references_.load(std::memory_order_relaxed);
+    while (now != freed && !references_.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel)) {}
+    return now != freed;
+  }
   /// Requires: an earlier `retain`; without one the program stops.
   void release() noexcept {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 0)
       stop("tether[R2]: memory was released more often than it was retained, so it could be freed under a device");
   }
-  [[nodiscard]] std::uint32_t references() const noexcept { return references_.load(std::memory_order_acquire); }
+  [[nodiscard]] std::uint32_t references() const noexcept {
+    const auto now = references_.load(std::memory_order_acquire);
+    return now == freed ? 0 : now;
+  }
   /// Whether a map that shows this memory was edited: what was noted about the memory before that holds no more.
   [[nodiscard]] detail::edit_generation& generation() noexcept { return generation_; }
 
@@ -173,6 +206,11 @@ class memory_backing {
   friend class ram_block;
   template <class Kernel>
   friend class detail::memory_sources;
+  template <class Kernel>
+  friend class detail::shared_files;
+
+  /// In place of a count: the memory was given back, and nobody can refer to it any more.
+  static constexpr std::uint32_t freed = ~std::uint32_t{0};
 
   explicit memory_backing(label name, detail::memory_calls const& calls) noexcept : calls_{&calls}, name_{name} {}
 
@@ -207,28 +245,81 @@ class memory_backing {
     }
   }
 
+  /// Zeros in place of a private file's bytes, and of what was written over them: made ready elsewhere, so that a failure finds the
+  /// bytes still there, then moved over them in one step for whoever touches them meanwhile.
+  [[nodiscard]] std::int64_t replace(extent<block_offset> what) noexcept {
+    const auto made = calls_->mmap(what.size(), protection_, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (made < 0) return made;
+    const auto zeros = static_cast<std::uint64_t>(made);
+    auto answer = calls_->madvise(zeros, what.size(), MADV_DONTFORK);
+    if (answer >= 0) answer = calls_->move_mapping(zeros, what.size(), host_at(what));
+    if (answer < 0) static_cast<void>(calls_->munmap(zeros, what.size()));
+    return answer;
+  }
+
+  /// One of the blocks that show it goes. Answers 0; nothing if it is the last one and something refers to the memory; the negative errno
+  /// if the kernel will not unmap it. Then the block is as before, unless it goes `for_good`.
+  [[nodiscard]] std::optional<std::int64_t> leave(bool for_good) noexcept {
+    {
+      const auto locked = lock_registry();
+      if (blocks_ > 1) {
+        --blocks_;
+        return 0;
+      }
+      std::uint32_t none = 0;
+      if (!references_.compare_exchange_strong(none, freed, std::memory_order_acq_rel)) return std::nullopt;
+      unlink();
+    }
+    const auto answer = give_back();  // of much memory it takes a while, in which others need not wait
+    if (answer < 0 && !for_good) {
+      const auto locked = lock_registry();
+      references_.store(0, std::memory_order_release);
+      link();
+    }
+    return answer;
+  }
+
+  [[nodiscard]] std::unique_lock<std::mutex> lock_registry() const noexcept {
+    return registry_ == nullptr ? std::unique_lock<std::mutex>{} : std::unique_lock{registry_->changing};
+  }
+  void link() noexcept {
+    if (registry_ != nullptr) older_ = std::exchange(registry_->newest, this);
+  }
+  void unlink() noexcept {
+    if (registry_ == nullptr) return;
+    memory_backing** at = &registry_->newest;
+    while (*at != this) at = &(*at)->older_;
+    *at = older_;
+  }
+
   /// Unmaps what is ours. Ensures: after a failure it is as before.
   [[nodiscard]] std::int64_t give_back() noexcept {
     if (owned_ && host_.value != 0) {
-      if (const auto answer = calls_->munmap(host_.value, size_); answer < 0) return answer;
+      if (const auto answer = calls_->munmap(host_.value, size()); answer < 0) return answer;
       owned_ = false;
     }
-    // Linux gives the descriptor back whatever close answers.
-    if (descriptor_ >= 0) static_cast<void>(calls_->close(descriptor_));
-    descriptor_ = -1;
+    close_file();
     return 0;
+  }
+  /// Linux gives the descriptor back whatever close answers.
+  void close_file() noexcept {
+    if (descriptor_ >= 0) static_cast<void>(calls_->close(std::exchange(descriptor_, -1)));
   }
 
   detail::memory_calls const* calls_;
   host_address host_{};
-  std::uint64_t size_ = 0;
+  std::atomic<std::uint64_t> size_{0};
   std::uint64_t page_size_ = 0;
   std::uint64_t file_offset_ = 0;
   backing_identity identity_{};
   int descriptor_ = -1;
+  int protection_ = PROT_READ | PROT_WRITE;
   memory_kind kind_ = memory_kind::private_anonymous;
   detail::discard_method method_ = detail::discard_method::refuse;
   bool owned_ = false;
+  std::uint32_t blocks_ = 1;  ///< that show it; with a registry only under its lock
+  detail::file_registry* registry_ = nullptr;
+  memory_backing* older_ = nullptr;  ///< in the registry
   std::atomic<std::uint32_t> references_{0};
   std::atomic<std::uint64_t> guard_{0};  // upper half: the gate, lower half: how often; 0 of them: none
   detail::edit_generation generation_;

@@ -4,7 +4,10 @@
 #pragma once
 
 #include <tether/topology/label.hpp>
+#include <tether/topology/mapped_memory.hpp>
 #include <tether/topology/memory_backing.hpp>
+#include <tether/topology/memory_window.hpp>
+#include <tether/topology/shared_files.hpp>
 
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
@@ -32,56 +35,72 @@ inline constexpr std::uint64_t tmpfs_magic = 0x01021994;
 inline constexpr std::uint64_t hugetlbfs_magic = 0x958458f6;
 inline constexpr unsigned huge_size_shift = 26;
 
+/// Of linux/fcntl.h, since 5.1.
+inline constexpr unsigned seal_future_write = 0x10;
+
 /// The three sources, over one kernel.
 template <class Kernel>
 class memory_sources {
  public:
-  using made = result<std::unique_ptr<memory_backing>>;
+  using made = result<std::shared_ptr<memory_window const>>;
 
   static made allocate(std::string_view name, std::uint64_t size, memory_kind kind, std::uint64_t page_size) noexcept {
     constexpr auto what = "allocate memory";
     if (kind == memory_kind::device) return failure(error{what, errc::unsupported}.of(name).advise("borrow the device's own mapping"));
+    if (kind == memory_kind::private_file) return failure(error{what, errc::unsupported}.of(name).advise("map the file and borrow that"));
     auto ready = blank(what, name, size, kind, page_size);
-    if (!ready) return ready;
+    if (!ready) return failure(ready.error());
+    if (kind == memory_kind::shared) return new_file(what, std::move(*ready), size);
     memory_backing& memory = **ready;
 
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     if (kind == memory_kind::hugetlb)
       flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
               static_cast<int>(static_cast<unsigned>(std::countr_zero(memory.page_size_)) << huge_size_shift);
-    if (kind == memory_kind::shared) {
-      flags = MAP_SHARED;
-      const auto file = Kernel::memfd_create(memory.name_.c_str(), MFD_CLOEXEC);
-      if (file < 0) return refused(what, name, file);
-      memory.descriptor_ = static_cast<int>(file);
-      if (const auto answer = Kernel::ftruncate(memory.descriptor_, size); answer < 0) return refused(what, name, answer);
-      struct stat status {};
-      if (const auto answer = Kernel::fstat(memory.descriptor_, status); answer < 0) return refused(what, name, answer);
-      memory.identity_ = {status.st_dev, status.st_ino, 0};
-    }
-    auto host = Kernel::mmap(size, PROT_READ | PROT_WRITE, flags, memory.descriptor_, 0);
+    auto host = Kernel::mmap(size, PROT_READ | PROT_WRITE, flags, -1, 0);
     const std::uint64_t large = sizes_of_page_tables(Kernel::page_size()).largest_at(0, size);
     if (host >= 0 && kind == memory_kind::private_anonymous && !host_address{static_cast<std::uint64_t>(host)}.aligned_to(large)) {
       static_cast<void>(Kernel::munmap(static_cast<std::uint64_t>(host), size));
       host = mmap_aligned(size, flags, large);
     }
     if (host < 0) return refused(what, name, host);
+    memory.host_ = host_address{static_cast<std::uint64_t>(host)};
     memory.owned_ = true;
-    return settle(what, std::move(*ready), host_address{static_cast<std::uint64_t>(host)});
+    return settle(what, std::move(*ready));
   }
 
   static made borrow(std::string_view name, host_address host, std::uint64_t size, memory_kind kind, std::uint64_t page_size) noexcept {
     constexpr auto what = "borrow memory";
     const auto where = extent<host_address>::of(host, size);
     if (host.value == 0 || !where) return failure(error{what, errc::invalid_extent}.of(name));
-    auto ready = blank(what, name, size, kind, page_size);
-    if (!ready) return ready;
-    const std::uint64_t unit = kind == memory_kind::hugetlb ? (*ready)->page_size_ : Kernel::page_size();
-    if (!where->aligned_to(unit)) return failure(error{what, errc::not_aligned}.at(*where).of(name).advise("align it to {} bytes", unit));
-    return settle(what, std::move(*ready), host);
+    const bool huge = kind == memory_kind::hugetlb;
+    // Of huge pages the kernel tells the size; nobody needs to be asked for the default.
+    auto ready = blank(what, name, size, kind, huge && page_size == 0 ? Kernel::page_size() : page_size);
+    if (!ready) return failure(ready.error());
+    memory_backing& memory = **ready;
+    if (!where->aligned_to(Kernel::page_size()))
+      return failure(error{what, errc::not_aligned}.at(*where).of(name).advise("align it to {} bytes", Kernel::page_size()));
+    memory.host_ = host;
+    // A device's memory is never discarded nor populated, so nothing here depends on what it is; the IOMMU's kernel judges it.
+    if (kind == memory_kind::device) return settle(what, std::move(*ready));
+
+    const auto found = mapped_memory_lookup<Kernel>::of(what, *where);
+    if (!found) return failure(found.error().at(*where).of(name));
+    if (auto fits = must_be(what, kind, *found); !fits) return failure(fits.error().at(*where).of(name));
+    memory.protection_ = found->protection;
+    if (huge) {
+      if (page_size != 0 && page_size != found->page_size)
+        return failure(error{what, errc::wrong_kind}.at(*where).of(name).advise("its pages have {} bytes", found->page_size));
+      memory.page_size_ = found->page_size;
+      if (!where->aligned_to(found->page_size))
+        return failure(error{what, errc::not_aligned}.at(*where).of(name).advise("align it to {} bytes", found->page_size));
+      if (found->is_shared) memory.method_ = discard_method::remove_shared;
+    }
+    return settle(what, std::move(*ready));
   }
 
-  static made from_descriptor(std::string_view name, int fd, std::uint64_t file_offset, std::uint64_t size) noexcept {
+  static made from_descriptor(std::string_view name, int fd, std::uint64_t file_offset, std::uint64_t size,
+                              unsigned required_seals) noexcept {
     constexpr auto what = "memory from a descriptor";
     constexpr std::uint64_t furthest = std::numeric_limits<std::int64_t>::max();
     if (size == 0 || size > furthest || file_offset > furthest - size) return failure(error{what, errc::invalid_extent}.of(name));
@@ -106,21 +125,19 @@ class memory_sources {
     const auto magic = static_cast<std::uint64_t>(system.f_type) & 0xffffffff;
     if (magic != tmpfs_magic && magic != hugetlbfs_magic)
       return failure(error{what, errc::bad_descriptor}.of(name).advise("only tmpfs, memfd and hugetlbfs files can be discarded"));
-    if (file_offset + size > static_cast<std::uint64_t>(status.st_size))
-      return failure(error{what, errc::past_the_end}.of(name).advise("the file has {} bytes", static_cast<std::uint64_t>(status.st_size)));
+    if (auto sealed = check_seals(what, memory.descriptor_, required_seals); !sealed) return failure(sealed.error().of(name));
+    const auto file_size = static_cast<std::uint64_t>(status.st_size);
+    if (file_offset + size > file_size)
+      return failure(error{what, errc::past_the_end}.of(name).advise("the file has {} bytes", file_size));
 
     memory.kind_ = magic == hugetlbfs_magic ? memory_kind::hugetlb : memory_kind::shared;
+    memory.method_ = discard_method::punch_hole;
     // tmpfs with huge pages reports theirs as the block size, yet frees by the host's page.
     memory.page_size_ = magic == hugetlbfs_magic ? static_cast<std::uint64_t>(status.st_blksize) : Kernel::page_size();
-    memory.size_ = size;
-    memory.file_offset_ = file_offset;
-    memory.identity_ = {status.st_dev, status.st_ino, file_offset};
+    memory.identity_ = {status.st_dev, status.st_ino, 0};
     if (((size | file_offset) & (memory.page_size_ - 1)) != 0)
       return failure(error{what, errc::not_aligned}.of(name).advise("size and offset must be multiples of {} bytes", memory.page_size_));
-    const auto host = Kernel::mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED, memory.descriptor_, file_offset);
-    if (host < 0) return refused(what, name, host);
-    memory.owned_ = true;
-    return settle(what, std::move(fresh), host_address{static_cast<std::uint64_t>(host)});
+    return shared_files<Kernel>::window({what, label{name}, file_offset, size, file_size}, std::move(fresh));
   }
 
  private:
@@ -129,12 +146,13 @@ class memory_sources {
   }
 
   /// The record of memory that has no host address yet.
-  static made blank(const char* what, std::string_view name, std::uint64_t size, memory_kind kind, std::uint64_t page_size) noexcept {
+  static result<std::unique_ptr<memory_backing>> blank(const char* what, std::string_view name, std::uint64_t size, memory_kind kind,
+                                                       std::uint64_t page_size) noexcept {
     if (size == 0) return failure(error{what, errc::invalid_extent}.of(name));
     std::uint64_t unit = Kernel::page_size();
     if (kind == memory_kind::hugetlb && page_size == 0) {
       const auto size_of_huge = default_huge_page();
-      if (size_of_huge < 0) return refused(what, name, size_of_huge);
+      if (size_of_huge < 0) return failure(error::from_errno(what, static_cast<int>(-size_of_huge)).of(name));
       unit = static_cast<std::uint64_t>(size_of_huge);
     } else if (page_size != 0) {
       if (!std::has_single_bit(page_size) || page_size < unit)
@@ -148,7 +166,83 @@ class memory_sources {
     fresh->size_ = size;
     fresh->page_size_ = unit;
     fresh->kind_ = kind;
+    fresh->method_ = method_of(kind);
     return fresh;
+  }
+  /// Of memory without a file of its own.
+  static discard_method method_of(memory_kind kind) noexcept {
+    switch (kind) {
+      case memory_kind::private_anonymous: return discard_method::forget_private;
+      case memory_kind::private_file: return discard_method::replace_private;
+      case memory_kind::shared: return discard_method::remove_shared;
+      case memory_kind::hugetlb: return discard_method::forget_private;
+      case memory_kind::device: break;
+    }
+    return discard_method::refuse;
+  }
+
+  /// Shared memory of ours. Whoever is sent its descriptor cannot take it away under us (SIGBUS), nor seal it; holes stay possible.
+  static made new_file(const char* what, std::unique_ptr<memory_backing> ready, std::uint64_t size) noexcept {
+    memory_backing& memory = *ready;
+    const label name = memory.name_;
+    const auto file = Kernel::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (file < 0) return refused(what, name.view(), file);
+    memory.descriptor_ = static_cast<int>(file);
+    memory.method_ = discard_method::punch_hole;
+    if (const auto answer = Kernel::ftruncate(memory.descriptor_, size); answer < 0) return refused(what, name.view(), answer);
+    const auto sealed = Kernel::add_seals(memory.descriptor_, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW);
+    if (sealed < 0) return refused(what, name.view(), sealed);
+    struct stat status {};
+    if (const auto answer = Kernel::fstat(memory.descriptor_, status); answer < 0) return refused(what, name.view(), answer);
+    memory.identity_ = {status.st_dev, status.st_ino, 0};
+    return shared_files<Kernel>::window({what, name, 0, size, size}, std::move(ready));
+  }
+
+  /// Neither sealed against what we do to it, nor open to what it must be sealed against.
+  static result<void> check_seals(const char* what, int descriptor, unsigned required) noexcept {
+    auto answer = Kernel::seals(descriptor);
+    if (answer == -EINVAL) answer = 0;  // of a kernel that cannot seal such files
+    if (answer < 0) return failure(error::from_errno(what, static_cast<int>(-answer)));
+    const auto has = static_cast<unsigned>(answer);
+    const error bad{what, errc::bad_descriptor};
+    if ((has & F_SEAL_WRITE) != 0) return failure(bad.advise("it is sealed against writing (F_SEAL_WRITE)"));
+    if ((has & seal_future_write) != 0) return failure(bad.advise("it is sealed against writing (F_SEAL_FUTURE_WRITE)"));
+    const unsigned missing = required & ~has;
+    if ((missing & F_SEAL_SHRINK) != 0) return failure(bad.advise("F_SEAL_SHRINK is missing: who else has the file could cut it short"));
+    if ((missing & F_SEAL_GROW) != 0) return failure(bad.advise("F_SEAL_GROW is missing: who else has the file could make it larger"));
+    if ((missing & F_SEAL_SEAL) != 0) return failure(bad.advise("F_SEAL_SEAL is missing: who else has the file could seal it further"));
+    if (missing != 0) return failure(bad.advise("the seals {} (F_SEAL_*) are missing", missing));
+    return {};
+  }
+
+  /// What was lent is what it was called, or the error says what it is.
+  static result<void> must_be(const char* what, memory_kind kind, mapped_memory const& found) noexcept {
+    const error wrong{what, errc::wrong_kind};
+    switch (found.what) {
+      case mapped_as::nothing: return failure(error{what, errc::not_mapped}.advise("all of it must be mapped"));
+      case mapped_as::mixed: return failure(wrong.advise("its parts are of several kinds: borrow each by itself"));
+      case mapped_as::private_anonymous:
+        // What a private file's discards have left, all of it perhaps.
+        if (kind == memory_kind::private_anonymous || kind == memory_kind::private_file) break;
+        return failure(wrong.advise("it is private anonymous memory: name memory_kind::private_anonymous"));
+      case mapped_as::private_file:
+        if (kind != memory_kind::private_file)
+          return failure(wrong.advise("it is, or part of it, a private mapping of a file: name memory_kind::private_file"));
+        break;
+      case mapped_as::shared:
+        if (kind != memory_kind::shared) return failure(wrong.advise("it is shared memory: name memory_kind::shared"));
+        break;
+      case mapped_as::huge:
+        if (kind != memory_kind::hugetlb)
+          return failure(wrong.advise("it has huge pages of {} bytes: name memory_kind::hugetlb", found.page_size));
+        break;
+      case mapped_as::huge_private_file:
+        return failure(error{what, errc::unsupported}.advise("it is a private mapping of a file of huge pages: map it shared"));
+      case mapped_as::device: return failure(wrong.advise("it is a device's memory: name memory_kind::device"));
+    }
+    if (kind == memory_kind::private_file && !found.one_protection)
+      return failure(error{what, errc::unsupported}.advise("its parts have several protections: give them the same, or borrow each by itself"));
+    return {};
   }
 
   /// Private memory on a multiple of `large`, so that CPU and IOMMU can map it in large pages: takes more and gives back
@@ -163,23 +257,24 @@ class memory_sources {
     return static_cast<std::int64_t>(host);
   }
 
-  /// The memory is there: how it is discarded, and that a fork does not inherit it.
-  static made settle(const char* what, std::unique_ptr<memory_backing> ready, host_address host) noexcept {
+  /// The memory is there, and is all of it one block's: a fork does not inherit it if it is private.
+  static made settle(const char* what, std::unique_ptr<memory_backing> ready) noexcept {
     memory_backing& memory = *ready;
-    memory.host_ = host;
-    const bool has_file = memory.descriptor_ >= 0;
-    if (!has_file) memory.identity_ = {0, 0, host.value};
-    switch (memory.kind_) {
-      case memory_kind::private_anonymous: memory.method_ = discard_method::forget_private; break;
-      case memory_kind::shared: memory.method_ = has_file ? discard_method::punch_hole : discard_method::remove_shared; break;
-      case memory_kind::hugetlb: memory.method_ = has_file ? discard_method::punch_hole : discard_method::forget_private; break;
-      case memory_kind::device: memory.method_ = discard_method::refuse; break;
-    }
-    if (memory.method_ == discard_method::forget_private) {
-      if (const auto answer = Kernel::madvise(host.value, memory.size_, MADV_DONTFORK); answer < 0)
+    memory.identity_ = {0, 0, memory.host_.value};
+    if (memory.method_ == discard_method::forget_private || memory.method_ == discard_method::replace_private) {
+      if (const auto answer = Kernel::madvise(memory.host_.value, memory.size(), MADV_DONTFORK); answer < 0)
         return refused(what, memory.name(), answer);
     }
-    return ready;
+    const label name = memory.name_;
+    try {
+      auto window = std::make_shared<memory_window>();
+      window->size = memory.size();
+      window->name = name;
+      window->memory = std::move(ready);
+      return window;
+    } catch (std::bad_alloc const&) {
+      return failure(error{what, std::make_error_code(std::errc::not_enough_memory)}.of(name.view()));
+    }
   }
 
   /// Bytes, or the negative errno. A file of huge pages tells their size, and needs none of them for it.

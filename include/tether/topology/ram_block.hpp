@@ -2,15 +2,19 @@
 // A block of guest memory and who owns it: made here, lent by the user, or received as a descriptor.
 // A block that anything can still reach cannot be freed (law 26).
 //
-//     ram_block --owns--> memory_backing <--points-- section, <--retains-- placed region, view
+//     ram_block --owns--> window --shares--> memory_backing <--points-- section, <--retains-- placed region, view
 #pragma once
 
 #include <tether/topology/memory_backing.hpp>
 #include <tether/topology/memory_sources.hpp>
+#include <tether/topology/memory_window.hpp>
 
+#include <tether/core/address.hpp>
 #include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
+#include <tether/core/mapping.hpp>
 #include <tether/core/stop.hpp>
 
 #include <cstddef>
@@ -21,12 +25,19 @@
 
 namespace tether {
 
+/// What the file of a received descriptor must be. `seals` (F_SEAL_*, of fcntl(2)) must be on it: without F_SEAL_SHRINK whoever else
+/// has the file can cut it short, and the next touch is a SIGBUS.
+struct file_requirements {
+  unsigned seals = 0;
+};
+
 /// The owning handle of a block. Movable; sections keep pointing to the same memory.
 class ram_block {
  public:
   /// New memory of `size` bytes, all zeros. `page_size` 0 means the kind's default. Huge pages are taken
   /// from the pool at once, so a pool that is too small refuses here and not at the first touch.
-  /// Ensures: private memory is not inherited by a fork, which could not share a pinned page.
+  /// Ensures: private memory is not inherited by a fork, which could not share a pinned page. Shared memory is a memfd that nobody can
+  /// make larger or smaller, nor seal: its descriptor can be passed on.
   /// Fails: `invalid_extent` for no bytes, `not_aligned`, `unsupported` for device memory, the kernel's
   /// errno; nothing is left behind.
   template <class Kernel = linux_kernel>
@@ -37,8 +48,11 @@ class ram_block {
   }
 
   /// Memory of the user's: never unmapped here. It must outlive the block. Private memory is marked
-  /// MADV_DONTFORK and stays so. `page_size` is the unit of discard, 0 for the kind's own.
-  /// Fails: as `allocate`; `not_aligned` if it does not begin and end on a page.
+  /// MADV_DONTFORK and stays so. `page_size` is the unit of discard, 0 for the kind's own; of huge pages it must be theirs.
+  /// The kernel is asked once what is mapped there, and what is told must agree, but for a device's memory, which is never discarded.
+  /// A discard of a private file's memory is a mapping of its own (vm.max_map_count) for each run of pages.
+  /// Fails: as `allocate`; `not_aligned` if it does not begin and end on a page; `not_mapped`; `wrong_kind`, which says what it is and
+  /// which kind to name; `unsupported`; the errno where /proc cannot be read.
   template <class Kernel = linux_kernel>
   [[nodiscard]] static result<ram_block> borrow(std::string_view name, host_address host, std::uint64_t size, memory_kind kind,
                                                 std::uint64_t page_size = 0) noexcept {
@@ -46,69 +60,99 @@ class ram_block {
   }
 
   /// Memory behind a descriptor, mapped shared. The descriptor is duplicated; `fd` stays the caller's.
-  /// Fails: `bad_descriptor` unless it is a file of tmpfs (a memfd is) or hugetlbfs, open for reading and
-  /// writing; `past_the_end` if it is shorter than it was said to be; `not_aligned`; the kernel's errno.
+  /// *The file is the memory, a block is a window of it*: blocks of one file share one `memory_backing`, so replacing one by another that
+  /// shows the same bytes changes nothing for a device. It is mapped until the last of them is freed. Of a file that grew beyond what was
+  /// reserved while something else came to lie behind it, the rest is other memory.
+  /// Fails: `bad_descriptor` unless it is a file of tmpfs (a memfd is) or hugetlbfs, open for reading and writing, not sealed against
+  /// writing, and as `required`; `past_the_end` if it is shorter than it was said to be; `not_aligned`; the kernel's errno.
   template <class Kernel = linux_kernel>
   [[nodiscard]] static result<ram_block> from_descriptor(std::string_view name, int fd, std::uint64_t file_offset,
-                                                         std::uint64_t size) noexcept {
-    return finish(detail::memory_sources<Kernel>::from_descriptor(name, fd, file_offset, size));
+                                                         std::uint64_t size, file_requirements required = {}) noexcept {
+    return finish(detail::memory_sources<Kernel>::from_descriptor(name, fd, file_offset, size, required.seals));
   }
 
   ram_block(ram_block&&) noexcept = default;
   ram_block& operator=(ram_block&& other) noexcept {
     if (this != &other) {
-      must_be_unused();
-      backing_ = std::move(other.backing_);
+      leave_for_good();
+      window_ = std::move(other.window_);
     }
     return *this;
   }
-  /// Frees the memory. Requires: `backing().references() == 0`, else the program stops.
-  ~ram_block() { must_be_unused(); }
+  /// Frees the memory, unless another block shows the same file.
+  /// Requires: then `backing().references() == 0`, else the program stops.
+  ~ram_block() { leave_for_good(); }
 
   /// False once freed or moved from; nothing else may be asked then.
-  [[nodiscard]] explicit operator bool() const noexcept { return backing_ != nullptr; }
-  [[nodiscard]] memory_backing& backing() const noexcept { return *backing_; }
-  [[nodiscard]] host_address host() const noexcept { return backing_->host(); }
-  [[nodiscard]] std::uint64_t size() const noexcept { return backing_->size(); }
-  [[nodiscard]] std::uint64_t page_size() const noexcept { return backing_->page_size(); }
-  [[nodiscard]] memory_kind kind() const noexcept { return backing_->kind(); }
-  [[nodiscard]] backing_identity identity() const noexcept { return backing_->identity(); }
-  [[nodiscard]] std::byte* data() const noexcept { return backing_->data(); }
-  [[nodiscard]] std::string_view name() const noexcept { return backing_->name(); }
-  /// As `memory_backing::discard`.
-  [[nodiscard]] result<void> discard(extent<block_offset> what, discard_permit const& leave) const noexcept {
-    return backing_->discard(what, leave);
+  [[nodiscard]] explicit operator bool() const noexcept { return window_ != nullptr; }
+  /// The memory that it shows, from `first()` on: of a shared file the whole file.
+  [[nodiscard]] memory_backing& backing() const noexcept { return *window_->memory; }
+  [[nodiscard]] block_offset first() const noexcept { return window_->first; }
+  [[nodiscard]] host_address host() const noexcept { return backing().host() + window_->first.value; }
+  /// Bytes.
+  [[nodiscard]] std::uint64_t size() const noexcept { return window_->size; }
+  [[nodiscard]] std::uint64_t page_size() const noexcept { return backing().page_size(); }
+  [[nodiscard]] memory_kind kind() const noexcept { return backing().kind(); }
+  [[nodiscard]] backing_identity identity() const noexcept {
+    auto that = backing().identity();
+    if (that.inode != 0) that.offset = backing().source_at(window_->first).offset;
+    return that;
   }
-  /// As `memory_backing::populate`.
-  [[nodiscard]] result<void> populate(extent<block_offset> what) const noexcept { return backing_->populate(what); }
+  [[nodiscard]] std::byte* data() const noexcept { return backing().data() + window_->first.value; }
+  [[nodiscard]] std::string_view name() const noexcept { return window_->name.view(); }
+  /// The seals that are on its file now (F_SEAL_*). Fails: `unsupported` if it has no file of its own; the kernel's errno.
+  [[nodiscard]] result<unsigned> seals() const noexcept {
+    if (backing().descriptor_ < 0) return failure(error{"ask for seals", errc::unsupported}.of(name()));
+    const auto answer = backing().calls_->seals(backing().descriptor_);
+    if (answer < 0) return failure(error::from_errno("ask for seals", static_cast<int>(-answer)).of(name()));
+    return static_cast<unsigned>(answer);
+  }
+  /// As `memory_backing::discard`, counted from the block's beginning.
+  [[nodiscard]] result<void> discard(extent<block_offset> what, discard_permit const& leave) const noexcept {
+    if (auto inside = check("discard", what); !inside) return inside;
+    return backing().discard(what.moved_to(window_->first + what.first.value), leave);
+  }
+  /// As `memory_backing::populate`, counted from the block's beginning.
+  [[nodiscard]] result<void> populate(extent<block_offset> what) const noexcept {
+    if (auto inside = check("populate", what); !inside) return inside;
+    return backing().populate(what.moved_to(window_->first + what.first.value));
+  }
 
-  /// Gives the memory back to the host. A freed block may be freed again: nothing happens.
-  /// Fails: `still_in_use` while a placed region or a view mentions it; the kernel's errno. The block is
+  /// Gives the memory back to the host, unless another block shows the same file. A freed block may be freed again: nothing happens.
+  /// Fails: `still_in_use` if it is the last one and a placed region or a view mentions the memory; the kernel's errno. The block is
   /// as it was then.
   [[nodiscard]] result<void> free() noexcept {
-    if (!backing_) return {};
-    if (backing_->references() > 0)
-      return failure(error{"free", errc::still_in_use}.of(name()).advise("{} regions and views refer to it", backing_->references()));
-    if (const auto answer = backing_->give_back(); answer < 0)
-      return failure(error::from_errno("free", static_cast<int>(-answer)).of(name()));
-    backing_.reset();
+    if (!window_) return {};
+    const auto answer = backing().leave(false);
+    if (!answer)
+      return failure(error{"free", errc::still_in_use}.of(name()).advise("{} regions and views refer to it", backing().references()));
+    if (*answer < 0) return failure(error::from_errno("free", static_cast<int>(-*answer)).of(name()));
+    window_.reset();
     return {};
   }
 
  private:
-  explicit ram_block(std::unique_ptr<memory_backing> backing) noexcept : backing_{std::move(backing)} {}
+  friend class region;
 
-  static result<ram_block> finish(result<std::unique_ptr<memory_backing>> made) noexcept {
+  explicit ram_block(std::shared_ptr<detail::memory_window const> window) noexcept : window_{std::move(window)} {}
+
+  static result<ram_block> finish(result<std::shared_ptr<detail::memory_window const>> made) noexcept {
     if (!made) return failure(made.error());
     return ram_block{std::move(*made)};
   }
 
-  void must_be_unused() const noexcept {
-    if (backing_ && backing_->references() > 0)
-      stop("tether[R1]: a RAM block was destroyed while a region or a view referred to it, so a device could still reach it");
+  [[nodiscard]] result<void> check(const char* operation, extent<block_offset> what) const noexcept {
+    if (what.last.value < size()) return {};
+    return failure(error{operation, errc::past_the_end}.at(what).of(name()));
   }
 
-  std::unique_ptr<memory_backing> backing_;
+  void leave_for_good() noexcept {
+    if (window_ && !backing().leave(true))
+      stop("tether[R1]: a RAM block was destroyed while a region or a view referred to it, so a device could still reach it");
+    window_.reset();
+  }
+
+  std::shared_ptr<detail::memory_window const> window_;
 };
 
 }  // namespace tether

@@ -4,19 +4,22 @@
 #pragma once
 
 #include <tether/topology/label.hpp>
+#include <tether/topology/memory_window.hpp>
 #include <tether/topology/ram_block.hpp>
 #include <tether/topology/section.hpp>
 
 #include <tether/core/address.hpp>
 
 #include <cstdint>
+#include <memory>
 #include <string_view>
 
 namespace tether {
 
 /// Made by one of the functions below, refined by the fluent ones:
 /// `region::ram(block).named("below 4 GiB").unmergeable()`. Units: bytes. Nothing here fails or allocates:
-/// what does not fit is refused where it is placed. Requires: the block outlives the placing.
+/// what does not fit is refused where it is placed. It watches the block, wherever that moves; once the block
+/// is freed or replaced, the region is refused as a stale handle.
 class region {
  public:
   /// Memory that guest and devices read and write: all of the block, or `size` bytes of it from `first`.
@@ -67,10 +70,19 @@ class region {
   }
 
   [[nodiscard]] region_kind kind() const noexcept { return kind_; }
-  /// Null for mmio and iommu_window, and for a block that was freed or moved from.
-  [[nodiscard]] memory_backing* memory() const noexcept { return memory_; }
-  /// Where its first byte lies in the memory.
-  [[nodiscard]] block_offset offset() const noexcept { return offset_; }
+  /// Null for mmio and iommu_window, and for a block that was freed or moved from. Valid until the block is freed.
+  [[nodiscard]] memory_backing* memory() const noexcept {
+    const auto window = window_.lock();
+    return window ? window->memory.get() : nullptr;
+  }
+  /// The memory, which stays while this is held; empty where `memory()` is null.
+  [[nodiscard]] detail::memory_hold hold() const noexcept { return detail::memory_hold{window_.lock()}; }
+  /// Where its first byte lies in the memory: of a shared file, in the file.
+  [[nodiscard]] block_offset offset() const noexcept { return block_begins_ + offset_.value; }
+  /// Whether all its bytes are the block's.
+  [[nodiscard]] bool fits_its_block() const noexcept { return offset_.value < block_size_ && block_size_ - offset_.value >= size_; }
+  /// Bytes; 0 where there is none.
+  [[nodiscard]] std::uint64_t block_size() const noexcept { return block_size_; }
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
   [[nodiscard]] label const& name() const noexcept { return name_; }
   [[nodiscard]] bool is_read_only() const noexcept { return read_only_; }
@@ -83,7 +95,9 @@ class region {
   region(region_kind kind, std::string_view name, std::uint64_t size) noexcept : size_{size}, kind_{kind}, name_{name} {}
   region(region_kind kind, ram_block& block) noexcept : kind_{kind} {
     if (!block) return;
-    memory_ = &block.backing();
+    window_ = block.window_;
+    block_begins_ = block.first();
+    block_size_ = block.size();
     size_ = block.size();
     name_ = block.name();
   }
@@ -92,8 +106,10 @@ class region {
     size_ = size;
   }
 
-  memory_backing* memory_ = nullptr;
-  block_offset offset_{};
+  std::weak_ptr<detail::memory_window const> window_{};
+  block_offset block_begins_{};
+  std::uint64_t block_size_ = 0;
+  block_offset offset_{};  ///< counted from the block's beginning
   std::uint64_t size_ = 0;
   region_kind kind_;
   bool read_only_ = false;

@@ -49,14 +49,15 @@ class [[nodiscard]] transaction {
     if (auto may = may_edit(operation); !may) return failure(may.error());
     const auto name = what.name().view();
     const auto where = extent<guest_address>::of(at, what.size());
+    const auto memory = what.hold();  // or it might be freed before the placed region refers to it
     if (what.needs_memory()) {
-      if (what.memory() == nullptr) return failure(error{operation, errc::stale_handle}.of(name).advise("its RAM block is gone"));
-      if (where && (what.offset().value >= what.memory()->size() || what.memory()->size() - what.offset().value < what.size()))
-        return failure(error{operation, errc::past_the_end}.at(*where).of(name).advise("there are {} bytes", what.memory()->size()));
+      if (memory.get() == nullptr) return failure(error{operation, errc::stale_handle}.of(name).advise("its RAM block is gone"));
+      if (where && !what.fits_its_block())
+        return failure(error{operation, errc::past_the_end}.at(*where).of(name).advise("there are {} bytes", what.block_size()));
     }
     if (!where) return failure(error{operation, errc::invalid_extent}.of(name));
     try {
-      auto held = std::make_shared<detail::anchor const>(what.name(), what.memory());
+      auto held = std::make_shared<detail::anchor const>(what.name(), memory.get());
       if (writer_->gate() != gate_id::none && !held->guard(writer_->gate())) {
         return failure(error{operation, errc::other_gate}.at(*where).of(name).advise(detail::one_gate));
       }

@@ -4,6 +4,7 @@
 
 #include <support/discard_freely.hpp>
 #include <support/faulty_kernel.hpp>
+#include <support/larger_pool.hpp>
 #include <support/must.hpp>
 #include <support/process_facts.hpp>
 #include <support/skip.hpp>
@@ -12,9 +13,10 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
-#include <fstream>
 #include <string>
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 using namespace tether;
 using tether_test::discard_freely;
@@ -35,24 +37,13 @@ bool all(std::byte const* at, std::uint64_t size, unsigned char value) {
   return true;
 }
 
-/// The pool of huge pages, one page larger for a while.
-class larger_pool {
- public:
-  larger_pool() : before_{read()} { write(before_ + 1); }
-  ~larger_pool() { write(before_); }
-  larger_pool(larger_pool const&) = delete;
-  larger_pool& operator=(larger_pool const&) = delete;
-
- private:
-  static constexpr auto path = "/proc/sys/vm/nr_hugepages";
-  static long read() {
-    long pages = 0;
-    std::ifstream{path} >> pages;
-    return pages;
-  }
-  static void write(long pages) { std::ofstream{path} << pages; }
-  long before_;
-};
+bool seen_by_a_child(void const* at) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(tether_test::is_mapped(reinterpret_cast<std::uintptr_t>(at)) ? 1 : 0);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return !WIFEXITED(status) || WEXITSTATUS(status) == 1;
+}
 
 }  // namespace
 
@@ -95,6 +86,63 @@ TEST_CASE("a discard of a block in the middle of a file touches that part of the
   ::close(whole);
 }
 
+TEST_CASE("a discard of a private file's memory brings zeros, not the file's bytes, and no fork sees the new page") {
+  const auto snapshot = static_cast<int>(linux_kernel::memfd_create("snapshot", 0));
+  const std::string bytes_of_file(8 * page, 'f');
+  REQUIRE(::write(snapshot, bytes_of_file.data(), bytes_of_file.size()) == static_cast<ssize_t>(bytes_of_file.size()));
+  void* const lent = ::mmap(nullptr, 8 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE, snapshot, 0);
+  REQUIRE(lent != MAP_FAILED);
+  {
+    const auto block = must(ram_block::borrow<faulty_kernel>("snapshot", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 8 * page,
+                                                             memory_kind::private_file));
+    block.data()[2 * page] = std::byte{'w'};
+    must(block.discard(bytes(2 * page, 2 * page)));
+    CHECK(all(block.data(), 2 * page, 'f'));
+    CHECK_FALSE(is_resident(block.data() + 2 * page));
+    CHECK(all(block.data() + 2 * page, 2 * page, 0));
+    CHECK(all(block.data() + 4 * page, 4 * page, 'f'));
+    // Whichever call fails, the bytes are still there.
+    for (std::uint64_t n = 1;; ++n) {
+      block.data()[5 * page] = std::byte{'k'};
+      const auto mapped_before = tether_test::mapped_bytes();
+      const injected_fault fault{n, ENOMEM};
+      const auto done = block.discard(bytes(4 * page, 2 * page));
+      CHECK(tether_test::mapped_bytes() == mapped_before);
+      if (!fault.fired()) {
+        CHECK(n == 4);
+        break;
+      }
+      CHECK(done.error().is_errno(ENOMEM));
+      CHECK(block.data()[5 * page] == std::byte{'k'});
+      CHECK(all(block.data() + 4 * page, page, 'f'));
+    }
+    CHECK(all(block.data() + 4 * page, 2 * page, 0));
+    must(block.populate(bytes(0, 8 * page)));
+    CHECK(all(block.data() + 6 * page, 2 * page, 'f'));
+    for (std::uint64_t i = 0; i < 8; ++i) CHECK_FALSE(seen_by_a_child(block.data() + i * page));
+  }
+  // What is left of it can be lent again.
+  const auto again = must(ram_block::borrow("again", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 8 * page, memory_kind::private_file));
+  must(again.discard(bytes(0, 8 * page)));
+  CHECK(all(again.data(), 8 * page, 0));
+  ::munmap(lent, 8 * page);
+  ::close(snapshot);
+}
+
+TEST_CASE("a private file that the guest may only read stays so where it was discarded") {
+  const auto file = static_cast<int>(linux_kernel::memfd_create("file", 0));
+  REQUIRE(linux_kernel::ftruncate(file, 2 * page) == 0);
+  void* const lent = ::mmap(nullptr, 2 * page, PROT_READ, MAP_PRIVATE, file, 0);
+  REQUIRE(lent != MAP_FAILED);
+  {
+    const auto block = must(ram_block::borrow("rom", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 2 * page, memory_kind::private_file));
+    must(block.discard(bytes(0, page)));
+    CHECK_FALSE(block.populate(bytes(0, page)));
+  }
+  ::munmap(lent, 2 * page);
+  ::close(file);
+}
+
 TEST_CASE("shared memory without a descriptor is really dropped too") {
   void* const lent = ::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   REQUIRE(lent != MAP_FAILED);
@@ -110,7 +158,7 @@ TEST_CASE("shared memory without a descriptor is really dropped too") {
 }
 
 TEST_CASE("a discard of huge pages goes by their size") {
-  const larger_pool pool;
+  const tether_test::larger_pool pool;
   auto huge = ram_block::allocate("huge", 2 * MiB, memory_kind::hugetlb);
   if (!huge) return tether_test::skip_because("no huge page can be had: " + huge.error().sentence());
   CHECK(huge->page_size() > page);

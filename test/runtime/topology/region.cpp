@@ -48,6 +48,38 @@ TEST_CASE("registers and IOMMU windows have no memory behind them") {
   }
 }
 
+TEST_CASE("a region watches its block wherever that moves, and knows when it is gone") {
+  auto block = must(ram_block::allocate("ram", 64 * KiB));
+  const region whole = region::ram(block);
+  auto moved = std::move(block);
+  CHECK(whole.memory() == &moved.backing());
+  auto other = must(ram_block::allocate("other", 64 * KiB));
+  const region of_other = region::ram(other);
+  other = std::move(moved);
+  CHECK(of_other.memory() == nullptr);
+  CHECK(whole.memory() == &other.backing());
+  must(other.free());
+  CHECK(whole.memory() == nullptr);
+  CHECK(whole.needs_memory());
+  CHECK(whole.size() == 64 * KiB);
+}
+
+TEST_CASE("a region of a window lies where the window does, and no further") {
+  const auto whole = must(ram_block::allocate("ram", 64 * KiB, memory_kind::shared));
+  const int descriptor = whole.backing().source_at(block_offset{0}).descriptor;
+  auto window = must(ram_block::from_descriptor("window", descriptor, 16 * KiB, 8 * KiB));
+  CHECK(region::ram(window).offset() == block_offset{16 * KiB});
+  CHECK(region::ram(window, block_offset{4 * KiB}, 4 * KiB).offset() == block_offset{20 * KiB});
+  CHECK(region::ram(window, block_offset{4 * KiB}, 4 * KiB).fits_its_block());
+  CHECK_FALSE(region::ram(window, block_offset{4 * KiB}, 8 * KiB).fits_its_block());
+  CHECK_FALSE(region::ram(window, block_offset{8 * KiB}, 1).fits_its_block());
+  CHECK_FALSE(region::ram(window, block_offset{~std::uint64_t{0}}, 4 * KiB).fits_its_block());
+  // Although the file is still there.
+  const region of_window = region::ram(window);
+  must(window.free());
+  CHECK(of_window.memory() == nullptr);
+}
+
 TEST_CASE("a region of a block that is gone has no memory, and says that it needs some") {
   auto block = must(ram_block::allocate("ram", 64 * KiB));
   const auto moved = std::move(block);

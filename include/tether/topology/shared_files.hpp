@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: BSL-1.0
+// The shared files that this process has mapped. *The file is the memory; what was received is a window of it* (law 26): address space
+// is reserved for the whole file, and what is asked for is opened to be touched. So whoever sends a memory table again, or the same
+// files cut otherwise, names memory that is there already, and nothing has to be unmapped.
+//
+//     file          | window |      window |                  |
+//     host  +-------|--------|-------------|------------------+   PROT_NONE but for the windows
+//           ^ host, on a large page's border: so the kernel can map large pages
+//
+// Its map is the file's own, opened by mprotect, so that a failure leaves no gap that another thread's map could fall into.
+#pragma once
+
+#include <tether/topology/label.hpp>
+#include <tether/topology/memory_backing.hpp>
+#include <tether/topology/memory_window.hpp>
+
+#include <tether/core/address.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+#include <tether/core/kernel.hpp>
+#include <tether/core/page_sizes.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <sys/mman.h>
+#include <system_error>
+#include <utility>
+
+namespace tether::detail {
+
+/// The registry of a kernel. Never destroyed: a block of static duration may be freed after everything else.
+union lasting_registry {
+  file_registry value;
+  constexpr lasting_registry() noexcept : value{} {}
+  ~lasting_registry() {}
+};
+template <class Kernel>
+inline constinit lasting_registry registry_of{};
+
+/// Windows of files. Safe from any thread: two that receive one file at once get one memory.
+template <class Kernel>
+class shared_files {
+ public:
+  using made = result<std::shared_ptr<memory_window const>>;
+
+  /// What is asked for. Units: bytes of the file; `first` and `size` are whole pages of the record's, within `file_size`.
+  struct request {
+    const char* operation;
+    label name;
+    std::uint64_t first;
+    std::uint64_t size;
+    std::uint64_t file_size;
+  };
+
+  /// Requires: `record` has the descriptor, identity, kind, method and page size. Only the first to come needs it further.
+  /// A file that has outgrown what was reserved is extended in place, or where something lies there already, is other memory.
+  /// Fails: the kernel's errno; not enough memory; nothing is left behind.
+  static made window(request const& asked, std::unique_ptr<memory_backing> record) noexcept try {
+    auto fresh = std::make_shared<memory_window>();
+    fresh->size = asked.size;
+    fresh->name = asked.name;
+    file_registry& all = registry_of<Kernel>.value;
+    const std::lock_guard changing{all.changing};
+    for (memory_backing* one = all.newest; one != nullptr; one = one->older_) {
+      if (!is_same(*one, *record) || !reaches(*one, asked)) continue;
+      if (const auto answer = open(*one, asked); answer < 0) return refused(asked, answer);
+      return joined(*one, asked, std::move(fresh));
+    }
+    if (const auto answer = reserve(*record, asked); answer < 0) return refused(asked, answer);
+    const std::shared_ptr<memory_backing> memory{std::move(record)};
+    memory->registry_ = &all;
+    memory->blocks_ = 0;
+    memory->link();
+    return joined(*memory, asked, std::move(fresh));
+  } catch (std::bad_alloc const&) {
+    return failure(error{asked.operation, std::make_error_code(std::errc::not_enough_memory)}.of(asked.name.view()));
+  }
+
+ private:
+  /// A larger file than any guest's memory is mapped in parts: its size costs whoever sends it nothing, but us our address space.
+  static constexpr std::uint64_t largest_reservation = 16 * 1024 * GiB;
+
+  static made refused(request const& asked, std::int64_t answer) noexcept {
+    return failure(error::from_errno(asked.operation, static_cast<int>(-answer)).of(asked.name.view()));
+  }
+  static std::shared_ptr<memory_window const> joined(memory_backing& memory, request const& asked, std::shared_ptr<memory_window> fresh) {
+    fresh->memory = memory.shared_from_this();
+    fresh->first = block_offset{asked.first - memory.file_offset_};
+    ++memory.blocks_;
+    return fresh;
+  }
+  static bool is_same(memory_backing const& a, memory_backing const& b) noexcept {
+    return a.identity_.device == b.identity_.device && a.identity_.inode == b.identity_.inode && a.page_size_ == b.page_size_;
+  }
+
+  /// Whether the window lies in what is reserved, or that can be extended to its end.
+  static bool reaches(memory_backing& memory, request const& asked) noexcept {
+    const std::uint64_t reserved_end = memory.file_offset_ + memory.size();
+    const std::uint64_t end = asked.first + asked.size;
+    if (asked.first < memory.file_offset_ || asked.first > reserved_end) return false;
+    if (end <= reserved_end) return true;
+    const std::uint64_t wanted = memory.host_.value + memory.size();
+    constexpr int flags = MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+    const auto answer = Kernel::mmap_at(wanted, end - reserved_end, PROT_NONE, flags, memory.descriptor_, reserved_end);
+    if (answer < 0) return false;
+    if (static_cast<std::uint64_t>(answer) != wanted) {  // a kernel before 4.17 takes the flag for a wish
+      static_cast<void>(Kernel::munmap(static_cast<std::uint64_t>(answer), end - reserved_end));
+      return false;
+    }
+    memory.size_.store(end - memory.file_offset_, std::memory_order_relaxed);
+    return true;
+  }
+
+  /// Lets the window be touched. What is open stays as it is, pins and all. 0, or the negative errno.
+  static std::int64_t open(memory_backing const& memory, request const& asked) noexcept {
+    if (memory.kind_ == memory_kind::hugetlb) {
+      // The whole reserved no page of the pool. A map of the window does, for the file, and they stay the file's without it.
+      const auto taking = Kernel::mmap(asked.size, PROT_NONE, MAP_SHARED, memory.descriptor_, asked.first);
+      if (taking < 0) return taking;
+      static_cast<void>(Kernel::munmap(static_cast<std::uint64_t>(taking), asked.size));
+    }
+    return Kernel::mprotect(memory.host_.value + (asked.first - memory.file_offset_), asked.size, PROT_READ | PROT_WRITE);
+  }
+
+  /// Address space for the whole file, or for the window where there is not as much. 0, or the negative errno.
+  static std::int64_t reserve(memory_backing& memory, request const& asked) noexcept {
+    const std::uint64_t whole = std::max(round_down(asked.file_size, memory.page_size_), asked.first + asked.size);
+    if (whole == asked.size) return map(memory, 0, whole, true);
+    std::int64_t answer = whole > largest_reservation ? -ENOMEM : map(memory, 0, whole, false);
+    if (answer == -ENOMEM) return map(memory, asked.first, asked.size, true);
+    if (answer == 0) answer = open(memory, asked);
+    return answer;
+  }
+  static std::int64_t map(memory_backing& memory, std::uint64_t first, std::uint64_t size, bool opened) noexcept {
+    const int protection = opened ? PROT_READ | PROT_WRITE : PROT_NONE;
+    const int flags = opened ? MAP_SHARED : MAP_SHARED | MAP_NORESERVE;
+    const std::uint64_t large = sizes_of_page_tables(Kernel::page_size()).largest_at(0, size);
+    std::int64_t answer = 0;
+    if (large <= memory.page_size_) {
+      answer = Kernel::mmap(size, protection, flags, memory.descriptor_, first);
+    } else {
+      // A place that is large enough is looked for and let go. Should another thread take it, the kernel chooses, and pages are small.
+      const auto room = Kernel::mmap(size + large, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      if (room < 0) return room;
+      const auto from = static_cast<std::uint64_t>(room);
+      static_cast<void>(Kernel::munmap(from, size + large));
+      const std::uint64_t wish = from + ((first - from) & (large - 1));
+      answer = Kernel::mmap_at(wish, size, protection, flags, memory.descriptor_, first);
+    }
+    if (answer < 0) return answer;
+    memory.host_ = host_address{static_cast<std::uint64_t>(answer)};
+    memory.size_.store(size, std::memory_order_relaxed);
+    memory.file_offset_ = first;
+    memory.owned_ = true;
+    return 0;
+  }
+};
+
+}  // namespace tether::detail
