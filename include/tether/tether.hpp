@@ -13,6 +13,7 @@
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/mapping.hpp>
+#include <tether/core/member_name.hpp>
 #include <tether/core/page_sizes.hpp>
 #include <tether/core/policies.hpp>
 #include <tether/core/stop.hpp>
@@ -87,6 +88,7 @@
 #include <tether/inhibit/ledger.hpp>
 #include <tether/inhibit/no_inhibition.hpp>
 #include <tether/inhibit/threading.hpp>
+#include <tether/inhibit/truth_table.hpp>
 #include <tether/inhibit/turnstile.hpp>
 
 #include <tether/discard/balloon.hpp>

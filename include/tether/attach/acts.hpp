@@ -11,6 +11,7 @@
 #include <tether/inhibit/books.hpp>
 #include <tether/inhibit/concepts.hpp>
 #include <tether/inhibit/discard_gate.hpp>
+#include <tether/inhibit/truth_table.hpp>
 #include <tether/listen/attendant.hpp>
 #include <tether/listen/dma_listener.hpp>
 #include <tether/listen/feed.hpp>
@@ -56,7 +57,14 @@ class acts {
   static constexpr bool tells_kvm = kvm_type::tells;
 
   acts(address_space& space, gate_type& gate, Backend&& backend, kvm_type&& kvm) noexcept
-      : space_{space}, gate_{gate}, guarded_{space, gate.id()}, backend_{std::move(backend)}, kvm_{std::move(kvm)}, listener_{backend_, mutex_} {}
+      : space_{space},
+        gate_{gate},
+        guarded_{space, gate.id()},
+        backend_{std::move(backend)},
+        kvm_{std::move(kvm)},
+        listener_{backend_, mutex_} {
+    if constexpr (constant_rule<inhibition>) examine_at_run_time<inhibition>();  // others are refused (tether[I9])
+  }
 
   /// Runs the rest of a plan from `At`.
   template <cursor At, class Task>
