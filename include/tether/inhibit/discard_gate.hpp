@@ -145,7 +145,7 @@ class discard_gate {
 
   // For those who keep an entry of their own, as a container does.
 
-  /// Adds `count` holds to `entry`, as `hold` does; on failure the entry is as it was.
+  /// Adds `count` holds to `entry`, as `hold` does; on failure the entry is as it was. Fails also: `too_many_holds`.
   [[nodiscard]] result<void> raise(holder& entry, hold_kind kind, std::uint32_t count, detail::patience const& how = {}) noexcept {
     std::unique_lock lock{mutex_};
     if (turnstile_.entered_by_this_thread()) return refused(std::errc::resource_deadlock_would_occur, entry);
@@ -155,6 +155,7 @@ class discard_gate {
                          .of(ledger_.find(holding::any_requirement, also))
                          .advise("choose a strategy with blocks, or unplug what requires discards"));
     }
+    if (!ledger_.has_room_for(count)) return failure(error{"take hold", errc::too_many_holds}.of(entry.name()));
     add(entry, as_holding(kind), count);
     const detail::drained outcome = turnstile_.drain(kind == hold_kind::any, lock, how);
     if (outcome == detail::drained::yes) return {};
@@ -183,8 +184,8 @@ class discard_gate {
   void keep_for_ever(holder& entry, hold_kind kind) noexcept {
     std::unique_lock lock{mutex_};
     const std::uint32_t count = entry.count();
-    ledger_.add(kind == hold_kind::any ? kept_any_holds_ : kept_uncoordinated_holds_, as_holding(kind), count);
     ledger_.subtract(entry, count);
+    ledger_.add(kind == hold_kind::any ? kept_any_holds_ : kept_uncoordinated_holds_, as_holding(kind), count);
   }
 
  private:
