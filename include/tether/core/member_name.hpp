@@ -21,9 +21,12 @@ struct beside : T, Name {};
 /// Whether `T` has a member called as the one that `Name` has, or as one of those. Of a final class, which nobody can stand beside,
 /// only what is public and not overloaded is seen, and of several names only all of them together.
 template <class T, class Name>
-inline constexpr bool has_member = Name::template finds<T>;
+inline constexpr bool has_member = false;
 template <class T, class Name>
-  requires(std::is_class_v<T> && requires { sizeof(T); } && !std::is_final_v<T>)
-inline constexpr bool has_member<T, Name> = !Name::template finds<beside<T, Name>>;
+  requires(std::is_class_v<T> && requires { sizeof(T); })
+inline constexpr bool has_member<T, Name> = [] {
+  if constexpr (std::is_final_v<T>) return Name::template finds<T>;
+  else return !Name::template finds<beside<T, Name>>;
+}();
 
 }  // namespace tether::detail

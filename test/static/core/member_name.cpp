@@ -28,7 +28,7 @@ struct as_template {
   void tick(T);
 };
 struct as_data {
-  static constexpr bool tick = true;
+  bool tick = true;
 };
 struct as_type {
   using tick = int;

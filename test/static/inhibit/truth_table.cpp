@@ -73,11 +73,11 @@ template <auto Rule>
 constexpr rule_fault group_fault = fault_of<of_group<Rule>>;
 template <auto Rule>
 constexpr rule_fault container_fault = fault_of<of_container<Rule>>;
-static_assert(group_fault<[](group_tally group) -> u32 { return !group.known || group.others > group.agreed / 2 ? 1 : 0; }> ==
+static_assert(group_fault<[](group_tally group) -> u32 { return !group.known || group.agreed / 2 < group.others ? 1 : 0; }> ==
               rule_fault::many_unlike_few);
-static_assert(group_fault<[](group_tally group) -> u32 { return !group.known || 3 * group.others > group.agreed ? 1 : 0; }> ==
+static_assert(group_fault<[](group_tally group) -> u32 { return !group.known || group.agreed < 3 * group.others ? 1 : 0; }> ==
               rule_fault::many_unlike_few);
-static_assert(container_fault<[](u32 pending, u32 settled) -> u32 { return 100 * pending > settled ? 1 : 0; }> == rule_fault::many_unlike_few);
+static_assert(container_fault<[](u32 pending, u32 settled) -> u32 { return settled < 100 * pending ? 1 : 0; }> == rule_fault::many_unlike_few);
 static_assert(fault_of<admitting<[](u32 agreed, u32 others) { return agreed % 4 == 0 || others == 0; }>> == rule_fault::many_unlike_few);
 
 static_assert(container_fault<[](u32, u32) -> u32 { return 1; }> == rule_fault::holds_for_nothing);
