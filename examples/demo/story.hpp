@@ -63,8 +63,8 @@ struct stage {
     send_frames(frames, [&](std::span<std::byte const> numbers) { balloon.deflate(numbers); });
     ram.write(frames, when);
   }
-  [[nodiscard]] bool discards_go_on() { return static_cast<bool>(gate.permit(tether::discard_kind::uncoordinated)); }
-  [[nodiscard]] bool coordinated_discards_go_on() { return static_cast<bool>(gate.permit(tether::discard_kind::coordinated)); }
+  [[nodiscard]] bool discards_go_on() const { return gate.counts().allow(tether::discard_kind::uncoordinated); }
+  [[nodiscard]] bool coordinated_discards_go_on() const { return gate.counts().allow(tether::discard_kind::coordinated); }
 };
 
 /// Tells the story. Fails: throws `story_ended` where it cannot go on.

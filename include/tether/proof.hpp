@@ -5,6 +5,7 @@
 #include <tether/proof/automaton.hpp>
 #include <tether/proof/essence.hpp>
 #include <tether/proof/world.hpp>
+#include <tether/proof/scaled_holds.hpp>
 
 #include <tether/proof/kernel.hpp>
 #include <tether/proof/coverage.hpp>

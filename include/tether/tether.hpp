@@ -7,11 +7,13 @@
 #include <tether/core/access.hpp>
 #include <tether/core/address.hpp>
 #include <tether/core/attachment.hpp>
+#include <tether/core/discard_permit.hpp>
 #include <tether/core/errc.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/mapping.hpp>
+#include <tether/core/member_name.hpp>
 #include <tether/core/page_sizes.hpp>
 #include <tether/core/policies.hpp>
 #include <tether/core/stop.hpp>
@@ -19,7 +21,9 @@
 #include <tether/topology/address_space.hpp>
 #include <tether/topology/anchor.hpp>
 #include <tether/topology/difference.hpp>
+#include <tether/topology/edit_generation.hpp>
 #include <tether/topology/flat_view.hpp>
+#include <tether/topology/guarded_space.hpp>
 #include <tether/topology/label.hpp>
 #include <tether/topology/listener_table.hpp>
 #include <tether/topology/map_writer.hpp>
@@ -52,6 +56,7 @@
 #include <tether/backend/iommufd.hpp>
 #include <tether/backend/iommufd_abi.hpp>
 #include <tether/backend/iommufd_book.hpp>
+#include <tether/backend/iommufd_cdev.hpp>
 #include <tether/backend/iommufd_context.hpp>
 #include <tether/backend/iommufd_ioas.hpp>
 #include <tether/backend/iommufd_page_tables.hpp>
@@ -83,19 +88,25 @@
 #include <tether/inhibit/ledger.hpp>
 #include <tether/inhibit/no_inhibition.hpp>
 #include <tether/inhibit/threading.hpp>
+#include <tether/inhibit/truth_table.hpp>
 #include <tether/inhibit/turnstile.hpp>
 
 #include <tether/discard/balloon.hpp>
 #include <tether/discard/batch.hpp>
+#include <tether/discard/checked_view.hpp>
 #include <tether/discard/frames.hpp>
 #include <tether/discard/guest_memory.hpp>
 #include <tether/discard/page_reporting.hpp>
 #include <tether/discard/partial_pages.hpp>
 #include <tether/discard/report.hpp>
 
+#include <tether/listen/announced_change.hpp>
 #include <tether/listen/attendant.hpp>
 #include <tether/listen/audited.hpp>
 #include <tether/listen/dma_listener.hpp>
+#include <tether/listen/feed.hpp>
+#include <tether/listen/kept_memory.hpp>
+#include <tether/listen/left_out.hpp>
 #include <tether/listen/observation.hpp>
 #include <tether/listen/page_frames.hpp>
 #include <tether/listen/section_filter.hpp>
@@ -111,6 +122,7 @@
 #include <tether/attach/group_operations.hpp>
 #include <tether/attach/handles.hpp>
 #include <tether/attach/kvm_device.hpp>
+#include <tether/attach/lease.hpp>
 #include <tether/attach/lifecycle.hpp>
 #include <tether/attach/lifecycle_plan.hpp>
 #include <tether/attach/lifecycle_well_formed.hpp>

@@ -13,6 +13,7 @@
 #include <tether/inhibit/holder.hpp>
 #include <tether/inhibit/kinds.hpp>
 #include <tether/listen/dma_listener.hpp>
+#include <tether/listen/feed.hpp>
 #include <tether/listen/observation.hpp>
 #include <tether/topology/address_space.hpp>
 
@@ -62,8 +63,8 @@ class container_by_hand {
   using errc = tether::errc;
   using mutex_type = typename Threading::mutex;
   using group = group_by_hand<Pins>;
-  using listener_type =
-      tether::dma_listener<fake_iommu<Pins>, tether::whole_section, tether::trim_edges, tether::no_observation, mutex_type>;
+  using listener_type = tether::dma_listener<fake_iommu<Pins>, tether::whole_section, tether::trim_edges, tether::no_observation,
+                                             mutex_type, tether::trusted_feed>;
 
  public:
   struct opened {

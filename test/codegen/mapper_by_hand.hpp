@@ -9,9 +9,13 @@
 #include <tether/granule/largest_page.hpp>
 #include <tether/granule/whole_section.hpp>
 #include <tether/listen/section_plan.hpp>
+#include <tether/topology/memory_backing.hpp>
 
 #include <bit>
 #include <cstdint>
+#include <exception>
+#include <system_error>
+#include <vector>
 
 namespace codegen {
 
@@ -22,6 +26,14 @@ struct mapper_state {
   std::uint64_t sizes = 4 * tether::KiB;
   std::uint64_t mappings = 0;
   std::uint64_t bytes = 0;
+  /// What must be there before anything begins to pin it.
+  struct needed {
+    tether::memory_backing* memory;
+    std::uint64_t first;
+    std::uint64_t last;
+    std::uint64_t iova;
+  };
+  std::vector<needed> read_only{};
 
   using plan_type = tether::section_plan;
 
@@ -30,17 +42,26 @@ struct mapper_state {
            (plan.fit.inside.memory == tether::memory_kind::private_anonymous ||
             plan.fit.inside.memory == tether::memory_kind::private_file);
   }
-  [[gnu::cold, gnu::noinline]] static tether::result<void> fault_in(plan_type const& plan) noexcept {
+  [[gnu::cold, gnu::noinline]] tether::result<void> fault_in(plan_type const& plan) noexcept {
     const std::uint64_t length = plan.fit.inside.where.last.value - plan.fit.inside.where.first.value;
+    try {
+      read_only.push_back({plan.what.memory, plan.offset.value, plan.offset.value + length, plan.fit.inside.where.first.value});
+    } catch (std::exception const&) {
+      return tether::failure(tether::error{"map", std::make_error_code(std::errc::not_enough_memory)});
+    }
     return plan.what.memory->populate({plan.offset, tether::block_offset{plan.offset.value + length}});
   }
   int map_piece(plan_type const& plan, std::uint64_t iova, std::uint64_t host, std::uint64_t size) const noexcept {
     return codegen_map(backend->container, iova, size, host, static_cast<unsigned>(plan.fit.inside.rights));
   }
+  [[gnu::cold, gnu::noinline]] void forget(plan_type const& plan) noexcept {
+    std::erase_if(read_only, [&](needed const& one) { return one.iova == plan.fit.inside.where.first.value; });
+  }
   /// Unmaps what is before `stopped_at`.
   [[gnu::cold, gnu::noinline]] tether::result<void> take_back(plan_type const& plan, std::uint64_t stopped_at, tether::error why) noexcept {
     const std::uint64_t first = plan.fit.inside.where.first.value;
     why = why.of(plan.what.name);
+    if (needs_pages(plan)) forget(plan);
     if (stopped_at != first && codegen_unmap(backend->container, first, stopped_at - first) != 0) why = why.leaving_things_behind();
     return tether::failure(why);
   }
@@ -54,6 +75,7 @@ struct mapper_state {
     if (const int answer = codegen_unmap(backend->container, plan.fit.inside.where.first.value, size_of(plan)); answer != 0) [[unlikely]] {
       return tether::failure(refusal("unmap", answer).of(plan.what.name));
     }
+    if (needs_pages(plan)) [[unlikely]] forget(plan);
     mappings -= plan.pieces;
     bytes -= size_of(plan);
     return {};

@@ -121,6 +121,7 @@ struct lying_kernel : linux_kernel {
 
   static std::uint64_t page_size() noexcept { return 4 * KiB; }
   static answer close(int) noexcept { return 0; }
+  static answer fstat(int, struct stat&) noexcept { return 0; }
   static answer call(long, int, const char*, int, int) noexcept { return 100; }  // open
   static answer call(long, int, unsigned long request) noexcept { return request == VFIO_GET_API_VERSION ? VFIO_API_VERSION : 0; }
   static answer call(long, int, unsigned long request, int) noexcept { return request == VFIO_CHECK_EXTENSION ? 1 : 0; }

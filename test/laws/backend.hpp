@@ -273,6 +273,17 @@ void what_is_no_mapping_is_refused_and_leaves_nothing() {
   CHECK(b.iommu.free_mappings() == 8);
   CHECK(b.refuses(0, 16, errc::not_mapped));
   CHECK(b.iommu.map(b.memory.at(0, 0, page)));
+  CHECK(b.iommu.map(b.memory.at(page, page, page)));
+  for (const std::uint64_t first : {page, 2 * page}) {
+    const auto inside_out = b.iommu.unmap({io_address{first}, io_address{page - 1}});
+    REQUIRE(!inside_out);
+    CHECK(inside_out.error().is(errc::invalid_extent));
+    CHECK_FALSE(inside_out.error().stuck());
+  }
+  CHECK(b.iommu.unmap({io_address{page}, io_address{~std::uint64_t{0}} + page}).error().is(errc::invalid_extent));  // it wraps
+  CHECK(b.iommu.free_mappings() == 6);
+  CHECK(b.reaches(0, 0));
+  CHECK(b.reaches(page, page));
 }
 
 template <class Rig>

@@ -95,6 +95,7 @@ class laws_iommufd {
       wired.is.name = name;
       wired.is.group = group.name();
       wired.is.mediated = one.pins == pin_class::pins_on_demand;
+      wired.is.number = static_cast<unsigned>(fake_iommufd_kernel::machine().devices.size());
       wired.is.aperture = {small_.usable.front().first, small_.usable.back().last};
       wired.is.reserved.clear();
       for (std::size_t i = 1; i < small_.usable.size(); ++i) {
@@ -102,6 +103,7 @@ class laws_iommufd {
         if (!before.meets(small_.usable[i])) wired.is.reserved.push_back({before.last + 1, small_.usable[i].first - 1});
       }
       sysfs_->add(name, wired.is.mediated ? "mdev" : "pci", std::string{group.name()});
+      sysfs_->add_node(name, name, "510:" + std::to_string(wired.is.number));
     }
     return group;
   }

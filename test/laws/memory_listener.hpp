@@ -6,6 +6,11 @@
 //     reaches(section)        whether all of this section is mapped
 //     refuse_next_commit()    makes it fail, as a full container would
 //     ram(first, pages)       a section of real memory that it could map, on pages of 4 KiB
+//
+// and, where it can leave something out:
+//
+//     bar(first, pages)       a section that it will leave out, on pages of 4 KiB
+//     left_out()              what it has left out, in order, comparable
 #pragma once
 
 #include <tether/topology/memory_listener.hpp>
@@ -14,6 +19,8 @@
 #include <doctest/doctest.h>
 
 #include <initializer_list>
+#include <utility>
+#include <vector>
 
 namespace tether_test {
 
@@ -75,6 +82,41 @@ void memory_listener_laws() {
     CHECK(subject.reaches(b));
     CHECK_FALSE(subject.reaches(a));
     REQUIRE(tell(subject.listener(), {b}, {}));
+  }
+
+  if constexpr (requires(Subject& subject) { subject.left_out(); }) {
+    SUBCASE("a refused change leaves what was left out as it was, also what the change takes out and puts back, or leaves out itself") {
+      Subject subject;
+      const auto x = subject.bar(0, 4);
+      const auto y = subject.bar(8, 4);
+      const auto z = subject.bar(16, 4);
+      const auto a = subject.ram(0, 4);
+      const auto b = subject.ram(8, 4);
+      REQUIRE(tell(subject.listener(), {}, {x, y, a}));
+      const auto state = subject.state();
+      const auto before = subject.left_out();
+      REQUIRE(before.size() == 2);
+      for (auto const& [removals, additions] :
+           {std::pair{std::vector{x}, std::vector{x, b}}, std::pair{std::vector{y, x}, std::vector{x, y, b}},
+            std::pair{std::vector{y}, std::vector{z, b}}, std::pair{std::vector{x, a}, std::vector{z, x, b}}}) {
+        subject.refuse_next_commit();
+        subject.listener().begin(commit_kind::refusable);
+        for (auto const& one : removals) subject.listener().remove(one);
+        for (auto const& one : additions) subject.listener().add(one);
+        const auto refused = subject.listener().commit();
+        REQUIRE_FALSE(refused);
+        CHECK_FALSE(refused.error().stuck());
+        CHECK(subject.left_out() == before);
+        CHECK(subject.state() == state);
+      }
+      REQUIRE(tell(subject.listener(), {x}, {x}));
+      CHECK(subject.left_out().size() == 2);
+      REQUIRE(tell(subject.listener(), {x}, {}));
+      CHECK(subject.left_out().size() == 1);
+      CHECK(subject.state() == state);
+      REQUIRE(tell(subject.listener(), {y, a}, {}, commit_kind::compulsory));
+      CHECK(subject.left_out().empty());
+    }
   }
 
   SUBCASE("a compulsory change that it cannot follow leaves nothing mapped of what was removed") {

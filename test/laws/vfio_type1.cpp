@@ -98,6 +98,8 @@ class laws_type1 {
         std::filesystem::create_directories(members);
         std::filesystem::create_symlink(sysfs_->root() / "devices" / (name + "-" + one.name), members / one.name);
       }
+      made.number = static_cast<unsigned>(groups.size());
+      sysfs_->add_group_node(name, "509:" + std::to_string(*made.number));
       groups[name].is = made;
     }
     return iommu_.join(vfio_group{name});

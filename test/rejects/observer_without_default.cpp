@@ -9,6 +9,7 @@ struct log {
   log() = default;
 #endif
   explicit log(int) {}
+  void diverged(tether::error const&) noexcept {}
 };
 
 constexpr auto holds = tether::configuration<tether::software_iommu, log>::holds;

@@ -93,18 +93,18 @@ void fenced_from_what_cannot_be_mapped() {
     REQUIRE(report.fenced.size() == 1);
     CHECK(report.fenced[0].is(errc::memory_gone));
     REQUIRE(w.dma->left_out().size() == 1);
-    const section gone = w.dma->left_out()[0].what;
-    CHECK(report.fenced[0].subject() == gone.name);
+    const section_description gone = w.dma->left_out()[0].what;
+    CHECK(report.fenced[0].subject() == gone.name.view());
     std::uint64_t mapped = 0;
     for (auto const& one : *w.guest.view()) {
-      CHECK(reaches(**w.device, one.where.first.value) == !(one == gone));
-      CHECK(reaches(**w.device, one.where.last.value) == !(one == gone));
-      mapped += one == gone ? 0 : one.where.size();
+      CHECK(reaches(**w.device, one.where.first.value) == !(one.where == gone.where));
+      CHECK(reaches(**w.device, one.where.last.value) == !(one.where == gone.where));
+      mapped += one.where == gone.where ? 0 : one.where.size();
     }
     CHECK(w.dma->usage().bytes == mapped);
     // What was fenced can be taken away, and brought back.
     const auto unmaps = w.book.count(backend_call::unmap);
-    if (gone.name == "high") {
+    if (gone.name.view() == "high") {
       must(w.guest.remove(w.high_region));
       CHECK(w.book.count(backend_call::unmap) == unmaps);
       static_cast<void>(must(w.guest.place(region::ram(*w.high), guest_address{1 * MiB})));

@@ -5,6 +5,7 @@
 #include <support/fake_sysfs.hpp>
 #include <support/fake_vfio_kernel.hpp>
 #include <support/guest_ram.hpp>
+#include <support/may_discard.hpp>
 #include <support/must.hpp>
 #include <support/process_facts.hpp>
 #include <support/sweep.hpp>
@@ -356,7 +357,7 @@ bool destroy_refused(void (*prepare)(world<Machine>&), std::uint64_t n, std::uin
   if (!struck) CHECK(kept == is_mapped_by_others);
   // The guest lets go of all; what a device may still reach can be neither freed nor discarded all the same.
   for (const region_id id : {w->low_region, w->high_region}) must(w->guest.remove(id));
-  CHECK(w->gate.permit(discard_kind::uncoordinated).operator bool() == !kept);
+  CHECK(tether_test::may_discard(w->gate, discard_kind::uncoordinated) == !kept);
   std::size_t kept_blocks = 0;
   for (ram_block* block : {&w->low, &w->high}) {
     CHECK(count(*block).marked == block->size() / frame);

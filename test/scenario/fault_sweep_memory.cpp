@@ -2,6 +2,7 @@
 // The operations beside a container that ask a kernel for something: making memory, bringing it in, giving it back, and what a balloon
 // and page reporting make of it. Each call and each allocation fails, alone and in pairs. The gate asks for neither.
 #include <support/guest_ram.hpp>
+#include <support/may_discard.hpp>
 #include <support/must.hpp>
 #include <support/process_facts.hpp>
 #include <support/sweep.hpp>
@@ -315,7 +316,7 @@ TEST_CASE("the gate asks for no memory, whoever holds, requires, suspends or dis
     const auto refused = gate.require(requirement_kind::any, "a memory device");
     const auto suspended = gate.suspend("a snapshot");
     const auto moved = std::move(first);
-    const bool inhibited = !gate.permit(discard_kind::uncoordinated);
+    const bool inhibited = !tether_test::may_discard(gate, discard_kind::uncoordinated);
     failing_allocation += inhibited && second && third && fourth && moved && !refused ? 0U : 100U;
   }
   {

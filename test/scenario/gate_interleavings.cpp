@@ -295,7 +295,9 @@ findings explore(setting<Turnstile> const& one, std::vector<weakening> weak, std
   if (!remembers) search.forget_states();
   return search.explore<world<Turnstile>>([] { return std::make_unique<world<Turnstile>>(); }, one.threads, [](world<Turnstile>& it) {
     if (it.gate.counts() != gate_counts{}) explorer::current().fail("somebody still holds the gate when all have ended");
-    if (!it.gate.permit(uncoordinated) || !it.gate.permit(coordinated)) explorer::current().fail("the gate is closed when all have ended");
+    for (const discard_kind kind : {uncoordinated, coordinated}) {
+      if (const auto permit = it.gate.permit(kind); !permit) explorer::current().fail("the gate is closed when all have ended");
+    }
   });
 }
 

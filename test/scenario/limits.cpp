@@ -211,6 +211,24 @@ TEST_CASE("a BAR smaller than a page is neither mapped nor unmapped, is reported
   CHECK(w.book.count(backend_call::unmap) == 1);
 }
 
+TEST_CASE("what was left out keeps the name under which it was told when its region is placed anew under another") {
+  small_guest<> w;
+  w.place(region::ram(w.ram), 0);
+  const auto far = w.place(region::ram_device(w.bar).named("far BAR"), std::uint64_t{1} << 50);
+  auto group = must(w.dma.attach(pinning_group()));
+  auto change = w.guest.begin();
+  must(change.remove(far));
+  const auto anew = must(change.place(region::ram_device(w.bar).named("some other BAR"), guest_address{std::uint64_t{1} << 50}));
+  static_cast<void>(must(change.commit()));
+  CHECK(w.dma.observer().told.size() == 1);  // a name is nothing that a listener acts on
+  for (int i = 0; i != 4; ++i) must(w.guest.remove(w.place(region::mmio("something else entirely", 4 * KiB), 1 * MiB)));
+  REQUIRE(w.dma.left_out().size() == 1);
+  CHECK(w.dma.left_out()[0].what.name.view() == "far BAR");
+  must(w.guest.remove(anew));
+  CHECK(w.dma.left_out().empty());
+  must(group.detach());
+}
+
 TEST_CASE("a BAR that the kernel declines does not fail the attach, and its removal issues nothing") {
   for (const int number : {EFAULT, EINVAL}) {
     small_guest<largest_page> w;

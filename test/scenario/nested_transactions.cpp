@@ -55,7 +55,7 @@ TEST_CASE("an inner transaction that is abandoned takes back its own edits and n
   }
   static_cast<void>(must(outer.commit()));
   REQUIRE(guest.view()->size() == 1);
-  CHECK(guest.view().find(guest_address{0})->name == "kept");
+  CHECK(guest.view()->find(guest_address{0})->name == "kept");
 }
 
 TEST_CASE("an outer transaction that is abandoned drops what inner ones committed") {

@@ -99,7 +99,7 @@ TEST_CASE("a commit does not wait for a reader") {
   const auto reader = guest.view();  // stays all the time
   must(guest.remove(id));
   std::thread{[&] { static_cast<void>(guest.place(region::mmio("b", 16), guest_address{0})); }}.join();
-  CHECK(guest.view().find(guest_address{0})->name == "b");
+  CHECK(guest.view()->find(guest_address{0})->name == "b");
   CHECK(reader.find(guest_address{0})->name == "a");
 }
 

@@ -119,7 +119,7 @@ TEST_CASE("a compulsory change happens, and the report names everyone who could 
   CHECK(report.fenced[1].subject() == "3");
   CHECK(report.removed == 1);
   CHECK(report.added == 1);
-  CHECK(t.guest.view().find(guest_address{1 * MiB}) != nullptr);
+  CHECK(t.guest.view()->find(guest_address{1 * MiB}) != nullptr);
   CHECK(t.containers[1].mapped() == listed(t.guest));
   CHECK(t.containers[0].mapped().empty());
   // Fenced containers forget what they do not have, so that the story can end.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // Everything at once: memory is plugged and unplugged, overlays move, groups come and go with and without consent, balloons inflate,
-// free pages are reported, devices translate; one container pins through io_uring, another one is a software IOMMU. An auditor asks
-// the devices what they see and the CPU what it sees, page by page: they agree, whatever the others do.
+// free pages are reported, devices translate, one is unplugged while others use it by leases; one container pins through io_uring,
+// another one is a software IOMMU. An auditor asks the devices what they see and the CPU what it sees, page by page: they agree,
+// whatever the others do.
 //
 //     device --dma_write--> word A of a page --load--> auditor          what one writes the other must read:
 //     auditor --store--> word B of a page --dma_read--> device          nothing may have put another frame in between
@@ -9,6 +10,9 @@
 // A page that is pinned needs no help: holds alone must keep its frame. Where nothing is pinned a discard between write and read is
 // right, and a page of zeros no disagreement; there the auditor suspends discards while it looks. Memory that is being unplugged says
 // so with an epoch, odd while it goes, and what was compared across a change of it does not count.
+//
+// A DIMM in pages of 64 KiB or of 256 KiB leaves the map and comes again, is hidden and seen, or another block takes its place. Each time
+// it is memory anew, of which the guest never gives more than two quarters of any page: nothing of it may ever go.
 #include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 #include <tether/backend/software_iommu.hpp>
@@ -22,6 +26,7 @@
 
 #include <support/amount.hpp>
 #include <support/lock_order.hpp>
+#include <support/may_discard.hpp>
 #include <support/must.hpp>
 #include <support/passthrough.hpp>
 #include <support/proof_seeds.hpp>
@@ -41,6 +46,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <list>
+#include <mutex>
 #include <optional>
 #include <random>
 #include <span>
@@ -62,12 +68,15 @@ constexpr std::uint64_t low_pages = 64;
 constexpr std::uint64_t plugged_pages = 32;
 constexpr std::uint64_t plugged_at = 1 * MiB;
 constexpr std::uint64_t overlay_pages = 4;
+constexpr std::uint64_t dimm_pages = 64;
+constexpr std::uint64_t dimm_at = 2 * MiB;
 
 // Words of a page. Each belongs to one thread, so that only device and CPU can disagree about it.
 constexpr std::uint64_t word_of_reader[2]{64, 128};
 constexpr std::uint64_t word_of_vcpu = 192;
 constexpr std::uint64_t word_from_device = 256;
 constexpr std::uint64_t word_from_cpu = 320;
+constexpr std::uint64_t word_of_lessee[2]{384, 448};
 
 /// What a thread does, for the watchdog and the end: how often it has done it, how often it must, and what it is at just now.
 struct work {
@@ -198,6 +207,7 @@ endpoint_group const other_nics{"nics", {{"nic", pin_class::pins}}};
 endpoint_group const other_vgpus{"vgpus", {{"vgpu", pin_class::pins_on_demand}, {"vgpu2", pin_class::pins_on_demand}}};
 endpoint_group const reader_groups[2]{{"reader 1", {{"engine", pin_class::pins_on_demand}}},
                                       {"reader 2", {{"engine", pin_class::pins_on_demand}}}};
+endpoint_group const leased_group{"leased", {{"engine", pin_class::pins_on_demand}}};
 
 /// io_uring buffers that say they pin nothing: what they are given no hold protects.
 struct says_it_pins_nothing : io_uring_buffers {
@@ -213,6 +223,7 @@ struct what_came_of_it {
   std::string first_unexpected;
   std::uint64_t discarded = 0;
   std::uint64_t inhibited = 0;
+  std::uint64_t under_a_lease = 0;
   std::vector<std::string> order_violations;
   std::size_t order_pairs = 0;
   std::string table;
@@ -248,6 +259,9 @@ class whole {
     }
     reporting_.emplace(guest_, *gate_);
     must_place(region::ram(low_), guest_address{0}, 0);
+    std::memset(dimm_memory_.data(), 0x5a, dimm_memory_.size());
+    dimm_.emplace(make_dimm());
+    dimm_region_ = must(guest_.place(region::ram(*dimm_), guest_address{dimm_at}));
     {
       const tether_test::naming names{order_, "pinning", {tether_test::lock_rank::operation, tether_test::lock_rank::container}};
       pinning_.emplace(guest_, *gate_, std::move(backend));
@@ -268,9 +282,16 @@ class whole {
       all.hire(i == 0 ? "translations" : "more translations", share.of(2'000'000),
                [this, i, at = random(10 + i)](work& mine) mutable { translate(mine, i, at); });
     }
+    for (std::size_t i = 0; i < 2; ++i) {
+      all.hire(i == 0 ? "leases" : "more leases", share.of(slow ? 50 : 4'000),
+               [this, i, at = random(20 + i)](work& mine) mutable { use_what_is_leased(mine, i, at); });
+    }
+    all.hire("unplugs under leases", share.of(slow ? 20 : 2'000), [this](work& mine) { unplug_what_is_leased(mine); });
     all.hire("permits", share.of(2'000'000), [this](work& mine) { ask_for_permits(mine); });
     all.hire("virtual CPU", share.of(2'000'000), [this, at = random(1)](work& mine) mutable { touch_memory(mine, at); });
     all.hire("memory map", share.of(slow ? 20 : 4'000), [this, at = random(2)](work& mine) mutable { change_the_map(mine, at); });
+    all.hire("DIMM", share.of(slow ? 20 : 1'000), [this, at = random(7)](work& mine) mutable { change_the_dimm(mine, at); });
+    all.hire("balloon of the DIMM", share.of(100'000), [this](work& mine) { inflate_the_dimm(mine); });
     all.hire("balloon", share.of(4'000), [this, at = random(3)](work& mine) mutable { inflate(mine, at); });
     all.hire("page reporting", share.of(4'000), [this, at = random(4)](work& mine) mutable { report(mine, at); });
     all.hire("groups that pin", share.of(slow ? 5 : 800), [this, at = random(5)](work& mine) mutable { come_and_go(mine, *pinning_, at); });
@@ -287,6 +308,7 @@ class whole {
     out.first_unexpected = first_unexpected_;
     out.discarded = discarded_;
     out.inhibited = inhibited_;
+    out.under_a_lease = under_a_lease_;
     out.order_violations = order_.violations();
     out.order_pairs = order_.pairs();
     out.table = all.table();
@@ -354,6 +376,56 @@ class whole {
     mine.at("detaching a reader's group");
     fine(group->detach(), "detach a reader's group");
   }
+  /// Two threads use one device of the software IOMMU, which a third unplugs whenever no lease of it is out.
+  void use_what_is_leased(work& mine, std::size_t which, random_source& at) {
+    mine.at("taking a lease");
+    std::optional<opened_device<software_container>> device;
+    {
+      const std::lock_guard lock{handing_over_};
+      device = leased_;
+    }
+    if (!device) return std::this_thread::yield();
+    auto engine = device->lease();
+    if (!fine(engine, "lease a device", {errc::stale_handle})) return;
+    leases_ += 1;
+    mine.at("using a lease");
+    for (int i = 0; i < 20 && !all_->finished(); ++i) {
+      const io_address where{below(at, low_pages) * page + word_of_lessee[which]};
+      std::uint64_t sent = at() + 1;
+      std::uint64_t got = sent;
+      if (!fine((*engine)->dma_write(where, bytes_of(sent)), "leased DMA write", {errc::not_mapped})) continue;
+      if (fine((*engine)->dma_read(where, bytes_of(got)), "leased DMA read", {errc::not_mapped}) && got != sent && got != 0) {
+        wrong("a leased device", "read " + std::to_string(got) + " where " + std::to_string(sent) + " or nothing was");
+      }
+    }
+    mine.did();
+  }
+  void unplug_what_is_leased(work& mine) {
+    mine.at("plugging a device in for lease");
+    auto group = software_->attach(leased_group);
+    if (!fine(group, "attach a group for lease")) return;
+    auto device = group->open("engine", agrees_to_discards);
+    const auto hand_over = [&](std::optional<opened_device<software_container>> one) {
+      const std::lock_guard lock{handing_over_};
+      leased_ = one;
+    };
+    const std::uint64_t before = leases_;
+    if (fine(device, "open a device for lease")) hand_over(*device);
+    mine.at("waiting for somebody to take a lease");
+    // Not for ever: who is far ahead of this thread pauses until it has caught up.
+    for (int i = 0; i < 400 && leases_ == before && !all_->finished(); ++i) std::this_thread::sleep_for(std::chrono::microseconds{50});
+    mine.at("unplugging what is leased");
+    fine(group->request_unplug(), "request unplug of what is leased");
+    // The threads that use it let go soon, whatever becomes of the run; so that they do not take turns for ever it is taken from them.
+    for (int refused = 0;; ++refused) {
+      const auto gone = group->detach();
+      if (fine(gone, "detach what is leased", {errc::still_in_use}) || !gone.error().is(errc::still_in_use)) break;
+      under_a_lease_ += 1;
+      if (refused == 8) hand_over(std::nullopt);
+      std::this_thread::yield();
+    }
+    mine.did();
+  }
   void ask_for_permits(work& mine) {
     mine.at("asking for permits");
     for (int i = 0; i < 1'000; ++i) {
@@ -408,9 +480,62 @@ class whole {
     // discard like any other, and asks.
     mine.at("discarding unplugged memory");
     if (const auto permit = gate_->permit(discard_kind::coordinated)) {
-      fine(plugged_.discard({block_offset{0}, block_offset{plugged_.size() - 1}}), "discard unplugged memory");
+      fine(plugged_.discard({block_offset{0}, block_offset{plugged_.size() - 1}}, permit), "discard unplugged memory");
     }
     epoch_.fetch_add(1);
+  }
+  ram_block make_dimm() {
+    const std::uint64_t unit = ++dimms_ % 2 == 0 ? 64 * KiB : 256 * KiB;
+    const host_address host{round_up(dimm_memory_.host().value, 256 * KiB)};
+    return must(ram_block::borrow("DIMM", host, dimm_pages * page, memory_kind::private_anonymous, unit));
+  }
+  /// The DIMM leaves what the guest sees as memory of its own, and comes again.
+  void change_the_dimm(work& mine, random_source& at) {
+    const auto commit = [&](const char* what, auto edit) {
+      mine.at(what);
+      const tether_test::in_place_of turn{*map_place_};
+      fine(edit(), what);
+      mine.did();
+    };
+    // For a while, until something was given of it: a life of which nothing was noted shows nothing.
+    mine.at("waiting for the DIMM's balloon");
+    for (int turn = 0; turn < 1'000 && dimm_given_in_ != dimm_life_ && !all_->finished(); ++turn) std::this_thread::yield();
+    switch (below(at, 4)) {
+      case 0:
+        commit("making the DIMM read-only", [&] { return guest_.set_read_only(dimm_region_, true); });
+        commit("making the DIMM writable", [&] { return guest_.set_read_only(dimm_region_, false); });
+        break;
+      case 1:
+        commit("disabling the DIMM", [&] { return guest_.set_enabled(dimm_region_, false); });
+        commit("enabling the DIMM", [&] { return guest_.set_enabled(dimm_region_, true); });
+        break;
+      default:
+        commit("unplugging the DIMM", [&] { return guest_.remove(dimm_region_); });
+        if (below(at, 8) == 0) {
+          mine.at("freeing the DIMM");
+          while (!dimm_->free()) std::this_thread::yield();  // a view still mentions it
+          dimm_.emplace(make_dimm());
+        }
+        commit("plugging the DIMM", [&] {
+          return guest_.place(region::ram(*dimm_), guest_address{dimm_at}).map([&](region_id id) { dimm_region_ = id; });
+        });
+        break;
+    }
+    dimm_life_.fetch_add(1);
+  }
+  /// A quarter of every page, and in each of its lives the same: only the request that a change overtakes names another.
+  void inflate_the_dimm(work& mine) {
+    mine.at("inflating the DIMM");
+    const std::uint64_t life = dimm_life_.load();
+    std::vector<std::uint32_t> frames;
+    for (std::uint32_t frame = 0; frame < dimm_pages; ++frame)
+      if (frame % 4 == life % 4) frames.push_back(static_cast<std::uint32_t>(dimm_at / page) + frame);
+    const auto given = balloon_->inflate(frames);
+    note(given);
+    if (!given.adds_up()) wrong("balloon", "its report does not add up");
+    if (given.partial != 0) dimm_given_in_ = life;
+    if (given.discarded != 0 || given.completed != 0) wrong("balloon", "a page went of which the guest had given no more than a half");
+    mine.did();
   }
   void inflate(work& mine, random_source& at) {
     mine.at("inflating");
@@ -546,6 +671,12 @@ class whole {
   tether_test::lock_order order_;
   ram_block low_ = must(ram_block::allocate("low", low_pages * page));
   ram_block plugged_ = must(ram_block::allocate("plugged", plugged_pages * page));
+  ram_block dimm_memory_ = must(ram_block::allocate("DIMM's memory", dimm_pages * page + 256 * KiB));
+  std::uint64_t dimms_ = 0;
+  std::optional<ram_block> dimm_;
+  region_id dimm_region_{};
+  std::atomic<std::uint64_t> dimm_life_{1};
+  std::atomic<std::uint64_t> dimm_given_in_{0};
   address_space guest_;
   std::optional<tether_test::ordered_lock> map_place_;
   std::optional<discard_gate<Threading>> gate_;
@@ -556,6 +687,10 @@ class whole {
 
   crew* all_ = nullptr;
   std::atomic<std::uint64_t> epoch_{0};
+  std::mutex handing_over_;  // the handle itself; taken with no other
+  std::optional<opened_device<software_container>> leased_;
+  std::atomic<std::uint64_t> leases_{0};
+  std::atomic<std::uint64_t> under_a_lease_{0};
   std::uint64_t unique_ = 0;
   std::uint64_t audits_ = 0;
   std::uint64_t disagreements_ = 0;
@@ -582,6 +717,7 @@ what_came_of_it run_right(io_uring_buffers backend, goals share) {
   CHECK(came.audits != 0);
   CHECK(came.discarded != 0);
   CHECK(came.inhibited != 0);
+  CHECK(came.under_a_lease != 0);
   everything.check_nothing_is_left();
   return came;
 }
@@ -596,7 +732,7 @@ what_came_of_it run_wrong(Pinning backend) {
 
 }  // namespace
 
-TEST_CASE("whatever ten threads do to one guest, every device and the CPU see the same memory") {
+TEST_CASE("whatever many threads do to one guest, every device and the CPU see the same memory") {
   auto backend = ring();
   if (!backend) return;
   const auto came = run_right<multi_threaded, inhibit_per_group>(std::move(*backend), {1});
@@ -649,7 +785,8 @@ TEST_CASE("memory that is unplugged while a container attaches is neither discar
                       // Pinned already, and told without the map's lock: the unplug does not wait, and is not told to this container.
                       std::thread{[&] {
                         must(guest.remove(gone));
-                        inhibited = !gate.permit(discard_kind::uncoordinated) && !gate.permit(discard_kind::coordinated);
+                        inhibited = !tether_test::may_discard(gate, discard_kind::uncoordinated) &&
+                                    !tether_test::may_discard(gate, discard_kind::coordinated);
                         refused = !plugged.free();
                       }}.join();
                     }};

@@ -113,6 +113,7 @@ class fake_iommufd {
   std::uint64_t unmaps_too_little = 0;     // bytes that an unmap forgets to report
   std::optional<ranges> ranges_to_tell{};  // instead of the truth
   std::function<void()> before_copy{};     // another thread's chance
+  std::function<void()> before_open{};     // another process's: nodes are exchanged
   std::vector<unsigned long> requests{};   // every ioctl
   std::recursive_mutex mutex{};
 
@@ -155,6 +156,7 @@ class fake_iommufd {
 
   std::int64_t open(std::string const& path) {
     if (path == "/dev/iommu") return there ? give({std::make_shared<context>(), nullptr}) : -ENOENT;
+    if (const auto now = std::exchange(before_open, nullptr)) now();
     const auto at = devices.find(path);
     if (at == devices.end()) return -ENOENT;
     const auto descriptor = give({nullptr, &at->second});
@@ -192,10 +194,14 @@ class fake_iommufd {
   bool status(int descriptor, struct stat& into) const {
     const auto at = files.find(descriptor);
     if (at == files.end() || at->second.as_device == nullptr) return false;
-    into = {};
-    into.st_mode = S_IFCHR;
-    into.st_rdev = makedev(510, at->second.as_device->is.number);
+    into = of_node(*at->second.as_device);
     return true;
+  }
+  std::int64_t status(std::string const& path, struct stat& into) const {
+    const auto at = devices.find(path);
+    if (at == devices.end()) return -ENOENT;
+    into = of_node(at->second);
+    return 0;
   }
 
   std::int64_t control(int descriptor, unsigned long request, void* argument) {
@@ -237,6 +243,12 @@ class fake_iommufd {
     static constexpr auto rights = device_may_write | device_may_read;
   };
 
+  static struct stat of_node(device const& one) {
+    struct stat of{};
+    of.st_mode = S_IFCHR;
+    of.st_rdev = makedev(510, one.is.number);
+    return of;
+  }
   std::set<context const*> contexts() const {
     std::set<context const*> all;
     for (auto const& [number, one] : files) {
@@ -613,6 +625,11 @@ struct fake_iommufd_kernel : tether::faulty_kernel {
     const answer asked = faulty_kernel::fstat(descriptor, status);
     if (asked >= 0) static_cast<void>(machine().status(descriptor, status));
     return asked;
+  }
+  [[nodiscard]] static answer stat(const char* path, struct stat& status) noexcept {
+    if (const int fault = next(tether::kernel_call::stat)) return -fault;
+    const std::lock_guard lock{machine().mutex};
+    return machine().status(path, status);
   }
   template <class... Arguments>
   [[nodiscard]] static answer call(long number, Arguments... arguments) noexcept {

@@ -41,16 +41,20 @@ class fake_sysfs {
     create_directories(members);
     create_symlink(root_ / "kernel/iommu_groups" / group, folder / "iommu_group");
     create_symlink(folder, members / device);
+    const bool numbered = group.find_first_not_of("0123456789") == std::string::npos;
+    if (numbered && !exists(root_ / "class/vfio" / group)) add_group_node(group, "509:" + group);
+  }
+  /// The node that VFIO makes for a group; `add` does it for one whose name is a number.
+  void add_group_node(std::string const& group, std::string const& number) const {
+    const auto folder = root_ / "devices/virtual/vfio" / group;
+    add_node_folder(folder, "vfio", number);
   }
   /// The node that a driver of VFIO makes for a device. Without a number ("510:0") it is that of a kernel before 6.6.
   void add_node(std::string const& device, std::string const& node, std::string const& number) const {
     using namespace std::filesystem;
     const auto folder = root_ / "devices" / device / "vfio-dev" / node;
-    create_directories(folder);
-    create_directories(root_ / "class/vfio-dev");
-    create_symlink(folder, root_ / "class/vfio-dev" / node);
+    add_node_folder(folder, "vfio-dev", number);
     create_symlink(root_ / "devices" / device, folder / "device");
-    if (!number.empty()) std::ofstream{folder / "dev"} << number << '\n';
   }
   void set_mapping_limit(unsigned limit) const {
     const auto folder = root_ / "module/vfio_iommu_type1/parameters";
@@ -59,6 +63,19 @@ class fake_sysfs {
   }
 
  private:
+  /// As the kernel has a device with a node: in its class, and among all nodes by number.
+  void add_node_folder(std::filesystem::path const& folder, std::string const& of_class, std::string const& number) const {
+    using namespace std::filesystem;
+    create_directories(folder);
+    create_directories(root_ / "class" / of_class);
+    create_symlink(folder, root_ / "class" / of_class / folder.filename());
+    create_symlink(root_ / "class" / of_class, folder / "subsystem");
+    if (number.empty()) return;
+    std::ofstream{folder / "dev"} << number << '\n';
+    create_directories(root_ / "dev/char");
+    create_symlink(folder, root_ / "dev/char" / number);
+  }
+
   std::filesystem::path root_;
 };
 

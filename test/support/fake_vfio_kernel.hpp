@@ -21,12 +21,16 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <utility>
 #include <vector>
 
@@ -40,6 +44,7 @@ struct fake_group {
   std::uint64_t page_sizes = 0x4020'1000;
   std::vector<tether::extent<tether::io_address>> usable{{tether::io_address{0}, tether::io_address{0xfedf'ffff}},
                                                          {tether::io_address{0xfef0'0000}, tether::io_address{0x7f'ffff'ffff}}};
+  std::optional<unsigned> number{};  // the minor one of its node, under major 509; else what its path ends in
 };
 
 /// All state, process-wide as a kernel's is. Not thread-safe.
@@ -126,6 +131,16 @@ class fake_vfio {
     if (found == bars.end()) return;
     release_device(*found->second);
     bars.erase(found);
+  }
+
+  void status(int descriptor, struct stat& into) const {
+    const auto at = files.find(descriptor);
+    if (at == files.end() || at->second.as_group == nullptr) return;
+    group const& one = *at->second.as_group;
+    const std::string path = path_of(one);
+    into = {};
+    into.st_mode = S_IFCHR;
+    into.st_rdev = makedev(509, one.is.number.value_or(static_cast<unsigned>(std::atoi(path.c_str() + path.rfind('/') + 1))));
   }
 
   std::int64_t control(int descriptor, unsigned long request, void* argument) {
@@ -434,6 +449,11 @@ struct fake_vfio_kernel : tether::faulty_kernel {
   [[nodiscard]] static answer close(int descriptor) noexcept {
     machine().closed(descriptor);
     return faulty_kernel::close(descriptor);
+  }
+  [[nodiscard]] static answer fstat(int descriptor, struct stat& status) noexcept {
+    const answer asked = faulty_kernel::fstat(descriptor, status);
+    if (asked >= 0) machine().status(descriptor, status);
+    return asked;
   }
   template <class... Arguments>
   [[nodiscard]] static answer call(long number, Arguments... arguments) noexcept {

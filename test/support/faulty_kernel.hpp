@@ -14,7 +14,7 @@ namespace tether {
 
 /// The calls of the seam, to count them apart. `numbered` is `call(number, ...)`.
 enum class kernel_call : std::uint8_t {
-  mmap, move_mapping, mprotect, munmap, madvise, memfd_create, ftruncate, fallocate, fstat, duplicate, descriptor_flags, add_seals,
+  mmap, move_mapping, mprotect, munmap, madvise, memfd_create, ftruncate, fallocate, fstat, stat, duplicate, descriptor_flags, add_seals,
   seals, close, numbered, other
 };
 
@@ -91,6 +91,10 @@ struct faulty_kernel : linux_kernel {
   [[nodiscard]] static answer fstat(int descriptor, struct stat& status) noexcept {
     if (const int fault = next(kernel_call::fstat)) return -fault;
     return linux_kernel::fstat(descriptor, status);
+  }
+  [[nodiscard]] static answer stat(const char* path, struct stat& status) noexcept {
+    if (const int fault = next(kernel_call::stat)) return -fault;
+    return linux_kernel::stat(path, status);
   }
   [[nodiscard]] static answer duplicate(int descriptor) noexcept {
     if (const int fault = next(kernel_call::duplicate)) return -fault;

@@ -121,7 +121,9 @@ class in_lockstep {
     done_.push_back({what, {faults.begin(), faults.end()}});
     ++all.operations;
     for (std::size_t i = 0; i < used_; ++i) lists_[i]->begin(i == what.container ? faults : std::span<fault const>{});
+    listening_memory::list = lists_[what.container].get();
     do_it(what);
+    listening_memory::list = nullptr;
     for (auto& list : lists_) list->end();
     all.calls += calls_of(what).size();
     all.faults += lists_[what.container]->met;
@@ -258,7 +260,7 @@ class in_lockstep {
   }
 
   void follow(operation const& what, tether::result<void> const& outcome) {
-    call_reader calls{calls_of(what), memory_};
+    call_reader calls{calls_of(what), memory_, Configuration::pins};
     auto& there = open_[what.container][what.group];
     answer told{};
     bool goes_on = true;

@@ -11,20 +11,23 @@
 #include <tether/backend/journal.hpp>
 #include <tether/core/attachment.hpp>
 #include <tether/core/error.hpp>
+#include <tether/core/kernel.hpp>
 #include <tether/core/policies.hpp>
+#include <tether/topology/memory_backing.hpp>
 
 #include <cerrno>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
+#include <sys/mman.h>
 #include <utility>
 #include <vector>
 
 namespace tether_test::lockstep {
 
-/// What was asked, of the backend or of KVM: a `backend_call` by its number, and the two that KVM knows.
-enum class asked : std::uint8_t { map, unmap, join, leave, open, close, quiesce, abandon, acquire, bind, tell, forget };
+/// What was asked, of the backend, of KVM or of memory: a `backend_call` by its number, the two that KVM knows, and populate.
+enum class asked : std::uint8_t { map, unmap, join, leave, open, close, quiesce, abandon, acquire, bind, tell, forget, populate };
 static_assert(static_cast<std::uint8_t>(tether::backend_call::bind) == static_cast<std::uint8_t>(asked::bind));
 
 struct call {
@@ -42,7 +45,8 @@ struct call {
   }
   const bool failed = one.ended == tether::call_outcome::failed;
   const char* const how = failed ? ": failed" : one.ended == tether::call_outcome::stuck ? ": stuck" : "";
-  return (one.what == asked::tell ? "tell KVM of '" : "KVM forgets '") + one.subject + "'" + how;
+  const char* const what = one.what == asked::tell ? "tell KVM of '" : one.what == asked::forget ? "KVM forgets '" : "populate '";
+  return what + one.subject + "'" + how;
 }
 
 /// A call that fails: the one of this number in the operation, counted from 1.
@@ -117,6 +121,22 @@ class call_list {
 
   std::vector<fault> faults_;
   fault const* armed_ = nullptr;
+};
+
+/// Linux, but for populating, which is only heard: there is nothing to be brought in, millions of times.
+struct listening_memory : tether::linux_kernel {
+  /// On whose behalf memory is asked now, if on anybody's.
+  static inline call_list* list = nullptr;
+  static constexpr const char* name = "low";
+
+  [[nodiscard]] static answer madvise(std::uint64_t host, std::uint64_t size, int advice) noexcept {
+    if (advice == MADV_UNMERGEABLE) return 0;
+    if (advice != tether::detail::populate_write) return linux_kernel::madvise(host, size, advice);
+    if (list == nullptr) return 0;
+    const bool fails = list->next() != nullptr;
+    list->add({.what = asked::populate, .subject = name, .ended = fails ? tether::call_outcome::failed : tether::call_outcome::done});
+    return fails ? -EFAULT : 0;  // `injected` is what populate makes of it
+  }
 };
 
 /// A KVM that remembers what it was told.

@@ -60,11 +60,12 @@ struct inside : tether::detail::operations_of<typename Container::backend_type, 
   }
 };
 
-/// Two sections of two pages each, for all containers.
+/// Two sections of two pages each, for all containers. The first is read-only and of private memory: a pin of it takes what is there,
+/// so it is populated whenever it is mapped, and before anything more begins to pin.
 class shared_guest {
  public:
   shared_guest() {
-    static_cast<void>(must(space.place(tether::region::ram(low), tether::guest_address{0})));
+    static_cast<void>(must(space.place(tether::region::rom(low), tether::guest_address{0})));
     static_cast<void>(must(space.place(tether::region::ram(high), tether::guest_address{tether::MiB})));
   }
   [[nodiscard]] static layout cut(std::uint64_t block_size) {
@@ -81,7 +82,7 @@ class shared_guest {
 
  private:
   static constexpr std::uint64_t size = 8 * tether::KiB;
-  tether::ram_block low = must(tether::ram_block::allocate("low", size));
+  tether::ram_block low = must(tether::ram_block::allocate<listening_memory>(listening_memory::name, size));
   tether::ram_block high = must(tether::ram_block::allocate("high", size, tether::memory_kind::shared));
 
  public:

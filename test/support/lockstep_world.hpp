@@ -36,7 +36,8 @@ using layout = std::vector<std::vector<tether::extent<tether::io_address>>>;
 /// Reads the calls of one operation, act by act, and objects to any that the act at hand does not make.
 class call_reader {
  public:
-  call_reader(std::span<call const> calls, layout const& memory) : calls_{calls}, memory_{memory} {}
+  /// `pins`: what is mapped read-only is populated. Of `memory` that is the first section.
+  call_reader(std::span<call const> calls, layout const& memory, bool pins) : calls_{calls}, memory_{memory}, populates_{pins} {}
   /// Whom the calls name from now on.
   void about(std::string_view group, std::string_view device) noexcept {
     group_ = group;
@@ -65,6 +66,7 @@ class call_reader {
       case act::open: return {expect(asked::open, device_)};
       case act::bind: return {expect(asked::bind, device_)};
       case act::close: return {expect(asked::close, device_)};
+      case act::populate: return {populate()};
       case act::replay: return replay();
       case act::withdraw: return withdraw();
       default: return {};
@@ -99,10 +101,15 @@ class call_reader {
   }
   tether::outcome unmap(extent where) { return expect(asked::unmap, {}, where); }
 
+  tether::outcome populate() { return populates_ ? expect(asked::populate, listening_memory::name) : tether::outcome::done; }
+
   /// Every piece is mapped; where one fails, what was mapped before it is unmapped, latest first.
   ending replay() {
     std::size_t mapped = 0;
     for (std::size_t section = 0; section < memory_.size(); ++section) {
+      if (section == 0) {
+        if (const auto how = populate(); how != tether::outcome::done) return {how};  // nothing was mapped yet
+      }
       for (std::size_t piece = 0; piece < memory_[section].size(); ++piece, ++mapped) {
         const tether::outcome how = expect(asked::map, {}, memory_[section][piece]);
         if (how == tether::outcome::done) continue;
@@ -127,6 +134,7 @@ class call_reader {
 
   std::span<call const> calls_;
   layout const& memory_;
+  bool populates_;
   std::string_view group_{};
   std::string_view device_{};
   std::size_t at_ = 0;

@@ -49,10 +49,29 @@ struct takes_it_back_at_close {
     return group.attached && (group.agreed == 0 || group.others != 0) ? 1 : 0;
   }
 };
-/// As many as it likes: more than a proof counts.
-struct counts_without_bound {
+/// No mistakes, but more than a world counts in its few bits.
+struct counts_sixteen {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 16 : 0; }
+};
+struct counts_in_tens {
+  using slot = inhibition_slot;
+  static constexpr std::uint32_t holds(group_tally group) noexcept {
+    return (group.attached && !group.known ? 10 : 0) + 10 * group.others;
+  }
+};
+/// Four groups are none.
+struct forgets_every_fourth_group {
+  using slot = inhibition_slot;
+  static constexpr std::uint32_t holds(container_tally container) noexcept { return (container.members - container.settled) & 3U; }
+  static constexpr bool admits(group_tally group) noexcept { return group.agreed == 0 || group.others == 0; }
+};
+/// One device that did not agree does not count beside two that did.
+struct believes_the_majority {
+  using slot = inhibition_slot;
+  static constexpr std::uint32_t holds(group_tally group) noexcept {
+    return group.attached && (!group.known || group.others > group.agreed / 2) ? 1 : 0;
+  }
 };
 
 // Orders: one plan of a lifecycle, another one.
@@ -83,7 +102,17 @@ using device_releases_before_it_leaves =
     with_acts<of_devices, operation::detach_last, act::commit, act::settle, act::withdraw, act::leave, act::close>;
 using leaks_on_failure =
     with_plan<of_groups, operation::attach_first, without_undo(of_groups::plan_of(operation::attach_first), 0)>;
+using judges_in_a_detach =
+    with_acts<of_groups, operation::detach_last, act::judge, act::withdraw, act::leave, act::commit, act::settle>;
 using never_judges = with_acts<of_groups, operation::open, act::hold, act::open, act::commit, act::settle>;
+
+/// Once populated when it was mapped, and never again: Linux 6.1 pins the zero page behind what was discarded meanwhile.
+using joins_what_was_discarded = with_acts<of_groups, operation::attach_next, act::hold, act::join, act::commit>;
+using populates_before_it_holds = with_acts<of_groups, operation::attach_next, act::populate, act::hold, act::join, act::commit>;
+using opens_what_was_discarded =
+    with_acts<of_groups, operation::open, act::judge, act::hold, act::open, act::commit, act::settle>;
+using device_joins_what_was_discarded =
+    with_acts<of_devices, operation::attach_next, act::judge, act::open, act::bind, act::hold, act::join, act::commit>;
 
 // Rules.
 

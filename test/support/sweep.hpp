@@ -43,6 +43,10 @@ struct kernel_with_own_memory : Kernel {
     const spared allocations;
     return Kernel::fstat(descriptor, status);
   }
+  [[nodiscard]] static answer stat(const char* path, struct stat& status) noexcept {
+    const spared allocations;
+    return Kernel::stat(path, status);
+  }
   [[nodiscard]] static answer close(int descriptor) noexcept {
     const spared allocations;
     return Kernel::close(descriptor);

@@ -128,7 +128,8 @@ inline vfio_group group_of(std::string const& address) { return must(vfio_group:
 
 using engine = edu::engine<vfio_device>;
 
-/// A mediated device, there as long as this lives: a serial port that pins nothing, in a group of its own. Only tier 2 has them.
+/// A mediated device, there as long as this lives: a serial port that pins nothing, in a group of its own. Tier 1 has them where the
+/// case says `modules: mdev`.
 /// Requires: declared before the container that takes it, because its removal waits until nobody has it open.
 class mediated_device {
  public:
@@ -145,6 +146,25 @@ class mediated_device {
 
  private:
   std::string name_;
+};
+
+/// Two nodes of /dev have each other's names while this lives: as a container's /dev may, that was made for other devices.
+class exchanged_nodes {
+ public:
+  exchanged_nodes(std::string first, std::string second) : first_{std::move(first)}, second_{std::move(second)} { exchange(); }
+  exchanged_nodes(exchanged_nodes const&) = delete;
+  exchanged_nodes& operator=(exchanged_nodes const&) = delete;
+  ~exchanged_nodes() { exchange(); }
+
+ private:
+  void exchange() const {
+    const std::string aside = first_ + "-aside";
+    std::filesystem::rename(first_, aside);
+    std::filesystem::rename(second_, first_);
+    std::filesystem::rename(aside, second_);
+  }
+  std::string first_;
+  std::string second_;
 };
 
 /// The kernel fails the `n`-th allocation that this thread asks it for while this lives. Only tier 2 can.

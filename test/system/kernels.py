@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSL-1.0
 """The kernels of test/system, each in a folder of the cache with a `vmlinuz`. Nothing is installed.
 
-Tier 1 is Debian's own 6.1: its package is downloaded and unpacked, by version. Tier 2 is small and our own: `linux-source-6.12`
-with the configuration of kernel.config, built once and kept by version and configuration.
+Tier 1 is Debian's own 6.1: its package is downloaded and unpacked, by version. A case that asks for a mediated device needs a module
+that Debian does not build; it is built of Debian's source, for exactly that kernel, and kept beside it. Tier 2 is small and our own:
+`linux-source-6.12` with the configuration of kernel.config, built once and kept by version and configuration.
 """
 import contextlib
 import fcntl
@@ -20,8 +21,12 @@ CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.
 PACKAGE = r"linux-image-6\.1\.0-\d+-amd64"  # not -cloud, not -rt, not -dbg
 # In this order: each needs those before it. Names in the package are with '-' or '_' as the kernel's makefiles have it.
 MODULES = ("irqbypass", "vfio", "vfio_virqfd", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci")
-MORE_MODULES = {"kvm": ("ccp", "kvm", "kvm-amd")}  # for a case that asks
-ALL_MODULES = (*MODULES, *(module for some in MORE_MODULES.values() for module in some))
+MORE_MODULES = {"kvm": ("ccp", "kvm", "kvm-amd"), "mdev": ("mdev", "mtty")}  # for a case that asks
+BUILT = {"mtty": "samples/vfio-mdev/mtty.c"}  # not in Debian's package: where its source is
+ALL_MODULES = tuple(one for one in (*MODULES, *(one for some in MORE_MODULES.values() for one in some)) if one not in BUILT)
+MODULE_TOOLS = {"make": "make", "gcc-12": "gcc-12", "xz": "xz-utils", "tar": "tar", "strip": "binutils"}
+MODULE_HEADERS = {"libelf.h": "libelf-dev"}  # not for the header: kbuild's ready-made tools want its library
+MODULE_ROOM = 1 << 30
 
 SOURCE = "linux-source-6.12"
 SUITE = "bookworm-backports"  # where it is, if the system's own suites do not have it
@@ -86,6 +91,35 @@ def download(package, version, work, options=()):
     return os.path.join(work, "root")
 
 
+def check_tools(what, tools, headers, room):
+    """Raises Skip unless `what` can be built here."""
+    if platform.machine() != "x86_64":
+        raise Skip(f"{what} is for x86_64, and this is {platform.machine()}")
+    missing = [package for tool, package in tools.items() if not shutil.which(tool, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")]
+    for header, package in headers.items():
+        if not glob.glob(f"/usr/include/{header}") and not glob.glob(f"/usr/include/*/{header}"):
+            missing.append(package)
+    if missing:
+        raise Skip(f"{what} cannot be built without {', '.join(missing)}: .ci/deps system")
+    free = shutil.disk_usage(CACHE).free
+    if free < room:
+        raise Skip(f"building {what} needs {room >> 20} MiB in {CACHE}, and only {free >> 20} MiB are free")
+
+
+def make(command, tree, work):
+    """One step of the kernel's own build, in the folder `tree`."""
+    not_ours = ("MAKEFLAGS", "MFLAGS", "ARCH", "CROSS_COMPILE", "KCONFIG_CONFIG")
+    environment = {name: value for name, value in os.environ.items() if name not in not_ours}
+    environment["LC_ALL"] = "C"
+    log_path = os.path.join(work, "log")
+    with open(log_path, "w", encoding="utf-8") as log:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+        status = subprocess.call(command, cwd=tree, env=environment, **streams)
+    if status != 0:
+        with open(log_path, encoding="utf-8", errors="replace") as log:
+            raise BuildFailed(f"{' '.join(command)} failed:\n{log.read()[-4000:]}")
+
+
 def put(made, into):
     """Gives what is whole its final name. What had it before was not whole, or is the same."""
     if os.path.isdir(into):
@@ -148,6 +182,45 @@ def debians():
         return into
 
 
+def build_modules(folder, wanted):
+    """Builds modules for Debian's kernel in `folder`, of that kernel's own source and headers, and keeps them beside it."""
+    kernel, version = re.fullmatch(r"linux-image-(6\.1\.0-\d+-amd64)_(.+)", os.path.basename(folder)).groups()
+    check_tools(", ".join(wanted), MODULE_TOOLS, MODULE_HEADERS, MODULE_ROOM)
+    begin = time.monotonic()
+    with workplace("modules") as work:
+        # All of one version: a module for another kernel does not load, or loads and is wrong.
+        common = f"linux-headers-{kernel.removesuffix('amd64')}common"
+        for package in (f"linux-headers-{kernel}", common, "linux-kbuild-6.1", "linux-source-6.1"):
+            root = download(package, version, work)
+        headers = os.path.join(root, "usr", "src", f"linux-headers-{kernel}")
+        with open(os.path.join(headers, "Makefile"), "w", encoding="utf-8") as file:
+            file.write(f"include {root}/usr/src/{common}/Makefile\n")  # the package's has the place where it would be installed
+        tree = os.path.join(work, "tree")
+        os.mkdir(tree)
+        names = [os.path.join("linux-source-6.1", BUILT[module]) for module in wanted]
+        run("tar", "-xJf", os.path.join(root, "usr/src/linux-source-6.1.tar.xz"), "-C", tree, *names)
+        for name in names:
+            shutil.move(os.path.join(tree, name), tree)
+        with open(os.path.join(tree, "Kbuild"), "w", encoding="utf-8") as file:
+            file.write(f"obj-m := {' '.join(f'{module}.o' for module in wanted)}\n")
+        make(["make", "-C", headers, f"M={tree}", "modules"], tree, work)
+        for module in wanted:
+            run("strip", "--strip-debug", os.path.join(tree, f"{module}.ko"))
+            os.rename(os.path.join(tree, f"{module}.ko"), os.path.join(folder, f"{module}.ko"))
+    print(f"built {', '.join(wanted)} in {time.monotonic() - begin:.0f} seconds", flush=True)
+
+
+def with_modules(folder, more):
+    """Debian's kernel in `folder`, with the modules that `more` stands for: those that its package lacks are built, once."""
+    wanted = [module for one in more for module in MORE_MODULES[one] if module in BUILT]
+    if wanted:
+        with locked("modules"):
+            missing = [module for module in wanted if not os.path.exists(os.path.join(folder, f"{module}.ko"))]
+            if missing:
+                build_modules(folder, missing)
+    return folder
+
+
 # Tier 2
 
 
@@ -207,37 +280,14 @@ def fragment():
     return lines, hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
-def check_tools():
-    if platform.machine() != "x86_64":
-        raise Skip(f"the small kernel is for x86_64, and this is {platform.machine()}")
-    missing = [package for tool, package in TOOLS.items() if not shutil.which(tool, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")]
-    for header, package in HEADERS.items():
-        if not glob.glob(f"/usr/include/{header}") and not glob.glob(f"/usr/include/*/{header}"):
-            missing.append(package)
-    if missing:
-        raise Skip(f"a kernel cannot be built without {', '.join(missing)}: .ci/deps system")
-    free = shutil.disk_usage(CACHE).free
-    if free < ROOM:
-        raise Skip(f"building a kernel needs {ROOM >> 30} GiB in {CACHE}, and only {free >> 20} MiB are free")
-
-
 def build(tree, work):
     """Configures and builds the source in `tree`. Answers (image, configuration)."""
-    not_ours = ("MAKEFLAGS", "MFLAGS", "ARCH", "CROSS_COMPILE", "KCONFIG_CONFIG")
-    environment = {name: value for name, value in os.environ.items() if name not in not_ours}
-    environment["LC_ALL"] = "C"
-    log_path = os.path.join(work, "log")
     jobs = f"-j{len(os.sched_getaffinity(0))}"
     steps = (["make", "tinyconfig"], ["scripts/kconfig/merge_config.sh", "-m", ".config", FRAGMENT], ["make", "olddefconfig"],
              ["nice", "-n", "5", "make", jobs, "bzImage"])
     config = os.path.join(tree, ".config")
     for step in steps:
-        with open(log_path, "w", encoding="utf-8") as log:
-            streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
-            status = subprocess.call(step, cwd=tree, env=environment, **streams)
-        if status != 0:
-            with open(log_path, encoding="utf-8", errors="replace") as log:
-                raise BuildFailed(f"{' '.join(step)} failed:\n{log.read()[-4000:]}")
+        make(step, tree, work)
         if "olddefconfig" in step:
             with open(config, encoding="utf-8") as file:
                 lost = set(fragment()[0]) - set(file.read().splitlines())
@@ -247,7 +297,7 @@ def build(tree, work):
 
 
 def fetch_and_build(version, options, work, into):
-    check_tools()
+    check_tools("the small kernel", TOOLS, HEADERS, ROOM)
     begin = time.monotonic()
     root = download(SOURCE, version, work, options)
     tree = os.path.join(work, "tree")
@@ -284,5 +334,6 @@ def small():
         return into
 
 
-def of_tier(tier):
-    return small() if tier == 2 else debians()
+def of_tier(tier, more=()):
+    """The folder of a tier's kernel, with the modules that `more` (names of MORE_MODULES) asks for."""
+    return small() if tier == 2 else with_modules(debians(), more)

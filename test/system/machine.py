@@ -4,14 +4,14 @@
 
     machine.py run SOURCE PROGRAM --logs FOLDER [--tier N]   boots, runs one case, prints its test cases as they end, and what failed
     machine.py shell [--tier N] [PROGRAM...]                 the same machine with a shell; the programs lie in /
-    machine.py kernel [--tier N]                             only gets the kernel and says where it is
+    machine.py kernel [--tier N] [--modules NAME...]         only gets the kernel and says where it is
 
 A case says what machine it wants in comments of its source:
 
     // tier: 1 2                                  1: Debian's 6.1 (where nothing is said); 2: the small 6.12; both: it runs in each
     // machine: -device edu -smp 2                arguments for QEMU
     // kernel: vfio_iommu_type1.dma_entry_limit=64   words for the kernel's command line
-    // modules: kvm                               tier 1 loads KVM as well; tier 2 has everything built in
+    // modules: kvm mdev                          tier 1 loads KVM as well, and mediated devices; tier 2 has everything built in
     // limit: 600                                 seconds for the boot, where 300 are not enough on a busy machine
 
 The answer is 0 if the case passed, 77 if it was skipped (the reason is printed), else 1. Nothing is installed: kernels are in a
@@ -168,8 +168,9 @@ def follow(process, log, limit):
 
 def run_case(source, program, tier, logs, arguments, limit):
     """Boots the machine for one case. Answers what ctest is to be answered."""
-    folder = kernels.of_tier(tier)
     wanted = wishes(source)
+    modules = modules_of(tier, wanted["modules"])
+    folder = kernels.of_tier(tier, wanted["modules"])
     name = f"{os.path.splitext(os.path.basename(source))[0]}.{tier}"
     os.makedirs(logs, exist_ok=True)
     log_path = os.path.join(logs, f"{name}.log")
@@ -177,7 +178,7 @@ def run_case(source, program, tier, logs, arguments, limit):
         stripped = os.path.join(work, "case")
         run("strip", "-o", stripped, program)
         archive = os.path.join(work, "initramfs")
-        initramfs(archive, folder, modules_of(tier, wanted["modules"]), RUN.format(arguments=arguments), {"case": stripped})
+        initramfs(archive, folder, modules, RUN.format(arguments=arguments), {"case": stripped})
         command = qemu(folder, archive, wanted["machine"], wanted["kernel"])
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
@@ -198,7 +199,7 @@ def shell(tier, programs):
     folder = kernels.of_tier(tier)
     with tempfile.TemporaryDirectory() as work:
         archive = os.path.join(work, "initramfs")
-        modules = modules_of(tier, kernels.MORE_MODULES)
+        modules = [one for one in modules_of(tier, kernels.MORE_MODULES) if os.path.exists(os.path.join(folder, f"{one}.ko"))]
         initramfs(archive, folder, modules, SHELL, {f"case-{os.path.basename(one)}": one for one in programs})
         command = qemu(folder, archive, ["-smp", "2", "-device", "edu", "-device", "edu"], [])
         command[command.index("-serial") + 1] = "mon:stdio"
@@ -216,7 +217,9 @@ def main():
     one.add_argument("--limit", type=int, help="seconds, instead of what the case or the default says")
     there = commands.add_parser("shell")
     there.add_argument("programs", nargs="*")
-    for each in (one, there, commands.add_parser("kernel")):
+    only = commands.add_parser("kernel")
+    only.add_argument("--modules", nargs="+", choices=list(kernels.MORE_MODULES), default=[])
+    for each in (one, there, only):
         each.add_argument("--tier", type=int, choices=(1, 2), default=1)
     given = parser.parse_args()
     try:
@@ -224,7 +227,7 @@ def main():
             return run_case(given.source, given.program, given.tier, given.logs, given.arguments, given.limit)
         if given.command == "shell":
             return shell(given.tier, given.programs)
-        print(kernels.of_tier(given.tier))
+        print(kernels.of_tier(given.tier, given.modules))
         return 0
     except Skip as reason:
         print(f"skipped: {reason}")

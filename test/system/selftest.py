@@ -104,7 +104,9 @@ with tempfile.TemporaryDirectory() as work:
     loaded = machine.modules_of(1, ["kvm"])
     check("modules are loaded after those that they need", loaded.index("vfio") < loaded.index("vfio-pci") < loaded.index("kvm-amd"))
     check("KVM is loaded only where it is asked for", "kvm" in loaded and "kvm" not in machine.modules_of(1, []))
-    check("nothing is loaded on tier 2", not machine.modules_of(2, ["kvm"]))
+    loaded = machine.modules_of(1, ["mdev"])
+    check("a driver of mediated devices is loaded after what it needs", loaded.index("vfio") < loaded.index("mdev") < loaded.index("mtty"))
+    check("nothing is loaded on tier 2", not machine.modules_of(2, ["kvm", "mdev"]))
     if shutil.which("qemu-system-x86_64"):
         command = machine.qemu("/folder", "/archive", wanted["machine"], wanted["kernel"])
         check("the machine is emulated", command.count("-accel") == 1 and command[command.index("-accel") + 1] == "tcg")
@@ -124,7 +126,7 @@ with tempfile.TemporaryDirectory() as work:
 
     # Neither apt nor the network: the reason is said, and nothing is left in the cache.
     def cached(name, *files):
-        os.mkdir(os.path.join(kernels.CACHE, name))
+        os.makedirs(os.path.join(kernels.CACHE, name), exist_ok=True)
         for one in files:
             with open(os.path.join(kernels.CACHE, name, one), "w", encoding="utf-8"):
                 pass
@@ -141,7 +143,19 @@ with tempfile.TemporaryDirectory() as work:
     cached("linux-image-6.1.0-11-amd64_1", "vmlinuz")
     check("the newest whole kernel in the cache stands in", kernels.debians().endswith("linux-image-6.1.0-10-amd64_1"))
 
-    kernels.check_tools = lambda: None
+    real_check = kernels.check_tools
+    kernels.check_tools = lambda *_: None
+    tier_1 = kernels.debians()
+    check("a module that is not asked for is not built", kernels.of_tier(1, ["kvm"]) == tier_1)
+    said = skipped(lambda: kernels.of_tier(1, ["mdev"])) or ""
+    check("a module whose kernel's headers cannot be had is a reason", "linux-headers-6.1.0-10-amd64 cannot be downloaded" in said)
+    check("and leaves nothing behind", not glob.glob(f"{kernels.CACHE}/work-*") and "mtty.ko" not in os.listdir(tier_1))
+    kernels.check_tools = lambda what, tools, headers, room: real_check(what, {"no-such-tool": "its-package"}, headers, room)
+    check("a tool that is missing is a reason, too", "its-package" in (skipped(lambda: kernels.of_tier(1, ["mdev"])) or ""))
+    kernels.check_tools = lambda *_: None
+    cached(os.path.basename(tier_1), "mtty.ko")
+    check("a module that is there is not built again", kernels.of_tier(1, ["mdev"]) == tier_1)
+
     kernels.candidate = lambda package, options=(): None
     kernels.mirrors = lambda: []
     check("without a mirror the reason is said", kernels.SUITE in (skipped(kernels.small) or ""))

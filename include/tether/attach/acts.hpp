@@ -11,10 +11,13 @@
 #include <tether/inhibit/books.hpp>
 #include <tether/inhibit/concepts.hpp>
 #include <tether/inhibit/discard_gate.hpp>
+#include <tether/inhibit/truth_table.hpp>
 #include <tether/listen/attendant.hpp>
 #include <tether/listen/dma_listener.hpp>
+#include <tether/listen/feed.hpp>
 #include <tether/listen/observation.hpp>
 #include <tether/topology/address_space.hpp>
+#include <tether/topology/guarded_space.hpp>
 
 #include <algorithm>
 #include <cstdint>
@@ -49,12 +52,19 @@ class acts {
   using gate_type = discard_gate<threading>;
   using record = group_record<Backend, inhibition>;
   using listener_type = dma_listener<Backend, typename Configuration::granularity, typename Configuration::edges,
-                                     typename Configuration::observation, typename threading::mutex>;
+                                     typename Configuration::observation, typename threading::mutex, trusted_feed>;
 
   static constexpr bool tells_kvm = kvm_type::tells;
 
   acts(address_space& space, gate_type& gate, Backend&& backend, kvm_type&& kvm) noexcept
-      : space_{space}, gate_{gate}, backend_{std::move(backend)}, kvm_{std::move(kvm)}, listener_{backend_, mutex_} {}
+      : space_{space},
+        gate_{gate},
+        guarded_{space, gate.id()},
+        backend_{std::move(backend)},
+        kvm_{std::move(kvm)},
+        listener_{backend_, mutex_} {
+    if constexpr (constant_rule<inhibition>) examine_at_run_time<inhibition>();  // others are refused (tether[I9])
+  }
 
   /// Runs the rest of a plan from `At`.
   template <cursor At, class Task>
@@ -81,6 +91,7 @@ class acts {
     if constexpr (Now == act::judge) return task.end(judge<Makes>(task));
     else if constexpr (Now == act::hold) return task.end(hold_for<Makes>(task));
     else if constexpr (Now == act::settle) settle(task.group);
+    else if constexpr (Now == act::populate) return task.end(populate());
     else if constexpr (Now == act::acquire) return task.end(acquire(task));
     else if constexpr (Now == act::release) task.release();
     else if constexpr (Now == act::tell) return task.end(kvm_.tell(task.kvm_file(), task.kvm_name()));
@@ -108,7 +119,7 @@ class acts {
     auto pins = task.classify(backend_);
     if (!pins) return failure(pins.error());
     if (task.agrees == consent::given && *pins != pin_class::pins_on_demand) {
-      return failure(error{"open device", errc::consent_refused}.of(task.device->name).advise("open it without agrees_to_discards"));
+      return failure(refused_consent(task.device->name));
     }
     container_tally container = tally_;
     group_tally after = task.group.tally;
@@ -148,6 +159,15 @@ class acts {
   [[gnu::always_inline]] static patience patience_of([[maybe_unused]] Task const& task) noexcept {
     if constexpr (requires { task.who->stop(); }) {
       if (task.who != nullptr) return {.stop = task.who->stop()};
+    }
+    return {};
+  }
+
+  /// Under the hold: what is mapped read-only is there, and stays.
+  [[gnu::always_inline]] result<void> populate() noexcept {
+    if constexpr (Backend::pins) {
+      std::lock_guard turn{mutex_};
+      return listener_.populate_read_only();
     }
     return {};
   }
@@ -216,12 +236,30 @@ class acts {
   }
 
   auto find(std::uint64_t id) noexcept { return std::ranges::find(groups_, id, &record::id); }
-  typename Backend::device_type* find_device(std::uint64_t id, std::uint64_t device_id) noexcept {
-    std::lock_guard alone{operation_};
+  /// Null if it is not open any more. Requires: `operation_` is held.
+  device_record<Backend>* find_open(std::uint64_t id, std::uint64_t device_id) noexcept {
     const auto group = find(id);
     if (group == groups_.end()) return nullptr;
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
-    return device == group->devices.end() ? nullptr : &*device->device;
+    return device == group->devices.end() || !device->device ? nullptr : &*device;
+  }
+  typename Backend::device_type* find_device(std::uint64_t id, std::uint64_t device_id) noexcept {
+    std::lock_guard alone{operation_};
+    auto* const found = find_open(id, device_id);
+    return found == nullptr ? nullptr : &*found->device;
+  }
+  result<device_lease<typename Backend::device_type>> lease(std::uint64_t id, std::uint64_t device_id) noexcept {
+    std::lock_guard alone{operation_};
+    auto* const found = find_open(id, device_id);
+    if (found == nullptr) return failure(error{"lease device", errc::stale_handle});
+    return device_lease<typename Backend::device_type>{*found->device, found->leases};
+  }
+  /// The first device that a lease is out of, or null.
+  device_record<Backend> const* leased() const noexcept {
+    for (record const& group : groups_) {
+      if (auto const* const busy = group.leased()) return busy;
+    }
+    return nullptr;
   }
   result<void> request_unplug(std::uint64_t id) noexcept {
     std::lock_guard alone{operation_};
@@ -247,6 +285,7 @@ class acts {
 
   address_space& space_;
   gate_type& gate_;
+  guarded_space guarded_;
   Backend backend_;
   [[no_unique_address]] kvm_type kvm_;
   [[no_unique_address]] mutable typename threading::mutex operation_;  // one lifecycle operation at a time; taken first of all

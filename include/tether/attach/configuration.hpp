@@ -17,6 +17,7 @@
 #include <tether/inhibit/kinds.hpp>
 #include <tether/inhibit/no_inhibition.hpp>
 #include <tether/inhibit/threading.hpp>
+#include <tether/inhibit/truth_table.hpp>
 #include <tether/listen/observation.hpp>
 
 #include <type_traits>
@@ -36,14 +37,36 @@ inline constexpr bool each_slot_at_most_once =
     policies_in<threading_slot, Policies...> <= 1 && policies_in<kvm_slot, Policies...> <= 1 &&
     policies_in<lifecycle_slot, Policies...> <= 1;
 
+struct slot_name {
+  int slot;
+  template <class T>
+  static constexpr bool finds = requires { &T::slot; };
+};
+/// A class whose members are all private looks like no policy.
+template <class Policy>
+inline constexpr bool hides_its_slot = !policy<Policy> && has_member<Policy, slot_name>;
+
 template <class Inhibition>
 concept is_inhibition = inhibition<Inhibition>;
+/// Asked of those that are inhibition policies at all.
+template <class Inhibition>
+inline constexpr bool asked_rightly = !inhibition<Inhibition> || can_be_asked<Inhibition>;
+template <class Inhibition>
+inline constexpr bool is_constant = !inhibition<Inhibition> || constant_rule<Inhibition>;
+template <class Inhibition, rule_fault Fault>
+inline constexpr bool is_free_of = true;
+template <constant_rule Inhibition, rule_fault Fault>
+inline constexpr bool is_free_of<Inhibition, Fault> = fault_of<Inhibition> != Fault;
+template <class Inhibition>
+concept is_usable_inhibition = inhibition<Inhibition> && can_be_asked<Inhibition> && sound_rule<Inhibition>;
 template <class Strategy>
 concept is_granularity = granularity<Strategy>;
 template <class Rule>
 concept is_edges = edges<Rule>;
 template <class Observer>
 concept is_observation = observation<Observer>;
+template <class Observer>
+concept is_usable_observation = observation<Observer> && hears_what_it_has_ears_for<Observer> && hears_something<Observer>;
 template <class Kvm>
 concept is_kvm = kvm_policy<Kvm>;
 
@@ -73,6 +96,16 @@ using lifecycle_for =
 template <class Backend, class Kvm>
 inline constexpr bool tellable = !Kvm::tells || known_to_kvm<Backend>;
 
+/// Whether the plans tell KVM exactly where the KVM policy does.
+template <class Lifecycle, class Kvm>
+inline constexpr bool plans_tell = (position(Lifecycle::plan_of(operation::attach_first), act::tell) != plan::most) == Kvm::tells;
+
+/// What a backend need not have, but may: where it is callable at all it is callable as it must be.
+template <class Backend>
+inline constexpr bool options_usable =
+    (maps_files<Backend> || !requires(Backend& it, mapping const& what, file_source from) { it.map(what, from); }) &&
+    (tells_who_pins<Backend> || !requires(Backend& it) { it.pins_now(); });
+
 template <class Backend>
 inline constexpr bool can_pin = true;
 template <class Backend>
@@ -85,13 +118,14 @@ inline constexpr bool can_pin<Backend> = Backend::pins;
 template <class Backend, class... Policies>
 inline constexpr bool valid_configuration =
     backend<Backend> && (... && detail::fills_a_slot<Policies>) && detail::each_slot_at_most_once<Policies...> &&
-    detail::is_inhibition<policy_for<inhibition_slot, inhibit_per_group, Policies...>> &&
+    detail::is_usable_inhibition<policy_for<inhibition_slot, inhibit_per_group, Policies...>> &&
     detail::is_granularity<policy_for<granularity_slot, whole_section, Policies...>> &&
     detail::is_edges<policy_for<edges_slot, trim_edges, Policies...>> &&
-    detail::is_observation<policy_for<observation_slot, no_observation, Policies...>> &&
+    detail::is_usable_observation<policy_for<observation_slot, no_observation, Policies...>> && detail::options_usable<Backend> &&
     !detail::unprotected<Backend, policy_for<inhibition_slot, inhibit_per_group, Policies...>> &&
     detail::is_kvm<policy_for<kvm_slot, no_kvm, Policies...>> && detail::tellable<Backend, policy_for<kvm_slot, no_kvm, Policies...>> &&
     well_formed_lifecycle<detail::lifecycle_for<Backend, Policies...>> &&
+    detail::plans_tell<detail::lifecycle_for<Backend, Policies...>, policy_for<kvm_slot, no_kvm, Policies...>> &&
     unit_of<detail::lifecycle_for<Backend, Policies...>> == detail::attaches<Backend>;
 
 /// The policies that a container runs with. Defaults: `inhibit_per_group`, `whole_section`, `trim_edges`,
@@ -124,14 +158,38 @@ class configuration {
   static_assert(quiesces<Backend> && can_be_abandoned<Backend>,
                 "tether[B6]: a backend needs 'quiesce() noexcept' and 'abandon() noexcept', both returning result<void>: holds are "
                 "given back only when no DMA is in flight and every pin is proven gone");
-  static_assert((... && detail::fills_a_slot<Policies>),
+  static_assert(detail::options_usable<Backend>,
+                "tether[B8]: this backend has a 'map(mapping const&, file_source)' or a 'pins_now()' that would never be asked: they must be "
+                "noexcept, return result<void> and bool, and 'pins_now' must be const");
+  static_assert(!(... || detail::hides_its_slot<Policies>),
+                "tether[P3]: this policy hides its 'slot': make it, and the functions, public (a class's members are private at first)");
+  static_assert((... && (detail::fills_a_slot<Policies> || detail::hides_its_slot<Policies>)),
                 "tether[P1]: this is not a policy: it names no slot of tether's ('using slot = tether::inhibition_slot', ...)");
   static_assert(detail::each_slot_at_most_once<Policies...>,
                 "tether[P2]: two policies fill the same slot: give at most one for each of inhibition, granularity, edges, "
                 "observation, threading, KVM");
   static_assert(detail::is_inhibition<asked_inhibition>,
                 "tether[I2]: an inhibition policy needs 'static constexpr std::uint32_t holds(group_tally) noexcept', or the same for "
-                "container_tally, or both");
+                "container_tally, or both, and public");
+  static_assert(detail::asked_rightly<asked_inhibition>,
+                "tether[I8]: this inhibition policy has a 'holds', 'admits' or 'never_inhibits' that would never be asked: they must be "
+                "public, static, constexpr and noexcept; 'holds' takes a group_tally or a container_tally and answers an integer of at most "
+                "32 bits, 'admits' takes a group_tally and answers a bool, and who never inhibits has no 'holds'");
+  static_assert(detail::is_constant<asked_inhibition>,
+                "tether[I9]: an inhibition policy's 'holds' and 'admits' must be constant expressions, whatever the counts: they are asked "
+                "only when the membership changes, so they may read nothing but their argument");
+  static_assert(detail::is_free_of<asked_inhibition, rule_fault::holds_for_nothing>,
+                "tether[I10]: this inhibition policy needs a hold where nothing is attached, which nobody would ever give back: look at "
+                "'attached', or at 'members', first");
+  static_assert(detail::is_free_of<asked_inhibition, rule_fault::more_after_a_close>,
+                "tether[I11]: this inhibition policy needs more holds after a device was closed or a group detached than before, or does not "
+                "admit what is left then: a hold can be refused, and closing cannot");
+  static_assert(detail::is_free_of<asked_inhibition, rule_fault::many_unlike_few>,
+                "tether[I12]: this inhibition policy treats many groups or devices otherwise than two: whether it needs a hold may hang only "
+                "on whether there are any, else nothing is proven of it");
+  static_assert(detail::is_free_of<asked_inhibition, rule_fault::too_many>,
+                "tether[I13]: this inhibition policy needs more than 65,535 holds for at most 16 devices or groups: what many need together "
+                "could not be counted");
   static_assert(!detail::unprotected<Backend, asked_inhibition>,
                 "tether[I1]: this backend pins memory and no_inhibition lets a balloon discard it: choose inhibit_per_group, "
                 "inhibit_per_device or inhibit_per_container");
@@ -142,6 +200,13 @@ class configuration {
                 "tether[E1]: an edge policy needs 'static constexpr bool refuses(fitting::verdict, bool is_ram) noexcept'");
   static_assert(detail::is_observation<asked_observation>,
                 "tether[O2]: an observer needs a default constructor; what it is told is optional");
+  static_assert(!detail::is_observation<asked_observation> || hears_what_it_has_ears_for<asked_observation>,
+                "tether[O3]: this observer has a function that would never be told: they are public and noexcept, 'mapped(mapping const&)', "
+                "'unmapped(extent<io_address>)', 'trimmed(section const&, std::uint64_t)', 'left_out(section const&, error const&)', "
+                "'pinning(bool)' and 'diverged(error const&)'");
+  static_assert(!detail::is_observation<asked_observation> || hears_something<asked_observation>,
+                "tether[O4]: this observer is told nothing, or has a function that is not: they are called 'mapped', 'unmapped', 'trimmed', "
+                "'left_out', 'pinning' and 'diverged'");
   static_assert(detail::is_kvm<asked_kvm>,
                 "tether[K1]: a KVM policy needs 'static constexpr bool tells', and 'tell' and 'forget' of (int, std::string_view), "
                 "noexcept and returning result<void>");
@@ -149,6 +214,8 @@ class configuration {
                 "tether[K2]: KVM is told of VFIO groups and devices by descriptor, and this backend has none: leave kvm_device out");
   static_assert(unit_of<detail::lifecycle_for<Backend, Policies...>> == detail::attaches<Backend>,
                 "tether[L2]: these plans attach groups where the backend attaches devices, or the other way round");
+  static_assert(detail::plans_tell<detail::lifecycle_for<Backend, Policies...>, asked_kvm>,
+                "tether[L3]: these plans tell KVM and the KVM policy does not, or the other way round");
   static_assert(well_formed_lifecycle<detail::lifecycle_for<Backend, Policies...>>,
                 "tether[L1]: this lifecycle's plans are not well formed: hold before join, undo where a later step can fail, "
                 "commit after all that can, settle last");
@@ -157,7 +224,7 @@ class configuration {
   /// A backend that pins nothing needs nobody held down, whatever was asked for.
   using inhibition =
       detail::if_usable<!detail::can_pin<Backend>, no_inhibition,
-                        detail::if_usable<detail::is_inhibition<asked_inhibition>, asked_inhibition, inhibit_per_group>>;
+                        detail::if_usable<detail::is_usable_inhibition<asked_inhibition>, asked_inhibition, inhibit_per_group>>;
   using granularity = detail::if_usable<detail::is_granularity<asked_granularity>, asked_granularity, whole_section>;
   using edges = detail::if_usable<detail::is_edges<asked_edges>, asked_edges, trim_edges>;
   using observation = detail::if_usable<detail::is_observation<asked_observation>, asked_observation, no_observation>;

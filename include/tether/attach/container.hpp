@@ -12,6 +12,7 @@
 #include <tether/core/attachment.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
+#include <tether/core/stop.hpp>
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/topology/address_space.hpp>
 
@@ -71,7 +72,11 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   container(container const&) = delete;
   container& operator=(container const&) = delete;
   /// Detaches everything. Where that fails, memory and holds that a device may still reach are kept for ever.
+  /// Requires: no lease of a device is out (tether[D1]).
   ~container() {
+    if (this->leased() != nullptr) {
+      stop("tether[D1]: a container was destroyed while a lease of one of its devices was out, so a device would be used that is gone");
+    }
     while (!this->groups_.empty() && !diverged()) {
       if (auto gone = detach_one_of(this->groups_.back()); !gone) static_cast<void>(this->diverge(gone.error()));
     }
@@ -81,10 +86,12 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   /// Takes in a group, or a device with its consent: as `group_operations::attach` or `device_operations::attach`.
   using base::attach;
 
-  /// Lets go of the kernel object itself, after an undo has failed. Fails, keeping every hold: what still stands in the
-  /// way; call it again when that is gone. Ensures on success: nothing is attached, mapped or held, and it can be used anew.
+  /// Lets go of the kernel object itself, after an undo has failed. Fails, keeping every hold: what still stands in the way (a lease
+  /// of a device, before anything is touched); call it again when that is gone. Ensures on success: nothing is attached, mapped or held,
+  /// and it can be used anew.
   result<void> abandon() noexcept {
     std::lock_guard alone{this->operation_};
+    if (auto const* const busy = this->leased()) return failure(busy->lease_in_the_way_of("abandon"));
     if (auto gone = let_go_of_everything(); !gone) {
       static_cast<void>(this->diverge(gone.error()));
       return gone;

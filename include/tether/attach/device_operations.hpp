@@ -36,7 +36,7 @@ class device_operations : public acts<Backend, Configuration> {
   using base::base;
 
   /// Takes a device in: judges its consent, opens it, holds the balloon down, joins, maps. All or nothing (law 11).
-  /// Fails: `already_there`, `diverged`, `consent_refused`, `mixed_group`, `unplug_requested` while a device of its group is to go,
+  /// Fails: `already_there`, `diverged`, `other_gate` (a guest has one gate), `consent_refused`, `mixed_group`, `unplug_requested` while a device of its group is to go,
   /// what the gate, the strategy or the backend says, naming extent and cause.
   /// Cost: pins the guest's memory, unless another device has already.
   [[nodiscard]] result<attached> attach(endpoint_type const& device, consent agrees = consent::none) noexcept {
@@ -57,6 +57,7 @@ class device_operations : public acts<Backend, Configuration> {
     std::lock_guard alone{this->operation_};
     const std::string_view name = description.name();
     if (auto able = this->may_work("attach", name); !able) return failure(able.error());
+    if (!this->guarded_.usable()) [[unlikely]] return failure(this->guarded_.usable().error().of(name));
     auto group = std::ranges::find(this->groups_, description.group(), &group_record::name);
     for (group_record const& one : this->groups_) {
       if (std::ranges::find(one.devices, name, &device_record<Backend>::name) != one.devices.end()) {
@@ -90,6 +91,7 @@ class device_operations : public acts<Backend, Configuration> {
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
     if (device == group->devices.end()) return failure(error{"detach", errc::stale_handle});
     if (auto able = this->may_work("detach", device->name); !able) return able;
+    if (device->leases.out() != 0) [[unlikely]] return failure(device->lease_in_the_way_of("detach"));
     device_task<Backend, typename base::inhibition> task{*group, &*device, device->agrees};
     const bool last = this->tally_.members == 1 && group->tally.open() == 1;
     const ending end = last ? this->template run<cursor{operation::detach_last}>(task)

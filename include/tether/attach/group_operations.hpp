@@ -36,7 +36,7 @@ class group_operations : public acts<Backend, Configuration> {
   using base::base;
 
   /// Takes a group in: holds the balloon down, joins, maps. All or nothing (law 11).
-  /// Fails: `already_there`, `diverged`, what the gate, the strategy or the backend says, naming extent and cause.
+  /// Fails: `already_there`, `diverged`, `other_gate` (a guest has one gate), what the gate, the strategy or the backend says, naming extent and cause.
   /// Cost: pins the guest's memory, unless another group has already.
   [[nodiscard]] result<attached> attach(group_type const& group) noexcept {
     return attach_with(group, static_cast<unattended*>(nullptr));
@@ -57,6 +57,7 @@ class group_operations : public acts<Backend, Configuration> {
     std::lock_guard alone{this->operation_};
     const std::string_view name = description.name();
     if (auto able = this->may_work("attach", name); !able) return failure(able.error());
+    if (!this->guarded_.usable()) [[unlikely]] return failure(this->guarded_.usable().error().of(name));
     if (std::ranges::any_of(this->groups_, [&](group_record const& one) { return one.name == name; })) {
       return failure(error{"attach", errc::already_there}.of(name));
     }
@@ -80,6 +81,7 @@ class group_operations : public acts<Backend, Configuration> {
     const auto group = this->find(id);
     if (group == this->groups_.end()) return failure(error{"detach", errc::stale_handle});
     if (auto able = this->may_work("detach", group->name); !able) return able;
+    if (auto const* const busy = group->leased()) [[unlikely]] return failure(busy->lease_in_the_way_of("detach"));
     while (!group->devices.empty()) {
       if (auto closed = close_one(*group, group->devices.begin()); !closed) return closed;
     }
@@ -123,6 +125,7 @@ class group_operations : public acts<Backend, Configuration> {
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
     if (device == group->devices.end()) return failure(error{"close device", errc::stale_handle});
     if (auto able = this->may_work("close device", device->name); !able) return able;
+    if (device->leases.out() != 0) [[unlikely]] return failure(device->lease_in_the_way_of("close device"));
     return close_one(*group, device);
   }
   template <class Position>

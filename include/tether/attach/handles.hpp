@@ -3,6 +3,7 @@
 // answers `stale_handle`, it never dangles. Copy it freely. Requires: the container lives.
 #pragma once
 
+#include <tether/attach/lease.hpp>
 #include <tether/core/error.hpp>
 #include <tether/inhibit/books.hpp>
 
@@ -15,13 +16,17 @@ namespace tether {
 template <class Container>
 class basic_opened_device {
  public:
-  /// What the backend opened (its DMA engine, its regions), or null once it is closed. Valid until then.
+  /// The right to use it while other threads close and detach: they are refused until the lease ends. Fails: `stale_handle`.
+  [[nodiscard]] result<device_lease<typename Container::device_type>> lease() const noexcept { return container_->lease(group_, device_); }
+  /// What the backend opened (its DMA engine, its regions), or null once it is closed. Valid only while no other thread closes or detaches
+  /// it: where one might, use a `lease`.
   [[nodiscard]] typename Container::device_type* get() const noexcept { return container_->find_device(group_, device_); }
-  /// As `get`. Requires: not closed.
+  /// As `get`. Requires: not closed, and no other thread closes or detaches it.
   [[nodiscard]] typename Container::device_type* operator->() const noexcept { return get(); }
   [[nodiscard]] typename Container::device_type& operator*() const noexcept { return *get(); }
 
-  /// Ends its DMA and closes it. Never needs a hold. Fails: `stale_handle`, `diverged`, what the backend says; it stays open then.
+  /// Ends its DMA and closes it. Never needs a hold. Fails: `stale_handle`, `diverged`, `still_in_use` while a lease of it is out, what
+  /// the backend says; it stays open then.
   result<void> close() noexcept { return container_->close(group_, device_); }
 
  private:
@@ -47,7 +52,8 @@ class basic_attached_group {
   /// First step of an unplug: nothing more is opened here, while the guest lets go. Holds stand.
   result<void> request_unplug() noexcept { return container_->request_unplug(group_); }
   /// Second step: closes its devices, unmaps if it is the last group, leaves, gives its hold back.
-  /// Fails: `stale_handle`, `diverged`, what the backend says; it stays attached then, perhaps with fewer devices open.
+  /// Fails: `stale_handle`, `diverged`, `still_in_use` while a lease of one of its devices is out (everything is as it was then), what the
+  /// backend says; it stays attached then, perhaps with fewer devices open.
   result<void> detach() noexcept { return container_->detach(group_); }
 
  private:
@@ -62,16 +68,20 @@ class basic_attached_group {
 template <class Container>
 class basic_attached_device {
  public:
-  /// What the backend opened (its regions, its interrupts), or null once it is detached. Valid until then.
+  /// The right to use it while other threads detach: they are refused until the lease ends. Fails: `stale_handle`.
+  [[nodiscard]] result<device_lease<typename Container::device_type>> lease() const noexcept { return container_->lease(group_, device_); }
+  /// What the backend opened (its regions, its interrupts), or null once it is detached. Valid only while no other thread detaches it:
+  /// where one might, use a `lease`.
   [[nodiscard]] typename Container::device_type* get() const noexcept { return container_->find_device(group_, device_); }
-  /// As `get`. Requires: not detached.
+  /// As `get`. Requires: not detached, and no other thread detaches it.
   [[nodiscard]] typename Container::device_type* operator->() const noexcept { return get(); }
   [[nodiscard]] typename Container::device_type& operator*() const noexcept { return *get(); }
 
   /// First step of an unplug: nothing more of its group is attached, while the guest lets go. Holds stand.
   result<void> request_unplug() noexcept { return container_->request_unplug(group_); }
   /// Second step: unmaps if it is the last device, leaves, closes, gives its hold back.
-  /// Fails: `stale_handle`, `diverged`, what the backend says; it stays attached then, and everything is as it was.
+  /// Fails: `stale_handle`, `diverged`, `still_in_use` while a lease of it is out, what the backend says; it stays attached then, and
+  /// everything is as it was.
   result<void> detach() noexcept { return container_->detach(group_, device_); }
 
  private:

@@ -36,13 +36,14 @@ struct lifecycle_of {
 };
 
 /// A group joins, then its devices are opened. Whether they agree to discards is known only then, so the hold comes first of all.
+/// What is mapped by then may have been discarded while nobody pinned it, so it is populated again before anybody begins to.
 template <>
 constexpr plan lifecycle_of<attach_unit::group, false>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
     case operation::attach_first: return detail::plan_with<change::attach, hold, join, replay, commit>;
-    case operation::attach_next: return detail::plan_with<change::attach, hold, join, commit>;
-    case operation::open: return detail::plan_with<change::open, judge, hold, open, commit, settle>;
+    case operation::attach_next: return detail::plan_with<change::attach, hold, populate, join, commit>;
+    case operation::open: return detail::plan_with<change::open, judge, hold, populate, open, commit, settle>;
     case operation::close: return detail::plan_with<change::close, act::close, commit, settle>;
     case operation::detach_next: return detail::plan_with<change::detach, leave, commit, settle>;
     case operation::detach_last: return detail::plan_with<change::detach, withdraw, leave, commit, settle>;
@@ -55,7 +56,7 @@ constexpr plan lifecycle_of<attach_unit::group, true>::plan_of(operation what) n
   using enum act;
   switch (what) {
     case operation::attach_first: return detail::plan_with<change::attach, hold, acquire, tell, join, replay, commit>;
-    case operation::attach_next: return detail::plan_with<change::attach, hold, acquire, tell, join, commit>;
+    case operation::attach_next: return detail::plan_with<change::attach, hold, acquire, tell, populate, join, commit>;
     case operation::detach_next: return detail::plan_with<change::detach, leave, forget, release, commit, settle>;
     case operation::detach_last: return detail::plan_with<change::detach, withdraw, leave, forget, release, commit, settle>;
     default: return lifecycle_of<attach_unit::group>::plan_of(what);
@@ -67,7 +68,7 @@ constexpr plan lifecycle_of<attach_unit::device, false>::plan_of(operation what)
   using enum act;
   switch (what) {
     case operation::attach_first: return detail::plan_with<change::attach_device, judge, act::open, bind, hold, join, replay, commit>;
-    case operation::attach_next: return detail::plan_with<change::attach_device, judge, act::open, bind, hold, join, commit>;
+    case operation::attach_next: return detail::plan_with<change::attach_device, judge, act::open, bind, hold, populate, join, commit>;
     case operation::detach_next: return detail::plan_with<change::detach_device, leave, act::close, commit, settle>;
     case operation::detach_last: return detail::plan_with<change::detach_device, withdraw, leave, act::close, commit, settle>;
     default: return {};
@@ -78,7 +79,7 @@ constexpr plan lifecycle_of<attach_unit::device, true>::plan_of(operation what) 
   using enum act;
   switch (what) {
     case operation::attach_first: return detail::plan_with<change::attach_device, judge, act::open, tell, bind, hold, join, replay, commit>;
-    case operation::attach_next: return detail::plan_with<change::attach_device, judge, act::open, tell, bind, hold, join, commit>;
+    case operation::attach_next: return detail::plan_with<change::attach_device, judge, act::open, tell, bind, hold, populate, join, commit>;
     case operation::detach_next: return detail::plan_with<change::detach_device, leave, forget, act::close, commit, settle>;
     case operation::detach_last: return detail::plan_with<change::detach_device, withdraw, leave, forget, act::close, commit, settle>;
     default: return {};

@@ -18,6 +18,7 @@ enum class act : std::uint8_t {
   judge,     ///< is this opening allowed? touches nothing
   hold,      ///< raise the holds to what the books need after the change
   settle,    ///< lower the holds to what the books need now
+  populate,  ///< bring in the pages that are mapped read-only, before something begins to pin them (law 15)
   acquire,   ///< the backend opens the group, so that KVM can be told of it
   release,   ///< the backend lets go of the group's descriptor
   tell,      ///< KVM hears of the group or device
@@ -31,6 +32,7 @@ enum class act : std::uint8_t {
   close,     ///< the backend closes the device
   commit,    ///< enter the change in the books
 };
+inline constexpr std::size_t act_count = static_cast<std::size_t>(act::commit) + 1;
 
 /// How an act ends (law 6).
 enum class outcome : std::uint8_t {

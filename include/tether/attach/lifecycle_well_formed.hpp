@@ -34,9 +34,9 @@ constexpr std::array<act, 5> essence_of(operation what, attach_unit unit) noexce
       if (alone) return {act::judge, act::open, act::bind, act::join, act::replay};
       return {act::join, act::replay};
     case operation::attach_next:
-      if (alone) return {act::judge, act::open, act::bind, act::join};
-      return {act::join};
-    case operation::open: return {act::judge, act::open};
+      if (alone) return {act::judge, act::open, act::bind, act::populate, act::join};
+      return {act::populate, act::join};
+    case operation::open: return {act::judge, act::populate, act::open};
     case operation::close: return {act::close};
     case operation::detach_next: return {act::leave, alone ? act::close : act::nothing};
     case operation::detach_last: return {act::withdraw, act::leave, alone ? act::close : act::nothing};
@@ -57,6 +57,32 @@ constexpr change change_of(operation what, attach_unit unit) noexcept {
   return change::none;
 }
 
+/// Whether what an act is about is there while a plan makes this change: a device to be judged, a group that has joined, and so on.
+constexpr bool may_stand_in(act what, change made) noexcept {
+  const bool attaches = made == change::attach || made == change::attach_device;
+  const bool detaches = made == change::detach || made == change::detach_device;
+  switch (what) {
+    case act::judge:
+    case act::open: return made == change::open || made == change::attach_device;
+    case act::hold:
+    case act::populate: return attaches || made == change::open;
+    case act::acquire:
+    case act::tell:
+    case act::join:
+    case act::replay: return attaches;
+    case act::bind: return made == change::attach_device;
+    case act::close: return made == change::close || made == change::detach_device;
+    case act::leave:
+    case act::forget:
+    case act::release:
+    case act::withdraw: return detaches;
+    case act::nothing:
+    case act::settle:
+    case act::commit: break;
+  }
+  return true;
+}
+
 /// Law 4: what is opened is judged first; the hold before every pin point; KVM told before the join and before a device is bound.
 constexpr bool takes_in_order(plan const& steps) noexcept {
   const std::size_t hold = position(steps, act::hold);
@@ -66,6 +92,9 @@ constexpr bool takes_in_order(plan const& steps) noexcept {
   if (steps.makes == change::open && !in_order(steps, act::hold, act::open)) return false;
   const bool bound_first = in_order(steps, act::open, act::bind) && in_order(steps, act::bind, act::hold);
   if (steps.makes == change::attach_device && !bound_first) return false;
+  // What is mapped may have been discarded since it was; under the hold it stays, until it is pinned with the very next act.
+  const std::size_t pins = position(steps, steps.makes == change::open ? act::open : act::join);
+  if (has(steps, act::populate) && (position(steps, act::populate) < hold || position(steps, act::populate) + 1 != pins)) return false;
   return in_order(steps, act::hold, act::join) && in_order(steps, act::join, act::replay) && in_order(steps, act::acquire, act::tell) &&
          in_order(steps, act::open, act::tell) && in_order(steps, act::tell, act::bind) && in_order(steps, act::tell, act::join);
 }
@@ -100,6 +129,7 @@ template <class Lifecycle>
   }
   const std::size_t commit = detail::position(steps, act::commit);
   for (std::size_t i = 0; i < size; ++i) {
+    if (!detail::may_stand_in(steps.steps[i].forward, steps.makes)) return false;
     if (can_fail(steps.steps[i].forward) && i > commit) return false;
     const act needed = steps.may_turn_back_after(i) ? inverse_of(steps.steps[i].forward) : act::nothing;
     if (steps.steps[i].backward != needed) return false;

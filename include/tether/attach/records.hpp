@@ -3,7 +3,9 @@
 // group its devices. Users hold names for them (`handles.hpp`), never these.
 #pragma once
 
+#include <tether/attach/lease.hpp>
 #include <tether/core/attachment.hpp>
+#include <tether/core/error.hpp>
 #include <tether/inhibit/books.hpp>
 #include <tether/inhibit/concepts.hpp>
 #include <tether/inhibit/holder.hpp>
@@ -33,6 +35,9 @@ struct device_record {
   std::string name;
   consent agrees;
   std::optional<typename Backend::device_type> device{};
+  lease_count leases{};
+
+  [[nodiscard]] error lease_in_the_way_of(const char* operation) const noexcept { return leases.in_the_way_of(operation, name); }
 };
 
 /// What a backend answered when a group joined. A container of single devices has nothing of the kind.
@@ -54,6 +59,14 @@ struct group_record : membership<Backend> {
   bool unplug_requested = false;
   [[no_unique_address]] holder_if<holds_for_a_group<Inhibition>> held;
   std::list<device_record<Backend>> devices{};
+
+  /// The first of its devices that a lease is out of, or null.
+  [[nodiscard]] device_record<Backend> const* leased() const noexcept {
+    for (auto const& one : devices) {
+      if (one.leases.out() != 0) [[unlikely]] return &one;
+    }
+    return nullptr;
+  }
 };
 
 }  // namespace tether::detail

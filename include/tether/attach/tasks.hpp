@@ -17,6 +17,10 @@
 
 namespace tether::detail {
 
+[[nodiscard]] inline error refused_consent(std::string_view device) noexcept {
+  return error{"open device", errc::consent_refused}.of(device).advise("open it without agrees_to_discards");
+}
+
 /// How an operation goes on.
 /// Made by constructors: as aggregates g++ fills the room of `first_error` with zeros, each time.
 template <class Backend, class Inhibition, class Attendant>
@@ -101,7 +105,18 @@ struct device_task : task<Backend, Inhibition, Attendant> {
   typename Backend::endpoint_type const* description = nullptr;
 
   result<pin_class> classify(Backend& backend) noexcept { return backend.classify(*description); }
-  result<void> open(Backend& backend) noexcept { return this->keep(backend.open(*description), this->device->device); }
+  /// What was judged may be another one by now. Nothing has been bound: closing it leaves nothing behind.
+  result<void> open(Backend& backend) noexcept {
+    auto opened = this->keep(backend.open(*description), this->device->device);
+    if constexpr (looks_again<Backend>) {
+      if (opened && this->agrees == consent::given && backend.classify(*this->device->device) != pin_class::pins_on_demand) {
+        const error why = refused_consent(this->device->name);
+        opened = failure(backend.close(*this->device->device) ? why : why.leaving_things_behind());
+        this->device->device.reset();
+      }
+    }
+    return opened;
+  }
   result<void> bind(Backend& backend) noexcept { return backend.bind(*this->device->device); }
   result<void> join(Backend& backend) noexcept { return backend.join(*this->device->device); }
   template <bool>

@@ -77,6 +77,13 @@ concept attaches_devices =
       { backend.close(device) } noexcept -> std::same_as<result<void>>;
     };
 
+/// Optional: tells how a single device pins by what was opened, whatever its endpoint was taken for: a node can be exchanged between the
+/// look and the open. One that agreed to discards is closed again if it turns out to pin. Laws: asked after `open`, before `bind`.
+template <class B>
+concept looks_again = requires(B& backend, typename B::device_type const& device) {
+  { backend.classify(device) } noexcept -> std::same_as<pin_class>;
+};
+
 /// Optional: maps shared file memory by its file, so that the file's own pages are pinned, whoever maps it where. Laws: as `map`.
 template <class B>
 concept maps_files = requires(B& backend, mapping const& what, file_source from) {

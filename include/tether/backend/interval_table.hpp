@@ -54,10 +54,10 @@ class interval_table {
     return row != none && at.value <= lasts_[row] ? row : none;
   }
 
-  /// The rows that cover all of `wanted`, or nullopt where a byte of it is not mapped.
+  /// The rows that cover all of `wanted`, or nullopt where a byte of it is not mapped, or it is no extent.
   [[nodiscard]] std::optional<table_run> covering(extent<io_address> wanted) const noexcept {
     const std::size_t from = find(wanted.first);
-    if (from == none) return std::nullopt;
+    if (from == none || !wanted.valid()) return std::nullopt;
     std::size_t row = from;
     while (lasts_[row] < wanted.last.value) {
       if (row + 1 == size() || !where(row).meets(where(row + 1))) return std::nullopt;
@@ -66,10 +66,10 @@ class interval_table {
     return table_run{from, row + 1};
   }
 
-  /// The rows that make up exactly `wanted`. Fails: `cuts_a_mapping` where an end of it lies inside a
+  /// The rows that make up exactly `wanted`. Fails: `invalid_extent`; `cuts_a_mapping` where an end of it lies inside a
   /// mapping (that is looked at first, as type1v2 does), `not_mapped` where there is a hole.
   [[nodiscard]] result<table_run> whole(extent<io_address> wanted) const noexcept {
-    if (wanted.last < wanted.first) return failure(error{"unmap", errc::invalid_extent}.at(wanted));
+    if (!wanted.valid()) return failure(error{"unmap", errc::invalid_extent}.at(wanted));
     const std::size_t head = find(wanted.first);
     const std::size_t tail = find(wanted.last);
     if ((head != none && firsts_[head] != wanted.first.value) || (tail != none && lasts_[tail] != wanted.last.value)) {
@@ -82,11 +82,12 @@ class interval_table {
   /// Whether something is mapped in `wanted`.
   [[nodiscard]] bool touches(extent<io_address> wanted) const noexcept {
     const std::size_t row = at_or_before(wanted.last);
-    return row != none && lasts_[row] >= wanted.first.value;
+    return row != none && lasts_[row] >= wanted.first.value && wanted.valid();
   }
 
-  /// Puts `what` in and answers its row. Fails, changing nothing: `overlaps`, not enough memory.
+  /// Puts `what` in and answers its row. Fails, changing nothing: `invalid_extent`, `overlaps`, not enough memory.
   result<std::size_t> insert(mapping const& what, Payload payload = {}) noexcept {
+    if (!what.where.valid()) return failure(error{"map", errc::invalid_extent}.at(what.where));
     if (touches(what.where)) return failure(error{"map", errc::overlaps}.at(what.where));
     if (!make_room()) return failure(error{"map", std::make_error_code(std::errc::not_enough_memory)}.at(what.where));
     const std::size_t before = at_or_before(what.where.first);

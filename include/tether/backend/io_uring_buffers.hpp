@@ -78,7 +78,8 @@ class basic_io_uring_buffers {
     return pinned;
   }
   /// Requires: `where` is exactly one or more whole mappings without a gap. Ensures: unpinned when it returns.
-  /// Fails, removing nothing: `cuts_a_mapping`, `not_mapped`, the kernel's errno (then perhaps stuck: still recorded, try again).
+  /// Fails, removing nothing: `invalid_extent`, `cuts_a_mapping`, `not_mapped`, the kernel's errno (then perhaps stuck: still recorded,
+  /// try again).
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
     const std::lock_guard lock{state_->mutex};
     const auto run = state_->table.whole(where);

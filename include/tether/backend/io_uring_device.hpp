@@ -46,8 +46,11 @@ class basic_io_uring_device {
   }
   ~basic_io_uring_device() { close(); }
 
-  /// Empty once closed.
-  [[nodiscard]] std::string_view name() const noexcept { return opened_.name(); }
+  /// Empty once closed. Good until its group leaves.
+  [[nodiscard]] std::string_view name() const noexcept {
+    const std::lock_guard lock{pins_->mutex};
+    return opened_.name();
+  }
 
   /// The device reads memory. Fails, moving nothing: `not_mapped`, `access_denied`, `invalid_extent`, `stale_handle` once
   /// closed. Fails, perhaps half way: the kernel's errno.

@@ -8,6 +8,7 @@
 
 #include <tether/backend/concepts.hpp>
 #include <tether/backend/iommufd_abi.hpp>
+#include <tether/backend/iommufd_cdev.hpp>
 #include <tether/backend/iommufd_context.hpp>
 #include <tether/backend/iommufd_ioas.hpp>
 #include <tether/backend/iommufd_page_tables.hpp>
@@ -30,8 +31,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <system_error>
 #include <utility>
 
@@ -70,8 +69,8 @@ class basic_iommufd {
   [[nodiscard]] result<void> map(mapping const& what) noexcept { return state_->ioas.map(what, file_source{}); }
   /// The same, by the file where the kernel can (Linux 6.13) and takes it; else by its address.
   [[nodiscard]] result<void> map(mapping const& what, file_source from) noexcept { return state_->ioas.map(what, from); }
-  /// Requires: `where` is whole mappings without a gap, or everything. Fails, asking the kernel nothing: `cuts_a_mapping`,
-  /// `not_mapped`; the kernel's errno, stuck unless it was a single mapping; `byte_count_mismatch`, stuck.
+  /// Requires: `where` is whole mappings without a gap, or everything. Fails, asking the kernel nothing: `invalid_extent`,
+  /// `cuts_a_mapping`, `not_mapped`; the kernel's errno, stuck unless it was a single mapping; `byte_count_mismatch`, stuck.
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept { return state_->ioas.unmap(where); }
 
   /// The host's sizes, from the alignment up that the IOMMUs need. Read again after every join and leave, and so are the ranges.
@@ -83,29 +82,15 @@ class basic_iommufd {
   /// Whether a device that is not mediated has joined.
   [[nodiscard]] bool pins_now() const noexcept { return state_->pins(); }
 
-  /// On demand exactly if it is mediated; its neighbours do not count, because each device joins alone. A descriptor must be of the
-  /// node that sysfs knows for its name, else the name is hearsay, and what cannot be established pins (law 1).
-  [[nodiscard]] result<pin_class> classify(endpoint_type const& endpoint) const noexcept try {
-    if (!state_->sysfs.is_mediated(endpoint.name())) return pin_class::pins;
-    if (endpoint.descriptor() >= 0 && !is_node(endpoint.descriptor(), state_->sysfs.node_number(endpoint.name()))) return pin_class::pins;
-    return pin_class::pins_on_demand;
-  } catch (std::exception const&) {
-    return pin_class::pins;
+  /// How what its node leads to now pins: as `look_at_cdev`. Touches nothing.
+  [[nodiscard]] result<pin_class> classify(endpoint_type const& endpoint) const noexcept {
+    return detail::look_at_cdev<Kernel>(endpoint, state_->sysfs);
   }
-  /// Opens its node, or duplicates its descriptor. It answers little before it is bound. Fails: ENOENT with how to bind it to a driver,
-  /// EACCES, the kernel's errno, not enough memory.
-  [[nodiscard]] result<device_type> open(endpoint_type const& endpoint) noexcept try {
-    std::string group{endpoint.group()};
-    const auto answer = endpoint.descriptor() >= 0 ? Kernel::duplicate(endpoint.descriptor())
-                                                   : Kernel::call(SYS_openat, AT_FDCWD, endpoint.path(), O_RDWR | O_CLOEXEC, 0);
-    if (answer < 0) return failure(why_not_open(endpoint, static_cast<int>(-answer)));
-    auto opened = device_type::adopt(kernel_descriptor<Kernel>{answer}, endpoint.name());
-    if (!opened) return opened;
-    opened->state()->seat.group = std::move(group);
-    opened->state()->seat.pins = classify(endpoint).value_or(pin_class::pins);
-    return opened;
-  } catch (std::exception const&) {
-    return failure(error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(endpoint.name()));
+  /// How what was opened pins: nodes can be exchanged between the look and the open.
+  [[nodiscard]] pin_class classify(device_type const& device) const noexcept { return device.state()->seat.pins; }
+  /// Opens its node, or duplicates its descriptor. It answers little before it is bound. Fails, with nothing open: as `open_cdev`.
+  [[nodiscard]] result<device_type> open(endpoint_type const& endpoint) noexcept {
+    return detail::open_cdev<Kernel>(endpoint, state_->sysfs);
   }
   /// Makes it the context's: now its regions can be used, and no DMA of it goes through. Nothing is pinned. Fails: `stale_handle`,
   /// `already_there`, `bad_descriptor` if it is no device's own node, `still_in_use` naming the neighbours that are in the way, EBUSY.
@@ -146,7 +131,7 @@ class basic_iommufd {
   [[nodiscard]] result<void> leave(device_type& device) noexcept {
     auto* const who = device.state();
     if (!is_bound(who) || !state_->joined.has(who->joined)) return failure(error{"leave", errc::stale_handle});
-    if (who->views != 0) return failure(why_in_use("leave", *who));
+    if (who->views.count() != 0) return failure(why_in_use("leave", *who));
     state& own = *state_;
     if (auto left = own.tables.detach("leave", *who); !left) return left;
     who->joined.leave();
@@ -161,10 +146,13 @@ class basic_iommufd {
     state& old = *from.state_;
     if (!is_bound(who) || !old.joined.has(who->joined)) return failure(error{"replace", errc::stale_handle});
     if (&own == &old) return failure(error{"replace", errc::already_there}.of(who->name));
-    for (auto const* one = old.joined.first(); one != nullptr; one = one->joined.next()) {
-      if (one == who || one->seat.group != who->seat.group) continue;
-      return failure(error{"replace", errc::still_in_use}.of(one->name).advise("it is in the same group: the two can only move together"));
-    }
+    error neighbour{"replace", errc::still_in_use};
+    const bool is_alone = !old.joined.any_of([&](device_state const& one) noexcept {
+      if (&one == who || one.seat.group != who->seat.group) return false;
+      neighbour = neighbour.of(one.name).advise("it is in the same group: the two can only move together");
+      return true;
+    });
+    if (!is_alone) return failure(neighbour);
     if (auto there = own.ioas.allocate(); !there) return there;
     const std::uint32_t served_by = who->seat.page_table;
     if (auto attached = own.tables.attach(descriptor(), own.ioas.id(), *who, own.joined); !attached) return attached;
@@ -209,9 +197,7 @@ class basic_iommufd {
 
     [[nodiscard]] int descriptor() const noexcept { return ioas.context().descriptor(); }
     bool pins() const noexcept {
-      bool any = false;
-      for (auto const* one = joined.first(); one != nullptr; one = one->joined.next()) any = any || one->seat.pins == pin_class::pins;
-      return any;
+      return joined.any_of([](device_state const& one) noexcept { return one.seat.pins == pin_class::pins; });
     }
     void tell_who_pins() noexcept { ioas.context().book().set_pinned(ioas.id(), pins()); }
     result<void> has_left(const char* operation) noexcept {
@@ -222,10 +208,12 @@ class basic_iommufd {
       return {};
     }
     result<void> nobody_has_registers(const char* operation) const noexcept {
-      for (auto const* one = joined.first(); one != nullptr; one = one->joined.next()) {
-        if (one->views != 0) return failure(why_in_use(operation, *one));
-      }
-      return {};
+      result<void> quiet{};
+      static_cast<void>(joined.any_of([&](device_state const& one) noexcept {
+        if (one.views.count() != 0) quiet = failure(why_in_use(operation, one));
+        return !quiet.has_value();
+      }));
+      return quiet;
     }
     result<void> abandon() noexcept {
       if (auto quiet = nobody_has_registers("abandon"); !quiet) return quiet;
@@ -254,24 +242,8 @@ class basic_iommufd {
   bool is_bound(device_state const* who) const noexcept {
     return who != nullptr && who->descriptor.number() >= 0 && who->seat.context == &state_->ioas.context().book();
   }
-  /// Whether a descriptor is of the node with that number, "major:minor".
-  static bool is_node(int descriptor, std::string const& number) {
-    struct stat status{};
-    if (Kernel::fstat(descriptor, status) < 0 || !S_ISCHR(status.st_mode)) return false;
-    return number == std::to_string(major(status.st_rdev)) + ":" + std::to_string(minor(status.st_rdev));
-  }
-
   static error why_in_use(const char* operation, device_state const& who) noexcept {
-    return error{operation, errc::still_in_use}.of(who.name).advise("{} of its BARs are still mapped", who.views);
-  }
-  static error why_not_open(endpoint_type const& endpoint, int number) noexcept {
-    const auto why = error::from_errno("open device", number).of(endpoint.name());
-    if (number == ENOENT || number == ENODEV || number == ENXIO) {
-      return why.advise(
-          "bind it: write vfio-pci to its driver_override, then its address to drivers/vfio-pci/bind (kernel: CONFIG_VFIO_DEVICE_CDEV)");
-    }
-    if (number == EACCES || number == EPERM) return why.advise("give this user the right to open the device's node");
-    return why;
+    return error{operation, errc::still_in_use}.of(who.name).advise("{} of its BARs are still mapped", who.views.count());
   }
   error why_not_bound(device_state const& who, int number) const noexcept try {
     const auto why = error::from_errno("bind device", number).of(who.name);

@@ -98,7 +98,8 @@ class iommufd_ioas {
     return done;
   }
 
-  /// Requires: `where` is whole mappings without a gap, or everything. Fails, asking the kernel nothing: `cuts_a_mapping`, `not_mapped`;
+  /// Requires: `where` is whole mappings without a gap, or everything. Fails, asking the kernel nothing: `invalid_extent`,
+  /// `cuts_a_mapping`, `not_mapped`;
   /// the kernel's errno, stuck unless it was one mapping: of several, some may be gone; `byte_count_mismatch`, stuck.
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
     const bool all = where.is_everything();

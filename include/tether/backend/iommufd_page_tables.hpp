@@ -86,10 +86,7 @@ class iommufd_page_tables {
     return answer == -EINVAL || answer == -ENOENT || answer == -EOPNOTSUPP || answer == -ENOTTY;
   }
   static bool is_used(std::uint32_t id, ring const& joined) noexcept {
-    for (device const* one = joined.first(); one != nullptr; one = one->joined.next()) {
-      if (one->seat.page_table == id) return true;
-    }
-    return false;
+    return joined.any_of([id](device const& one) noexcept { return one.seat.page_table == id; });
   }
   static result<void> serve(device& who, std::uint32_t id) noexcept {
     who.seat.page_table = id;

@@ -21,7 +21,7 @@ namespace tether {
 /// Fails: `invalid_extent`, `access_denied`, `not_aligned`.
 [[nodiscard]] inline result<void> check_shape(mapping const& what, std::uint64_t smallest) noexcept {
   const std::uint64_t reach = what.where.last.value - what.where.first.value;
-  if (what.where.last < what.where.first || what.host.value > std::numeric_limits<std::uint64_t>::max() - reach) {
+  if (!what.where.valid() || what.host.value > std::numeric_limits<std::uint64_t>::max() - reach) {
     return failure(error{"map", errc::invalid_extent}.at(what.where));
   }
   if (what.rights == access::none) {
@@ -35,8 +35,9 @@ namespace tether {
 }
 
 /// Whether `where` lies within *one* of the `usable` ranges: two that touch do not combine.
-/// Fails: `outside_aperture`. Source: type1's IOVA list, facts measured on a real kernel.
+/// Fails: `invalid_extent`, `outside_aperture`. Source: type1's IOVA list, facts measured on a real kernel.
 [[nodiscard]] inline result<void> check_aperture(extent<io_address> where, std::span<extent<io_address> const> usable) noexcept {
+  if (!where.valid()) return failure(error{"map", errc::invalid_extent}.at(where));
   if (std::ranges::any_of(usable, [&](extent<io_address> const& range) { return range.contains(where); })) return {};
   return failure(error{"map", errc::outside_aperture}.at(where).advise("keep each mapping within one of the usable ranges"));
 }

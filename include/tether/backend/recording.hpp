@@ -137,6 +137,11 @@ class recording : public detail::recorded_names<Backend> {
   {
     return watched_.classify(endpoint);
   }
+  [[nodiscard]] pin_class classify(device_type const& device) noexcept
+    requires(!of_groups && looks_again<Backend>)
+  {
+    return watched_.classify(device);
+  }
   [[nodiscard]] result<device_type> open(endpoint_type const& endpoint) noexcept
     requires(!of_groups)
   {

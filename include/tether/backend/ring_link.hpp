@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
-// A list whose links lie in its elements: joining allocates nothing, and an element that dies takes itself out. For
-// what a container must know of devices that are owned elsewhere.
+// A list whose links lie in its elements: joining allocates nothing, and an element that dies takes itself out, on whatever
+// thread that is. For what a container must know of devices that are owned elsewhere.
 //
 //     head <-> device <-> device <-> (head again)
 #pragma once
 
+#include <mutex>
+
 namespace tether::detail {
 
 /// One link of a ring. `Element` is what it is a part of; the head of a ring is a link of no element.
+/// Thread-safe: one lock for all rings of such elements, because an element may outlive its head; nothing else is waited for with it.
 /// Invariant: a link that is alone points to itself.
 template <class Element>
 class ring_link {
@@ -19,33 +22,51 @@ class ring_link {
   ring_link& operator=(ring_link const&) = delete;
   ~ring_link() { leave(); }
 
-  [[nodiscard]] bool alone() const noexcept { return after_ == this; }
+  [[nodiscard]] bool alone() const noexcept {
+    const std::lock_guard rings{all_rings_};
+    return after_ == this;
+  }
   /// Puts this into the ring of `head`, wherever it was before.
   void join(ring_link& head) noexcept {
-    leave();
+    const std::lock_guard rings{all_rings_};
+    take_out();
     before_ = head.before_;
     after_ = &head;
     before_->after_ = this;
     head.before_ = this;
   }
   void leave() noexcept {
+    const std::lock_guard rings{all_rings_};
+    take_out();
+  }
+
+  /// Of a head: its first element, or null. Requires: whoever owns it lets it live.
+  [[nodiscard]] Element* first() const noexcept {
+    const std::lock_guard rings{all_rings_};
+    return after_->element_;
+  }
+  /// Of a head: whether `one` is in its ring.
+  [[nodiscard]] bool has(ring_link const& one) const noexcept {
+    return any_of([&](Element const& other) noexcept { return &other == one.element_; });
+  }
+  /// Of a head: whether `is` says yes to an element, asked in their order. None of them goes meanwhile. Requires: `is` asks no ring.
+  template <class Is>
+  [[nodiscard]] bool any_of(Is is) const noexcept {
+    const std::lock_guard rings{all_rings_};
+    for (const ring_link* at = after_; at != this; at = at->after_) {
+      if (is(static_cast<Element const&>(*at->element_))) return true;
+    }
+    return false;
+  }
+
+ private:
+  void take_out() noexcept {
     before_->after_ = after_;
     after_->before_ = before_;
     before_ = after_ = this;
   }
 
-  /// Of a head: its first element, or null.
-  [[nodiscard]] Element* first() const noexcept { return after_->element_; }
-  /// Of a head: whether `one` is in its ring.
-  [[nodiscard]] bool has(ring_link const& one) const noexcept {
-    const ring_link* at = after_;
-    while (at != this && at != &one) at = at->after_;
-    return at != this;
-  }
-  /// Of an element: the one behind it, or null.
-  [[nodiscard]] Element* next() const noexcept { return after_->element_; }
-
- private:
+  inline static std::mutex all_rings_{};
   ring_link* before_ = this;
   ring_link* after_ = this;
   Element* element_ = nullptr;

@@ -68,8 +68,11 @@ class software_device {
   }
   ~software_device() { close(); }
 
-  /// Empty once closed.
-  [[nodiscard]] std::string_view name() const noexcept { return opened_.name(); }
+  /// Empty once closed. Good until its group leaves.
+  [[nodiscard]] std::string_view name() const noexcept {
+    const std::shared_lock reading{iommu_->gate};
+    return opened_.name();
+  }
 
   /// The device reads memory. Fails, moving nothing: `not_mapped`, `access_denied`, `invalid_extent`, `stale_handle` once closed.
   [[nodiscard]] result<void> dma_read(io_address at, std::span<std::byte> into) noexcept {
@@ -145,7 +148,8 @@ class software_iommu {
     if (auto inside = check_aperture(what.where, state_->options.usable); !inside) return inside;
     return state_->table.insert(what).map([](std::size_t) noexcept {});
   }
-  /// Requires: `where` is exactly one or more whole mappings without a gap. Fails, removing nothing: `cuts_a_mapping`, `not_mapped`.
+  /// Requires: `where` is exactly one or more whole mappings without a gap. Fails, removing nothing: `invalid_extent`, `cuts_a_mapping`,
+  /// `not_mapped`.
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
     const std::lock_guard change{state_->gate};
     return state_->table.whole(where).map([this](table_run run) noexcept { state_->table.erase(run); });

@@ -17,18 +17,22 @@ namespace tether {
 /// Names a device; opens nothing.
 class vfio_cdev {
  public:
-  /// By its node: "/dev/vfio/devices/vfio0". Its own name is looked up; where sysfs does not tell, the path stands for it.
+  /// By its node: "/dev/vfio/devices/vfio0". Its own name is looked up; where sysfs does not tell, the path stands for it. Whatever the
+  /// node leads to when it is opened is attached, as what it is.
   explicit vfio_cdev(std::string path, vfio_sysfs const& sysfs = vfio_sysfs{}) : path_{std::move(path)} {
-    name_ = sysfs.device_behind(std::string_view{path_}.substr(path_.rfind('/') + 1));
+    name_ = sysfs.device_behind(path_);
     if (name_.empty()) name_ = path_;
     find_group(sysfs);
   }
 
-  /// By PCI address ("0000:01:00.0") or a mediated device's UUID. Fails: as `vfio_sysfs::node_of`.
+  /// By PCI address ("0000:01:00.0") or a mediated device's UUID: where its node leads to another device, that one is refused.
+  /// Fails: as `vfio_sysfs::node_of`.
   [[nodiscard]] static result<vfio_cdev> of(std::string_view device, vfio_sysfs const& sysfs = vfio_sysfs{}) noexcept try {
     auto node = sysfs.node_of(device);
     if (!node) return failure(node.error());
-    return vfio_cdev{"/dev/vfio/devices/" + *node, std::string{device}, sysfs};
+    vfio_cdev named{"/dev/vfio/devices/" + *node, std::string{device}, sysfs};
+    named.by_name_ = true;
+    return named;
   } catch (std::exception const&) {
     return failure(error{"find device node", std::make_error_code(std::errc::not_enough_memory)}.of(device));
   }
@@ -47,6 +51,8 @@ class vfio_cdev {
   [[nodiscard]] const char* path() const noexcept { return path_.c_str(); }
   /// Negative: open the node.
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+  /// Whether the device itself was asked for (`of`), not whatever its node leads to.
+  [[nodiscard]] bool by_name() const noexcept { return by_name_; }
 
  private:
   vfio_cdev(std::string path, std::string name, vfio_sysfs const& sysfs) : path_{std::move(path)}, name_{std::move(name)} {
@@ -58,6 +64,7 @@ class vfio_cdev {
   std::string name_;
   std::string group_;
   int descriptor_ = -1;
+  bool by_name_ = false;
 };
 
 }  // namespace tether

@@ -13,6 +13,7 @@
 #include <linux/vfio.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -45,22 +46,44 @@ struct device_seat {
   std::uint32_t page_table = 0;      // the container's own that serves it; 0: the kernel's choice, or none
 };
 
+/// How many BARs of a device are mapped, and whether the device has gone before them: then the last view takes it along. Views begin and
+/// end on any thread, and the device may end on another; exactly one of them is told that it is the last.
+class view_count {
+ public:
+  [[nodiscard]] unsigned count() const noexcept { return state_.load(std::memory_order_acquire) / one_view; }
+  void add() noexcept { state_.fetch_add(one_view, std::memory_order_relaxed); }
+  /// A view ends. Answers whether the device is to be ended with it: it counts as in use until then.
+  [[nodiscard]] bool take_last() noexcept {
+    unsigned seen = state_.load(std::memory_order_acquire);
+    while (seen != (one_view | orphaned)) {
+      if (state_.compare_exchange_weak(seen, seen - one_view, std::memory_order_acq_rel, std::memory_order_acquire)) return false;
+    }
+    return true;
+  }
+  /// The device ends. Answers whether views are left, which have it now.
+  [[nodiscard]] bool leave_to_views() noexcept { return state_.fetch_or(orphaned, std::memory_order_acq_rel) >= one_view; }
+
+ private:
+  static constexpr unsigned orphaned = 1;
+  static constexpr unsigned one_view = 2;
+  std::atomic<unsigned> state_{0};
+};
+
 template <class Kernel>
 struct vfio_device_state {
   std::string name{};
-  kernel_descriptor<Kernel> descriptor{};
-  unsigned views = 0;
-  /// The device has gone before its views: the last of them takes this along.
-  bool orphaned = false;
   device_seat seat{};
-  /// In the ring of the container that it has joined. It leaves when the descriptor is closed, as the kernel has it.
+  view_count views{};
+  /// In the ring of the container that it has joined. It leaves once the descriptor is closed (the last member goes first), as the
+  /// kernel has it: until then a container that asks finds it there.
   ring_link<vfio_device_state> joined{*this};
+  kernel_descriptor<Kernel> descriptor{};
 };
 
 }  // namespace detail
 
 /// A BAR that is mapped into this process. Unmaps itself. While it lives its device cannot be closed, because the kernel
-/// would keep the group busy (measured); one that is destroyed all the same stays open until its last view has gone.
+/// would keep the group busy (measured); one that is destroyed all the same stays open until its last view has gone, on any thread.
 template <class Kernel = linux_kernel>
 class basic_bar_view {
  public:
@@ -68,9 +91,7 @@ class basic_bar_view {
   basic_bar_view& operator=(basic_bar_view&&) = delete;
   ~basic_bar_view() {
     area_ = {};
-    if (device_ == nullptr) return;
-    device_->views -= 1;
-    if (device_->views == 0 && device_->orphaned) delete device_;
+    if (device_ != nullptr && device_->views.take_last()) delete device_;
   }
 
   [[nodiscard]] std::uint64_t size() const noexcept { return area_.size(); }
@@ -88,7 +109,7 @@ class basic_bar_view {
   template <class>
   friend class basic_vfio_device;
   basic_bar_view(detail::vfio_device_state<Kernel>& device, kernel_area<Kernel> area) noexcept : device_{&device}, area_{std::move(area)} {
-    device_->views += 1;
+    device_->views.add();
   }
 
   detail::vfio_device_state<Kernel>* device_;
@@ -105,9 +126,7 @@ class basic_vfio_device {
     return *this;
   }
   ~basic_vfio_device() {
-    if (state_ == nullptr || state_->views == 0) return;
-    state_->orphaned = true;
-    static_cast<void>(state_.release());
+    if (state_ != nullptr && state_->views.leave_to_views()) static_cast<void>(state_.release());
   }
 
   /// Opens a device out of a group's descriptor. Fails: `no_such_device`, the kernel's errno.
@@ -139,7 +158,7 @@ class basic_vfio_device {
   /// For interfaces that tether does not wrap. It stays the device's. Negative once it is closed.
   [[nodiscard]] int descriptor() const noexcept { return state_->descriptor.number(); }
   /// BARs that are mapped now.
-  [[nodiscard]] unsigned views() const noexcept { return state_->views; }
+  [[nodiscard]] unsigned views() const noexcept { return state_->views.count(); }
 
   /// `index` is VFIO's: 0 to 5 the BARs, `VFIO_PCI_CONFIG_REGION_INDEX` the configuration space.
   [[nodiscard]] result<vfio_region> region(std::uint32_t index) const noexcept {
@@ -208,8 +227,8 @@ class basic_vfio_device {
   /// Fails: `stale_handle` if it is closed already; `still_in_use` while a BAR is mapped, and it stays open.
   result<void> close() noexcept {
     if (state_ == nullptr || state_->descriptor.number() < 0) return failure(error{"close device", errc::stale_handle});
-    if (state_->views != 0) {
-      return failure(error{"close device", errc::still_in_use}.of(name()).advise("{} of its BARs are still mapped", state_->views));
+    if (const unsigned mapped = state_->views.count(); mapped != 0) {
+      return failure(error{"close device", errc::still_in_use}.of(name()).advise("{} of its BARs are still mapped", mapped));
     }
     state_->descriptor = {};
     return {};

@@ -17,14 +17,17 @@ namespace tether {
 /// Names a group; opens nothing.
 class vfio_group {
  public:
-  /// By its node: "/dev/vfio/12".
+  /// By its node: "/dev/vfio/12". Whichever group the node leads to when it is opened is attached.
   explicit vfio_group(std::string path) : path_{std::move(path)} {}
 
-  /// By a device in it: a PCI address or a mediated device's UUID. Fails: as `vfio_sysfs::group_of`.
+  /// By a device in it, a PCI address or a mediated device's UUID: where the node leads to another group, that one is refused.
+  /// Fails: as `vfio_sysfs::group_of`.
   [[nodiscard]] static result<vfio_group> of(std::string_view device, vfio_sysfs const& sysfs = vfio_sysfs{}) noexcept try {
     auto number = sysfs.group_of(device);
     if (!number) return failure(number.error());
-    return vfio_group{"/dev/vfio/" + *number};
+    vfio_group named{"/dev/vfio/" + *number};
+    named.by_device_ = true;
+    return named;
   } catch (std::exception const&) {
     return failure(error{"find IOMMU group", std::make_error_code(std::errc::not_enough_memory)}.of(device));
   }
@@ -39,7 +42,9 @@ class vfio_group {
   [[nodiscard]] const char* path() const noexcept { return path_.c_str(); }
   /// Negative: open the node.
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
-  /// The group's number, as text: the last part of its path.
+  /// Whether the group was asked for by a device in it (`of`), not whatever its node leads to.
+  [[nodiscard]] bool by_device() const noexcept { return by_device_; }
+  /// The number that its path ends in, as text. What has been opened by it may be another group: see `joined_vfio_group::number`.
   [[nodiscard]] std::string_view number() const noexcept {
     return std::string_view{path_}.substr(path_.rfind('/') + 1);
   }
@@ -47,6 +52,7 @@ class vfio_group {
  private:
   std::string path_;
   int descriptor_ = -1;
+  bool by_device_ = false;
 };
 
 }  // namespace tether

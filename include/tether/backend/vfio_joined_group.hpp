@@ -12,9 +12,12 @@
 #include <linux/vfio.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <utility>
 
 namespace tether::detail {
@@ -24,15 +27,25 @@ template <class Kernel>
 class joined_vfio_group {
  public:
   /// Opens a group, or duplicates its descriptor. Fails, with nothing open: EBUSY if someone else has it, EACCES, ENOENT with how to
-  /// bind; `bad_descriptor`; `already_there` if it is in a container; `still_in_use` naming the devices that are in the way.
+  /// bind; `no_such_device` where it was asked for by a device and the node is another group's; `bad_descriptor`; `already_there` if it
+  /// is in a container; `still_in_use` naming the devices that are in the way.
   [[nodiscard]] static result<std::unique_ptr<joined_vfio_group>> open(vfio_group const& group, vfio_sysfs const& sysfs) {
     auto opened = std::make_unique<joined_vfio_group>();
     opened->name_ = group.name();
-    opened->number_ = group.number();
     const auto answer = group.descriptor() >= 0 ? Kernel::duplicate(group.descriptor())
                                                 : Kernel::call(SYS_openat, AT_FDCWD, group.path(), O_RDWR | O_CLOEXEC, 0);
     if (answer < 0) return failure(why_not_open(group, static_cast<int>(-answer)));
     opened->descriptor_ = kernel_descriptor<Kernel>{answer};
+    struct stat node{};
+    if (const auto looked = Kernel::fstat(opened->descriptor(), node); looked < 0) {
+      return failure(why_not_open(group, static_cast<int>(-looked)));
+    }
+    opened->number_ = sysfs.group_with_node(node_number(node));
+    if (group.by_device() && !opened->number_.empty() && opened->number_ != group.number()) {
+      const error why{"open group", errc::no_such_device};
+      const std::uint64_t leads_to = minor(node.st_rdev);
+      return failure(why.of(group.name()).advise("its node leads to another group, minor number {}: make the nodes anew", leads_to));
+    }
     vfio_group_status status{};
     status.argsz = sizeof status;
     if (const auto asked = opened->control(VFIO_GROUP_GET_STATUS, &status); asked < 0) {
@@ -53,7 +66,7 @@ class joined_vfio_group {
   }
 
   [[nodiscard]] std::string_view name() const noexcept { return name_; }
-  /// The group's number in sysfs, as text.
+  /// The number in sysfs of the group that was opened, as text, whatever its node was called; empty where sysfs does not tell.
   [[nodiscard]] std::string_view number() const noexcept { return number_; }
   /// The group's own descriptor: open until `close`, because KVM may have to forget it after it has left.
   [[nodiscard]] int descriptor() const noexcept { return descriptor_.number(); }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // What sysfs knows of a PCI or mediated device: its IOMMU group, its driver, its neighbours. Read for finding
 // a group by a device's name, for telling mediated devices from real ones, and for error sentences that help.
+// What has been opened is known by the number of its node (/sys/dev/char/510:4): nodes can be called anything.
 #pragma once
 
 #include <tether/backend/concepts.hpp>
@@ -13,11 +14,22 @@
 #include <fstream>
 #include <string>
 #include <string_view>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 namespace tether {
+
+namespace detail {
+
+/// "major:minor" of a character device; empty for anything else.
+[[nodiscard]] inline std::string node_number(struct stat const& node) {
+  return S_ISCHR(node.st_mode) ? std::to_string(major(node.st_rdev)) + ":" + std::to_string(minor(node.st_rdev)) : std::string{};
+}
+
+}  // namespace detail
 
 /// Looks devices up. `root` is `/sys`, or a folder made up by a test.
 class vfio_sysfs {
@@ -80,14 +92,24 @@ class vfio_sysfs {
   } catch (std::exception const&) {
     return failure(error{"find device node", std::make_error_code(std::errc::not_enough_memory)}.of(device));
   }
-  /// "major:minor" of a device's own node; empty where it cannot be read.
-  [[nodiscard]] std::string node_number(std::string_view device) const {
-    std::string number;
-    if (const auto folder = find(device); !folder.empty()) std::ifstream{node_in(folder) / "dev"} >> number;
-    return number;
+  /// The device whose own node has that number ("510:4"), whatever the node is called: so the kernel knows it. Empty where sysfs does
+  /// not tell.
+  [[nodiscard]] std::string device_with_node(std::string_view number) const {
+    return is_of_class(number, "vfio-dev") ? target_name(node_with(number) / "device") : std::string{};
   }
-  /// The device behind a node of that name; empty where sysfs does not tell.
-  [[nodiscard]] std::string device_behind(std::string_view node) const { return target_name(root_ / "class/vfio-dev" / node / "device"); }
+  /// The same for a group: its number in sysfs, as text.
+  [[nodiscard]] std::string group_with_node(std::string_view number) const {
+    return is_of_class(number, "vfio") ? target_name(node_with(number)) : std::string{};
+  }
+  /// The device that a path leads to: by the number of the node that is there; where it tells nothing, by the node's name. Empty where
+  /// sysfs does not tell.
+  [[nodiscard]] std::string device_behind(std::string const& path) const {
+    struct stat node{};
+    if (::stat(path.c_str(), &node) == 0) {
+      if (auto device = device_with_node(detail::node_number(node)); !device.empty()) return device;
+    }
+    return target_name(root_ / "class/vfio-dev" / path.substr(path.rfind('/') + 1) / "device");
+  }
 
   /// How many mappings a container may hold: the parameter of vfio_iommu_type1, or the kernel's default where it cannot be read.
   [[nodiscard]] std::uint64_t mapping_limit() const noexcept try {
@@ -127,6 +149,10 @@ class vfio_sysfs {
   }
 
  private:
+  [[nodiscard]] std::filesystem::path node_with(std::string_view number) const { return root_ / "dev/char" / number; }
+  [[nodiscard]] bool is_of_class(std::string_view number, std::string_view wanted) const {
+    return !number.empty() && target_name(node_with(number) / "subsystem") == wanted;
+  }
   [[nodiscard]] std::filesystem::path folder_of(std::string_view group) const { return root_ / "kernel/iommu_groups" / group / "devices"; }
   /// How the group of these devices pins. None: what cannot be read pins.
   [[nodiscard]] pin_class class_of(std::string_view group, std::vector<std::string> const& devices) const {

@@ -35,6 +35,8 @@ enum class errc {
   byte_count_mismatch,  ///< the kernel unmapped another number of bytes than was mapped
   memory_gone,          ///< the host memory behind the mapping vanished
   unplug_requested,     ///< the group is on its way out and opens nothing more
+  other_gate,           ///< another discard_gate guards this memory, so its holds would not be seen
+  too_many_holds,       ///< more than 32 bits can count
   wrong_kind,           ///< the memory is of another kind than it was said to be
 };
 
@@ -70,6 +72,8 @@ struct error_category final : std::error_category {
       case errc::byte_count_mismatch: return "the kernel unmapped another number of bytes than was mapped";
       case errc::memory_gone: return "the host memory behind it is gone";
       case errc::unplug_requested: return "its unplug has been requested";
+      case errc::other_gate: return "tether[I7]: another discard_gate guards this memory, and neither sees the other's holds";
+      case errc::too_many_holds: return "tether[I14]: more holds than can be counted";
       case errc::wrong_kind: return "the memory is of another kind than it was said to be";
     }
     return "unknown cause";

@@ -14,7 +14,8 @@
 
 namespace tether {
 
-/// A closed interval of addresses. Invariant: `first <= last`; there is no empty extent.
+/// A closed interval of addresses. Invariant: `first <= last`; there is no empty extent. The two ends may come
+/// from a guest or a user, so public functions that take an extent refuse one that is not `valid`.
 template <class Address>
 struct extent {
   Address first{};
@@ -32,6 +33,9 @@ struct extent {
   [[nodiscard]] static constexpr extent everything() noexcept {
     return {Address{0}, Address{std::numeric_limits<std::uint64_t>::max()}};
   }
+
+  /// Whether it does not end before it begins, as an address and a length that wrap past 2^64 make it.
+  [[nodiscard]] constexpr bool valid() const noexcept { return first <= last; }
 
   [[nodiscard]] constexpr bool is_everything() const noexcept { return *this == everything(); }
 

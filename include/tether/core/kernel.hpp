@@ -52,6 +52,8 @@ struct linux_kernel {
     return say(::fallocate(descriptor, mode, static_cast<off_t>(offset), static_cast<off_t>(size)));
   }
   [[nodiscard]] static answer fstat(int descriptor, struct stat& status) noexcept { return say(::fstat(descriptor, &status)); }
+  /// What a path leads to, without opening it.
+  [[nodiscard]] static answer stat(const char* path, struct stat& status) noexcept { return say(::stat(path, &status)); }
   [[nodiscard]] static answer duplicate(int descriptor) noexcept { return say(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0)); }
   [[nodiscard]] static answer descriptor_flags(int descriptor) noexcept { return say(::fcntl(descriptor, F_GETFL)); }
   /// F_ADD_SEALS: what nobody can do to the file from now on.

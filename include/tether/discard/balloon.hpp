@@ -3,9 +3,13 @@
 // unless somebody holds discards down. Speaks no virtio: bytes of a queue go in, a report comes out.
 //
 //   bytes -> frames -> [permit] -> guest_memory -> (partial_pages) -> batch -> memory_backing::discard
+//
+// Frames that come in several batches, or several requests, make a host page only if no edit of the map concerned its memory between
+// them (topology/edit_generation): else the guest may use again what it gave, without a word.
 #pragma once
 
 #include <tether/discard/batch.hpp>
+#include <tether/discard/checked_view.hpp>
 #include <tether/discard/frames.hpp>
 #include <tether/discard/guest_memory.hpp>
 #include <tether/discard/partial_pages.hpp>
@@ -14,6 +18,7 @@
 #include <tether/core/error.hpp>
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/topology/address_space.hpp>
+#include <tether/topology/guarded_space.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -28,7 +33,8 @@ namespace tether {
 /// What was negotiated with the guest, and with the host.
 struct balloon_options {
   /// VIRTIO_BALLOON_F_MUST_TELL_HOST: the guest uses no frame before it has deflated it. Only then may frames of one host page
-  /// come in several requests; without it, what is incomplete at the end of a request is forgotten.
+  /// come in several requests; without it, what is incomplete at the end of a request is forgotten. Either way an edit of the map that
+  /// hides, moves or removes the memory, or changes its rights, forgets what was given of it.
   bool must_tell_host = false;
   /// Where frames of incomplete host pages are noted. Only needed for host pages larger than 4 KiB. Must be thread-safe if the
   /// gate is, and outlive the balloon.
@@ -36,7 +42,8 @@ struct balloon_options {
 };
 
 /// Gives guest frames back to the host. Threads: as the gate's `Threading` says.
-/// Requires: the address space and the gate outlive it.
+/// Requires: the address space and the gate outlive it; the gate is the one that everybody uses with this address space, else nothing
+/// is discarded and each report says so (`other_gate`).
 template <class Threading = multi_threaded>
 class balloon {
  public:
@@ -44,7 +51,7 @@ class balloon {
   static constexpr std::size_t frames_per_permit = detail::batch::capacity;
 
   balloon(address_space const& guest, discard_gate<Threading>& gate, balloon_options options = {}) noexcept
-      : guest_{guest}, gate_{gate}, options_{options}, gathered_{options.memory} {}
+      : guest_{guest}, gate_{gate}, guarded_{guest, gate.id()}, options_{options}, gathered_{options.memory} {}
   balloon(balloon const&) = delete;
   balloon& operator=(balloon const&) = delete;
 
@@ -59,7 +66,9 @@ class balloon {
   discard_report inflate(std::span<std::uint32_t const> frames) noexcept { return give(host_order_frames{frames}); }
 
   /// The guest uses these frames again. Nothing is read back: the first touch brings a zeroed page. Their host pages are
-  /// incomplete from now on. Inhibition does not matter here.
+  /// incomplete from now on, whatever the map says of the frames at that moment: where a frame is read-only, ROM, or lies across
+  /// sections or host pages, all memory in it is in use again, also for an alias that gave it. Counted as returned is what could be given
+  /// now; everything else as `not_ram`. Inhibition does not matter here.
   discard_report deflate(std::span<std::byte const> little_endian) noexcept { return take_back(little_endian_frames{little_endian}); }
   discard_report deflate(std::span<std::uint32_t const> frames) noexcept { return take_back(host_order_frames{frames}); }
 
@@ -70,27 +79,42 @@ class balloon {
   }
 
  private:
+  /// How many views a frame of a larger page tries, where the map changes all the time.
+  static constexpr unsigned views_for_a_frame = 4;
+
   template <class Frames>
   discard_report give(Frames frames) noexcept {
     discard_report report;
     report.requested = frames.size();
+    if (!guarded_.usable()) {
+      report.fail(frames.size(), guarded_.usable().error());
+      return report;
+    }
     detail::batch ready;
     detail::partial_pages of_this_request{options_.memory};
     const std::uint64_t request = next_request();
 
-    for (std::size_t begin = 0; begin < frames.size(); begin += frames_per_permit) {
-      const std::size_t end = std::min(begin + frames_per_permit, frames.size());
+    unsigned outdated = 0;
+    for (std::size_t begin = 0; begin < frames.size();) {
+      std::size_t end = std::min(begin + frames_per_permit, frames.size());
       // The permit lives until the last madvise of the batch has returned; the view keeps the memory until then.
       const auto permit = gate_.permit(discard_kind::uncoordinated);
       if (!permit) {
         report.inhibited += end - begin;
+        begin = end;
         continue;
       }
-      const auto view = guest_.view();
+      detail::checked_view view{guest_};
       detail::guest_memory memory{*view};
       const auto give_batch = [&](detail::partial_pages& pages) {
-        for (std::size_t at = begin; at < end; ++at) give_one(frames[at], memory, pages, request, ready, report);
-        ready.discard(report, [&](detail::piece const& one, bool gone) { settle(one, gone, request, report); });
+        pages.forget_abandoned();
+        for (std::size_t at = begin; at < end; ++at) {
+          if (give_one(frames[at], view, memory, pages, request, ready, report)) continue;
+          // The map has changed meanwhile: the rest takes a newer view. A frame that finds several outdated stays with the guest.
+          if (at != begin || ++outdated < views_for_a_frame) end = at;
+          else report.partial += 1, outdated = 0;
+        }
+        ready.discard(permit, report, [&](detail::piece const& one, bool gone) { settle(one, gone, request, report); });
       };
       if (options_.must_tell_host) {
         // Also while discarding: a frame that is deflated meanwhile must not return to the guest before its page is gone.
@@ -99,6 +123,8 @@ class balloon {
       } else {
         give_batch(of_this_request);
       }
+      if (begin != end) outdated = 0;
+      begin = end;
     }
     return report;
   }
@@ -110,25 +136,40 @@ class balloon {
     return ++requests_;
   }
 
-  static void give_one(std::uint32_t number, detail::guest_memory& memory, detail::partial_pages& pages, std::uint64_t request,
-                       detail::batch& ready, discard_report& report) noexcept {
+  /// Answers whether the frame is accounted for. Where an edit of the map may have concerned its block since the view was taken it is
+  /// not, and nothing was noted.
+  static bool give_one(std::uint32_t number, detail::checked_view& view, detail::guest_memory& memory, detail::partial_pages& pages,
+                       std::uint64_t request, detail::batch& ready, discard_report& report) noexcept {
     const auto frame = frame_extent(number);
     section const* const found = memory.find_discardable(frame);
     if (found == nullptr) {
       report.not_ram += 1;
-      return;
+      return true;
     }
     memory_backing& block = *found->memory;
     const std::uint64_t offset = detail::offset_in_block(*found, frame.first);
-    if (block.page_size() == frame_size && offset % frame_size == 0) {
-      ready.add({&block, offset, frame_size, 1, nullptr});
-    } else if (offset % frame_size != 0) {
+    if (offset % frame_size != 0) {
       report.partial += 1;  // it lies across two host pages, and is all of neither
-    } else if (detail::partial_page* const page = pages.at(block, memory.owner(), offset); page == nullptr) {
-      report.fail(1, error{"note a part of a host page", std::make_error_code(std::errc::not_enough_memory)}.at(frame).of(block.name()));
-    } else {
-      give_part(*page, block, offset, request, ready, report);
+      return true;
     }
+    if (block.page_size() == frame_size) {
+      ready.add({&block, offset, frame_size, 1, nullptr});
+      return true;
+    }
+    const auto generation = view.generation_of(block);
+    if (!generation) return false;
+    detail::block_notes* notes = pages.of(block, *generation, memory.owner());
+    if (notes != nullptr && notes->generation() != *generation) {
+      if (ready.size() != 0) return false;  // a page of it may lie in the batch
+      pages.forget(block);
+      notes = pages.of(block, *generation, memory.owner());
+    }
+    if (detail::partial_page* const page = notes == nullptr ? nullptr : notes->at(offset); page != nullptr) {
+      give_part(*page, block, offset, request, ready, report);
+    } else {
+      report.fail(1, error{"note a part of a host page", std::make_error_code(std::errc::not_enough_memory)}.at(frame).of(block.name()));
+    }
+    return true;
   }
 
   static void give_part(detail::partial_page& page, memory_backing& block, std::uint64_t offset, std::uint64_t request,
@@ -167,21 +208,25 @@ class balloon {
     const auto view = guest_.view();
     detail::guest_memory memory{*view};
     std::lock_guard lock{mutex_};
+    gathered_.forget_abandoned();
     for (std::size_t at = 0; at < frames.size(); ++at) {
       const auto frame = frame_extent(frames[at]);
-      section const* const found = memory.find_discardable(frame);
-      if (found == nullptr) {
-        report.not_ram += 1;
-        continue;
-      }
-      report.returned += 1;
-      gathered_.take_back(*found->memory, detail::offset_in_block(*found, frame.first));
+      (memory.find_discardable(frame) != nullptr ? report.returned : report.not_ram) += 1;
+      memory.for_each_in(frame, [&](section const& one) {
+        if (one.memory == nullptr) return;
+        const auto part = *one.where.intersection(frame);
+        const std::uint64_t first = detail::offset_in_block(one, part.first);
+        const std::uint64_t last = detail::offset_in_block(one, part.last);
+        gathered_.take_back(*one.memory, first);
+        if (last / frame_size != first / frame_size) gathered_.take_back(*one.memory, last);
+      });
     }
     return report;
   }
 
   address_space const& guest_;
   discard_gate<Threading>& gate_;
+  detail::guarded_space guarded_;
   balloon_options options_;
   typename Threading::mutex mutex_;
   std::uint64_t requests_ = 0;

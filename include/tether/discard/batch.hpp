@@ -8,6 +8,7 @@
 #pragma once
 
 #include <tether/core/address.hpp>
+#include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/discard/report.hpp>
@@ -62,9 +63,9 @@ class batch {
 
   /// Discards them all, neighbours in one call, and calls `after(piece, gone)` for each. Leaves the batch empty. Where a
   /// call for several fails, each is tried alone: one page that cannot go keeps no other.
-  /// Requires: a permit, and something that keeps the memory alive.
+  /// Requires: something that keeps the memory alive.
   template <class After>
-  void discard(discard_report& report, After after) noexcept {
+  void discard(discard_permit const& leave, discard_report& report, After after) noexcept {
     const std::span<piece> pieces{pieces_.data(), size_};
     // Guests count up or down; anything else is rare, and not worth more than a sort.
     if (!std::ranges::is_sorted(pieces, lies_before)) {
@@ -73,9 +74,9 @@ class batch {
     }
     for (auto&& neighbours : pieces | ranges::views::chunk_by(continues)) {
       const std::span<piece const> run{neighbours.begin(), neighbours.end()};
-      if (run.size() > 1 && discard_run(run, report, after)) continue;
+      if (run.size() > 1 && discard_run(run, leave, report, after)) continue;
       for (piece const& one : run) {
-        if (auto done = discard_run({&one, 1}, report, after); !done) {
+        if (auto done = discard_run({&one, 1}, leave, report, after); !done) {
           report.fail(one.frames, done.error());
           after(one, false);
         }
@@ -86,9 +87,10 @@ class batch {
 
  private:
   template <class After>
-  static result<void> discard_run(std::span<piece const> run, discard_report& report, After& after) noexcept {
+  static result<void> discard_run(std::span<piece const> run, discard_permit const& leave, discard_report& report,
+                                  After& after) noexcept {
     report.calls += 1;
-    auto done = run.front().memory->discard({block_offset{run.front().offset}, block_offset{run.back().end() - 1}});
+    auto done = run.front().memory->discard({block_offset{run.front().offset}, block_offset{run.back().end() - 1}}, leave);
     if (!done) return done;
     for (piece const& one : run) {
       report.discarded += one.frames;

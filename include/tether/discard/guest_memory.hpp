@@ -34,6 +34,12 @@ class guest_memory {
     section const* const one = find(what.first);
     return one != nullptr && one->where.contains(what) && may_be_discarded(*one) ? one : nullptr;
   }
+  /// Calls `visit(section const&)` for each section that some byte of `what` lies in.
+  template <class Visit>
+  void for_each_in(extent<guest_address> what, Visit visit) noexcept {
+    static_cast<void>(find(what.first));
+    for (auto at = at_; at != view_.end_position() && view_.at(at).where.first <= what.last; at = view_.after(at)) visit(view_.at(at));
+  }
   /// Who keeps the memory of the section found last alive. Requires: one was found.
   [[nodiscard]] anchor_pointer const& owner() const noexcept { return view_.anchor_at(at_); }
 

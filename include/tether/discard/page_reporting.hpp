@@ -8,39 +8,47 @@
 #include <tether/discard/report.hpp>
 
 #include <tether/core/address.hpp>
+#include <tether/core/discard_permit.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/topology/address_space.hpp>
+#include <tether/topology/guarded_space.hpp>
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <span>
 
 namespace tether {
 
 /// Discards reported memory. Stateless: any thread that the gate's `Threading` allows may call.
-/// Requires: the address space and the gate outlive it.
+/// Requires: the address space and the gate outlive it; one gate for each address space, as for a balloon.
 template <class Threading = multi_threaded>
 class page_reporting {
  public:
   /// Under one permit, so that a hold waits for no more; a whole host page where that is larger.
   static constexpr std::uint64_t bytes_per_permit = 64 * MiB;
 
-  page_reporting(address_space const& guest, discard_gate<Threading>& gate) noexcept : guest_{guest}, gate_{gate} {}
+  page_reporting(address_space const& guest, discard_gate<Threading>& gate) noexcept
+      : guest_{guest}, gate_{gate}, guarded_{guest, gate.id()} {}
 
   /// One element of the queue: the ranges that it reports. Complete it to the guest whatever the report says. A range, or the
   /// part of it that lies in one section, goes as a whole or not at all: it is left out, and counted as partial, if it does not
   /// begin and end on pages of its block. `poison_value` is what the guest fills free pages with, where it negotiated that
   /// and checks it: a discarded page would come back as zeros, so unless it is 0 nothing is discarded (counted as inhibited).
+  /// A range that ends before it begins, as an address and a length that wrap past 2^64 make it, is counted as `not_ram`, with the frames
+  /// of that length. So is what does not fit into the counts any more: they never overflow.
   /// Ensures: once it is inhibited, the rest of the element is left alone.
   /// Source: virtio 1.2, 5.5.6.7 and VIRTIO_BALLOON_F_PAGE_POISON.
   discard_report report(std::span<extent<guest_address> const> element, std::uint32_t poison_value = 0) noexcept {
     discard_report all;
     bool open = poison_value == 0;
     for (auto const& range : element) {
-      const std::uint64_t frames = frames_of(range);
+      const std::uint64_t frames = std::min(frames_of(range), std::numeric_limits<std::uint64_t>::max() - all.requested);
       all.requested += frames;
-      if (!open) all.inhibited += frames;
+      if (!guarded_.usable()) all.fail(frames, guarded_.usable().error());
+      else if (!open) all.inhibited += frames;
+      else if (!range.valid() || frames != frames_of(range)) all.not_ram += frames;
       else if (!range.aligned_to(frame_size)) all.partial += frames;
       else open = discard(range, all);
     }
@@ -48,9 +56,10 @@ class page_reporting {
   }
 
  private:
-  /// The frames that a range touches.
+  /// The frames that a range touches; of one that wraps, those to both ends of the address space. At most 2^52 either way.
   static constexpr std::uint64_t frames_of(extent<guest_address> range) noexcept {
-    return range.last.value / frame_size - range.first.value / frame_size + 1;
+    constexpr std::uint64_t all = std::numeric_limits<std::uint64_t>::max() / frame_size;
+    return ((range.last.value / frame_size - range.first.value / frame_size) & all) + 1;
   }
 
   /// Answers whether it was never inhibited.
@@ -64,14 +73,15 @@ class page_reporting {
       }
       const auto view = guest_.view();
       const guest_address at = range.last - (left * frame_size - 1);
-      left -= discard_first({at, range.last}, *view, all);
+      left -= discard_first({at, range.last}, *view, permit, all);
     }
     return true;
   }
 
   /// Handles what of `rest` lies in its first section, or in the hole before it, up to the bytes of one permit. Answers its
   /// frames. A frame that lies across a border is nobody's. Requires: whole frames.
-  static std::uint64_t discard_first(extent<guest_address> rest, flat_view const& view, discard_report& all) noexcept {
+  static std::uint64_t discard_first(extent<guest_address> rest, flat_view const& view, discard_permit const& leave,
+                                     discard_report& all) noexcept {
     section const* const found = view.find(rest.first);
     extent<guest_address> here = rest;
     if (found != nullptr) {
@@ -91,7 +101,7 @@ class page_reporting {
 
     const std::uint64_t bytes = std::min(frames * frame_size, std::max(bytes_per_permit, page));
     all.calls += 1;
-    if (const auto done = block.discard({block_offset{offset}, block_offset{offset + (bytes - 1)}}); done) {
+    if (const auto done = block.discard({block_offset{offset}, block_offset{offset + (bytes - 1)}}, leave); done) {
       return count(all.discarded, bytes / frame_size);
     } else {
       all.fail(bytes / frame_size, done.error());
@@ -106,6 +116,7 @@ class page_reporting {
 
   address_space const& guest_;
   discard_gate<Threading>& gate_;
+  detail::guarded_space guarded_;
 };
 
 }  // namespace tether

@@ -18,7 +18,6 @@
 #include <map>
 #include <memory>
 #include <memory_resource>
-#include <utility>
 #include <vector>
 
 namespace tether::detail {
@@ -59,19 +58,11 @@ class partial_page {
     request_ = request;
     waiting_here = 0;
   }
-  void forget_all() noexcept {
-    std::ranges::fill(bits_, std::uint64_t{0});
-    given_ = 0;
-    waiting_here = 0;
-    gone_in = 0;
-  }
-
   static constexpr std::size_t not_queued = std::numeric_limits<std::size_t>::max();
 
-  std::weak_ptr<anchor const> owner{};  ///< who kept the memory alive when the first frame came
-  std::uint64_t waiting_here = 0;       ///< frames that the present request has been told are partial
-  std::size_t queued = not_queued;      ///< where in the batch, once complete
-  std::uint64_t gone_in = 0;            ///< the request that discarded it; 0 if none did since a frame was taken back
+  std::uint64_t waiting_here = 0;   ///< frames that the present request has been told are partial
+  std::size_t queued = not_queued;  ///< where in the batch, once complete
+  std::uint64_t gone_in = 0;        ///< the request that discarded it; 0 if none did since a frame was taken back
 
  private:
   std::uint64_t frames_;
@@ -80,44 +71,85 @@ class partial_page {
   std::pmr::vector<std::uint64_t> bits_;
 };
 
-/// All host pages of which a part was given. Not thread-safe. Allocates nothing until a first frame comes.
-class partial_pages {
+/// The host pages of one block of which a part was given, all under one generation of the block: what was given before an edit of the
+/// map that concerned it says nothing after, for the guest may have lost the memory and got it again meanwhile.
+class block_notes {
  public:
-  explicit partial_pages(std::pmr::memory_resource* memory) noexcept : memory_{memory}, pages_{memory} {}
+  /// `owner` is who keeps the block alive now: not the notes, which must not be in the way of an unplug.
+  block_notes(std::uint64_t generation, std::uint64_t page_bytes, anchor_pointer const& owner, std::pmr::memory_resource* memory)
+      : generation_{generation}, page_bytes_{page_bytes}, owner_{owner}, memory_{memory}, pages_{memory} {}
+
+  [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
+  /// Whether the memory has left the map, and every view; where the block was may be another one by now, or nothing.
+  [[nodiscard]] bool abandoned() const noexcept { return owner_.expired(); }
+  [[nodiscard]] bool empty() const noexcept { return pages_.empty(); }
+  [[nodiscard]] std::size_t size() const noexcept { return pages_.size(); }
 
   /// The page that holds `offset`, with what was given so far; null if there is no memory to note it.
-  /// `owner` keeps the block alive now. What was given while another owner did, who is gone, is forgotten: the address of a
-  /// freed block may be a new block's, and a page of that must not be complete because of the old one's frames.
-  [[nodiscard]] partial_page* at(memory_backing& block, anchor_pointer const& owner, std::uint64_t offset) noexcept {
-    partial_page* page = nullptr;
+  [[nodiscard]] partial_page* at(std::uint64_t offset) noexcept {
     try {
-      page = &pages_.try_emplace(key{&block, offset / block.page_size()}, block.page_size(), memory_).first->second;
+      return &pages_.try_emplace(offset / page_bytes_, page_bytes_, memory_).first->second;
     } catch (...) {
       return nullptr;
     }
-    if (page->owner.expired()) {
-      page->forget_all();
-      page->owner = owner;
-    }
-    return page;
   }
-
-  /// The guest has that frame again.
-  void take_back(memory_backing& block, std::uint64_t offset) noexcept {
-    const auto found = pages_.find(key{&block, offset / block.page_size()});
+  /// The guest has the frame at `offset` again.
+  void take_back(std::uint64_t offset) noexcept {
+    const auto found = pages_.find(offset / page_bytes_);
     if (found == pages_.end()) return;
-    found->second.take_back(offset % block.page_size() / frame_size);
+    found->second.take_back(offset % page_bytes_ / frame_size);
     if (found->second.empty()) pages_.erase(found);
   }
 
-  void clear() noexcept { pages_.clear(); }
+ private:
+  std::uint64_t generation_;
+  std::uint64_t page_bytes_;
+  std::weak_ptr<anchor const> owner_;
+  std::pmr::memory_resource* memory_;
+  std::pmr::map<std::uint64_t, partial_page> pages_;
+};
+
+/// All host pages of which a part was given. Not thread-safe. Allocates nothing until a first frame comes.
+class partial_pages {
+ public:
+  explicit partial_pages(std::pmr::memory_resource* memory) noexcept : memory_{memory}, blocks_{memory} {}
+
+  /// Forgets what was noted of memory that is gone. Requires: no page lies in a batch.
+  void forget_abandoned() noexcept {
+    std::erase_if(blocks_, [](auto const& one) { return one.second.abandoned(); });
+  }
+  /// Forgets what was noted of a block. Requires: no page of it lies in a batch.
+  void forget(memory_backing const& block) noexcept { blocks_.erase(&block); }
+
+  /// The notes of a block, perhaps of another generation: then they are void, and to be forgotten before anything is noted.
+  /// Null if there is no memory for them.
+  [[nodiscard]] block_notes* of(memory_backing const& block, std::uint64_t generation, anchor_pointer const& owner) noexcept {
+    try {
+      return &blocks_.try_emplace(&block, generation, block.page_size(), owner, memory_).first->second;
+    } catch (...) {
+      return nullptr;
+    }
+  }
+
+  /// The guest has that frame again. Notes of another generation are left alone: they are void as they are.
+  void take_back(memory_backing& block, std::uint64_t offset) noexcept {
+    const auto found = blocks_.find(&block);
+    if (found == blocks_.end() || found->second.generation() != block.generation().number()) return;
+    found->second.take_back(offset);
+    if (found->second.empty()) blocks_.erase(found);
+  }
+
+  void clear() noexcept { blocks_.clear(); }
   /// Host pages of which something was given.
-  [[nodiscard]] std::size_t size() const noexcept { return pages_.size(); }
+  [[nodiscard]] std::size_t size() const noexcept {
+    std::size_t pages = 0;
+    for (auto const& [block, notes] : blocks_) pages += notes.size();
+    return pages;
+  }
 
  private:
-  using key = std::pair<memory_backing const*, std::uint64_t>;
   std::pmr::memory_resource* memory_;
-  std::pmr::map<key, partial_page> pages_;
+  std::pmr::map<memory_backing const*, block_notes> blocks_;
 };
 
 }  // namespace tether::detail

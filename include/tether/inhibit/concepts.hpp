@@ -3,36 +3,89 @@
 // state and cannot express a wrong order; orders are the plans' (law 10).
 #pragma once
 
+#include <tether/core/member_name.hpp>
 #include <tether/core/policies.hpp>
 #include <tether/inhibit/books.hpp>
 
 #include <concepts>
 #include <cstdint>
+#include <type_traits>
 
 namespace tether {
 
+namespace detail {
+
+struct holds_name {
+  int holds;
+  template <class T>
+  static constexpr bool finds = requires { &T::holds; };
+};
+struct admits_name {
+  int admits;
+  template <class T>
+  static constexpr bool finds = requires { &T::admits; };
+};
+struct never_inhibits_name {
+  int never_inhibits;
+  template <class T>
+  static constexpr bool finds = requires { &T::never_inhibits; };
+};
+
+/// A wider answer would be cut off, and 2^32 holds be none.
+template <class T>
+concept count_of_holds = std::integral<T> && sizeof(T) <= sizeof(std::uint32_t);
+
+}  // namespace detail
+
 /// Says how many holds a group's books need: `static constexpr std::uint32_t holds(group_tally) noexcept`.
 template <class P>
-concept holds_for_a_group = requires(group_tally group) {
-  { P::holds(group) } noexcept -> std::convertible_to<std::uint32_t>;
+concept holds_for_a_group = requires(group_tally const group) {
+  { P::holds(group) } noexcept -> detail::count_of_holds;
 };
-/// Says how many a container's books need: `static constexpr std::uint32_t holds(container_tally) noexcept`.
+/// Says how many holds a container's books need: `static constexpr std::uint32_t holds(container_tally) noexcept`.
 template <class P>
-concept holds_for_a_container = requires(container_tally container) {
-  { P::holds(container) } noexcept -> std::convertible_to<std::uint32_t>;
+concept holds_for_a_container = requires(container_tally const container) {
+  { P::holds(container) } noexcept -> detail::count_of_holds;
+};
+/// Says which books an open may lead to: `static constexpr bool admits(group_tally) noexcept`.
+template <class P>
+concept admits_some = requires(group_tally const group) {
+  { P::admits(group) } noexcept -> std::convertible_to<bool>;
 };
 /// Says outright that it never holds: `static constexpr bool never_inhibits = true`. Silence is not enough, it might be a slip.
 template <class P>
-concept never_inhibits = requires { requires P::never_inhibits; };
+concept never_inhibits = requires {
+  typename std::bool_constant<P::never_inhibits>;
+  requires P::never_inhibits;
+};
 
 /// An inhibition policy.
 /// Minimal: `using slot = tether::inhibition_slot`, and `holds` for a group, for a container, or for both.
 /// Optional: `static constexpr bool admits(group_tally) noexcept`, false for books that an open may not lead to.
-/// Laws: zero holds for books with nothing attached; settled groups need none; see `test/laws/inhibition.hpp`.
+/// Laws: a pure rule, constant for any books; zero holds for books with nothing attached; settled groups need none; few groups and
+/// devices are treated as many (`truth_table.hpp`); see `test/laws/inhibition.hpp`.
 /// Models: `inhibit_per_container`, `inhibit_per_group`, `inhibit_per_device`, `no_inhibition`.
 template <class P>
 concept inhibition = policy<P> && std::same_as<typename P::slot, inhibition_slot> &&
                      (never_inhibits<P> || holds_for_a_group<P> || holds_for_a_container<P>);
+
+namespace detail {
+
+/// Callable in some way, be it on an object, with what it may change, or throwing.
+template <class P, class Tally>
+concept holds_somehow = requires(P& policy, Tally tally) { policy.holds(tally); } || requires(P& policy) { policy.holds(Tally{}); };
+
+}  // namespace detail
+
+/// Whether each member of an inhibition policy can be asked as it must be. One that cannot would never be.
+template <class P>
+concept can_be_asked = (holds_for_a_group<P> || !detail::holds_somehow<P, group_tally>) &&
+                       (holds_for_a_container<P> || !detail::holds_somehow<P, container_tally>) &&
+                       (holds_for_a_group<P> || holds_for_a_container<P> || !detail::has_member<P, detail::holds_name>) &&
+                       (admits_some<P> || !detail::has_member<P, detail::admits_name>) &&
+                       (!detail::has_member<P, detail::never_inhibits_name> ||
+                        requires { typename std::bool_constant<P::never_inhibits>; }) &&
+                       !(never_inhibits<P> && detail::has_member<P, detail::holds_name>);
 
 /// What `Policy` needs for a group, 0 if it does not look at groups.
 template <inhibition Policy>
@@ -49,7 +102,7 @@ template <inhibition Policy>
 /// Whether `Policy` lets a group's books become these.
 template <inhibition Policy>
 [[nodiscard]] constexpr bool admitted([[maybe_unused]] group_tally group) noexcept {
-  if constexpr (requires { { Policy::admits(group) } noexcept -> std::convertible_to<bool>; }) return Policy::admits(group);
+  if constexpr (admits_some<Policy>) return Policy::admits(group);
   else return true;
 }
 

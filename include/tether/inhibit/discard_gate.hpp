@@ -7,6 +7,7 @@
 //     container:         |-hold ... waits ...-|-- attach, map ... unmap, detach --|-release
 #pragma once
 
+#include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
 #include <tether/inhibit/hold.hpp>
 #include <tether/inhibit/holder.hpp>
@@ -15,6 +16,7 @@
 #include <tether/inhibit/threading.hpp>
 #include <tether/inhibit/turnstile.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <mutex>
@@ -24,6 +26,18 @@
 
 namespace tether {
 
+namespace detail {
+
+inline std::atomic<std::uint32_t> gates_made{0};
+/// Never `none`, whatever the count wraps to.
+[[nodiscard]] inline gate_id next_gate_id() noexcept {
+  std::uint32_t number = 0;
+  while (number == 0) number = gates_made.fetch_add(1, std::memory_order_relaxed) + 1;
+  return gate_id{number};
+}
+
+}  // namespace detail
+
 /// Counted holds and requirements, permits, suspensions.
 /// Requires: it outlives every permit, hold, container and discarder made with it.
 template <class Threading = multi_threaded>
@@ -32,7 +46,7 @@ class discard_gate {
   using threading = Threading;
   using time_point = std::chrono::steady_clock::time_point;
 
-  discard_gate() : turnstile_{mutex_} {}
+  discard_gate() : turnstile_{mutex_}, id_{detail::next_gate_id()} {}
   ~discard_gate() {
     ledger_.subtract(kept_any_holds_, kept_any_holds_.count());
     ledger_.subtract(kept_uncoordinated_holds_, kept_uncoordinated_holds_.count());
@@ -43,29 +57,30 @@ class discard_gate {
 
   /// Leave to discard until the end of its scope; an empty one means *inhibited*. Neither copied nor moved,
   /// because it is given back on the thread that took it.
-  class [[nodiscard]] permit_guard {
+  class [[nodiscard]] permit_guard : public discard_permit {
    public:
-    permit_guard(permit_guard const&) = delete;
-    permit_guard& operator=(permit_guard const&) = delete;
     ~permit_guard() {
-      if (!inside_) return;
+      if (!this->granted_) return;
       if constexpr (Threading::checks_outer_lock) gate_.mutex_.lock();
       gate_.turnstile_.leave(kind_, ticket_);
     }
-    [[nodiscard]] explicit operator bool() const noexcept { return inside_; }
+    /// Give it a name: one without would end with the condition, before anything is discarded.
+    [[nodiscard]] explicit operator bool() const& noexcept { return this->granted_; }
+    explicit operator bool() const&& = delete;
 
    private:
     friend class discard_gate;
-    permit_guard(discard_gate& gate, discard_kind kind) noexcept : gate_{gate}, kind_{kind} {
+    permit_guard(discard_gate& gate, discard_kind kind) noexcept : discard_permit{gate.id_}, gate_{gate}, kind_{kind} {
       if constexpr (Threading::checks_outer_lock) gate_.mutex_.lock();
-      inside_ = gate_.turnstile_.enter(kind, ticket_);
+      this->granted_ = gate_.turnstile_.enter(kind, ticket_);
     }
 
     discard_gate& gate_;
     discard_kind kind_;
-    bool inside_ = false;
     [[no_unique_address]] typename Threading::turnstile::ticket ticket_{};
   };
+  /// Which gate this is: an address space and its memory have only one.
+  [[nodiscard]] gate_id id() const noexcept { return id_; }
 
   /// Asks to discard; never waits. Cost: an uncontended atomic addition now and one at the end.
   [[nodiscard]] permit_guard permit(discard_kind kind) noexcept { return {*this, kind}; }
@@ -73,22 +88,22 @@ class discard_gate {
   /// Takes a hold and waits for the discards that it forbids.
   /// Fails, holding nothing: `discards_required`, naming who requires them; `resource_deadlock_would_occur` if this
   /// thread has a permit itself (of any gate).
-  [[nodiscard]] result<tether::hold<Threading>> hold(hold_kind kind, std::string_view name) noexcept { return held_for(kind, name, {}); }
+  [[nodiscard]] guard_or_error<tether::hold<Threading>> hold(hold_kind kind, std::string_view name) noexcept { return held_for(kind, name, {}); }
   /// Gives up when `stop` is requested. Fails also: `operation_canceled`.
-  [[nodiscard]] result<tether::hold<Threading>> hold(hold_kind kind, std::string_view name, std::stop_token stop) noexcept {
+  [[nodiscard]] guard_or_error<tether::hold<Threading>> hold(hold_kind kind, std::string_view name, std::stop_token stop) noexcept {
     return held_for(kind, name, {.stop = &stop});
   }
   /// Gives up at a moment. Fails also: `timed_out`.
-  [[nodiscard]] result<tether::hold<Threading>> hold_until(hold_kind kind, std::string_view name, time_point until) noexcept {
+  [[nodiscard]] guard_or_error<tether::hold<Threading>> hold_until(hold_kind kind, std::string_view name, time_point until) noexcept {
     return held_for(kind, name, {.until = until});
   }
   /// Does not wait. Fails also: `device_or_resource_busy` while a forbidden discard runs.
-  [[nodiscard]] result<tether::hold<Threading>> try_hold(hold_kind kind, std::string_view name) noexcept {
+  [[nodiscard]] guard_or_error<tether::hold<Threading>> try_hold(hold_kind kind, std::string_view name) noexcept {
     return held_for(kind, name, {.wait = false});
   }
 
   /// Asks that discards stay possible. Fails: `discards_disabled`, naming who holds them down.
-  [[nodiscard]] result<requirement<Threading>> require(requirement_kind kind, std::string_view name) noexcept {
+  [[nodiscard]] guard_or_error<requirement<Threading>> require(requirement_kind kind, std::string_view name) noexcept {
     requirement<Threading> mine{*this, name};
     {
       std::unique_lock lock{mutex_};  // let go before `mine` moves into the result, which locks again
@@ -130,7 +145,7 @@ class discard_gate {
 
   // For those who keep an entry of their own, as a container does.
 
-  /// Adds `count` holds to `entry`, as `hold` does; on failure the entry is as it was.
+  /// Adds `count` holds to `entry`, as `hold` does; on failure the entry is as it was. Fails also: `too_many_holds`.
   [[nodiscard]] result<void> raise(holder& entry, hold_kind kind, std::uint32_t count, detail::patience const& how = {}) noexcept {
     std::unique_lock lock{mutex_};
     if (turnstile_.entered_by_this_thread()) return refused(std::errc::resource_deadlock_would_occur, entry);
@@ -140,6 +155,7 @@ class discard_gate {
                          .of(ledger_.find(holding::any_requirement, also))
                          .advise("choose a strategy with blocks, or unplug what requires discards"));
     }
+    if (!ledger_.has_room_for(count)) return failure(error{"take hold", errc::too_many_holds}.of(entry.name()));
     add(entry, as_holding(kind), count);
     const detail::drained outcome = turnstile_.drain(kind == hold_kind::any, lock, how);
     if (outcome == detail::drained::yes) return {};
@@ -168,12 +184,12 @@ class discard_gate {
   void keep_for_ever(holder& entry, hold_kind kind) noexcept {
     std::unique_lock lock{mutex_};
     const std::uint32_t count = entry.count();
-    ledger_.add(kind == hold_kind::any ? kept_any_holds_ : kept_uncoordinated_holds_, as_holding(kind), count);
     ledger_.subtract(entry, count);
+    ledger_.add(kind == hold_kind::any ? kept_any_holds_ : kept_uncoordinated_holds_, as_holding(kind), count);
   }
 
  private:
-  result<tether::hold<Threading>> held_for(hold_kind kind, std::string_view name, detail::patience const& how) noexcept {
+  guard_or_error<tether::hold<Threading>> held_for(hold_kind kind, std::string_view name, detail::patience const& how) noexcept {
     tether::hold<Threading> mine{*this, name};
     if (auto done = raise(mine.entry_, kind, 1, how); !done) return failure(done.error());
     return mine;
@@ -200,6 +216,7 @@ class discard_gate {
 
   mutable typename Threading::mutex mutex_;
   typename Threading::turnstile turnstile_;
+  gate_id id_;
   ledger ledger_;
   holder kept_any_holds_{"a container that could not be torn down"};
   holder kept_uncoordinated_holds_{"a container that could not be torn down"};

@@ -3,6 +3,7 @@
 // inhibitors (a confidential guest, a vhost backend); a container counts in entries of its own.
 #pragma once
 
+#include <tether/core/error.hpp>
 #include <tether/inhibit/holder.hpp>
 
 #include <string_view>
@@ -43,6 +44,15 @@ class [[nodiscard]] held {
 
   discard_gate<Threading>* gate_;
   holder entry_;
+};
+
+/// A guard, or why there is none. It must be given a name: asked without one, it would end with the condition, before what it guards.
+template <class Guard>
+class [[nodiscard]] guard_or_error : public result<Guard> {
+ public:
+  using result<Guard>::result;
+  [[nodiscard]] explicit operator bool() const& noexcept { return this->has_value(); }
+  explicit operator bool() const&& = delete;
 };
 
 /// While it lives, the discards that it forbids do not run.

@@ -7,6 +7,7 @@
 #include <tether/inhibit/kinds.hpp>
 
 #include <cstdint>
+#include <limits>
 #include <string_view>
 
 namespace tether {
@@ -21,9 +22,17 @@ class ledger {
   [[nodiscard]] constexpr gate_counts const& counts() const noexcept { return counts_; }
   [[nodiscard]] constexpr bool empty() const noexcept { return first_ == nullptr; }
 
-  /// Adds `count` to an entry, listing it if it is new. Requires: an entry that is listed keeps its kind.
+  /// Whether `count` more can be counted: all that stand together in 32 bits, as the gate counts what closes it.
+  [[nodiscard]] constexpr bool has_room_for(std::uint32_t count) const noexcept {
+    const std::uint64_t all = std::uint64_t{counts_.any_holds} + counts_.uncoordinated_holds + counts_.any_requirements +
+                              counts_.coordinated_requirements + counts_.suspensions;
+    return all + count <= std::numeric_limits<std::uint32_t>::max();
+  }
+
+  /// Adds `count` to an entry, listing it if it is new. Requires: an entry that is listed keeps its kind; there is room.
   constexpr void add(holder& entry, holding what, std::uint32_t count) noexcept {
     if (count == 0) return;
+    if (!has_room_for(count)) stop("tether[I14]: more holds were taken than can be counted");
     if (entry.count_ == 0) {
       entry.what_ = what;
       list(entry);

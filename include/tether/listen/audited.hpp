@@ -66,8 +66,7 @@ class basic_audited {
     detail::tell_mapped(next_, what);
   }
   void unmapped(extent<io_address> where) noexcept {
-    const auto from = known_.lower_bound(where.first.value);
-    known_.erase(from, known_.upper_bound(where.last.value));
+    if (where.valid()) known_.erase(known_.lower_bound(where.first.value), known_.upper_bound(where.last.value));
     complete_ = complete_ || where.is_everything();
     detail::tell_unmapped(next_, where);
   }
@@ -113,6 +112,10 @@ class basic_audited {
   };
 
   void remember(mapping const& what) noexcept try {
+    if (!what.where.valid()) {
+      complete_ = false;
+      return;
+    }
     entry& fresh = known_[what.where.first.value];
     fresh.what = what;
     fresh.frames.reset();

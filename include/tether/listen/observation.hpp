@@ -6,6 +6,7 @@
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/mapping.hpp>
+#include <tether/core/member_name.hpp>
 #include <tether/core/policies.hpp>
 #include <tether/topology/section.hpp>
 
@@ -20,6 +21,7 @@ namespace tether {
 /// Optional, each `noexcept`: `mapped(mapping)` for each piece; `unmapped(extent<io_address>)` for each call;
 /// after `abandon` one for all there is; `trimmed(section, bytes)` and `left_out(section, error)` once for each section;
 /// `diverged(error)`; `pinning(bool)` whenever something has joined or left: whether all that is mapped is pinned now.
+/// One that has none of them, or one that cannot be called so, is refused (`hears_something`, `hears_what_it_has_ears_for`).
 /// Called under the container's lock: it must not call back into the container, the address space or the gate.
 /// Models: `no_observation`.
 template <class O>
@@ -29,6 +31,103 @@ concept observation = policy<O> && std::same_as<typename O::slot, observation_sl
 struct no_observation {
   using slot = observation_slot;
 };
+
+namespace detail {
+
+struct mapped_name {
+  int mapped;
+  template <class T>
+  static constexpr bool finds = requires { &T::mapped; };
+};
+struct unmapped_name {
+  int unmapped;
+  template <class T>
+  static constexpr bool finds = requires { &T::unmapped; };
+};
+struct trimmed_name {
+  int trimmed;
+  template <class T>
+  static constexpr bool finds = requires { &T::trimmed; };
+};
+struct left_out_name {
+  int left_out;
+  template <class T>
+  static constexpr bool finds = requires { &T::left_out; };
+};
+struct pinning_name {
+  int pinning;
+  template <class T>
+  static constexpr bool finds = requires { &T::pinning; };
+};
+struct diverged_name {
+  int diverged;
+  template <class T>
+  static constexpr bool finds = requires { &T::diverged; };
+};
+
+// What they are called by mistake.
+struct like_mapped {
+  int map, on_map, on_mapped;
+  template <class T>
+  static constexpr bool finds = requires { &T::map, &T::on_map, &T::on_mapped; };
+};
+struct like_unmapped {
+  int unmap, on_unmap, on_unmapped;
+  template <class T>
+  static constexpr bool finds = requires { &T::unmap, &T::on_unmap, &T::on_unmapped; };
+};
+struct like_trimmed {
+  int trim, on_trim, on_trimmed;
+  template <class T>
+  static constexpr bool finds = requires { &T::trim, &T::on_trim, &T::on_trimmed; };
+};
+struct like_left_out {
+  int leave_out, on_leave_out, on_left_out;
+  template <class T>
+  static constexpr bool finds = requires { &T::leave_out, &T::on_leave_out, &T::on_left_out; };
+};
+struct like_pinning {
+  int pin, pinned, on_pin, on_pinning;
+  template <class T>
+  static constexpr bool finds = requires { &T::pin, &T::pinned, &T::on_pin, &T::on_pinning; };
+};
+struct like_diverged {
+  int diverge, on_diverge, on_diverged;
+  template <class T>
+  static constexpr bool finds = requires { &T::diverge, &T::on_diverge, &T::on_diverged; };
+};
+
+/// The name is there, or nothing like it.
+template <class Observer, class Name, class Like>
+inline constexpr bool named_rightly = has_member<Observer, Name> || !has_member<Observer, Like>;
+
+}  // namespace detail
+
+/// Whether every function of an observer that has the name of one that is told can be called as it is told.
+template <class O>
+concept hears_what_it_has_ears_for =
+    (!detail::has_member<O, detail::mapped_name> || requires(O& who, mapping const& what) { { who.mapped(what) } noexcept; }) &&
+    (!detail::has_member<O, detail::unmapped_name> || requires(O& who, extent<io_address> const where) { { who.unmapped(where) } noexcept; }) &&
+    (!detail::has_member<O, detail::trimmed_name> ||
+     requires(O& who, section const& what, std::uint64_t const bytes) { { who.trimmed(what, bytes) } noexcept; }) &&
+    (!detail::has_member<O, detail::left_out_name> ||
+     requires(O& who, section const& what, error const& why) { { who.left_out(what, why) } noexcept; }) &&
+    (!detail::has_member<O, detail::pinning_name> || requires(O& who, bool const everything) { { who.pinning(everything) } noexcept; }) &&
+    (!detail::has_member<O, detail::diverged_name> || requires(O& who, error const& why) { { who.diverged(why) } noexcept; });
+
+/// Whether an observer is told anything, and has no function that looks as if it were told and is not.
+template <class O>
+concept hears_something =
+    std::derived_from<O, no_observation> ||
+    ((detail::has_member<O, detail::mapped_name> || detail::has_member<O, detail::unmapped_name> ||
+      detail::has_member<O, detail::trimmed_name> || detail::has_member<O, detail::left_out_name> ||
+      detail::has_member<O, detail::pinning_name> || detail::has_member<O, detail::diverged_name>) &&
+     detail::named_rightly<O, detail::mapped_name, detail::like_mapped> &&
+     detail::named_rightly<O, detail::unmapped_name, detail::like_unmapped> &&
+     detail::named_rightly<O, detail::trimmed_name, detail::like_trimmed> &&
+     detail::named_rightly<O, detail::left_out_name, detail::like_left_out> &&
+     detail::named_rightly<O, detail::pinning_name, detail::like_pinning> &&
+     detail::named_rightly<O, detail::diverged_name, detail::like_diverged>);
 
 namespace detail {
 

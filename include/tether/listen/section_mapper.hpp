@@ -11,9 +11,13 @@
 #include <tether/listen/attendant.hpp>
 #include <tether/listen/observation.hpp>
 #include <tether/listen/section_plan.hpp>
+#include <tether/topology/memory_backing.hpp>
 
+#include <algorithm>
 #include <cstdint>
+#include <exception>
 #include <system_error>
+#include <vector>
 
 namespace tether {
 
@@ -46,8 +50,8 @@ class section_mapper {
   template <attendant Attendant>
   [[nodiscard]] result<void> map(section_plan const& plan, Attendant& who) noexcept {
     if constexpr (Backend::pins) {
-      if (!allows(plan.fit.inside.rights, access::write) && is_private(plan.fit.inside.memory)) [[unlikely]] {
-        if (auto present = populate(plan); !present) return present;
+      if (may_pin_the_zero_page(plan)) [[unlikely]] {
+        if (auto present = bring_in(plan); !present) return present;
       }
     }
     // Member by member: a `mapping` that is copied whole goes through memory, in the midst of the loop.
@@ -81,14 +85,27 @@ class section_mapper {
   [[nodiscard]] result<void> unmap(section_plan const& plan) noexcept {
     if (auto done = backend_->unmap(plan.fit.inside.where); !done) [[unlikely]] return failure(done.error().of(plan.what.name));
     detail::tell_unmapped(observer_, plan.fit.inside.where);
+    if constexpr (Backend::pins) {
+      if (may_pin_the_zero_page(plan)) [[unlikely]] leave_alone(plan);
+    }
     usage_.mappings -= plan.pieces;
     usage_.bytes -= plan.fit.inside.where.size();
+    return {};
+  }
+
+  /// Populates again what is mapped read-only: it was there when it was mapped, and may have been discarded since.
+  /// Fails: as `memory_backing::populate`, naming the section.
+  [[nodiscard]] result<void> populate_read_only() noexcept {
+    for (read_only_part const& one : read_only_) {
+      if (auto present = one.memory->populate(one.where); !present) return failure(present.error().of(one.memory->name()));
+    }
     return {};
   }
 
   /// Forgets what is mapped, after the backend has been abandoned.
   void forget() noexcept {
     usage_ = {};
+    read_only_.clear();
     detail::tell_unmapped(observer_, extent<io_address>::everything());
   }
 
@@ -99,13 +116,41 @@ class section_mapper {
     if (piece.memory == memory_kind::shared && from.descriptor >= 0) return backend_->map(piece, from);
     return backend_->map(piece);
   }
-  /// Law 15: a read-only pin of private memory that was never touched would pin the shared zero page.
-  [[gnu::cold, gnu::noinline]] static result<void> populate(section_plan const& plan) noexcept {
-    return plan.what.memory->populate(plan.fit.inside.where.moved_to(plan.offset));
+  /// Memory that is mapped read-only. Few sections are, so that a list will do.
+  struct read_only_part {
+    memory_backing* memory;
+    extent<block_offset> where;
+    io_address mapped_at;
+  };
+
+  /// Law 15: a read-only pin of private memory that is not there pins the shared zero page, and the CPU's next write goes elsewhere.
+  static bool may_pin_the_zero_page(section_plan const& plan) noexcept {
+    return !allows(plan.fit.inside.rights, access::write) && is_private(plan.fit.inside.memory);
+  }
+  /// So it is brought in, now and, by `populate_read_only`, before anything more begins to pin.
+  [[gnu::cold, gnu::noinline]] result<void> bring_in(section_plan const& plan) noexcept {
+    const extent<block_offset> where = plan.fit.inside.where.moved_to(plan.offset);
+    try {
+      read_only_.push_back({plan.what.memory, where, plan.fit.inside.where.first});
+    } catch (std::exception const&) {
+      return failure(error{"map", std::make_error_code(std::errc::not_enough_memory)}.of(plan.what.name));
+    }
+    auto present = plan.what.memory->populate(where);
+    if (!present) read_only_.pop_back();
+    return present;
+  }
+  [[gnu::cold, gnu::noinline]] void leave_alone(section_plan const& plan) noexcept {
+    const auto at = std::ranges::find(read_only_, plan.fit.inside.where.first, &read_only_part::mapped_at);
+    if (at == read_only_.end()) return;
+    *at = read_only_.back();
+    read_only_.pop_back();
   }
   /// Unmaps the pieces before `stopped_at`.
   [[gnu::cold, gnu::noinline]] result<void> put_back(section_plan const& plan, io_address stopped_at, error const& cause) noexcept {
     const error why = cause.of(plan.what.name);
+    if constexpr (Backend::pins) {
+      if (may_pin_the_zero_page(plan)) leave_alone(plan);
+    }
     if (stopped_at == plan.fit.inside.where.first) return failure(why);
     const extent<io_address> done{plan.fit.inside.where.first, stopped_at - 1};
     if (!backend_->unmap(done)) return failure(why.leaving_things_behind());
@@ -116,6 +161,7 @@ class section_mapper {
   Backend* backend_;
   page_sizes sizes_{};
   mapped_usage usage_{};
+  std::vector<read_only_part> read_only_{};
   [[no_unique_address]] Observation observer_{};
 };
 

@@ -27,12 +27,6 @@ struct section_plan {
   std::uint64_t pieces = 0;
 };
 
-/// A section that devices do not see although it passed the filter, and why.
-struct left_out_section {
-  section what;
-  error why;
-};
-
 /// The mapping that covers all of a section: devices see guest addresses, so IOVA and guest address are the same number.
 [[nodiscard]] inline mapping mapping_of(section const& one) noexcept {
   return {.where = one.where.moved_to(io_address{one.where.first.value}),

@@ -12,6 +12,7 @@
 #include <tether/proof/essence.hpp>
 #include <tether/proof/kernel.hpp>
 #include <tether/proof/property.hpp>
+#include <tether/proof/scaled_holds.hpp>
 #include <tether/proof/world.hpp>
 
 #include <cstddef>
@@ -29,6 +30,7 @@ struct report {
 template <class Essence, class Scope>
 class acts {
   using policy = typename Essence::inhibition_type;
+  using scaled = scaled_holds<policy, Scope>;
   using code = typename Essence::code;
   using container_type = container_state<Scope>;
   static constexpr bool of_groups = Essence::unit == attach_unit::group;
@@ -61,12 +63,12 @@ class acts {
   /// Whether `hold` has to ask the gate for anything, and whether `settle` has anything to give back.
   [[nodiscard]] static constexpr bool raises(container_type const& container) noexcept {
     const membership books = after(container);
-    return holds_needed<policy>(books.group) > container.groups[container.active].held ||
-           holds_needed<policy>(books.container) > container.held;
+    return scaled::needed(books.group) > container.groups[container.active].held ||
+           scaled::needed(books.container) > container.held;
   }
   [[nodiscard]] static constexpr bool lowers(container_type const& container) noexcept {
     group_state const& group = container.groups[container.active];
-    return holds_needed<policy>(group.tally) != group.held || needed_for(container) != container.held;
+    return scaled::needed(group.tally) != group.held || needed_for(container) != container.held;
   }
 
   /// Does it. What it leaves if it gets stuck half way is the worst of both (see `worst_when_stuck`).
@@ -80,15 +82,18 @@ class acts {
       case act::judge: break;
       case act::hold: {
         const membership books = after(container);
-        raise(group.held, holds_needed<policy>(books.group));
-        raise(container.held, holds_needed<policy>(books.container));
+        raise(group.held, scaled::needed(books.group));
+        raise(container.held, scaled::needed(books.container));
         break;
       }
       case act::settle:
-        lower(group.held, holds_needed<policy>(group.tally), said);
+        lower(group.held, scaled::needed(group.tally), said);
         lower(container.held, needed_for(container), said);
         break;
       case act::commit: commit(container, group, said); break;
+      case act::populate:
+        if (container.page != page_relation::none) populate(here);
+        break;
       case act::acquire: legal = set(group.acquired); break;
       case act::release: legal = clear(group.acquired) && !group.joined && !group.told; break;
       case act::tell: legal = of_groups ? set(group.told) && group.acquired : set(device.told) && device.open; break;
@@ -105,13 +110,17 @@ class acts {
         break;
       case act::replay:
         legal = container.page == page_relation::none && reaches<Essence::unit>(container);
-        if (legal) container.page = page_relation::recorded;
+        if (legal) {
+          populate(here);  // what is mapped is brought in first
+          container.page = page_relation::recorded;
+        }
         break;
       case act::withdraw:
         legal = container.page != page_relation::none && reaches<Essence::unit>(container);
         container.page = page_relation::none;
         break;
     }
+    if (what == act::withdraw) overlook(here);
     if (!legal) said.broken |= bit(property::forbidden_call);
     if (changes_pins(what)) pin<Essence>(here, which);
   }
@@ -124,7 +133,7 @@ class acts {
  private:
   /// What the container needs; its books are added up only for a policy that looks at them.
   [[nodiscard]] static constexpr std::uint32_t needed_for([[maybe_unused]] container_type const& container) noexcept {
-    if constexpr (holds_for_a_container<policy>) return holds_needed<policy>(container.tally());
+    if constexpr (holds_for_a_container<policy>) return scaled::needed(container.tally());
     else return 0;
   }
   /// Whether a kernel can pin or unpin at an act.

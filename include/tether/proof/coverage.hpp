@@ -50,6 +50,7 @@ template <class Essence>
   if (how == outcome::done) return true;
   if (!can_fail(what)) return false;
   if (what == act::judge) return how == outcome::failed && (Essence::pins || refuses_memberships<typename Essence::inhibition_type>);
+  if (what == act::populate) return how == outcome::failed && Essence::pins;
   if (what == act::hold) return how == outcome::failed && !never_inhibits<typename Essence::inhibition_type>;
   return true;
 }

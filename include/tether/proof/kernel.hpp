@@ -39,7 +39,7 @@ template <class Essence, class Scope>
   return Essence::pins && any;
 }
 
-/// The CPU needs the page: if it was gone, it gets a new one, and who has pinned the old one keeps that.
+/// The CPU writes to the page: if it was gone, it gets a new one, and who has pinned what was there before keeps that.
 template <class Scope>
 constexpr void touch(world<Scope>& here) noexcept {
   if (!here.absent) return;
@@ -49,24 +49,39 @@ constexpr void touch(world<Scope>& here) noexcept {
   }
 }
 
-/// The page is discarded. That is noticed only where it is pinned: elsewhere whoever touches it next brings in a new one for all.
+/// The page is populated. Where somebody has pinned what was there before, the two disagree from now on; the guest's next write shows it
+/// just as well, and is told instead.
+template <class Scope>
+constexpr void populate(world<Scope>& here) noexcept {
+  for (auto const& container : here.containers) {
+    if (container.page == page_relation::pinned_same) return;
+  }
+  here.absent = false;
+}
+
+/// The page is discarded. That is noticed only where it is mapped: what is not is populated before it is.
 template <class Scope>
 constexpr void discard(world<Scope>& here) noexcept {
-  for (auto const& container : here.containers) here.absent = here.absent || container.page == page_relation::pinned_same;
+  for (auto const& container : here.containers) here.absent = here.absent || container.page != page_relation::none;
+}
+/// Something was unmapped: where nobody has the page mapped any more, it makes no difference whether it is there.
+template <class Scope>
+constexpr void overlook(world<Scope>& here) noexcept {
+  bool mapped = false;
+  for (auto const& container : here.containers) mapped = mapped || container.page != page_relation::none;
+  here.absent = here.absent && mapped;
 }
 
 /// After anything has joined or left, or has been opened, closed, mapped or unmapped: what is mapped is pinned exactly while somebody
-/// can pin it, from the moment he can, and pinning brings the page in. Joining a container that has mappings is itself a pin point.
+/// can pin it, from the moment he can. Joining a container that has mappings is itself a pin point. A mapping that may be written to
+/// brings the page in when it is pinned; a read-only one of private memory pins what is there, and on Linux 6.1 that is the zero page
+/// where nothing is. The world takes the page to be mapped read-only, because that is the worse of the two.
 template <class Essence, class Scope>
 constexpr void pin(world<Scope>& here, std::size_t which) noexcept {
   auto& container = here.containers[which];
   if (container.page == page_relation::none) return;
-  if (!can_pin<Essence>(container)) {
-    container.page = page_relation::recorded;
-  } else if (container.page == page_relation::recorded) {
-    touch(here);
-    container.page = page_relation::pinned_same;
-  }
+  if (!can_pin<Essence>(container)) container.page = page_relation::recorded;
+  else if (container.page == page_relation::recorded) container.page = page_relation::pinned_same;
 }
 
 }  // namespace tether::proof

@@ -5,6 +5,8 @@
 //     counterexample<{"stale mapping after: attach IOMMU-backed group 0: join container; ...; balloon discards; guest touches"}>
 #pragma once
 
+#include <tether/attach/lifecycle_well_formed.hpp>
+#include <tether/inhibit/truth_table.hpp>
 #include <tether/proof/coverage.hpp>
 #include <tether/proof/essence.hpp>
 #include <tether/proof/property.hpp>
@@ -48,6 +50,11 @@ struct judged {
 template <class Configuration>
 using verdict_of = typename detail::judged<essence_of<Configuration>>::type;
 
+/// What a search in a small world takes for granted: plans that ask nothing of a device that they have not got, and a policy that
+/// treats many groups and devices as it treats two (`attach/lifecycle_well_formed.hpp`, `inhibit/truth_table.hpp`).
+template <class Essence>
+concept sound_beyond_the_world = well_formed_lifecycle<typename Essence::lifecycle> && sound_rule<typename Essence::inhibition_type>;
+
 /// Whether a verdict is a good one. A concept of its own: that is as deep as a compiler looks for a reason to print.
 template <class Verdict>
 concept safe = std::is_same_v<Verdict, nothing_wrong>;
@@ -56,8 +63,12 @@ concept safe = std::is_same_v<Verdict, nothing_wrong>;
 
 /// Whether a page is never discarded under a device in any interleaving of attach, open, close, detach, discard and guest, with
 /// every failure at every step; nor held down for nothing, nor anything left behind (law 29).
+/// It does not see: commits while something is attached (hot-plug of memory; the listener's law suites do), `abandon` of a container
+/// that diverged, what a mediated driver pins for the length of a request, more than one discarding gate, other processes, and
+/// whether a device's node is the device of that name.
 /// `Configuration`: a `container<...>`, or a `proof::essence<...>`.
 template <class Configuration>
-concept proven_safe = proof::safe<proof::verdict_of<Configuration>>;
+concept proven_safe =
+    proof::safe<proof::verdict_of<Configuration>> && proof::sound_beyond_the_world<proof::essence_of<Configuration>>;
 
 }  // namespace tether

@@ -37,10 +37,10 @@ struct sentence {
 
 /// What an act is called.
 [[nodiscard]] constexpr std::string_view name_of(act what) noexcept {
-  constexpr std::array<std::string_view, 16> names{
-      "refused",   "judge",          "take hold",      "release hold",    "open its descriptor", "close its descriptor",
-      "tell KVM",  "let KVM forget", "join container", "leave container", "map",                 "unmap",
-      "open device", "bind device",  "close device",   "enter in books"};
+  constexpr std::array<std::string_view, act_count> names{
+      "refused",  "judge",          "take hold",      "release hold",    "populate", "open its descriptor", "close its descriptor",
+      "tell KVM", "let KVM forget", "join container", "leave container", "map",      "unmap",
+      "open device", "bind device", "close device",   "enter in books"};
   return names[static_cast<std::size_t>(what)];
 }
 [[nodiscard]] constexpr std::string_view name_of(operation what) noexcept {
@@ -97,7 +97,7 @@ constexpr sentence& tell(sentence& all, event const& one, bool several) noexcept
 [[nodiscard]] constexpr sentence story_of(coverage const& missing) noexcept {
   sentence all{};
   std::string_view between;
-  for (std::size_t what = 0; what < 16; ++what) {
+  for (std::size_t what = 0; what < act_count; ++what) {
     for (const outcome how : {outcome::done, outcome::failed, outcome::stuck}) {
       if (!missing.has(static_cast<act>(what), how)) continue;
       all << between << name_of(static_cast<act>(what)) << " " << name_of(how);

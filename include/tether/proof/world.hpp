@@ -37,7 +37,7 @@ struct group_state {
 enum class page_relation : std::uint8_t {
   none,          ///< not mapped
   recorded,      ///< mapped, and nobody pins it
-  pinned_same,   ///< pinned, and it is the CPU's page
+  pinned_same,   ///< pinned, and it is the CPU's page, or what stands for it while it has none
   pinned_other,  ///< pinned, and the CPU has another one: they disagree
 };
 
@@ -83,7 +83,7 @@ struct container_state {
 template <class Scope>
 struct world {
   container_state<Scope> containers[Scope::containers]{};
-  bool absent = false;  ///< somebody has a page pinned that the CPU has no more: the next touch brings in another
+  bool absent = false;  ///< somebody has the page mapped, and the CPU has it no more: its next write brings in another
   bool permit = false;  ///< a discard has been let in, and is not over
   bool leaked = false;  ///< the gate counts a hold that nobody will give back
 

@@ -15,6 +15,10 @@
 
 namespace tether {
 
+namespace detail {
+class guarded_space;
+}
+
 /// One guest's memory map. Any thread may call anything: writers wait for one another, readers for nobody.
 /// A listener must not change the address space that calls it: the program stops then (`tether[M1]`).
 /// Requires: its listeners are removed before it is destroyed, else the program stops (`tether[M3]`).
@@ -55,6 +59,8 @@ class address_space {
 
   /// What is there now. Cost: a short lock and a count; never waits for a commit.
   [[nodiscard]] view_guard view() const noexcept { return view_guard{writer_.published()}; }
+  /// Whether that is still `view`: false once a later one was published, even if it shows the same. Cost: reads a word.
+  [[nodiscard]] bool shows(view_guard const& view) const noexcept { return writer_.publishes(*view); }
 
   /// Tells `listener` of every section, then of every commit. Listeners of lower priority are told of
   /// additions first and of removals last; among equals, in order of registration.
@@ -84,6 +90,8 @@ class address_space {
   }
 
  private:
+  friend detail::guarded_space;
+
   template <class Edit>
   [[nodiscard]] result<void> alone(Edit edit) noexcept {
     auto change = begin();
@@ -92,7 +100,7 @@ class address_space {
     return {};
   }
 
-  detail::map_writer writer_;
+  mutable detail::map_writer writer_;  // whose gate guards the memory may change under those who only look
 };
 
 }  // namespace tether

@@ -6,11 +6,13 @@
 #include <tether/topology/label.hpp>
 #include <tether/topology/memory_backing.hpp>
 
+#include <tether/core/discard_permit.hpp>
+
 #include <memory>
 
 namespace tether::detail {
 
-/// Retains its memory as long as it lives. Immutable.
+/// Retains its memory as long as it lives. Immutable, but for whose gate guards the memory.
 class anchor {
  public:
   anchor(label const& name, memory_backing* memory) noexcept : name_{name}, memory_{memory} {
@@ -19,15 +21,27 @@ class anchor {
   anchor(anchor const&) = delete;
   anchor& operator=(anchor const&) = delete;
   ~anchor() {
+    unguard();
     if (memory_ != nullptr) memory_->release();
   }
 
   [[nodiscard]] label const& name() const noexcept { return name_; }
   [[nodiscard]] memory_backing* memory() const noexcept { return memory_; }
 
+  /// Its memory belongs to `gate` from now on. Fails (false): another gate has it. Requires: nobody calls this or `unguard` meanwhile.
+  [[nodiscard]] bool guard(gate_id gate) const noexcept {
+    if (memory_ != nullptr && !guarded_) guarded_ = memory_->guard(gate);
+    return memory_ == nullptr || guarded_;
+  }
+  void unguard() const noexcept {
+    if (guarded_) memory_->unguard();
+    guarded_ = false;
+  }
+
  private:
   label name_;
   memory_backing* memory_;
+  mutable bool guarded_ = false;  // whoever writes the map changes it, and whoever lets go last
 };
 
 /// Shared ownership is right here, and in the views: snapshots are immutable, and whoever lets go of one

@@ -14,6 +14,7 @@
 #include <tether/topology/region_table.hpp>
 #include <tether/topology/view_update.hpp>
 
+#include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/stop.hpp>
 
@@ -62,7 +63,7 @@ class map_writer {
  public:
   using view_pointer = std::shared_ptr<flat_view const>;
 
-  map_writer() : published_{std::make_shared<flat_view const>()}, nothing_{published_} {}
+  map_writer() : published_{std::make_shared<flat_view const>()}, published_now_{published_.get()}, nothing_{published_} {}
   map_writer(map_writer const&) = delete;
   map_writer& operator=(map_writer const&) = delete;
   ~map_writer() {
@@ -74,6 +75,8 @@ class map_writer {
     const std::lock_guard reading{reading_};
     return published_;
   }
+  /// Whether that is `view`, which somebody keeps. Without the lock: whoever asks may have locks that come after it.
+  [[nodiscard]] bool publishes(flat_view const& view) const noexcept { return published_now_.load() == &view; }
 
   /// Waits for the present writer, unless that is this thread: then it nests. Answers the depth, from 1.
   unsigned enter() noexcept {
@@ -128,12 +131,38 @@ class map_writer {
     }
     report.removed = change.removals.size();
     report.added = change.additions.size();
-    publish(next);
+    for_each_memory(change, [](memory_backing& memory) { memory.generation().begin_edit(); });
+    publish(next);  // `next` is the old view now, and keeps the memory that has gone
+    for_each_memory(change, [](memory_backing& memory) { memory.generation().end_edit(); });
     regions_.keep();
     return report;
   }
 
+  /// Which gate guards the memory of this space, if any does yet.
+  [[nodiscard]] gate_id gate() const noexcept { return gate_; }
+
   // The rest takes the lock itself.
+
+  /// One more discards or pins here, through `gate`. The first decides for all. Fails: `other_gate`.
+  [[nodiscard]] result<void> guard(gate_id gate) noexcept {
+    const turn writing{*this};
+    bool all_ours = guards_ == 0 || gate == gate_;
+    if (guards_ == 0) regions_.for_each_anchor([&](anchor const& one) { all_ours = one.guard(gate) && all_ours; });
+    if (!all_ours) {
+      if (guards_ == 0) let_go_of_memory();
+      return failure(error{"use address space", errc::other_gate}.advise(one_gate));
+    }
+    gate_ = gate;
+    guards_ += 1;
+    return {};
+  }
+  /// Requires: an earlier `guard` that succeeded.
+  void unguard() noexcept {
+    const turn writing{*this};
+    if (--guards_ != 0) return;
+    gate_ = gate_id::none;
+    let_go_of_memory();
+  }
 
   /// Tells `replay` all there is, without the lock: pinning may take seconds (law 20). What has changed by
   /// then is told in further rounds, the last of them under the lock; then `who` follows commits.
@@ -212,6 +241,10 @@ class map_writer {
     bool mine_ = false;
   };
 
+  void let_go_of_memory() const noexcept {
+    regions_.for_each_anchor([](anchor const& one) { one.unguard(); });
+  }
+
   static error out_of_memory(const char* operation) noexcept {
     return {operation, std::make_error_code(std::errc::not_enough_memory)};
   }
@@ -231,10 +264,22 @@ class map_writer {
     return who.commit();
   }
 
+  /// Calls `visit` with the memory of every section and every region that the open transaction changed, as often as each mentions it:
+  /// what was unplugged and plugged in again between two views is in neither's difference.
+  template <class Visit>
+  void for_each_memory(difference const& change, Visit visit) const noexcept {
+    for (auto const* sections : {&change.removals, &change.additions}) {
+      for (section const& one : *sections)
+        if (one.memory != nullptr) visit(*one.memory);
+    }
+    regions_.for_each_edited_memory(visit);
+  }
+
   /// Leaves the old view in `next`: it may be the last owner of megabytes, which readers need not wait for.
   void publish(view_pointer& next) noexcept {
     const std::lock_guard reading{reading_};
     published_.swap(next);
+    published_now_ = published_.get();
   }
 
   std::mutex writing_;
@@ -242,9 +287,12 @@ class map_writer {
   unsigned depth_ = 0;
   bool compulsory_inside_ = false;
   region_table regions_;
+  gate_id gate_ = gate_id::none;
+  std::uint32_t guards_ = 0;  // containers and balloons that use it
   listener_table listeners_;
   mutable std::mutex reading_;
   view_pointer published_;
+  std::atomic<flat_view const*> published_now_;
   view_pointer nothing_;
 };
 

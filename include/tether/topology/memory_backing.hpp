@@ -12,9 +12,11 @@
 //     device               refused
 #pragma once
 
+#include <tether/topology/edit_generation.hpp>
 #include <tether/topology/label.hpp>
 
 #include <tether/core/address.hpp>
+#include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
@@ -72,6 +74,9 @@ class memory_sources;
 template <class Kernel>
 class shared_files;
 
+/// What to do about a second gate.
+inline constexpr auto one_gate = "give every container and every balloon of a guest the same discard_gate";
+
 enum class discard_method : std::uint8_t { refuse, forget_private, replace_private, remove_shared, punch_hole };
 
 /// The shared files that are mapped now, linked through their records: so that what was received again is found. Nobody allocates here.
@@ -109,12 +114,16 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     return reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(host_.value));
   }
 
-  /// Gives the bytes back to the host; who reads them next finds zeros in a new page.
-  /// Requires: a permit of the gate, if anything can pin this memory; also if it was removed from the map meanwhile, because an attach
-  /// that is under way still goes by the map that it began with.
-  /// Fails: `past_the_end`; `not_aligned` if it is not whole pages of this block (the kernel would round
-  /// a length up and take a page more); `unsupported` for a device's memory; the kernel's errno.
-  [[nodiscard]] result<void> discard(extent<block_offset> what) noexcept {
+  /// Gives the bytes back to the host; who reads them next finds zeros in a new page. `leave` is a gate's permit: needed also where
+  /// the memory was removed from the map meanwhile, because an attach that is under way still goes by the map that it began with.
+  /// Fails: `discards_disabled` if the permit was not granted; `other_gate` if another one guards this memory; `invalid_extent`;
+  /// `past_the_end`; `not_aligned` if it is not whole pages of this block (the kernel would round a length up and take a page more);
+  /// `unsupported` for a device's memory; the kernel's errno.
+  [[nodiscard]] result<void> discard(extent<block_offset> what, discard_permit const& leave) noexcept {
+    if (!leave.granted()) return failure(error{"discard", errc::discards_disabled}.at(what).of(name()).advise("ask the gate for a permit"));
+    const guard_while discarding{*this, leave.gate()};
+    if (!discarding) return failure(error{"discard", errc::other_gate}.at(what).of(name()).advise(detail::one_gate));
+    if (!what.valid()) return failure(error{"discard", errc::invalid_extent}.at(what).of(name()));
     if (what.last.value >= size()) return failure(error{"discard", errc::past_the_end}.at(what).of(name()));
     if (!what.aligned_to(page_size_))
       return failure(error{"discard", errc::not_aligned}.at(what).of(name()).advise("use multiples of {} bytes", page_size_));
@@ -137,13 +146,16 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   /// Faults the pages around these bytes in for writing; contents stay. Law 15: without it Linux 6.1 pins
   /// the shared zero page behind a read-only mapping of private memory, and the CPU's next write goes elsewhere.
   /// Cost: a page fault for each absent page. Safe against concurrent writers.
-  /// Fails: `past_the_end`; `memory_gone` if the file behind it shrank; `unsupported` for a device's
+  /// Fails: `invalid_extent`; `past_the_end`; `memory_gone` if the file behind it shrank; `unsupported` for a device's
   /// memory; the kernel's errno. Pages faulted in by then stay resident.
   [[nodiscard]] result<void> populate(extent<block_offset> what) noexcept {
+    if (!what.valid()) return failure(error{"populate", errc::invalid_extent}.at(what).of(name()));
     if (what.last.value >= size()) return failure(error{"populate", errc::past_the_end}.at(what).of(name()));
     if (kind_ == memory_kind::device) return failure(error{"populate", errc::unsupported}.at(what).of(name()));
     const extent<block_offset> pages{block_offset{round_down(what.first.value, page_size_)},
                                      block_offset{what.last.value | (page_size_ - 1)}};
+    // Else the kernel's search for equal pages (KSM with use_zero_pages) may put the zero page back at once. Without KSM: EINVAL.
+    if (is_private(kind_)) static_cast<void>(calls_->madvise(host_at(pages), pages.size(), MADV_UNMERGEABLE));
     std::int64_t answer = -EINTR;
     while (answer == -EINTR) answer = calls_->madvise(host_at(pages), pages.size(), detail::populate_write);
     // An advice that the kernel does not know is refused even for no bytes at all; memory that may not be
@@ -156,6 +168,19 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     if (answer < 0) return failure(error::from_errno("populate", static_cast<int>(-answer)).at(what).of(name()));
     return {};
   }
+
+  /// From now on only permits of `gate` let it be discarded, until `unguard` was called as often. Each address space that shows it
+  /// does so, as soon as anybody discards or pins through that space. Fails (false): another gate guards it now.
+  [[nodiscard]] bool guard(gate_id gate) noexcept {
+    std::uint64_t seen = guard_.load(std::memory_order_relaxed);
+    do {
+      if (guards_in(seen) != 0 && gate_in(seen) != gate) return false;
+    } while (!guard_.compare_exchange_weak(seen, static_cast<std::uint64_t>(gate) << 32U | (guards_in(seen) + 1),
+                                           std::memory_order_acq_rel, std::memory_order_relaxed));
+    return true;
+  }
+  /// Requires: an earlier `guard` that succeeded.
+  void unguard() noexcept { guard_.fetch_sub(1, std::memory_order_release); }
 
   /// Somebody (a placed region, a view) may let a device or a reader reach this memory: it cannot be freed.
   void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
@@ -174,6 +199,8 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     const auto now = references_.load(std::memory_order_acquire);
     return now == freed ? 0 : now;
   }
+  /// Whether a map that shows this memory was edited: what was noted about the memory before that holds no more.
+  [[nodiscard]] detail::edit_generation& generation() noexcept { return generation_; }
 
  private:
   friend class ram_block;
@@ -186,6 +213,24 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   static constexpr std::uint32_t freed = ~std::uint32_t{0};
 
   explicit memory_backing(label name, detail::memory_calls const& calls) noexcept : calls_{&calls}, name_{name} {}
+
+  static constexpr std::uint64_t guards_in(std::uint64_t word) noexcept { return word & 0xffff'ffffU; }
+  static constexpr gate_id gate_in(std::uint64_t word) noexcept { return gate_id{static_cast<std::uint32_t>(word >> 32U)}; }
+  /// Keeps another gate's containers from pinning what is being discarded: they would not wait for this gate's permits.
+  class guard_while {
+   public:
+    guard_while(memory_backing& memory, gate_id gate) noexcept : memory_{memory}, guarded_{memory.guard(gate)} {}
+    guard_while(guard_while const&) = delete;
+    guard_while& operator=(guard_while const&) = delete;
+    ~guard_while() {
+      if (guarded_) memory_.unguard();
+    }
+    explicit operator bool() const& noexcept { return guarded_; }
+
+   private:
+    memory_backing& memory_;
+    bool guarded_;
+  };
 
   [[nodiscard]] std::uint64_t host_at(extent<block_offset> what) const noexcept { return host_.value + what.first.value; }
 
@@ -276,6 +321,8 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   detail::file_registry* registry_ = nullptr;
   memory_backing* older_ = nullptr;  ///< in the registry
   std::atomic<std::uint32_t> references_{0};
+  std::atomic<std::uint64_t> guard_{0};  // upper half: the gate, lower half: how often; 0 of them: none
+  detail::edit_generation generation_;
   label name_;
 };
 

@@ -10,6 +10,7 @@
 #include <tether/topology/memory_window.hpp>
 
 #include <tether/core/address.hpp>
+#include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
@@ -107,9 +108,9 @@ class ram_block {
     return static_cast<unsigned>(answer);
   }
   /// As `memory_backing::discard`, counted from the block's beginning.
-  [[nodiscard]] result<void> discard(extent<block_offset> what) const noexcept {
+  [[nodiscard]] result<void> discard(extent<block_offset> what, discard_permit const& leave) const noexcept {
     if (auto inside = check("discard", what); !inside) return inside;
-    return backing().discard(what.moved_to(window_->first + what.first.value));
+    return backing().discard(what.moved_to(window_->first + what.first.value), leave);
   }
   /// As `memory_backing::populate`, counted from the block's beginning.
   [[nodiscard]] result<void> populate(extent<block_offset> what) const noexcept {

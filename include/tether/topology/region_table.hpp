@@ -90,10 +90,16 @@ class region_table {
     }
   }
 
-  region_id place(region const& what, extent<guest_address> where, int priority) { return place(what, what.memory(), where, priority); }
-  /// Requires: `memory`, the region's, cannot be freed meanwhile.
-  region_id place(region const& what, memory_backing* memory, extent<guest_address> where, int priority) {
-    auto held = std::make_shared<anchor const>(what.name(), memory);
+  /// Calls `visit(anchor const&)` for every region's, also of those that the open transaction has removed and may put back.
+  template <class Visit>
+  void for_each_anchor(Visit visit) const {
+    for (auto const& [id, region] : regions_) visit(*region.held);
+    for (edit const& entry : log_) {
+      if (!entry.node.empty()) visit(*entry.node.mapped().held);
+    }
+  }
+
+  region_id place(region const& what, anchor_pointer held, extent<guest_address> where, int priority) {
     const std::uint64_t id = last_id_ + 1;
     edit& entry = write_down();
     try {
@@ -184,6 +190,16 @@ class region_table {
     }
     coalesce(changed);
     return changed;
+  }
+
+  /// Calls `visit(memory_backing&)` for each edit that changed where a region with memory is seen, or whether and how.
+  template <class Visit>
+  void for_each_edited_memory(Visit visit) const noexcept {
+    for (edit const& entry : log_) {
+      if (!entry.before && !entry.after) continue;
+      placed_region const* const region = entry.node.empty() ? find({entry.id}) : &entry.node.mapped();
+      if (region != nullptr && region->held->memory() != nullptr) visit(*region->held->memory());
+    }
   }
 
  private:

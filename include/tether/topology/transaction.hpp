@@ -8,6 +8,7 @@
 //     if (auto done = change.commit(); !done) ...   // everything is as before
 #pragma once
 
+#include <tether/topology/anchor.hpp>
 #include <tether/topology/map_writer.hpp>
 #include <tether/topology/memory_listener.hpp>
 #include <tether/topology/region.hpp>
@@ -19,7 +20,9 @@
 #include <tether/core/stop.hpp>
 
 #include <cstddef>
+#include <memory>
 #include <system_error>
+#include <utility>
 
 namespace tether {
 
@@ -40,7 +43,7 @@ class [[nodiscard]] transaction {
 
   /// Puts a region at a guest address. The highest priority is seen, among equals the one placed last.
   /// Fails: `invalid_extent` for no bytes or past 2^64; `past_the_end` of its memory; `stale_handle` if its
-  /// block is gone; not enough memory.
+  /// block is gone; `other_gate` if the gate of another address space guards that; not enough memory.
   [[nodiscard]] result<region_id> place(region const& what, guest_address at, int priority = 0) noexcept {
     constexpr auto operation = "place";
     if (auto may = may_edit(operation); !may) return failure(may.error());
@@ -54,7 +57,11 @@ class [[nodiscard]] transaction {
     }
     if (!where) return failure(error{operation, errc::invalid_extent}.of(name));
     try {
-      return writer_->regions().place(what, memory.get(), *where, priority);
+      auto held = std::make_shared<detail::anchor const>(what.name(), memory.get());
+      if (writer_->gate() != gate_id::none && !held->guard(writer_->gate())) {
+        return failure(error{operation, errc::other_gate}.at(*where).of(name).advise(detail::one_gate));
+      }
+      return writer_->regions().place(what, std::move(held), *where, priority);
     } catch (...) {
       return failure(out_of_memory(operation).at(*where).of(name));
     }

@@ -21,10 +21,12 @@ class view_guard {
 
   [[nodiscard]] flat_view const& operator*() const noexcept { return *view_; }
   [[nodiscard]] flat_view const* operator->() const noexcept { return view_.get(); }
-  /// All sections, ascending.
-  [[nodiscard]] flat_view const& sections() const noexcept { return *view_; }
+  /// All sections, ascending. Lives as long as this guard, so give the guard a name.
+  [[nodiscard]] flat_view const& sections() const& noexcept { return *view_; }
+  flat_view const& sections() const&& = delete;
   /// The section that `where` lies in, or null. Lives as long as this guard.
-  [[nodiscard]] section const* find(guest_address where) const noexcept { return view_->find(where); }
+  [[nodiscard]] section const* find(guest_address where) const& noexcept { return view_->find(where); }
+  section const* find(guest_address) const&& = delete;
 
  private:
   std::shared_ptr<flat_view const> view_;

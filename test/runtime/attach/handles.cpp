@@ -38,7 +38,10 @@ TEST_CASE_FIXTURE(one_container, "a device is used through its handle, and every
   must(device->dma_write(io_address{0x100}, bytes));
   CHECK(ram.data()[0x102] == std::byte{3});
   must((*copy).dma_write(io_address{0x200}, bytes));
+  must(must(copy.lease())->dma_write(io_address{0x300}, bytes));
+  CHECK(ram.data()[0x302] == std::byte{3});
   must(device.close());
+  CHECK(copy.lease().error().is(errc::stale_handle));
   CHECK(device.get() == nullptr);
   CHECK(copy.get() == nullptr);
   CHECK(device.close().error().is(errc::stale_handle));

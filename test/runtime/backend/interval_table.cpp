@@ -87,3 +87,23 @@ TEST_CASE("an extent counts as covered only where there is no gap in it") {
   CHECK(!table.touches(bytes(0x3000, 0x1000)));
   CHECK(table.touches(bytes(0, 0x10000)));
 }
+
+TEST_CASE("an extent that ends before it begins is covered by nothing, touches nothing, and is not put in") {
+  interval_table<> table;
+  REQUIRE(table.insert(at(0x1000, 0x1000)));
+  REQUIRE(table.insert(at(0x2000, 0x1000)));
+  for (const extent<io_address> inside_out : {extent<io_address>{io_address{0x1800}, io_address{0x17ff}},
+                                              extent<io_address>{io_address{0x2000}, io_address{0x1fff}},
+                                              extent<io_address>{io_address{0x2800}, io_address{0x1000}},
+                                              extent<io_address>{io_address{0x1000}, io_address{0xfff}},
+                                              extent<io_address>{io_address{0x8000}, io_address{0x7fff}}}) {
+    CAPTURE(inside_out.first.value);
+    CHECK_FALSE(table.covering(inside_out));
+    CHECK_FALSE(table.touches(inside_out));
+    CHECK(table.whole(inside_out).error().is(errc::invalid_extent));
+    const auto put_in = table.insert({inside_out, host_address{0x1000}});
+    REQUIRE_FALSE(put_in);
+    CHECK(put_in.error().is(errc::invalid_extent));
+    CHECK(table.size() == 2);
+  }
+}

@@ -153,6 +153,22 @@ TEST_CASE("when an io_uring unmap has returned no device writes there any more, 
   CHECK(still_pinned == 0);
 }
 
+TEST_CASE("an io_uring device may be asked for its name while another thread closes it") {
+  auto opened = io_uring_buffers::open({.slots = 8});
+  if (!opened) return tether_test::skip_because(opened.error().sentence());
+  auto& iommu = *opened;
+  auto group = iommu.join(passthrough()).value();
+  auto nic = iommu.open(group, "nic").value();
+  std::atomic<bool> asked{false};
+  std::thread asks{[&] {
+    while (!nic.name().empty()) asked = true;
+  }};
+  while (!asked) std::this_thread::yield();
+  REQUIRE(iommu.close(nic));
+  asks.join();
+  CHECK(nic.name().empty());
+}
+
 TEST_CASE("a mediated request that fails at any call leaves no pin once the next has begun") {
   auto opened = basic_io_uring_buffers<faulty_kernel>::open({.slots = 4});
   if (!opened) return tether_test::skip_because(opened.error().sentence());

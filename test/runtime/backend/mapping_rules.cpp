@@ -34,6 +34,8 @@ TEST_CASE("usable ranges that touch do not combine, and no range at all takes no
   CHECK(check_aperture({io_address{0x10000}, io_address{0x1ffff}}, usable));
   CHECK(check_aperture({io_address{0xf000}, io_address{0x10fff}}, usable).error().is(errc::outside_aperture));
   CHECK(check_aperture({io_address{0}, io_address{0xfff}}, {}).error().is(errc::outside_aperture));
+  CHECK(check_aperture({io_address{0x2000}, io_address{0xfff}}, usable).error().is(errc::invalid_extent));
+  CHECK(check_aperture({io_address{0x1000}, io_address{0xfff}}, {}).error().is(errc::invalid_extent));
 }
 
 TEST_CASE("a kernel's one word for many causes becomes the cause") {

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <memory>
+#include <thread>
 
 namespace {
 
@@ -16,7 +17,10 @@ using ring = tether::detail::ring_link<element>;
 /// The numbers in a ring, as digits.
 int digits(ring const& head) {
   int all = 0;
-  for (element const* one = head.first(); one != nullptr; one = one->link.next()) all = all * 10 + one->number;
+  CHECK_FALSE(head.any_of([&](element const& one) {
+    all = all * 10 + one.number;
+    return false;
+  }));
   return all;
 }
 
@@ -32,6 +36,8 @@ TEST_CASE("elements join a ring in order, leave it anywhere, and take themselves
   for (auto* element : {&one, two.get(), &three}) element->link.join(head);
   CHECK(digits(head) == 123);
   CHECK(head.has(two->link));
+  CHECK(head.first() == &one);
+  CHECK(head.any_of([](element const& any) { return any.number == 2; }));
   two.reset();
   CHECK(digits(head) == 13);
   one.link.leave();
@@ -53,4 +59,25 @@ TEST_CASE("an element is in one ring at a time, and a head that dies leaves its 
     CHECK(!first.has(one.link));
   }
   CHECK(one.link.alone());
+}
+
+TEST_CASE("elements die on threads of their own while others come, go and are asked for") {
+  ring head;
+  element stays{7};
+  stays.link.join(head);
+  const auto come_and_go = [&](int number) {
+    for (int i = 0; i < 5'000; ++i) {
+      element one{number};
+      one.link.join(head);
+    }
+  };
+  std::thread first{come_and_go, 1};
+  std::thread second{come_and_go, 2};
+  for (int i = 0; i < 5'000; ++i) {
+    CHECK(head.has(stays.link));
+    CHECK_FALSE(stays.link.alone());
+  }
+  first.join();
+  second.join();
+  CHECK(digits(head) == 7);
 }

@@ -74,9 +74,15 @@ TEST_CASE("a device that another thread closes moves nothing more") {
     std::array<std::byte, 64> bytes{};
     bytes.fill(std::byte{1});
     while (device.dma_write(io_address{0}, bytes)) reached = true;
+    // It may be asked for its name meanwhile, too: no thread tells the other that it has closed.
+    while (!device.name().empty()) std::this_thread::yield();
+  }};
+  std::thread asks{[&] {
+    while (!device.name().empty()) std::this_thread::yield();
   }};
   while (!reached) std::this_thread::yield();
   REQUIRE(iommu.close(device));
+  asks.join();
   for (std::byte& byte : memory.bytes()) byte = std::byte{0};
   busy.join();
   for (const std::byte byte : memory.bytes()) REQUIRE(byte == std::byte{0});

@@ -29,6 +29,8 @@ TEST_CASE("a device is named by its node, by PCI address or UUID, or by a descri
   CHECK(std::string_view{by_address.path()} == "/dev/vfio/devices/vfio3");
   CHECK(by_address.name() == "0000:01:00.0");
   CHECK(by_address.group() == "12");
+  CHECK(by_address.by_name());
+  CHECK_FALSE(by_path.by_name());
 
   // Without an IOMMU group it is a group of its own.
   const auto mediated = must(vfio_cdev::of("some-uuid", sysfs));
@@ -40,9 +42,22 @@ TEST_CASE("a device is named by its node, by PCI address or UUID, or by a descri
   CHECK(passed_in.name() == "0000:01:00.0");
   CHECK(passed_in.group() == "12");
 
+  CHECK_FALSE(passed_in.by_name());
+
   const vfio_cdev unknown{"/dev/vfio/devices/vfio9", sysfs};
   CHECK(unknown.name() == "/dev/vfio/devices/vfio9");
   CHECK(unknown.group() == "/dev/vfio/devices/vfio9");
+}
+
+TEST_CASE("a path is named after the device that it leads to, not after what sysfs has under the name of its node") {
+  tether_test::fake_sysfs made;
+  made.add("0000:01:00.0", "pci", "12", "vfio-pci");
+  made.add_node("0000:01:00.0", "null", "510:3");
+  made.add("some-uuid", "mdev", "13", "vfio_mdev");
+  made.add_node("some-uuid", "vfio4", "1:3");  // what /dev/null has everywhere
+  const vfio_cdev by_path{"/dev/null", vfio_sysfs{made.root()}};
+  CHECK(by_path.name() == "some-uuid");
+  CHECK(by_path.group() == "13");
 }
 
 TEST_CASE("a device without a node is told apart: absent, not bound to VFIO, a kernel without such nodes") {

@@ -4,15 +4,18 @@
 #include <tether/backend/vfio_type1.hpp>
 
 #include <support/fake_vfio_kernel.hpp>
+#include <support/iommufd_bench.hpp>
 #include <support/must.hpp>
 #include <support/pinned_memory.hpp>
 
 #include <doctest/doctest.h>
 
+#include <barrier>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <thread>
 #include <utility>
 
 using namespace tether;
@@ -107,6 +110,61 @@ TEST_CASE("a view that outlives its device is still good, and the last one close
   must(at.iommu.leave(at.group));
   at.group.reset();
   CHECK(tether_test::open_descriptors() == at.before);
+}
+
+TEST_CASE("views begin and end on any thread: none is lost, or the device could never be closed") {
+  tether_test::iommufd_bench b;
+  auto iommu = b.container();
+  auto device = b.joined(iommu, b.edu);
+  const auto use = [&] {
+    for (int i = 0; i < 2'000; ++i) {
+      auto bar = must(device.map_bar(0));
+      bar.write<std::uint32_t>(8, 1);
+    }
+  };
+  std::thread other{use};
+  use();
+  other.join();
+  CHECK(device.views() == 0);
+  must(iommu.leave(device));
+  must(iommu.close(device));
+}
+
+TEST_CASE("views and their device end on threads of their own while the container is asked: one of them closes the device, once") {
+  tether_test::iommufd_bench b;
+  const auto before = tether_test::open_descriptors();
+  for (int round = 0; round < 300; ++round) {
+    auto iommu = b.container();
+    auto device = std::make_optional(b.joined(iommu, b.edu));
+    auto neighbour = b.joined(iommu, b.nic);
+    std::optional<basic_bar_view<tether_test::fake_iommufd_kernel>> one{must(device->map_bar(0))};
+    std::optional<basic_bar_view<tether_test::fake_iommufd_kernel>> two{must(device->map_bar(0))};
+    std::barrier together{4};
+    std::thread first{[&] {
+      together.arrive_and_wait();
+      one.reset();
+    }};
+    std::thread second{[&] {
+      together.arrive_and_wait();
+      two.reset();
+    }};
+    std::thread third{[&] {
+      together.arrive_and_wait();
+      device.reset();
+    }};
+    together.arrive_and_wait();
+    static_cast<void>(iommu.pins_now());
+    static_cast<void>(iommu.quiesce());
+    must(iommu.leave(neighbour));
+    first.join();
+    second.join();
+    third.join();
+    CHECK(b.machine.devices.at(b.edu.path()).users == 0);
+    must(iommu.quiesce());
+    must(iommu.close(neighbour));
+    must(iommu.abandon());
+  }
+  CHECK(tether_test::open_descriptors() == before);
 }
 
 TEST_CASE("interrupts go to an eventfd, and off again by disabling the whole index") {

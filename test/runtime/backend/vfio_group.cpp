@@ -18,6 +18,8 @@ TEST_CASE("a VFIO group is named by its node, by one of its devices, or by a des
   const auto by_device = vfio_group::of("0000:01:00.0", vfio_sysfs{made.root()});
   REQUIRE(by_device);
   CHECK(by_device->name() == "/dev/vfio/7");
+  CHECK(by_device->by_device());
+  CHECK_FALSE(by_path.by_device());
   CHECK(vfio_group::of("0000:02:00.0", vfio_sysfs{made.root()}).error().is(errc::no_such_device));
 
   const auto passed_in = vfio_group::from_descriptor(5, "/dev/vfio/12");

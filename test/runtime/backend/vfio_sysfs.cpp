@@ -83,14 +83,37 @@ TEST_CASE("a mediated device is one by itself, whatever its neighbours are") {
   CHECK(!sysfs.is_mediated(""));
 }
 
-TEST_CASE("a device's own node is found, with its number, and the device behind a node") {
+TEST_CASE("a device's own node is found, and the device behind a node") {
   tether_test::fake_sysfs made;
   made.add("0000:03:00.0", "pci", "14", "vfio-pci");
   made.add_node("0000:03:00.0", "vfio7", "510:7");
   const vfio_sysfs sysfs{made.root()};
   CHECK(sysfs.node_of("0000:03:00.0").value() == "vfio7");
-  CHECK(sysfs.node_number("0000:03:00.0") == "510:7");
-  CHECK(sysfs.node_number("absent").empty());
+  CHECK(sysfs.device_behind("/dev/vfio/devices/vfio7") == "0000:03:00.0");
   CHECK(sysfs.device_behind("vfio7") == "0000:03:00.0");
   CHECK(sysfs.device_behind("vfio8").empty());
+}
+
+TEST_CASE("a node's number tells which device or group it is, and nothing else does") {
+  tether_test::fake_sysfs made;
+  made.add("0000:03:00.0", "pci", "14", "vfio-pci");
+  made.add_node("0000:03:00.0", "vfio7", "510:7");
+  // /dev/null stands for a node that is called something else than sysfs has.
+  made.add("0000:04:00.0", "pci", "15", "vfio-pci");
+  made.add_node("0000:04:00.0", "vfio8", "1:3");
+  const vfio_sysfs sysfs{made.root()};
+  CHECK(sysfs.device_with_node("510:7") == "0000:03:00.0");
+  CHECK(sysfs.device_with_node("510:8").empty());
+  CHECK(sysfs.device_with_node("509:14").empty());
+  CHECK(sysfs.device_with_node("").empty());
+  CHECK(sysfs.group_with_node("509:14") == "14");
+  CHECK(sysfs.group_with_node("510:7").empty());
+  CHECK(sysfs.group_with_node("").empty());
+  CHECK(sysfs.device_behind("/dev/null") == "0000:04:00.0");
+
+  struct stat node{};
+  REQUIRE(::stat("/dev/null", &node) == 0);
+  CHECK(detail::node_number(node) == "1:3");
+  REQUIRE(::stat("/", &node) == 0);
+  CHECK(detail::node_number(node).empty());
 }

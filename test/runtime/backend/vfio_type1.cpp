@@ -323,9 +323,9 @@ TEST_CASE("a failure at any call of an operation leaves everything as it was") {
     into = std::move(*outcome);
     return {};
   };
-  CHECK(sweep(iommu, [&] { return take(first, iommu.join(edu)); }) == 9);
+  CHECK(sweep(iommu, [&] { return take(first, iommu.join(edu)); }) == 10);
   CHECK(sweep(iommu, [&] { return iommu.map(memory.at(0x10000, 0, 16 * KiB)); }) == 1);
-  CHECK(sweep(iommu, [&] { return take(second, iommu.join(nic)); }) == 5);
+  CHECK(sweep(iommu, [&] { return take(second, iommu.join(nic)); }) == 6);
   CHECK(sweep(iommu, [&] {
           auto opened = iommu.open(first, "0000:01:00.0");
           if (!opened) return result<void>{failure(opened.error())};
@@ -388,8 +388,8 @@ TEST_CASE("an undo that fails says that something was left behind") {
   auto& machine = anew();
   type1 iommu;
   auto first = must(iommu.join(mtty));
-  // GET_STATUS, SET_CONTAINER, GET_INFO, then the undo of SET_CONTAINER; opening is the first call.
-  const injected_fault both{4, EIO, false, 2};
+  // Opening, the look at what was opened, GET_STATUS, SET_CONTAINER, GET_INFO, then the undo of SET_CONTAINER.
+  const injected_fault both{5, EIO, false, 2};
   const auto stuck = iommu.join(edu);
   REQUIRE(!stuck);
   CHECK(stuck.error().stuck());

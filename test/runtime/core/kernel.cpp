@@ -50,6 +50,9 @@ TEST_CASE("a file in memory is as large as it was made, and a hole punched into 
   struct stat status {};
   CHECK(linux_kernel::fstat(other, status) == 0);
   CHECK(static_cast<std::uint64_t>(status.st_size) == 4 * page);
+  CHECK(linux_kernel::stat("/dev/null", status) == 0);
+  CHECK(S_ISCHR(status.st_mode));
+  CHECK(linux_kernel::stat("/nonexistent", status) == -ENOENT);
   CHECK(linux_kernel::close(other) == 0);
   CHECK(linux_kernel::close(descriptor) == 0);
 }

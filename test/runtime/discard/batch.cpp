@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <tether/discard/batch.hpp>
+#include <tether/inhibit/discard_gate.hpp>
 
 #include <support/faulty_kernel.hpp>
 #include <support/guest_ram.hpp>
@@ -44,7 +45,9 @@ TEST_CASE("as many calls are made as there are runs of neighbours, in whatever o
     if (round > 1) std::ranges::shuffle(numbers, random);
     for (const auto number : numbers) two_blocks::add(all, memory.first, number);
     discard_report report;
-    all.discard(report, nobody);
+  discard_gate<> gate;
+  const auto leave = gate.permit(discard_kind::uncoordinated);
+    all.discard(leave, report, nobody);
     CAPTURE(round);
     CHECK(report.calls == 4);
     CHECK(faulty_kernel::calls_of(kernel_call::madvise) == 4);
@@ -60,7 +63,9 @@ TEST_CASE("neighbouring offsets in two blocks are no neighbours") {
   batch all;
   for (std::uint64_t number = 0; number < 8; ++number) two_blocks::add(all, number % 2 == 0 ? memory.first : memory.second, number);
   discard_report report;
-  all.discard(report, nobody);
+  discard_gate<> gate;
+  const auto leave = gate.permit(discard_kind::uncoordinated);
+  all.discard(leave, report, nobody);
   CHECK(report.calls == 8);
   CHECK(tether_test::count(memory.first).gone == 4);
   CHECK(tether_test::count(memory.second).gone == 4);
@@ -71,7 +76,9 @@ TEST_CASE("a page that was named twice goes once, and is counted twice") {
   batch all;
   for (const std::uint64_t number : {5u, 5u, 6u, 5u}) two_blocks::add(all, memory.first, number);
   discard_report report;
-  all.discard(report, nobody);
+  discard_gate<> gate;
+  const auto leave = gate.permit(discard_kind::uncoordinated);
+  all.discard(leave, report, nobody);
   CHECK(report.calls == 1);
   CHECK(report.discarded == 4);
   CHECK(tether_test::count(memory.first).gone == 2);
@@ -84,7 +91,9 @@ TEST_CASE("a full batch goes in one call where it can") {
   for (std::uint64_t number = batch::capacity; number-- > 0;) two_blocks::add(all, ram, number);
   CHECK(all.size() == batch::capacity);
   discard_report report;
-  all.discard(report, nobody);
+  discard_gate<> gate;
+  const auto leave = gate.permit(discard_kind::uncoordinated);
+  all.discard(leave, report, nobody);
   CHECK(report.calls == 1);
   CHECK(tether_test::count(ram).gone == batch::capacity);
 }
@@ -95,10 +104,12 @@ TEST_CASE("where a run is refused each of its pages is tried alone, and each is 
   for (std::uint64_t number = 0; number < 4; ++number) two_blocks::add(all, memory.first, number);
   two_blocks::add(all, memory.first, 9);
   discard_report report;
+  discard_gate<> gate;
+  const auto leave = gate.permit(discard_kind::uncoordinated);
   std::vector<bool> told;
   {
     const injected_fault fault{1, EINVAL, false, 2};  // the run, then its first page
-    all.discard(report, [&](detail::piece const& one, bool gone) {
+    all.discard(leave, report, [&](detail::piece const& one, bool gone) {
       CHECK(one.offset == std::vector<std::uint64_t>{0, 1, 2, 3, 9}[told.size()] * frame);
       told.push_back(gone);
     });

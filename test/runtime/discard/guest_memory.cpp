@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <vector>
 
 using namespace tether;
 
@@ -58,4 +59,28 @@ TEST_CASE("an offset is counted in the block, behind what its window leaves out 
   section const* const behind = memory.find(guest_address{8 * MiB + 132 * KiB});
   REQUIRE(behind != nullptr);
   CHECK(detail::offset_in_block(*behind, guest_address{8 * MiB + 132 * KiB}) == 256 * KiB + 132 * KiB);
+}
+
+TEST_CASE("the sections that a frame lies in are visited each once, also where it begins in none, and nothing is for a hole") {
+  auto ram = ram_block::allocate("ram", 64 * KiB).value();
+  address_space guest;
+  REQUIRE(guest.place(region::ram(ram, block_offset{0}, 6 * KiB), guest_address{0}));
+  REQUIRE(guest.place(region::mmio("registers", 1 * KiB), guest_address{6 * KiB}));
+  REQUIRE(guest.place(region::rom(ram), guest_address{10 * KiB}));
+  const auto view = guest.view();
+  detail::guest_memory memory{*view};
+  const auto firsts = [&](extent<guest_address> what) {
+    std::vector<std::uint64_t> seen;
+    memory.for_each_in(what, [&](section const& one) { seen.push_back(one.where.first.value); });
+    return seen;
+  };
+  using list = std::vector<std::uint64_t>;
+  for (int again = 0; again < 2; ++again) {
+    CHECK(firsts(bytes(0, 4 * KiB)) == list{0});
+    CHECK(firsts(bytes(4 * KiB, 4 * KiB)) == list{0, 6 * KiB});
+    CHECK(firsts(bytes(8 * KiB, 4 * KiB)) == list{10 * KiB});
+    CHECK(firsts(bytes(0, 16 * KiB)) == list{0, 6 * KiB, 10 * KiB});
+    CHECK(firsts(bytes(7 * KiB, 3 * KiB)) == list{});
+    CHECK(firsts(bytes(1 * MiB, 4 * KiB)) == list{});
+  }
 }

@@ -129,6 +129,48 @@ TEST_CASE("all of the address space can be reported, and is walked by its sectio
   CHECK(one.gone() == 512);
 }
 
+TEST_CASE("a range that wraps, or ends before it begins, is no memory: it is counted at once, and the next goes on") {
+  constexpr std::uint64_t end = ~std::uint64_t{0};
+  struct inside_out {
+    range what;
+    std::uint64_t frames;
+  };
+  const std::array<inside_out, 6> all{{
+      {bytes(end - 4095, 8 * KiB), 2},               // what a guest's descriptor of address and length makes
+      {bytes(end - 4 * MiB + 1, 4 * MiB + 16 * MiB + 64 * KiB), 1024 + 4096 + 16},  // wraps into the memory
+      {bytes(end - 100, 200), 2},
+      {{guest_address{16 * MiB + 8 * KiB}, guest_address{16 * MiB - 1}}, (std::uint64_t{1} << 52) - 2},
+      {{guest_address{16 * MiB + 4 * KiB}, guest_address{16 * MiB + 4 * KiB - 1}}, std::uint64_t{1} << 52},
+      {{guest_address{end}, guest_address{0}}, 2},
+  }};
+  for (auto const& [what, frames] : all) {
+    CAPTURE(what.first.value);
+    small_guest one;
+    const auto told = one.report({what, bytes(17 * MiB, 4 * KiB)});
+    CHECK(told.not_ram == frames);
+    CHECK(told.requested == frames + 1);
+    CHECK(told.discarded == 1);
+    CHECK(one.gone() == 1);
+    const auto hold = one.gate.hold(hold_kind::any, "group 12");
+    REQUIRE(hold);
+    CHECK(one.reporting.report(std::array{bytes(17 * MiB, 4 * KiB), what}).inhibited == frames + 1);
+  }
+}
+
+TEST_CASE("more frames than a count can hold are counted as far as they fit, and nothing of them goes") {
+  small_guest one;
+  const std::vector<range> element(4100, range{guest_address{8 * KiB}, guest_address{4 * KiB - 1}});
+  const auto told = one.report(element);
+  CHECK(told.requested == ~std::uint64_t{0});
+  CHECK(told.not_ram == told.requested);
+  auto and_memory = element;
+  and_memory.push_back(bytes(16 * MiB, 4 * KiB));
+  const auto full = one.report(and_memory);
+  CHECK(full.requested == ~std::uint64_t{0});
+  CHECK(full.not_ram == full.requested);
+  CHECK(one.gone() == 0);
+}
+
 TEST_CASE("a range is cut so that no permit covers more than 64 MiB") {
   auto ram = ram_block::allocate<faulty_kernel>("ram", 130 * MiB).value();
   address_space guest;

@@ -127,6 +127,8 @@ TEST_CASE_FIXTURE(eight_pages, "what is unmapped is forgotten, and only that") {
   const audit_report found = must(watch.compare());
   REQUIRE(found.stale.size() == 1);
   CHECK(found.stale[0].where == pages(4, 4));
+  watch.unmapped({pages(4, 4).last, pages(0, 4).first});  // no extent at all
+  CHECK(must(watch.compare()).compared == 4 * host_page());
   watch.unmapped(extent<io_address>::everything());
   CHECK(must(watch.compare()).compared == 0);
 }

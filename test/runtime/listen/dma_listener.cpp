@@ -12,12 +12,16 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 using namespace tether;
@@ -68,6 +72,84 @@ struct rig {
   }
 };
 using lines = std::vector<std::string>;
+
+/// Sixteen pages of `block` at `first`, as `pages` of them from page `from` on.
+section part(ram_block& block, std::uint64_t first, std::uint64_t from, std::uint64_t pages) {
+  return {.where = {guest_address{first + from * 4 * KiB}, guest_address{first + (from + pages) * 4 * KiB - 1}},
+          .memory = &block.backing(),
+          .offset = block_offset{from * 4 * KiB},
+          .name = block.name()};
+}
+const std::error_code invalid = std::make_error_code(std::errc::invalid_argument);
+std::error_code code(errc why) { return make_error_code(why); }
+
+/// Something wrong, and what it is called.
+struct wrong_thing {
+  const char* what;
+  section one;
+  std::error_code why;
+};
+
+/// Three pages side by side that were added one by one, and what is not one of them.
+struct three_pages : rig<> {
+  section low = part(a, 0x100000, 0, 1);
+  section middle = part(a, 0x100000, 1, 1);
+  section high = part(a, 0x100000, 2, 1);
+  section elsewhere = part(b, 0x200000, 0, 4);
+
+  three_pages() {
+    must(change({}, {low, middle, high, elsewhere}));
+    static_cast<void>(told());
+  }
+  std::vector<wrong_thing> wrong_removals() {
+    section other_memory = low, other_offset = low, other_rights = low, other_kind = low, other_merging = low, wraps = low;
+    other_memory.memory = &b.backing();
+    other_offset.offset = block_offset{4 * KiB};
+    other_rights.read_only = true;
+    other_kind.kind = region_kind::rom;
+    other_merging.unmergeable = true;
+    wraps.where = {middle.where.last, middle.where.first};
+    return {{"all three as one", part(a, 0x100000, 0, 3), invalid},
+            {"two as one", part(a, 0x100000, 1, 2), invalid},
+            {"all three and more", part(a, 0x100000, 0, 4), invalid},
+            {"a part, from the front", part(b, 0x200000, 0, 2), code(errc::cuts_a_mapping)},
+            {"a part, from the midst", part(b, 0x200000, 1, 2), code(errc::cuts_a_mapping)},
+            {"a part and more", part(b, 0x200000, 3, 2), code(errc::cuts_a_mapping)},
+            {"never added", part(a, 0x100000, 8, 1), code(errc::not_mapped)},
+            {"other memory", other_memory, invalid},
+            {"another offset", other_offset, invalid},
+            {"other rights", other_rights, invalid},
+            {"another kind", other_kind, invalid},
+            {"not to be merged", other_merging, invalid},
+            {"its last byte before its first", wraps, code(errc::invalid_extent)}};
+  }
+  std::vector<wrong_thing> wrong_additions() {
+    section no_memory = part(b, 0x300000, 0, 1), no_rom = no_memory, no_bar = no_memory, wraps = no_memory, far = no_memory, wide = no_memory,
+            too_long = no_memory, everything = no_memory, registers = low;
+    no_memory.memory = no_rom.memory = no_bar.memory = nullptr;
+    no_rom.kind = region_kind::rom;
+    no_bar.kind = region_kind::ram_device;
+    wraps.where = {guest_address{0x301000}, guest_address{0x300fff}};
+    far.offset = block_offset{64 * KiB};
+    wide.offset = block_offset{~std::uint64_t{0} - 0xfff};
+    too_long.where.last = guest_address{0x300000 + 64 * KiB};
+    everything.where = {guest_address{0}, guest_address{~std::uint64_t{0}}};
+    registers.kind = region_kind::mmio;
+    registers.memory = nullptr;
+    return {{"twice", low, code(errc::overlaps)},
+            {"RAM over RAM", part(b, 0x100000, 0, 3), code(errc::overlaps)},
+            {"RAM over the end of RAM", part(b, 0x203000, 0, 2), code(errc::overlaps)},
+            {"registers over RAM", registers, code(errc::overlaps)},
+            {"its last byte before its first", wraps, code(errc::invalid_extent)},
+            {"RAM without memory", no_memory, invalid},
+            {"ROM without memory", no_rom, invalid},
+            {"a BAR without memory", no_bar, invalid},
+            {"behind the end of its memory", far, code(errc::past_the_end)},
+            {"an offset that wraps", wide, code(errc::past_the_end)},
+            {"one byte more than its memory", too_long, code(errc::past_the_end)},
+            {"all there is", everything, code(errc::past_the_end)}};
+  }
+};
 
 }  // namespace
 
@@ -218,4 +300,229 @@ TEST_CASE("a backend that knows no limit is never over it, also where a commit t
   listener.begin(commit_kind::refusable);
   listener.remove(after);
   must(listener.commit());
+}
+
+TEST_CASE("what a refused change takes out and puts back stays left out, in its order, and can be taken away") {
+  rig<> r;
+  const section first = r.at(r.a, 0x100000, region_kind::ram_device);
+  const section second = r.at(r.b, 0x200000, region_kind::ram_device);
+  r.book.fail_at(backend_call::map, 1, error::from_errno("map", EFAULT));
+  r.book.fail_at(backend_call::map, 2, error::from_errno("map", EFAULT));
+  must(r.change({}, {first, second}));
+  const auto places = [&] {
+    std::vector<std::uint64_t> all;
+    for (auto const& one : r.listener->left_out()) all.push_back(one.what.where.first.value);
+    return all;
+  };
+  const std::vector<std::uint64_t> before{0x100000, 0x200000};
+  REQUIRE(places() == before);
+  // Refused up front, and by the backend after the BAR was left out once more.
+  section window = r.at(r.a, 0x300000, region_kind::iommu_window);
+  window.memory = nullptr;
+  CHECK(r.change({first}, {first, window}).error().is(errc::unsupported));
+  CHECK(places() == before);
+  r.book.fail_at(backend_call::map, 1, error::from_errno("map", EFAULT));
+  r.book.fail_at(backend_call::map, 2, error::from_errno("map", ENOMEM));
+  CHECK(r.change({first}, {first, r.at(r.b, 0x300000)}).error().is_errno(ENOMEM));
+  CHECK(places() == before);
+  static_cast<void>(r.told());
+  must(r.change({first}, {}));
+  CHECK(places() == std::vector<std::uint64_t>{0x200000});
+  must(r.change({second}, {}, commit_kind::compulsory));
+  CHECK(r.told().empty());
+  CHECK_FALSE(r.listener->diverged());
+}
+
+TEST_CASE("what it left out is told by a name of its own and holds nothing of the memory, also once it has diverged") {
+  rig<> r;
+  auto bar = std::make_unique<ram_block>(must(ram_block::allocate("bar", 64 * KiB)));
+  auto name = std::make_unique<std::string>("a name that is longer than fits in place");
+  section one = r.at(*bar, 0x100000, region_kind::ram_device);
+  one.name = *name;
+  one.read_only = true;
+  r.book.fail_at(backend_call::map, 1, error::from_errno("map", EFAULT));
+  must(r.change({}, {one, r.at(r.a, 0x200000)}));
+  r.book.fail_at(backend_call::map, 2, error::from_errno("map", EIO));
+  r.book.fail_at(backend_call::unmap, 1, error::from_errno("unmap", EIO));
+  CHECK_FALSE(r.change({}, {r.at(r.a, 0x300000), r.at(r.b, 0x400000)}));
+  REQUIRE(r.listener->diverged());
+  std::fill(name->begin(), name->end(), '?');
+  name.reset();
+  bar.reset();
+  REQUIRE(r.listener->left_out().size() == 1);
+  const auto left_out = r.listener->left_out()[0];
+  CHECK(left_out.what.name.view() == "a name that is longer than fits in place");
+  CHECK(left_out.what.where == extent<guest_address>{guest_address{0x100000}, guest_address{0x10ffff}});
+  CHECK(left_out.what.kind == region_kind::ram_device);
+  CHECK(left_out.what.rights == access::read);
+  CHECK(left_out.why.is_errno(EFAULT));
+  must(r.iommu.abandon());
+  r.listener->forget();
+  CHECK(r.listener->left_out().empty());
+}
+
+TEST_CASE("a compulsory change forgets what it took away of those left out, also where it makes the listener diverge") {
+  rig<> r;
+  const section bar = r.at(r.a, 0x100000, region_kind::ram_device);
+  r.book.fail_at(backend_call::map, 1, error::from_errno("map", EFAULT));
+  must(r.change({}, {bar, r.at(r.b, 0x200000)}));
+  r.book.fail_at(backend_call::unmap, 1, error::from_errno("unmap", EIO));
+  CHECK_FALSE(r.change({bar, r.at(r.b, 0x200000)}, {}, commit_kind::compulsory));
+  CHECK(r.listener->diverged());
+  CHECK(r.listener->left_out().empty());
+  must(r.iommu.abandon());
+  r.listener->forget();
+}
+
+TEST_CASE("a wrong removal refuses a refusable change by name, and nothing is unmapped for it") {
+  for (std::size_t i = 0; i != three_pages{}.wrong_removals().size(); ++i) {
+    three_pages r;
+    wrong_thing const wrong = r.wrong_removals()[i];
+    CAPTURE(wrong.what);
+    const auto refused = r.change({r.middle, wrong.one}, {r.at(r.b, 0x400000)});
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code() == wrong.why);
+    CHECK(refused.error().subject() == wrong.one.name);
+    CHECK(refused.error().first() == wrong.one.where.first.value);
+    CHECK_FALSE(refused.error().stuck());
+    CHECK_FALSE(r.listener->diverged());
+    CHECK(r.told().empty());
+    CHECK(r.listener->usage() == mapped_usage{4, 28 * KiB});
+    must(r.change({r.low, r.middle, r.high, r.elsewhere}, {}));
+    CHECK(r.listener->usage() == mapped_usage{});
+  }
+}
+
+TEST_CASE("a compulsory change does what is right of it, says what was not, and does not diverge for a wrong name") {
+  for (std::size_t i = 0; i != three_pages{}.wrong_removals().size(); ++i) {
+    three_pages r;
+    wrong_thing const wrong = r.wrong_removals()[i];
+    CAPTURE(wrong.what);
+    const auto told = r.change({wrong.one, r.middle}, {r.at(r.b, 0x400000)}, commit_kind::compulsory);
+    REQUIRE_FALSE(told);
+    CHECK(told.error().code() == wrong.why);
+    CHECK(told.error().subject() == wrong.one.name);
+    CHECK_FALSE(told.error().stuck());
+    CHECK_FALSE(r.listener->diverged());
+    CHECK(r.listener->usage() == mapped_usage{4, 88 * KiB});
+    CHECK(r.told() == lines{"unmap [0x101000, 0x101fff]", "map [0x400000, 0x40ffff]"});
+    must(r.change({r.low, r.high, r.elsewhere, r.at(r.b, 0x400000)}, {}));
+    CHECK(r.listener->usage() == mapped_usage{});
+  }
+  for (std::size_t i = 0; i != three_pages{}.wrong_additions().size(); ++i) {
+    three_pages r;
+    wrong_thing const wrong = r.wrong_additions()[i];
+    CAPTURE(wrong.what);
+    const auto told = r.change({r.middle}, {wrong.one, r.at(r.b, 0x400000)}, commit_kind::compulsory);
+    REQUIRE_FALSE(told);
+    CHECK(told.error().code() == wrong.why);
+    CHECK_FALSE(r.listener->diverged());
+    CHECK(r.listener->left_out().empty());
+    CHECK(r.listener->usage() == mapped_usage{4, 88 * KiB});
+    CHECK(r.told() == lines{"unmap [0x101000, 0x101fff]", "map [0x400000, 0x40ffff]"});
+    must(r.change({r.low, r.high, r.elsewhere, r.at(r.b, 0x400000)}, {}));
+  }
+}
+
+TEST_CASE("a wrong addition refuses a refusable change by name, and nothing is touched") {
+  for (std::size_t i = 0; i != three_pages{}.wrong_additions().size(); ++i) {
+    three_pages r;
+    wrong_thing const wrong = r.wrong_additions()[i];
+    CAPTURE(wrong.what);
+    const auto refused = r.change({r.middle}, {r.at(r.b, 0x400000), wrong.one});
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code() == wrong.why);
+    CHECK(refused.error().subject() == wrong.one.name);
+    CHECK(refused.error().last() == wrong.one.where.last.value);
+    CHECK_FALSE(r.listener->diverged());
+    CHECK(r.told().empty());
+    CHECK(r.listener->usage() == mapped_usage{4, 28 * KiB});
+    must(r.change({r.low, r.middle, r.high, r.elsewhere}, {}));
+  }
+}
+
+TEST_CASE("within one change nothing is removed twice or added twice, and what comes with a change does not go with it") {
+  for (const commit_kind kind : {commit_kind::refusable, commit_kind::compulsory}) {
+    three_pages r;
+    const bool follows = kind == commit_kind::compulsory;
+    CHECK(r.change({r.low, r.low}, {}, kind).error().is(errc::not_mapped));
+    CHECK(r.listener->usage() == (follows ? mapped_usage{3, 24 * KiB} : mapped_usage{4, 28 * KiB}));
+    const section fresh = r.at(r.b, 0x400000);
+    CHECK(r.change({}, {fresh, fresh}, kind).error().is(errc::overlaps));
+    CHECK(r.listener->usage() == (follows ? mapped_usage{4, 88 * KiB} : mapped_usage{4, 28 * KiB}));
+    const section other = r.at(r.a, 0x500000);
+    CHECK(r.change({other}, {other}, kind).error().is(errc::not_mapped));
+    CHECK(r.listener->usage() == (follows ? mapped_usage{5, 152 * KiB} : mapped_usage{4, 28 * KiB}));
+    CHECK_FALSE(r.listener->diverged());
+  }
+}
+
+TEST_CASE("removals take effect first also where they are told last") {
+  three_pages r;
+  r.listener->begin(commit_kind::refusable);
+  r.listener->add(part(r.b, 0x100000, 0, 3));
+  for (section const& one : {r.high, r.low, r.middle}) r.listener->remove(one);
+  must(r.listener->commit());
+  CHECK(r.listener->usage() == mapped_usage{2, 28 * KiB});
+  CHECK(r.told().back() == "map [0x100000, 0x102fff]");
+}
+
+TEST_CASE("there is no commit without a begin, and a change that is begun anew never was") {
+  three_pages r;
+  CHECK(r.listener->commit().error().code() == std::make_error_code(std::errc::operation_not_permitted));
+  r.listener->remove(r.low);
+  r.listener->add(r.at(r.b, 0x400000));
+  CHECK(r.listener->commit().error().code() == std::make_error_code(std::errc::operation_not_permitted));
+  CHECK_FALSE(r.listener->diverged());
+  CHECK(r.told().empty());
+  r.listener->begin(commit_kind::compulsory);
+  r.listener->remove(r.low);
+  r.listener->add(r.at(r.b, 0x400000));
+  must(r.change({r.middle}, {}));
+  CHECK(r.told() == lines{"unmap [0x101000, 0x101fff]"});
+  must(r.change({r.low}, {r.at(r.b, 0x400000)}));
+  CHECK(r.listener->usage() == mapped_usage{3, 84 * KiB});
+}
+
+TEST_CASE("names need to live for the call only") {
+  three_pages r;
+  std::array<char, 6> text{};
+  const auto named = [&](section one, std::string_view name) {
+    std::copy(name.begin(), name.end(), text.begin());
+    one.name = {text.data(), name.size()};
+    return one;
+  };
+  r.book.fail_at(backend_call::map, 2, error::from_errno("map", ENOMEM));
+  r.listener->begin(commit_kind::refusable);
+  r.listener->add(named(r.at(r.a, 0x400000), "dimm0"));
+  r.listener->add(named(r.at(r.b, 0x500000), "dimm1"));
+  text = {};
+  CHECK(r.listener->commit().error().subject() == "dimm1");
+  r.book.fail_at(backend_call::unmap, 2, error::from_errno("unmap", EIO));
+  r.listener->begin(commit_kind::refusable);
+  r.listener->remove(named(r.low, "first"));
+  r.listener->remove(named(r.high, "third"));
+  text = {};
+  const auto refused = r.listener->commit();
+  CHECK(refused.error().is_errno(EIO));
+  CHECK(refused.error().subject() == "third");
+}
+
+TEST_CASE("what was told is remembered across refusals and divergence, and forgotten with everything else") {
+  three_pages r;
+  // Refused by the backend: as before.
+  r.book.fail_at(backend_call::map, 1, error::from_errno("map", ENOMEM));
+  CHECK(r.change({r.low}, {r.at(r.b, 0x400000)}).error().is_errno(ENOMEM));
+  CHECK(r.change({r.at(r.b, 0x400000)}, {}).error().is(errc::not_mapped));
+  CHECK(r.change({}, {r.low}).error().is(errc::overlaps));
+  // Diverged: a compulsory change is published all the same.
+  r.book.fail_at(backend_call::unmap, 1, error::from_errno("unmap", EIO));
+  CHECK(r.change({r.low}, {r.at(r.b, 0x400000)}, commit_kind::compulsory).error().stuck());
+  REQUIRE(r.listener->diverged());
+  CHECK(r.change({r.at(r.b, 0x400000)}, {r.low}, commit_kind::compulsory).error().is(errc::diverged));
+  must(r.iommu.abandon());
+  r.listener->forget();
+  CHECK(r.change({r.low}, {}).error().is(errc::not_mapped));
+  must(r.change({}, {r.low, r.middle, r.high, r.at(r.b, 0x400000)}));
+  CHECK(r.listener->usage() == mapped_usage{4, 76 * KiB});
 }

@@ -38,11 +38,11 @@ TEST_CASE("a read-only flip removes and adds the same range, a ROM is readable o
   listener.forget();
   must(guest.set_read_only(id, true));
   CHECK(listener.written() == journal{"begin", "-ram[0,3fff]", "+ram[0,3fff]r", "commit"});
-  CHECK(guest.view().find(guest_address{0})->rights() == access::read);
+  CHECK(guest.view()->find(guest_address{0})->rights() == access::read);
   must(guest.set_read_only(id, true));
   CHECK(listener.begins == 2);
   const auto rom = must(guest.place(region::rom(block), guest_address{1 * MiB}));
-  CHECK(guest.view().find(guest_address{1 * MiB})->rights() == access::read);
+  CHECK(guest.view()->find(guest_address{1 * MiB})->rights() == access::read);
   must(guest.remove(rom));
   must(guest.remove_listener(listener));
 }
@@ -102,7 +102,7 @@ TEST_CASE("an edit that nobody can see tells nobody anything") {
   CHECK(listener.written().empty());
   CHECK(guest.view()->size() == 1);
   must(guest.set_enabled(id, false));
-  CHECK(guest.view().find(guest_address{page})->name == "hidden");
+  CHECK(guest.view()->find(guest_address{page})->name == "hidden");
   must(guest.remove(hidden));
   must(guest.remove_listener(listener));
 }
@@ -119,7 +119,7 @@ TEST_CASE("a replacement by the same memory at the same place tells nobody anyth
   const auto again = must(change.place(region::ram(block).named("again"), guest_address{0}));
   CHECK(must(change.commit()).added == 0);
   CHECK(listener.written().empty());
-  CHECK(guest.view().find(guest_address{0})->name == "again");
+  CHECK(guest.view()->find(guest_address{0})->name == "again");
   must(guest.remove(again));
   must(guest.remove_listener(listener));
 }

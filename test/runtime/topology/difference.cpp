@@ -3,6 +3,7 @@
 #include <tether/topology/view_update.hpp>
 
 #include <support/must.hpp>
+#include <support/placed.hpp>
 #include <support/reference_map.hpp>
 
 #include <doctest/doctest.h>
@@ -31,7 +32,7 @@ std::vector<section> listed(flat_view const& view) { return {view.begin(), view.
 TEST_CASE("a view differs from itself and from its like in nothing") {
   auto block = must(ram_block::allocate("ram", 16 * page));
   region_table table;
-  table.place(region::ram(block), pages(0, 16), 0);
+  tether_test::placed(table, region::ram(block), pages(0, 16), 0);
   const auto one = detail::updated(flat_view{}, table, {pages(0, 16)});
   const auto like = detail::updated(flat_view{}, table, {pages(0, 16)});
   CHECK(difference::between(one, one).empty());
@@ -43,7 +44,7 @@ TEST_CASE("a view differs from itself and from its like in nothing") {
 TEST_CASE("other rights at the same place are a removal and an addition") {
   auto block = must(ram_block::allocate("ram", 16 * page));
   region_table table;
-  const auto id = table.place(region::ram(block), pages(0, 16), 0);
+  const auto id = tether_test::placed(table, region::ram(block), pages(0, 16), 0);
   const auto before = detail::updated(flat_view{}, table, {pages(0, 16)});
   table.set_flag(id, &detail::placed_region::read_only, true);
   const auto after = detail::updated(before, table, {pages(0, 16)});
@@ -64,7 +65,7 @@ TEST_CASE("however views share their chunks, the difference is what comparing ev
       if (ids.size() < 1000 || random() % 2 == 0) {
         const std::uint64_t size = random() % 40 == 0 ? 300 : 1 + random() % 3;
         const std::uint64_t first = random() % (4096 - size);
-        ids.push_back(table.place(region::ram(block, block_offset{first * page}, size * page).unmergeable(random() % 2 == 0),
+        ids.push_back(tether_test::placed(table, region::ram(block, block_offset{first * page}, size * page).unmergeable(random() % 2 == 0),
                                   pages(first, size), static_cast<int>(random() % 3)));
       } else {
         auto& id = ids[random() % ids.size()];

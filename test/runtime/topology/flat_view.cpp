@@ -3,6 +3,7 @@
 #include <tether/topology/view_update.hpp>
 
 #include <support/must.hpp>
+#include <support/placed.hpp>
 
 #include <doctest/doctest.h>
 
@@ -34,7 +35,7 @@ TEST_CASE("an empty view has nothing anywhere") {
 TEST_CASE("an address finds the section that it lies in, and a gap none, across all chunks") {
   detail::region_table table;
   for (std::uint64_t i = 0; i < 2000; ++i)
-    table.place(region::mmio("one", 10), {guest_address{100 + i * 16}, guest_address{100 + i * 16 + 9}}, 0);
+    tether_test::placed(table, region::mmio("one", 10), {guest_address{100 + i * 16}, guest_address{100 + i * 16 + 9}}, 0);
   const auto view = view_of(table);
   REQUIRE(view.chunks().size() > 2);
   std::uint64_t i = 0;
@@ -53,7 +54,7 @@ TEST_CASE("an address finds the section that it lies in, and a gap none, across 
 
 TEST_CASE("the last byte of the space is found") {
   detail::region_table table;
-  table.place(region::mmio("all", 0), extent<guest_address>::everything(), 0);
+  tether_test::placed(table, region::mmio("all", 0), extent<guest_address>::everything(), 0);
   const auto view = view_of(table);
   CHECK(view.find(guest_address{std::numeric_limits<std::uint64_t>::max()}) == &*view.begin());
   CHECK(view.find(guest_address{0}) == &*view.begin());

@@ -2,6 +2,7 @@
 #include <tether/topology/memory_backing.hpp>
 #include <tether/topology/ram_block.hpp>
 
+#include <support/discard_freely.hpp>
 #include <support/faulty_kernel.hpp>
 #include <support/larger_pool.hpp>
 #include <support/must.hpp>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 using namespace tether;
+using tether_test::discard_freely;
 using tether_test::is_resident;
 using tether_test::must;
 
@@ -48,7 +50,7 @@ bool seen_by_a_child(void const* at) {
 TEST_CASE("a discard of private memory gives exactly those pages back, and they read as zeros") {
   const auto block = must(ram_block::allocate("ram", 8 * page));
   fill(block);
-  must(block.discard(bytes(2 * page, 3 * page)));
+  must(discard_freely(block, bytes(2 * page, 3 * page)));
   CHECK(is_resident(block.data() + page));
   CHECK_FALSE(is_resident(block.data() + 2 * page));
   CHECK_FALSE(is_resident(block.data() + 4 * page));
@@ -63,7 +65,7 @@ TEST_CASE("a discard of shared memory really drops the page, which MADV_DONTNEED
   fill(block);
   REQUIRE(::madvise(block.data(), page, MADV_DONTNEED) == 0);
   CHECK(all(block.data(), page, 0x5a));
-  must(block.discard(bytes(0, page)));
+  must(discard_freely(block, bytes(0, page)));
   CHECK(all(block.data(), page, 0));
   CHECK(all(block.data() + page, 3 * page, 0x5a));
 }
@@ -76,7 +78,7 @@ TEST_CASE("a discard of a block in the middle of a file touches that part of the
     const auto part = must(ram_block::from_descriptor("part", whole, 4 * page, 2 * page));
     fill(everything);
     CHECK(all(part.data(), 2 * page, 0x5a));
-    must(part.discard(bytes(page, page)));
+    must(discard_freely(part, bytes(page, page)));
     CHECK(all(everything.data(), 5 * page, 0x5a));
     CHECK(all(everything.data() + 5 * page, page, 0));
     CHECK(all(everything.data() + 6 * page, 2 * page, 0x5a));
@@ -148,7 +150,7 @@ TEST_CASE("shared memory without a descriptor is really dropped too") {
     const auto block =
         must(ram_block::borrow("lent", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 2 * page, memory_kind::shared));
     fill(block);
-    must(block.discard(bytes(0, page)));
+    must(discard_freely(block, bytes(0, page)));
     CHECK(all(block.data(), page, 0));
     CHECK(all(block.data() + page, page, 0x5a));
   }
@@ -161,12 +163,12 @@ TEST_CASE("a discard of huge pages goes by their size") {
   if (!huge) return tether_test::skip_because("no huge page can be had: " + huge.error().sentence());
   CHECK(huge->page_size() > page);
   fill(*huge);
-  auto part = huge->discard(bytes(0, page));
+  auto part = discard_freely(*huge, bytes(0, page));
   REQUIRE_FALSE(part);
   CHECK(part.error().is(errc::not_aligned));
   CHECK(part.error().number() == huge->page_size());
   CHECK(all(huge->data(), huge->size(), 0x5a));
-  must(huge->discard(bytes(0, huge->size())));
+  must(discard_freely(*huge, bytes(0, huge->size())));
   CHECK(all(huge->data(), huge->size(), 0));
   must(huge->free());
 }
@@ -176,16 +178,26 @@ TEST_CASE("a discard that is not whole pages of the block never reaches the kern
   fill(block);
   faulty_kernel::reset();
   for (auto const what : {bytes(0, 100), bytes(page, 100), bytes(100, page), bytes(1, page - 1), bytes(0, page + 1)}) {
-    const auto refused = block.discard(what);
+    const auto refused = discard_freely(block, what);
     REQUIRE_FALSE(refused);
     CHECK(refused.error().is(errc::not_aligned));
   }
-  const auto past = block.discard(bytes(3 * page, 2 * page));
+  const auto past = discard_freely(block, bytes(3 * page, 2 * page));
   REQUIRE_FALSE(past);
   CHECK(past.error().is(errc::past_the_end));
-  const auto far_past = block.discard({block_offset{0}, block_offset{~std::uint64_t{0}}});
+  const auto far_past = discard_freely(block, {block_offset{0}, block_offset{~std::uint64_t{0}}});
   REQUIRE_FALSE(far_past);
   CHECK(far_past.error().is(errc::past_the_end));
+  for (const std::uint64_t end : {2 * page, page}) {
+    const extent<block_offset> inside_out{block_offset{2 * page}, block_offset{end - 1}};
+    CAPTURE(end);
+    const auto refused = block.discard(inside_out);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().is(errc::invalid_extent));
+    const auto not_there = block.populate(inside_out);
+    REQUIRE_FALSE(not_there);
+    CHECK(not_there.error().is(errc::invalid_extent));
+  }
   CHECK(faulty_kernel::calls() == 0);
   CHECK(all(block.data(), block.size(), 0x5a));
 }
@@ -195,8 +207,8 @@ TEST_CASE("a block with larger pages than the host's is discarded by its own") {
   const auto block = must(ram_block::borrow("64k", memory.host(), 128 * KiB, memory_kind::private_anonymous, 64 * KiB));
   CHECK(block.page_size() == 64 * KiB);
   fill(block);
-  CHECK(block.discard(bytes(0, 4 * KiB)).error().is(errc::not_aligned));
-  must(block.discard(bytes(64 * KiB, 64 * KiB)));
+  CHECK(discard_freely(block, bytes(0, 4 * KiB)).error().is(errc::not_aligned));
+  must(discard_freely(block, bytes(64 * KiB, 64 * KiB)));
   CHECK(all(block.data(), 64 * KiB, 0x5a));
   CHECK(all(block.data() + 64 * KiB, 64 * KiB, 0));
 }
@@ -206,7 +218,7 @@ TEST_CASE("a device's memory is never discarded nor populated") {
   const auto block = must(ram_block::borrow<faulty_kernel>("bar", bar.host(), page, memory_kind::device));
   fill(block);
   faulty_kernel::reset();
-  CHECK(block.discard(bytes(0, page)).error().is(errc::unsupported));
+  CHECK(discard_freely(block, bytes(0, page)).error().is(errc::unsupported));
   CHECK(block.populate(bytes(0, page)).error().is(errc::unsupported));
   CHECK(faulty_kernel::calls() == 0);
   CHECK(all(block.data(), page, 0x5a));
@@ -267,7 +279,7 @@ TEST_CASE("a refused discard answers the kernel's errno and leaves the contents"
     fill(block);
     {
       const injected_fault fault{1, ENOMEM};
-      const auto refused = block.discard(bytes(0, page));
+      const auto refused = discard_freely(block, bytes(0, page));
       REQUIRE(fault.fired());
       REQUIRE_FALSE(refused);
       CHECK(refused.error().is_errno(ENOMEM));
@@ -276,7 +288,7 @@ TEST_CASE("a refused discard answers the kernel's errno and leaves the contents"
     CHECK(all(block.data(), 2 * page, 0x5a));
     {
       const injected_fault interrupted{1, EINTR};
-      must(block.discard(bytes(0, page)));
+      must(discard_freely(block, bytes(0, page)));
       CHECK(interrupted.fired());
     }
     CHECK(all(block.data(), page, 0));

@@ -2,6 +2,7 @@
 #include <tether/topology/memory_sources.hpp>
 #include <tether/topology/ram_block.hpp>
 
+#include <support/discard_freely.hpp>
 #include <support/faulty_kernel.hpp>
 #include <support/larger_pool.hpp>
 #include <support/must.hpp>
@@ -23,6 +24,7 @@
 #include <utility>
 
 using namespace tether;
+using tether_test::discard_freely;
 using tether_test::descriptors;
 using tether_test::must;
 
@@ -233,7 +235,7 @@ TEST_CASE("the caller keeps its own descriptor, and the block lives on without i
     return made;
   }();
   block.data()[page] = std::byte{1};
-  must(block.discard({block_offset{page}, block_offset{2 * page - 1}}));
+  must(discard_freely(block, {block_offset{page}, block_offset{2 * page - 1}}));
   CHECK(block.data()[page] == std::byte{0});
   CHECK(block.kind() == memory_kind::shared);
   CHECK(block.page_size() == page);

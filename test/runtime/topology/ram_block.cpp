@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <tether/topology/ram_block.hpp>
 
+#include <support/discard_freely.hpp>
 #include <support/faulty_kernel.hpp>
 #include <support/must.hpp>
 #include <support/process_facts.hpp>
@@ -16,6 +17,7 @@
 #include <utility>
 
 using namespace tether;
+using tether_test::discard_freely;
 using tether_test::is_mapped;
 using tether_test::must;
 
@@ -74,7 +76,7 @@ TEST_CASE("a block that the kernel will not unmap stays as it was, descriptor in
   }
   CHECK(tether_test::descriptors() == before);
   CHECK(block.data()[0] == std::byte{9});
-  must(block.discard({block_offset{0}, block_offset{page - 1}}));
+  must(discard_freely(block, {block_offset{0}, block_offset{page - 1}}));
   CHECK(block.data()[0] == std::byte{0});
   must(block.free());
 }

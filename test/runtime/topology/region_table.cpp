@@ -2,6 +2,7 @@
 #include <tether/topology/region_table.hpp>
 
 #include <support/must.hpp>
+#include <support/placed.hpp>
 
 #include <doctest/doctest.h>
 
@@ -22,7 +23,7 @@ constexpr std::uint64_t top = std::numeric_limits<std::uint64_t>::max();
 extent<guest_address> between(std::uint64_t first, std::uint64_t last) { return {guest_address{first}, guest_address{last}}; }
 
 region_id place(region_table& table, std::uint64_t first, std::uint64_t last) {
-  return table.place(region::mmio("mmio", last - first + 1), between(first, last), 0);
+  return tether_test::placed(table, region::mmio("mmio", last - first + 1), between(first, last), 0);
 }
 
 std::vector<std::uint64_t> found_in(region_table const& table, extent<guest_address> within) {
@@ -52,9 +53,9 @@ TEST_CASE("a look-up by address finds exactly the regions that overlap") {
     const std::uint64_t room = top - first;
     const std::uint64_t span = std::min(room, random() >> size_bits);
     const auto where = between(i % 11 == 0 ? top - span : first, i % 11 == 0 ? top : first + span);
-    all.emplace_back(table.place(region::mmio("one", 1), where, 0), where);
+    all.emplace_back(tether_test::placed(table, region::mmio("one", 1), where, 0), where);
   }
-  all.emplace_back(table.place(region::mmio("everything", 1), between(0, top), 0), between(0, top));
+  all.emplace_back(tether_test::placed(table, region::mmio("everything", 1), between(0, top), 0), between(0, top));
   for (int i = 0; i < 2000; ++i) {
     const std::uint64_t first = random() >> (random() % 64);
     const auto within = between(first, first + std::min(top - first, random() >> (random() % 64)));
@@ -125,7 +126,7 @@ TEST_CASE("edits say which addresses they touched, and logging writes touches no
 TEST_CASE("a removed region keeps its memory until the edit is kept") {
   auto block = tether_test::must(ram_block::allocate("ram", 64 * KiB));
   region_table table;
-  const auto id = table.place(region::ram(block), between(0, 64 * KiB - 1), 0);
+  const auto id = tether_test::placed(table, region::ram(block), between(0, 64 * KiB - 1), 0);
   table.keep();
   table.remove(id);
   CHECK(block.backing().references() == 1);

@@ -2,6 +2,7 @@
 #include <tether/topology/render.hpp>
 
 #include <support/must.hpp>
+#include <support/placed.hpp>
 #include <support/reference_map.hpp>
 
 #include <doctest/doctest.h>
@@ -31,7 +32,7 @@ std::vector<section> rendered(region_table const& table, extent<guest_address> w
 }
 
 region_id place(region_table& table, region const& what, std::uint64_t at, int priority = 0) {
-  return table.place(what, extent<guest_address>::of(guest_address{at}, what.size()).value(), priority);
+  return tether_test::placed(table, what, extent<guest_address>::of(guest_address{at}, what.size()).value(), priority);
 }
 
 }  // namespace
@@ -103,7 +104,7 @@ TEST_CASE("a region stays one section where lower ones begin and end behind it")
 TEST_CASE("the last byte of the address space is a byte like any other") {
   constexpr std::uint64_t top = std::numeric_limits<std::uint64_t>::max();
   region_table table;
-  table.place(region::mmio("all", 0), everything(), 0);
+  tether_test::placed(table, region::mmio("all", 0), everything(), 0);
   auto seen = rendered(table);
   REQUIRE(seen.size() == 1);
   CHECK(seen[0].where.is_everything());

@@ -125,7 +125,7 @@ TEST_CASE("regions that cannot be placed are refused by name, and nothing change
   CHECK(listed(guest) == before);
   CHECK(block.backing().references() == references);
   must(guest.move(id, guest_address{top - 64 * KiB + 1}));
-  CHECK(guest.view().find(guest_address{top}) != nullptr);
+  CHECK(guest.view()->find(guest_address{top}) != nullptr);
 }
 
 TEST_CASE("an id of nothing is refused by every edit") {

@@ -2,6 +2,7 @@
 #include <tether/topology/view_update.hpp>
 
 #include <support/must.hpp>
+#include <support/placed.hpp>
 
 #include <doctest/doctest.h>
 
@@ -53,7 +54,7 @@ struct large_guest {
 
   large_guest() {
     for (std::uint64_t i = 0; i < sections; ++i)
-      ids.push_back(table.place(region::ram(block, block_offset{i * page}, page), pages(2 * i, 1), 0));
+      ids.push_back(tether_test::placed(table, region::ram(block, block_offset{i * page}, page), pages(2 * i, 1), 0));
     view = from_nothing(table);
     table.keep();
   }
@@ -77,11 +78,11 @@ TEST_CASE("one change among 100,000 sections copies a bounded number of them") {
   constexpr std::size_t few = 3 * detail::chunk_capacity;
   CHECK(copied_by([&] { guest.table.remove(guest.ids[50'000]); }) <= few);
   CHECK(guest.view.size() == large_guest::sections - 1);
-  CHECK(copied_by([&] { guest.table.place(region::mmio("new", page), pages(30'001, 1), 0); }) <= few);
+  CHECK(copied_by([&] { tether_test::placed(guest.table, region::mmio("new", page), pages(30'001, 1), 0); }) <= few);
   CHECK(copied_by([&] { guest.table.set_flag(guest.ids[0], &detail::placed_region::read_only, true); }) <= few);
   CHECK(copied_by([&] { guest.table.remove(guest.ids[99'999]); }) <= few);
   CHECK(copied_by([&] { guest.table.move(guest.ids[10], pages(180'001, 1)); }) <= 2 * few);
-  CHECK(copied_by([&] { guest.table.place(region::mmio("hidden", page), pages(1'000, 1), -1); }) == 0);
+  CHECK(copied_by([&] { tether_test::placed(guest.table, region::mmio("hidden", page), pages(1'000, 1), -1); }) == 0);
   const auto whole = from_nothing(guest.table);
   CHECK(std::equal(whole.begin(), whole.end(), guest.view.begin(), guest.view.end()));
 }
@@ -89,7 +90,7 @@ TEST_CASE("one change among 100,000 sections copies a bounded number of them") {
 TEST_CASE("an overlay that hides 100,000 sections and goes again brings all of them back") {
   large_guest guest;
   const auto before = guest.view;
-  const auto id = guest.table.place(region::mmio("overlay", 200'000 * page), pages(0, 200'000), 1);
+  const auto id = tether_test::placed(guest.table, region::mmio("overlay", 200'000 * page), pages(0, 200'000), 1);
   const auto hidden = detail::updated(before, guest.table, guest.table.changed_extents());
   CHECK(hidden.size() == 1);
   guest.table.keep();
@@ -102,7 +103,7 @@ TEST_CASE("an overlay that hides 100,000 sections and goes again brings all of t
 TEST_CASE("what an overlay leaves of a chunk never stays behind as a small chunk of its own") {
   large_guest guest;
   for (std::uint64_t from = 0; from < 1200; from += 60) {
-    guest.table.place(region::mmio("overlay", 1800 * page), pages(2 * from, 1800), 1);
+    tether_test::placed(guest.table, region::mmio("overlay", 1800 * page), pages(2 * from, 1800), 1);
     const auto next = detail::updated(guest.view, guest.table, guest.table.changed_extents());
     guest.table.undo_to(0);
     check_chunks(next);
@@ -131,7 +132,7 @@ TEST_CASE("a view that was updated step by step is the view rendered from nothin
       const auto choice = random() % 10;
       if (ids.size() < 4000 || choice < 4) {
         const auto [what, where] = random_region();
-        ids.push_back(table.place(what, where, static_cast<int>(random() % 4)));
+        ids.push_back(tether_test::placed(table, what, where, static_cast<int>(random() % 4)));
       } else {
         auto& id = ids[random() % ids.size()];
         if (choice < 7) {
@@ -163,8 +164,8 @@ TEST_CASE("a view keeps the memory that it shows, and only that") {
   auto shown = must(ram_block::allocate("shown", page));
   auto hidden = must(ram_block::allocate("hidden", page));
   region_table table;
-  const auto a = table.place(region::ram(hidden), pages(0, 1), 0);
-  const auto b = table.place(region::ram(shown), pages(0, 1), 0);
+  const auto a = tether_test::placed(table, region::ram(hidden), pages(0, 1), 0);
+  const auto b = tether_test::placed(table, region::ram(shown), pages(0, 1), 0);
   {
     const auto view = from_nothing(table);
     table.remove(a);

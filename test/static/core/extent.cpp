@@ -21,6 +21,9 @@ static_assert(run::of(io_address{end - 0xfff}, 0x1000) == from_to(end - 0xfff, e
 static_assert(run::everything().is_everything() && run::everything().size() == 0, "2^64 does not fit");
 static_assert(!from_to(0, end - 1).is_everything() && !from_to(1, end).is_everything());
 
+static_assert(from_to(5, 5).valid() && from_to(0, end).valid() && from_to(end, end).valid());
+static_assert(!from_to(5, 4).valid() && !from_to(end, 0).valid() && !run{io_address{end - 0xfff}, io_address{end} + 0x1000}.valid());
+
 static_assert(from_to(5, 5).size() == 1 && from_to(0x1000, 0x1fff).size() == 0x1000 && from_to(1, end).size() == end);
 
 static_assert(from_to(10, 20).contains(io_address{10}) && from_to(10, 20).contains(io_address{20}));

@@ -65,7 +65,8 @@ constexpr little left_again = [] {
 }();
 static_assert(left_again.containers[0].page == page_relation::recorded);
 
-// Discarded under a pin, the page is another one at the next touch; discarded before, it is brought in by the pin.
+// Discarded under a pin, the page is another one at the next touch. Discarded before, a read-only pin takes the zero page, unless the
+// page is brought in first.
 constexpr little torn = [] {
   little here = joined_later;
   discard(here);
@@ -73,15 +74,35 @@ constexpr little torn = [] {
   return here;
 }();
 static_assert(torn.containers[0].page == page_relation::pinned_other && !torn.absent);
-constexpr little discarded_before = [] {
+constexpr auto discarded_before = [](bool brought_in) {
   little here = left_again;
   discard(here);
+  if (brought_in) populate(here);
   here.containers[0].groups[1].joined = true;
   pin<of_groups>(here, 0);
   touch(here);
   return here;
+};
+static_assert(discarded_before(true).containers[0].page == page_relation::pinned_same);
+static_assert(discarded_before(false).containers[0].page == page_relation::pinned_other);
+
+// What is mapped by nobody is nobody's business; who has pinned what was there before keeps it, whoever brings another page in.
+constexpr little unmapped_again = [] {
+  little here = left_again;
+  discard(here);
+  here.containers[0].page = page_relation::none;
+  overlook(here);
+  return here;
 }();
-static_assert(discarded_before.containers[0].page == page_relation::pinned_same);
+static_assert(!unmapped_again.absent);
+constexpr little brought_in_beside_a_pin = [] {
+  little here = joined_later;
+  discard(here);
+  populate(here);
+  touch(here);
+  return here;
+}();
+static_assert(brought_in_beside_a_pin.containers[0].page == page_relation::pinned_other);
 
 }  // namespace
 }  // namespace tether::proof

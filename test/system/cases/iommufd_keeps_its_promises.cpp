@@ -198,6 +198,31 @@ TEST_CASE("a mediated device that agrees pins nothing and holds nobody down; a r
   must(emulated.detach());
 }
 
+TEST_CASE("a node counts as the device that it leads to, whatever sysfs has under its name, and is refused where another was asked for") {
+  mediated_device serial;
+  lone_vm<> v;
+  v.fill(1);
+  const std::string mediated_path = must(vfio_cdev::of(serial.name())).path();
+  const std::string real_path = edu_node().path();
+  {
+    const exchanged_nodes now{mediated_path, real_path};
+    CHECK(vfio_cdev{mediated_path}.name() == edu_address());
+    CHECK(v.dma.attach(vfio_cdev{mediated_path}, agrees_to_discards).error().is(errc::consent_refused));
+    CHECK(v.dma.attach(must(vfio_cdev::of(serial.name())), agrees_to_discards).error().is(errc::consent_refused));
+    CHECK(v.dma.attach(must(vfio_cdev::of(serial.name()))).error().is(errc::no_such_device));
+    CHECK(v.dma.attach(edu_node()).error().is(errc::no_such_device));
+    CHECK(v.gate.counts() == gate_counts{});
+    auto real = must(v.dma.attach(vfio_cdev{mediated_path}));
+    CHECK(pinned_now() == v.all_bytes());
+    CHECK(v.balloon.inflate(frame_numbers(40, 8)).inhibited == 8);
+    must(real.detach());
+    auto emulated = must(v.dma.attach(vfio_cdev{real_path}, agrees_to_discards));
+    CHECK(v.balloon.inflate(frame_numbers(40, 8)).discarded == 8);
+    must(emulated.detach());
+  }
+  must(must(v.dma.attach(edu_node())).detach());
+}
+
 TEST_CASE("a second container of the same context shares what the first has pinned in pieces of the same size, and either may go first") {
   for (const bool first_goes_first : {true, false}) {
     const auto context = must(iommufd_context::open());

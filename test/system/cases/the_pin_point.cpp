@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // Law 4: joining a container that has mappings already is itself a pin point. A container with only a mediated group pins nothing;
 // then a real device's group joins, and that one call pins everything. So the hold must be there before it.
-// tier: 2
+// tier: 1 2
 // machine: -device edu -smp 2
+// modules: mdev
 #include <system/in_machine.hpp>
 
 #include <atomic>
@@ -149,4 +150,32 @@ TEST_CASE("inhibit_per_group: not one stale page, however the balloon races with
 TEST_CASE("inhibit_per_device: not one stale page, however the balloon races with the join") { not_one_stale_page<inhibit_per_device>(); }
 TEST_CASE("inhibit_per_container: not one stale page, however the balloon races with the join") {
   not_one_stale_page<inhibit_per_container>();
+}
+
+TEST_CASE("a group's node counts as the group that it leads to, whatever its name is, and is refused where another was asked for") {
+  mediated_device serial;
+  const std::string mediated_path{serial.group().name()};
+  const std::string real_path{group_of(edu_address()).name()};
+  vm<> v{16 * page};
+  {
+    const exchanged_nodes now{mediated_path, real_path};
+    for (auto const& asked : {serial.group(), group_of(edu_address())}) {
+      const auto refused = v.dma.attach(asked);
+      REQUIRE(!refused);
+      CHECK(refused.error().is(errc::no_such_device));
+    }
+    CHECK(v.gate.counts() == gate_counts{});
+    auto real = must(v.dma.attach(vfio_group{mediated_path}));
+    CHECK(v.dma.backend().pins_now());
+    CHECK(pinned_now() != 0);
+    CHECK(real.open(edu_address(), agrees_to_discards).error().is(errc::consent_refused));
+    CHECK(v.balloon.inflate(frame_numbers(0, 8)).inhibited == 8);
+    must(real.detach());
+    auto emulated = must(v.dma.attach(vfio_group{real_path}));
+    CHECK_FALSE(v.dma.backend().pins_now());
+    static_cast<void>(must(emulated.open(serial.name(), agrees_to_discards)));
+    CHECK(v.balloon.inflate(frame_numbers(0, 8)).discarded == 8);
+    must(emulated.detach());
+  }
+  must(must(v.dma.attach(group_of(edu_address()))).detach());
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // The story that tether grew from: in one container a mediated device that agrees to discards, and a real one that does not. The
 // balloon works, stops when the real one is plugged, stays stopped whatever the other does, and works again when it is unplugged.
-// tier: 2
+// tier: 1 2
 // machine: -device edu
+// modules: mdev
 #include <system/in_machine.hpp>
 
 using namespace in_machine;

@@ -5,6 +5,7 @@
 
 #include <codegen/fake_iommu.hpp>
 
+#include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
 #include <tether/topology/memory_listener.hpp>
 
@@ -16,6 +17,12 @@ namespace tether {
 
 class address_space {
  public:
+  /// What `guarded_space` asks of it.
+  struct {
+    [[nodiscard]] result<void> guard(gate_id) const noexcept { return {}; }
+    void unguard() const noexcept {}
+  } writer_;
+
   template <memory_listener L>
   [[nodiscard]] result<void> add_listener(L& listener, int = 0) noexcept {
     return codegen::as_result("replay", codegen_follow(&listener, &listener));

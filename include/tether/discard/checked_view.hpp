@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSL-1.0
+// The view that frames are looked up in, for notes that outlive it: it says under which generation of a block a note may be made or used.
+#pragma once
+
+#include <tether/topology/address_space.hpp>
+#include <tether/topology/flat_view.hpp>
+#include <tether/topology/memory_backing.hpp>
+#include <tether/topology/view_guard.hpp>
+
+#include <cstdint>
+#include <optional>
+
+namespace tether::detail {
+
+/// The map as it is now, for the length of one batch. Requires: the address space outlives it.
+class checked_view {
+ public:
+  explicit checked_view(address_space const& guest) noexcept : guest_{guest}, view_{guest.view()} {}
+
+  [[nodiscard]] flat_view const& operator*() const noexcept { return *view_; }
+
+  /// The generation of `block` that this view shows; nullopt where an edit may have concerned the block since the view was
+  /// taken: then only a newer view can tell. Requires: the view mentions the block.
+  /// Cost: reads one word of the block asked about last, three of another one.
+  [[nodiscard]] std::optional<std::uint64_t> generation_of(memory_backing& block) noexcept {
+    const std::uint64_t now = block.generation().number();
+    if (block_ == &block && generation_ == now) return now;
+    if (block.generation().edit_under_way() || !guest_.shows(view_)) return std::nullopt;
+    block_ = &block;
+    generation_ = now;
+    return now;
+  }
+
+ private:
+  address_space const& guest_;
+  view_guard view_;
+  memory_backing const* block_ = nullptr;
+  std::uint64_t generation_ = 0;
+};
+
+}  // namespace tether::detail

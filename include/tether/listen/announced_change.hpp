@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a listener has been told of one change, from `begin` to the end of `commit`: the sections that go and those that come, as far as
+// its feed lets them through, with room for the way back.
+#pragma once
+
+#include <tether/listen/section_plan.hpp>
+#include <tether/topology/memory_listener.hpp>
+#include <tether/topology/section.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <exception>
+#include <vector>
+
+namespace tether {
+
+/// One change at a time. `Feed` is `judged_feed` or `trusted_feed`. Not thread-safe.
+template <class Feed>
+class announced_change {
+ public:
+  void begin(commit_kind kind) noexcept {
+    kind_ = kind;
+    clear();
+    feed_.begin();
+  }
+  void remove(section one) noexcept {
+    if (feed_.removes(one)) remember(removed_, one);
+  }
+  /// Makes room for taking it back, too: a withdrawal and an undo need no memory.
+  void add(section one) noexcept {
+    if (!feed_.adds(one)) return;
+    make_room(standing_ + added_.size() + 1);
+    remember(added_, one);
+  }
+  /// Once all is told.
+  void judge() noexcept {
+    if (!feed_.judge(added_)) out_of_memory_ = true;
+  }
+  /// Fails: what the feed found wrong.
+  [[nodiscard]] result<void> verdict() const noexcept { return feed_.verdict(); }
+  /// `happened`: else everything stands as before `begin`. Ensures: names that were told need not live any longer.
+  void end(bool happened) noexcept {
+    if (happened) standing_ = standing_ + added_.size() - std::min(standing_ + added_.size(), removed_.size());
+    clear();
+    feed_.end(happened);
+  }
+  /// Nothing stands any more.
+  void forget() noexcept {
+    standing_ = 0;
+    feed_.forget();
+  }
+
+  [[nodiscard]] commit_kind kind() const noexcept { return kind_; }
+  [[nodiscard]] std::vector<section_plan>& removed() noexcept { return removed_; }
+  [[nodiscard]] std::vector<section_plan>& added() noexcept { return added_; }
+  /// How many sections could go at once.
+  [[nodiscard]] std::size_t room() const noexcept { return removed_.capacity(); }
+  [[nodiscard]] bool out_of_memory() const noexcept { return out_of_memory_; }
+  void note_out_of_memory() noexcept { out_of_memory_ = true; }
+
+ private:
+  void clear() noexcept {
+    removed_.clear();
+    added_.clear();
+    out_of_memory_ = false;
+  }
+  void remember(std::vector<section_plan>& list, section const& one) noexcept {
+    try {
+      list.push_back({.what = one});
+    } catch (std::exception const&) {
+      out_of_memory_ = true;
+    }
+  }
+  void make_room(std::size_t sections) noexcept {
+    try {
+      for (auto* list : {&removed_, &added_})
+        if (list->capacity() < sections) list->reserve(std::max(sections, 2 * list->capacity()));
+    } catch (std::exception const&) {
+      out_of_memory_ = true;
+    }
+  }
+
+  std::vector<section_plan> removed_;
+  std::vector<section_plan> added_;
+  std::size_t standing_ = 0;  // sections, mapped or left out
+  commit_kind kind_ = commit_kind::refusable;
+  bool out_of_memory_ = false;
+  [[no_unique_address]] Feed feed_{};
+};
+
+}  // namespace tether

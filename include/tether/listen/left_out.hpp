@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSL-1.0
+// The sections that passed the filter and are not mapped all the same. They must be remembered: removing one must not unmap a hole.
+//
+//     |  stood before this change  |  left out by it  |     a refused change cuts the second part off again
+#pragma once
+
+#include <tether/core/access.hpp>
+#include <tether/core/address.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+#include <tether/topology/label.hpp>
+#include <tether/topology/section.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <exception>
+#include <span>
+#include <vector>
+
+namespace tether {
+
+/// What a section was, for those who read of it when its region and its memory may be gone: it owns its name and points nowhere.
+struct section_description {
+  extent<guest_address> where{};
+  region_kind kind = region_kind::ram;
+  access rights = access::read_write;
+  label name{};  ///< the one under which it was told; a region that is placed anew elsewhere changes nothing here
+};
+
+[[nodiscard]] inline section_description describe(section const& one) noexcept {
+  return {.where = one.where, .kind = one.kind, .rights = one.rights(), .name = one.name};
+}
+
+/// A section that devices do not see although it passed the filter, and why.
+struct left_out_section {
+  section_description what;
+  error why;
+};
+
+/// All of them. Sections that stand at one time do not overlap, so a place names one of those that stood, or one of those that came.
+class left_out_list {
+ public:
+  [[nodiscard]] std::vector<left_out_section> const& all() const noexcept { return all_; }
+
+  void begin_change() noexcept { before_ = all_.size(); }
+  /// Whether this section stood before the change, and was left out. Cost: linear in those left out.
+  [[nodiscard]] bool stood(section const& one) const noexcept {
+    const auto same = [&](left_out_section const& other) { return other.what.where == one.where; };
+    return std::any_of(all_.begin(), all_.begin() + static_cast<std::ptrdiff_t>(before_), same);
+  }
+  /// Leaves out one that comes with this change. False: no memory.
+  [[nodiscard]] bool add(section const& one, error const& why) noexcept {
+    try {
+      all_.push_back({describe(one), why});
+      return true;
+    } catch (std::exception const&) {
+      return false;
+    }
+  }
+  /// One that stood has gone with this change.
+  void remove(section const& one) noexcept {
+    const auto end = all_.begin() + static_cast<std::ptrdiff_t>(before_);
+    const auto found = std::find_if(all_.begin(), end, [&](left_out_section const& other) { return other.what.where == one.where; });
+    if (found == end) return;
+    all_.erase(found);
+    before_ -= 1;
+  }
+  /// Undoes a change of which nothing was removed yet.
+  void take_back() noexcept { all_.erase(all_.begin() + static_cast<std::ptrdiff_t>(before_), all_.end()); }
+  /// Those that came with this change.
+  [[nodiscard]] std::span<left_out_section const> come() const noexcept { return std::span{all_}.subspan(before_); }
+  void clear() noexcept {
+    all_.clear();
+    before_ = 0;
+  }
+
+ private:
+  std::vector<left_out_section> all_;
+  std::size_t before_ = 0;
+};
+
+}  // namespace tether

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSL-1.0
+// Ties an address space to one gate for as long as somebody discards or pins through it. Two gates over one guest would each let
+// through what the other forbids: the CPU sees one page, the device another.
+//
+//     balloon   --+
+//     container --+-- guarded_space --> address_space --> the memory of its regions: this gate's permits alone
+#pragma once
+
+#include <tether/topology/address_space.hpp>
+
+#include <tether/core/discard_permit.hpp>
+#include <tether/core/error.hpp>
+
+namespace tether::detail {
+
+/// Counts its owner among those who use the space through `gate`. Requires: the space outlives it.
+class guarded_space {
+ public:
+  /// Waits until no other thread has a transaction open.
+  guarded_space(address_space const& space, gate_id gate) noexcept : space_{space}, guarded_{space.writer_.guard(gate)} {}
+  guarded_space(guarded_space const&) = delete;
+  guarded_space& operator=(guarded_space const&) = delete;
+  ~guarded_space() {
+    if (guarded_) space_.writer_.unguard();
+  }
+
+  /// Fails: `other_gate` if the space, or a block that is placed there, is guarded by another gate. Then nothing may be discarded or
+  /// pinned through it.
+  [[nodiscard]] result<void> const& usable() const noexcept { return guarded_; }
+
+ private:
+  address_space const& space_;
+  result<void> guarded_;
+};
+
+}  // namespace tether::detail

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSL-1.0
+// expects: tether\[I8\]: this inhibition policy has a 'holds', 'admits' or 'never_inhibits' that would never be asked
+#include <tether/attach/configuration.hpp>
+#include <tether/backend/io_uring_buffers.hpp>
+
+#include <cstdint>
+
+// The same, for another reason: nobody can see it.
+struct keeps_it_to_itself {
+  using slot = tether::inhibition_slot;
+  static constexpr std::uint32_t holds(tether::group_tally group) noexcept { return group.attached && !group.settled() ? 1 : 0; }
+#ifdef TETHER_CONTROL
+  static constexpr bool admits(tether::group_tally group) noexcept { return group.agreed == 0 || group.others == 0; }
+#else
+  
+ private:
+  static constexpr bool admits(tether::group_tally group) noexcept { return group.agreed == 0 || group.others == 0; }
+#endif
+};
+
+constexpr auto holds = tether::configuration<tether::io_uring_buffers, keeps_it_to_itself>::holds;

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSL-1.0
+// expects: tether\[I10\]: this inhibition policy needs a hold where nothing is attached
+#include <tether/attach/configuration.hpp>
+#include <tether/backend/io_uring_buffers.hpp>
+
+#include <cstdint>
+
+// Its group is gone, its hold would be counted for ever.
+struct forgets_attached {
+  using slot = tether::inhibition_slot;
+  static constexpr std::uint32_t holds(tether::group_tally group) noexcept {
+#ifdef TETHER_CONTROL
+    return group.attached && !group.settled() ? 1 : 0;
+#else
+    return group.settled() ? 0 : 1;
+#endif
+  }
+};
+
+constexpr auto holds = tether::configuration<tether::io_uring_buffers, forgets_attached>::holds;

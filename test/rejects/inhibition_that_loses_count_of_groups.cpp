@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSL-1.0
+// expects: tether\[I12\]: this inhibition policy treats many groups or devices otherwise than two
+#include <tether/attach/configuration.hpp>
+#include <tether/backend/io_uring_buffers.hpp>
+
+#include <cstdint>
+
+// Right for three groups, and for the four of which the gate would be open all is well in a small world.
+struct counts_in_two_bits {
+  using slot = tether::inhibition_slot;
+  static constexpr std::uint32_t holds(tether::container_tally all) noexcept {
+#ifdef TETHER_CONTROL
+    return all.members - all.settled;
+#else
+    return (all.members - all.settled) & 3;
+#endif
+  }
+};
+
+constexpr auto holds = tether::configuration<tether::io_uring_buffers, counts_in_two_bits>::holds;
