@@ -27,10 +27,19 @@ namespace {
 constexpr std::uint64_t page = reference_map::page;
 constexpr std::uint64_t guest_pages = 24;
 constexpr std::uint64_t block_pages = 16;
+constexpr std::uint64_t before_the_window = 4;  // pages of the file in front of the first block, which is a window of it
 constexpr std::size_t most_regions = 10;
 
 /// Memory that lives as long as the program: only its addresses matter here.
-alignas(page) std::array<std::byte, 3 * block_pages * page> memory;
+alignas(page) std::array<std::byte, 2 * block_pages * page> memory;
+
+/// A part of the one file that there is, from page `first` on.
+ram_block received(const char* name, std::uint64_t first, std::uint64_t pages) {
+  static const auto file = static_cast<int>(linux_kernel::memfd_create("guest", MFD_CLOEXEC));
+  static const auto sized = linux_kernel::ftruncate(file, 32 * page);
+  demand(sized == 0, "a file can be made");
+  return std::move(*ram_block::from_descriptor(name, file, first * page, pages * page));
+}
 
 std::array<ram_block, 3>& blocks() {
   const auto borrow = [](const char* name, std::size_t which, memory_kind kind) {
@@ -38,9 +47,15 @@ std::array<ram_block, 3>& blocks() {
                                         block_pages * page, kind));
   };
   static auto& all =
-      *new std::array<ram_block, 3>{borrow("ram", 0, memory_kind::private_anonymous), borrow("other", 1, memory_kind::private_anonymous),
-                                    borrow("bar", 2, memory_kind::device)};
+      *new std::array<ram_block, 3>{received("ram", before_the_window, block_pages), borrow("other", 0, memory_kind::private_anonymous),
+                                    borrow("bar", 1, memory_kind::device)};
   return all;
+}
+
+/// The file of the first block again, as if received a second time and cut otherwise.
+ram_block& received_again() {
+  static auto& again = *new ram_block{received("again", 0, before_the_window + block_pages)};
+  return again;
 }
 
 /// What lies at one page, for whoever was told of it.
@@ -223,6 +238,15 @@ class program {
     const std::uint64_t first = in_.below(guest_pages - size + 1);
     const std::uint64_t offset = in_.flag() && first + size <= block_pages ? first : in_.below(block_pages - size + 1);
     const region what = some_region(offset, size).read_only(in_.below(4) == 0).unmergeable(in_.below(4) == 0).dirty_log(in_.flag());
+    // The reference knows one block of the file; the guest is given either, and nobody may see a difference.
+    const bool again = what.kind() == region_kind::ram && what.memory() == &blocks()[0].backing() && (offset + size + first) % 2 == 0;
+    const auto of_the_other = [&] {
+      return region::ram(received_again(), block_offset{(before_the_window + offset) * page}, size * page)
+          .named(what.name().view())
+          .read_only(what.is_read_only())
+          .unmergeable(what.is_unmergeable())
+          .dirty_log(what.has_dirty_log());
+    };
     const int priority = static_cast<int>(in_.below(3)) - 1;
     if (in_.below(16) == 0) {
       demand(!change.place(region::ram(blocks()[0], block_offset{page}, block_pages * page), guest_address{origin}).has_value(),
@@ -230,7 +254,7 @@ class program {
       demand(!change.place(region::mmio("nothing", 0), guest_address{origin}).has_value(), "a region of no bytes is refused");
       demand(!change.place(region::mmio("wraps", 2 * page), guest_address{0 - page}).has_value(), "a region does not wrap");
     }
-    const auto id = change.place(what, guest_address{origin + first * page}, priority);
+    const auto id = change.place(again ? of_the_other() : what, guest_address{origin + first * page}, priority);
     demand(id.has_value(), "a region that fits is placed");
     now.map.place(*id, what, first, priority);
     now.ids.push_back(*id);

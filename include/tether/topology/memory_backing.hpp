@@ -13,7 +13,9 @@
 #pragma once
 
 #include <tether/topology/edit_generation.hpp>
+#include <tether/topology/file_registry.hpp>
 #include <tether/topology/label.hpp>
+#include <tether/topology/memory_calls.hpp>
 
 #include <tether/core/address.hpp>
 #include <tether/core/discard_permit.hpp>
@@ -49,25 +51,7 @@ struct backing_identity {
   friend constexpr bool operator==(backing_identity const&, backing_identity const&) noexcept = default;
 };
 
-class memory_backing;
-
 namespace detail {
-
-/// The calls that memory needs once it is made, so that nothing above it is a template of the kernel.
-/// An indirect call beside a system call costs nothing.
-struct memory_calls {
-  std::int64_t (*madvise)(std::uint64_t, std::uint64_t, int) noexcept;
-  std::int64_t (*fallocate)(int, int, std::uint64_t, std::uint64_t) noexcept;
-  std::int64_t (*mmap)(std::uint64_t, int, int, int, std::uint64_t) noexcept;
-  std::int64_t (*move_mapping)(std::uint64_t, std::uint64_t, std::uint64_t) noexcept;
-  std::int64_t (*munmap)(std::uint64_t, std::uint64_t) noexcept;
-  std::int64_t (*seals)(int) noexcept;
-  std::int64_t (*close)(int) noexcept;
-};
-
-template <class Kernel>
-inline constexpr memory_calls memory_calls_of{&Kernel::madvise, &Kernel::fallocate, &Kernel::mmap, &Kernel::move_mapping,
-                                                        &Kernel::munmap,  &Kernel::seals,     &Kernel::close};
 
 template <class Kernel>
 class memory_sources;
@@ -77,22 +61,11 @@ class shared_files;
 /// What to do about a second gate.
 inline constexpr auto one_gate = "give every container and every balloon of a guest the same discard_gate";
 
-enum class discard_method : std::uint8_t { refuse, forget_private, replace_private, remove_shared, punch_hole };
-
-/// The shared files that are mapped now, linked through their records: so that what was received again is found. Nobody allocates here.
-struct file_registry {
-  std::mutex changing;
-  memory_backing* newest = nullptr;
-};
-
-/// MADV_POPULATE_WRITE, Linux 5.14: older headers do not name it.
-inline constexpr int populate_write = 23;
-
 }  // namespace detail
 
 /// Host memory. Made and freed by `ram_block` alone. Of a shared file it is the whole file, of which this process can touch the parts
 /// that blocks show: offsets count from the file's beginning, and sections of two blocks that show the same bytes are equal.
-class memory_backing : public std::enable_shared_from_this<memory_backing> {
+class memory_backing : public std::enable_shared_from_this<memory_backing>, private detail::file_registry::entry {
  public:
   memory_backing(memory_backing const&) = delete;
   memory_backing& operator=(memory_backing const&) = delete;
@@ -110,9 +83,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   [[nodiscard]] backing_identity identity() const noexcept { return identity_; }
   /// Where in its file a byte of it lies; no descriptor where it has none. For backends that map by file.
   [[nodiscard]] file_source source_at(block_offset at) const noexcept { return {descriptor_, file_offset_ + at.value}; }
-  [[nodiscard]] std::byte* data() const noexcept {
-    return reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(host_.value));
-  }
+  [[nodiscard]] std::byte* data() const noexcept { return reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(host_.value)); }
 
   /// Gives the bytes back to the host; who reads them next finds zeros in a new page. `leave` is a gate's permit: needed also where
   /// the memory was removed from the map meanwhile, because an attach that is under way still goes by the map that it began with.
@@ -175,8 +146,8 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     std::uint64_t seen = guard_.load(std::memory_order_relaxed);
     do {
       if (guards_in(seen) != 0 && gate_in(seen) != gate) return false;
-    } while (!guard_.compare_exchange_weak(seen, static_cast<std::uint64_t>(gate) << 32U | (guards_in(seen) + 1),
-                                           std::memory_order_acq_rel, std::memory_order_relaxed));
+    } while (!guard_.compare_exchange_weak(seen, static_cast<std::uint64_t>(gate) << 32U | (guards_in(seen) + 1), std::memory_order_acq_rel,
+                                           std::memory_order_relaxed));
     return true;
   }
   /// Requires: an earlier `guard` that succeeded.
@@ -268,28 +239,19 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
       }
       std::uint32_t none = 0;
       if (!references_.compare_exchange_strong(none, freed, std::memory_order_acq_rel)) return std::nullopt;
-      unlink();
+      if (registry_ != nullptr) registry_->remove(*this);
     }
     const auto answer = give_back();  // of much memory it takes a while, in which others need not wait
     if (answer < 0 && !for_good) {
       const auto locked = lock_registry();
       references_.store(0, std::memory_order_release);
-      link();
+      if (registry_ != nullptr) registry_->add(*this);
     }
     return answer;
   }
 
   [[nodiscard]] std::unique_lock<std::mutex> lock_registry() const noexcept {
     return registry_ == nullptr ? std::unique_lock<std::mutex>{} : std::unique_lock{registry_->changing};
-  }
-  void link() noexcept {
-    if (registry_ != nullptr) older_ = std::exchange(registry_->newest, this);
-  }
-  void unlink() noexcept {
-    if (registry_ == nullptr) return;
-    memory_backing** at = &registry_->newest;
-    while (*at != this) at = &(*at)->older_;
-    *at = older_;
   }
 
   /// Unmaps what is ours. Ensures: after a failure it is as before.
@@ -319,7 +281,6 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   bool owned_ = false;
   std::uint32_t blocks_ = 1;  ///< that show it; with a registry only under its lock
   detail::file_registry* registry_ = nullptr;
-  memory_backing* older_ = nullptr;  ///< in the registry
   std::atomic<std::uint32_t> references_{0};
   std::atomic<std::uint64_t> guard_{0};  // upper half: the gate, lower half: how often; 0 of them: none
   detail::edit_generation generation_;

@@ -118,8 +118,7 @@ class memory_sources {
     if (!S_ISREG(status.st_mode)) return failure(error{what, errc::bad_descriptor}.of(name).advise("it is not a file"));
     const auto flags = Kernel::descriptor_flags(memory.descriptor_);
     if (flags < 0) return refused(what, name, flags);
-    if ((flags & O_ACCMODE) != O_RDWR)
-      return failure(error{what, errc::bad_descriptor}.of(name).advise("open it for reading and writing"));
+    if ((flags & O_ACCMODE) != O_RDWR) return failure(error{what, errc::bad_descriptor}.of(name).advise("open it for reading and writing"));
     struct statfs system {};
     if (const auto answer = Kernel::call(SYS_fstatfs, memory.descriptor_, &system); answer < 0) return refused(what, name, answer);
     const auto magic = static_cast<std::uint64_t>(system.f_type) & 0xffffffff;
@@ -127,8 +126,7 @@ class memory_sources {
       return failure(error{what, errc::bad_descriptor}.of(name).advise("only tmpfs, memfd and hugetlbfs files can be discarded"));
     if (auto sealed = check_seals(what, memory.descriptor_, required_seals); !sealed) return failure(sealed.error().of(name));
     const auto file_size = static_cast<std::uint64_t>(status.st_size);
-    if (file_offset + size > file_size)
-      return failure(error{what, errc::past_the_end}.of(name).advise("the file has {} bytes", file_size));
+    if (file_offset + size > file_size) return failure(error{what, errc::past_the_end}.of(name).advise("the file has {} bytes", file_size));
 
     memory.kind_ = magic == hugetlbfs_magic ? memory_kind::hugetlb : memory_kind::shared;
     memory.method_ = discard_method::punch_hole;
@@ -241,7 +239,7 @@ class memory_sources {
       case mapped_as::device: return failure(wrong.advise("it is a device's memory: name memory_kind::device"));
     }
     if (kind == memory_kind::private_file && !found.one_protection)
-      return failure(error{what, errc::unsupported}.advise("its parts have several protections: give them the same, or borrow each by itself"));
+      return failure(error{what, errc::unsupported}.advise("its parts have several protections: borrow each by itself"));
     return {};
   }
 

@@ -42,8 +42,7 @@ class ram_block {
   /// errno; nothing is left behind.
   template <class Kernel = linux_kernel>
   [[nodiscard]] static result<ram_block> allocate(std::string_view name, std::uint64_t size,
-                                                  memory_kind kind = memory_kind::private_anonymous,
-                                                  std::uint64_t page_size = 0) noexcept {
+                                                  memory_kind kind = memory_kind::private_anonymous, std::uint64_t page_size = 0) noexcept {
     return finish(detail::memory_sources<Kernel>::allocate(name, size, kind, page_size));
   }
 
@@ -66,8 +65,8 @@ class ram_block {
   /// Fails: `bad_descriptor` unless it is a file of tmpfs (a memfd is) or hugetlbfs, open for reading and writing, not sealed against
   /// writing, and as `required`; `past_the_end` if it is shorter than it was said to be; `not_aligned`; the kernel's errno.
   template <class Kernel = linux_kernel>
-  [[nodiscard]] static result<ram_block> from_descriptor(std::string_view name, int fd, std::uint64_t file_offset,
-                                                         std::uint64_t size, file_requirements required = {}) noexcept {
+  [[nodiscard]] static result<ram_block> from_descriptor(std::string_view name, int fd, std::uint64_t file_offset, std::uint64_t size,
+                                                         file_requirements required = {}) noexcept {
     return finish(detail::memory_sources<Kernel>::from_descriptor(name, fd, file_offset, size, required.seals));
   }
 

@@ -48,7 +48,9 @@ struct rig {
   unattended nobody;
 
   rig() { mapper.refresh_sizes(); }
-  section_plan plan(std::uint64_t first, std::uint64_t size) { return plan_section<Granularity>(ram_at(block, first, size), mapper.sizes()); }
+  section_plan plan(std::uint64_t first, std::uint64_t size) {
+    return plan_section<Granularity>(ram_at(block, first, size), mapper.sizes());
+  }
 };
 
 /// Can be told that its page sizes have changed.
@@ -167,7 +169,8 @@ TEST_CASE("a private file's memory is brought in as the process's own before it 
   auto* const lent = static_cast<std::byte*>(::mmap(nullptr, 16 * KiB, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0));
   REQUIRE(lent != MAP_FAILED);
   {
-    ram_block block = must(ram_block::borrow("rom", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 16 * KiB, memory_kind::private_file));
+    ram_block block =
+        must(ram_block::borrow("rom", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 16 * KiB, memory_kind::private_file));
     section_mapper<io_uring_buffers, largest_page, no_observation> mapper{*ring};
     mapper.refresh_sizes();
     unattended nobody;

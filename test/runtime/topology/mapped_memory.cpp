@@ -94,8 +94,8 @@ TEST_CASE("a line of the kernel's list is read, and nothing else is taken for on
   CHECK(one.protection == PROT_NONE);
   CHECK(one.inode == 0);
   CHECK(one.path.empty());
-  for (const char* not_one : {"", "Size:                  4 kB", "VmFlags: rd wr mr mw me ac sd", "7f3c8a000000", "7f3c8a000000-7f3c8a021000", "7f-8f rw",
-                              "7f-8f rw-s 0 00:01", "7f-8f rw-s 0 00:01 x"}) {
+  for (const char* not_one : {"", "Size:                  4 kB", "VmFlags: rd wr mr mw me ac sd", "7f3c8a000000",
+                              "7f3c8a000000-7f3c8a021000", "7f-8f rw", "7f-8f rw-s 0 00:01", "7f-8f rw-s 0 00:01 x"}) {
     CAPTURE(not_one);
     CHECK_FALSE(map_entry::read(not_one, one));
   }

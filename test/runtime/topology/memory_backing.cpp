@@ -122,7 +122,8 @@ TEST_CASE("a discard of a private file's memory brings zeros, not the file's byt
     for (std::uint64_t i = 0; i < 8; ++i) CHECK_FALSE(seen_by_a_child(block.data() + i * page));
   }
   // What is left of it can be lent again.
-  const auto again = must(ram_block::borrow("again", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 8 * page, memory_kind::private_file));
+  const auto again =
+      must(ram_block::borrow("again", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 8 * page, memory_kind::private_file));
   must(again.discard(bytes(0, 8 * page)));
   CHECK(all(again.data(), 8 * page, 0));
   ::munmap(lent, 8 * page);
@@ -135,7 +136,8 @@ TEST_CASE("a private file that the guest may only read stays so where it was dis
   void* const lent = ::mmap(nullptr, 2 * page, PROT_READ, MAP_PRIVATE, file, 0);
   REQUIRE(lent != MAP_FAILED);
   {
-    const auto block = must(ram_block::borrow("rom", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 2 * page, memory_kind::private_file));
+    const auto block =
+        must(ram_block::borrow("rom", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 2 * page, memory_kind::private_file));
     must(block.discard(bytes(0, page)));
     CHECK_FALSE(block.populate(bytes(0, page)));
   }
@@ -147,8 +149,7 @@ TEST_CASE("shared memory without a descriptor is really dropped too") {
   void* const lent = ::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   REQUIRE(lent != MAP_FAILED);
   {
-    const auto block =
-        must(ram_block::borrow("lent", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 2 * page, memory_kind::shared));
+    const auto block = must(ram_block::borrow("lent", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 2 * page, memory_kind::shared));
     fill(block);
     must(discard_freely(block, bytes(0, page)));
     CHECK(all(block.data(), page, 0));

@@ -237,8 +237,7 @@ TEST_CASE("a file that grew is extended where it is, as long as nothing lies beh
     auto first = by_hint ? other.window<stubborn_kernel>(0, 4 * page) : other.window(0, 4 * page);
     // Something lies behind it, or the kernel will not put anything there.
     void* const behind = reinterpret_cast<void*>(static_cast<std::uintptr_t>(first.host().value + 4 * page));
-    void* const lies = by_hint ? MAP_FAILED
-                               : ::mmap(behind, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    void* const lies = by_hint ? MAP_FAILED : ::mmap(behind, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     other.resize(8 * page);
     auto second = by_hint ? other.window<stubborn_kernel>(0, 8 * page) : other.window(0, 8 * page);
     CHECK_FALSE(&second.backing() == &first.backing());
