@@ -14,6 +14,7 @@
 
 #include <tether/topology/edit_generation.hpp>
 #include <tether/topology/label.hpp>
+#include <tether/topology/memory_guard.hpp>
 
 #include <tether/core/address.hpp>
 #include <tether/core/discard_permit.hpp>
@@ -121,7 +122,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   /// `unsupported` for a device's memory; the kernel's errno.
   [[nodiscard]] result<void> discard(extent<block_offset> what, discard_permit const& leave) noexcept {
     if (!leave.granted()) return failure(error{"discard", errc::discards_disabled}.at(what).of(name()).advise("ask the gate for a permit"));
-    const guard_while discarding{*this, leave.gate()};
+    const detail::memory_guard::for_a_while discarding{guard_, leave.gate()};
     if (!discarding) return failure(error{"discard", errc::other_gate}.at(what).of(name()).advise(detail::one_gate));
     if (!what.valid()) return failure(error{"discard", errc::invalid_extent}.at(what).of(name()));
     if (what.last.value >= size()) return failure(error{"discard", errc::past_the_end}.at(what).of(name()));
@@ -171,16 +172,9 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
 
   /// From now on only permits of `gate` let it be discarded, until `unguard` was called as often. Each address space that shows it
   /// does so, as soon as anybody discards or pins through that space. Fails (false): another gate guards it now.
-  [[nodiscard]] bool guard(gate_id gate) noexcept {
-    std::uint64_t seen = guard_.load(std::memory_order_relaxed);
-    do {
-      if (guards_in(seen) != 0 && gate_in(seen) != gate) return false;
-    } while (!guard_.compare_exchange_weak(seen, static_cast<std::uint64_t>(gate) << 32U | (guards_in(seen) + 1),
-                                           std::memory_order_acq_rel, std::memory_order_relaxed));
-    return true;
-  }
+  [[nodiscard]] bool guard(gate_id gate) noexcept { return guard_.guard(gate); }
   /// Requires: an earlier `guard` that succeeded.
-  void unguard() noexcept { guard_.fetch_sub(1, std::memory_order_release); }
+  void unguard() noexcept { guard_.unguard(); }
 
   /// Somebody (a placed region, a view) may let a device or a reader reach this memory: it cannot be freed.
   void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
@@ -213,24 +207,6 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   static constexpr std::uint32_t freed = ~std::uint32_t{0};
 
   explicit memory_backing(label name, detail::memory_calls const& calls) noexcept : calls_{&calls}, name_{name} {}
-
-  static constexpr std::uint64_t guards_in(std::uint64_t word) noexcept { return word & 0xffff'ffffU; }
-  static constexpr gate_id gate_in(std::uint64_t word) noexcept { return gate_id{static_cast<std::uint32_t>(word >> 32U)}; }
-  /// Keeps another gate's containers from pinning what is being discarded: they would not wait for this gate's permits.
-  class guard_while {
-   public:
-    guard_while(memory_backing& memory, gate_id gate) noexcept : memory_{memory}, guarded_{memory.guard(gate)} {}
-    guard_while(guard_while const&) = delete;
-    guard_while& operator=(guard_while const&) = delete;
-    ~guard_while() {
-      if (guarded_) memory_.unguard();
-    }
-    explicit operator bool() const& noexcept { return guarded_; }
-
-   private:
-    memory_backing& memory_;
-    bool guarded_;
-  };
 
   [[nodiscard]] std::uint64_t host_at(extent<block_offset> what) const noexcept { return host_.value + what.first.value; }
 
@@ -321,7 +297,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   detail::file_registry* registry_ = nullptr;
   memory_backing* older_ = nullptr;  ///< in the registry
   std::atomic<std::uint32_t> references_{0};
-  std::atomic<std::uint64_t> guard_{0};  // upper half: the gate, lower half: how often; 0 of them: none
+  detail::memory_guard guard_;
   detail::edit_generation generation_;
   label name_;
 };
