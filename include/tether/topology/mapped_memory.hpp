@@ -140,7 +140,7 @@ class mapped_memory_lookup {
     mapped_memory_lookup close{where};
     if (const auto answer = close.read(smaps); answer < 0)
       return failure(
-          error::from_errno(operation, static_cast<int>(-answer)).advise("/proc/thread-self/smaps could not be read, which tells its kind"));
+          error::from_errno(operation, static_cast<int>(-answer)).advise("/proc/thread-self/smaps, which tells its kind, cannot be read"));
     return close.found_;
   }
 

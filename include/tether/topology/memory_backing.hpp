@@ -70,13 +70,8 @@ template <class Kernel>
 inline constexpr memory_calls memory_calls_of{&Kernel::madvise, &Kernel::fallocate, &Kernel::mmap, &Kernel::move_mapping,
                                                         &Kernel::munmap,  &Kernel::seals,     &Kernel::close};
 
-template <class Kernel>
-class memory_sources;
-template <class Kernel>
-class shared_files;
-
-/// What to do about a second gate.
-inline constexpr auto one_gate = "give every container and every balloon of a guest the same discard_gate";
+template <class> class memory_sources;
+template <class> class shared_files;
 
 enum class discard_method : std::uint8_t { refuse, forget_private, replace_private, remove_shared, punch_hole };
 
@@ -170,8 +165,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     return {};
   }
 
-  /// From now on only permits of `gate` let it be discarded, until `unguard` was called as often. Each address space that shows it
-  /// does so, as soon as anybody discards or pins through that space. Fails (false): another gate guards it now.
+  /// From now on only permits of `gate` let it be discarded. Each address space that shows it does so. Fails (false): another gate has it.
   [[nodiscard]] bool guard(gate_id gate) noexcept { return guard_.guard(gate); }
   /// Requires: an earlier `guard` that succeeded.
   void unguard() noexcept { guard_.unguard(); }

@@ -11,6 +11,9 @@
 
 namespace tether::detail {
 
+/// What to do about a second gate.
+inline constexpr auto one_gate = "give every container and every balloon of a guest the same discard_gate";
+
 /// A memory's gate. Any thread may call anything.
 class memory_guard {
  public:
