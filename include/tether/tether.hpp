@@ -22,7 +22,6 @@
 #include <tether/topology/anchor.hpp>
 #include <tether/topology/difference.hpp>
 #include <tether/topology/edit_generation.hpp>
-#include <tether/topology/file_registry.hpp>
 #include <tether/topology/flat_view.hpp>
 #include <tether/topology/guarded_space.hpp>
 #include <tether/topology/label.hpp>
@@ -30,7 +29,7 @@
 #include <tether/topology/map_writer.hpp>
 #include <tether/topology/mapped_memory.hpp>
 #include <tether/topology/memory_backing.hpp>
-#include <tether/topology/memory_calls.hpp>
+#include <tether/topology/memory_guard.hpp>
 #include <tether/topology/memory_listener.hpp>
 #include <tether/topology/memory_sources.hpp>
 #include <tether/topology/memory_window.hpp>

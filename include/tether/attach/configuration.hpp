@@ -159,8 +159,8 @@ class configuration {
                 "tether[B6]: a backend needs 'quiesce() noexcept' and 'abandon() noexcept', both returning result<void>: holds are "
                 "given back only when no DMA is in flight and every pin is proven gone");
   static_assert(detail::options_usable<Backend>,
-                "tether[B8]: this backend has a 'map(mapping const&, file_source)' or a 'pins_now()' that would never be asked: they must be "
-                "noexcept, return result<void> and bool, and 'pins_now' must be const");
+                "tether[B8]: this backend has a 'map(mapping const&, file_source)' or a 'pins_now()' that would never be asked: they must "
+                "be noexcept, return result<void> and bool, and 'pins_now' must be const");
   static_assert(!(... || detail::hides_its_slot<Policies>),
                 "tether[P3]: this policy hides its 'slot': make it, and the functions, public (a class's members are private at first)");
   static_assert((... && (detail::fills_a_slot<Policies> || detail::hides_its_slot<Policies>)),
@@ -173,8 +173,8 @@ class configuration {
                 "container_tally, or both, and public");
   static_assert(detail::asked_rightly<asked_inhibition>,
                 "tether[I8]: this inhibition policy has a 'holds', 'admits' or 'never_inhibits' that would never be asked: they must be "
-                "public, static, constexpr and noexcept; 'holds' takes a group_tally or a container_tally and answers an integer of at most "
-                "32 bits, 'admits' takes a group_tally and answers a bool, and who never inhibits has no 'holds'");
+                "public, static, constexpr and noexcept; 'holds' takes a group_tally or a container_tally and answers an integer of at "
+                "most 32 bits, 'admits' takes a group_tally and answers a bool, and who never inhibits has no 'holds'");
   static_assert(detail::is_constant<asked_inhibition>,
                 "tether[I9]: an inhibition policy's 'holds' and 'admits' must be constant expressions, whatever the counts: they are asked "
                 "only when the membership changes, so they may read nothing but their argument");
@@ -182,14 +182,14 @@ class configuration {
                 "tether[I10]: this inhibition policy needs a hold where nothing is attached, which nobody would ever give back: look at "
                 "'attached', or at 'members', first");
   static_assert(detail::is_free_of<asked_inhibition, rule_fault::more_after_a_close>,
-                "tether[I11]: this inhibition policy needs more holds after a device was closed or a group detached than before, or does not "
-                "admit what is left then: a hold can be refused, and closing cannot");
+                "tether[I11]: this inhibition policy needs more holds after a device was closed or a group detached than before, or does "
+                "not admit what is left then: a hold can be refused, and closing cannot");
   static_assert(detail::is_free_of<asked_inhibition, rule_fault::many_unlike_few>,
-                "tether[I12]: this inhibition policy treats many groups or devices otherwise than two: whether it needs a hold may hang only "
-                "on whether there are any, else nothing is proven of it");
+                "tether[I12]: this inhibition policy treats many groups or devices otherwise than two: whether it needs a hold may hang "
+                "only on whether there are any, else nothing is proven of it");
   static_assert(detail::is_free_of<asked_inhibition, rule_fault::too_many>,
-                "tether[I13]: this inhibition policy needs more than 65,535 holds for at most 16 devices or groups: what many need together "
-                "could not be counted");
+                "tether[I13]: this inhibition policy needs more than 65,535 holds for at most 16 devices or groups: what many need "
+                "together could not be counted");
   static_assert(!detail::unprotected<Backend, asked_inhibition>,
                 "tether[I1]: this backend pins memory and no_inhibition lets a balloon discard it: choose inhibit_per_group, "
                 "inhibit_per_device or inhibit_per_container");
@@ -201,12 +201,12 @@ class configuration {
   static_assert(detail::is_observation<asked_observation>,
                 "tether[O2]: an observer needs a default constructor; what it is told is optional");
   static_assert(!detail::is_observation<asked_observation> || hears_what_it_has_ears_for<asked_observation>,
-                "tether[O3]: this observer has a function that would never be told: they are public and noexcept, 'mapped(mapping const&)', "
-                "'unmapped(extent<io_address>)', 'trimmed(section const&, std::uint64_t)', 'left_out(section const&, error const&)', "
+                "tether[O3]: this observer has a function that would never be told: they are public and noexcept, 'mapped(mapping const&)',"
+                " 'unmapped(extent<io_address>)', 'trimmed(section const&, std::uint64_t)', 'left_out(section const&, error const&)', "
                 "'pinning(bool)' and 'diverged(error const&)'");
   static_assert(!detail::is_observation<asked_observation> || hears_something<asked_observation>,
-                "tether[O4]: this observer is told nothing, or has a function that is not: they are called 'mapped', 'unmapped', 'trimmed', "
-                "'left_out', 'pinning' and 'diverged'");
+                "tether[O4]: this observer is told nothing, or has a function that is not: they are called 'mapped', 'unmapped', 'trimmed',"
+                " 'left_out', 'pinning' and 'diverged'");
   static_assert(detail::is_kvm<asked_kvm>,
                 "tether[K1]: a KVM policy needs 'static constexpr bool tells', and 'tell' and 'forget' of (int, std::string_view), "
                 "noexcept and returning result<void>");

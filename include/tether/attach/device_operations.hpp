@@ -36,7 +36,8 @@ class device_operations : public acts<Backend, Configuration> {
   using base::base;
 
   /// Takes a device in: judges its consent, opens it, holds the balloon down, joins, maps. All or nothing (law 11).
-  /// Fails: `already_there`, `diverged`, `other_gate` (a guest has one gate), `consent_refused`, `mixed_group`, `unplug_requested` while a device of its group is to go,
+  /// Fails: `already_there`, `diverged`, `other_gate` (a guest has one gate), `consent_refused`,
+  /// `mixed_group`, `unplug_requested` while a device of its group is to go,
   /// what the gate, the strategy or the backend says, naming extent and cause.
   /// Cost: pins the guest's memory, unless another device has already.
   [[nodiscard]] result<attached> attach(endpoint_type const& device, consent agrees = consent::none) noexcept {

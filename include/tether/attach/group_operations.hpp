@@ -36,7 +36,8 @@ class group_operations : public acts<Backend, Configuration> {
   using base::base;
 
   /// Takes a group in: holds the balloon down, joins, maps. All or nothing (law 11).
-  /// Fails: `already_there`, `diverged`, `other_gate` (a guest has one gate), what the gate, the strategy or the backend says, naming extent and cause.
+  /// Fails: `already_there`, `diverged`, `other_gate` (a guest has one gate),
+  /// what the gate, the strategy or the backend says, naming extent and cause.
   /// Cost: pins the guest's memory, unless another group has already.
   [[nodiscard]] result<attached> attach(group_type const& group) noexcept {
     return attach_with(group, static_cast<unattended*>(nullptr));

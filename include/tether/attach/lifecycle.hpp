@@ -79,7 +79,8 @@ constexpr plan lifecycle_of<attach_unit::device, true>::plan_of(operation what) 
   using enum act;
   switch (what) {
     case operation::attach_first: return detail::plan_with<change::attach_device, judge, act::open, tell, bind, hold, join, replay, commit>;
-    case operation::attach_next: return detail::plan_with<change::attach_device, judge, act::open, tell, bind, hold, populate, join, commit>;
+    case operation::attach_next:
+      return detail::plan_with<change::attach_device, judge, act::open, tell, bind, hold, populate, join, commit>;
     case operation::detach_next: return detail::plan_with<change::detach_device, leave, forget, act::close, commit, settle>;
     case operation::detach_last: return detail::plan_with<change::detach_device, withdraw, leave, forget, act::close, commit, settle>;
     default: return {};

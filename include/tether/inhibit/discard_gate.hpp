@@ -88,7 +88,9 @@ class discard_gate {
   /// Takes a hold and waits for the discards that it forbids.
   /// Fails, holding nothing: `discards_required`, naming who requires them; `resource_deadlock_would_occur` if this
   /// thread has a permit itself (of any gate).
-  [[nodiscard]] guard_or_error<tether::hold<Threading>> hold(hold_kind kind, std::string_view name) noexcept { return held_for(kind, name, {}); }
+  [[nodiscard]] guard_or_error<tether::hold<Threading>> hold(hold_kind kind, std::string_view name) noexcept {
+    return held_for(kind, name, {});
+  }
   /// Gives up when `stop` is requested. Fails also: `operation_canceled`.
   [[nodiscard]] guard_or_error<tether::hold<Threading>> hold(hold_kind kind, std::string_view name, std::stop_token stop) noexcept {
     return held_for(kind, name, {.stop = &stop});

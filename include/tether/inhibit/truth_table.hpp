@@ -148,7 +148,8 @@ constexpr std::uint64_t examine() noexcept {
     ask(interrogation<rule_for_containers<Policy>>{}, std::true_type{});
     for (std::uint32_t members = 1; members <= every_count; ++members) {
       for (std::uint32_t settled = 0; settled < 2 && settled < members; ++settled) {  // one more settles
-        const bool more = holds_needed<Policy>(container_tally{members, settled + 1}) > holds_needed<Policy>(container_tally{members, settled});
+        const bool more =
+            holds_needed<Policy>(container_tally{members, settled + 1}) > holds_needed<Policy>(container_tally{members, settled});
         if (more && fault == rule_fault::none) fault = rule_fault::more_after_a_close;
       }
     }

@@ -107,7 +107,8 @@ inline constexpr bool named_rightly = has_member<Observer, Name> || !has_member<
 template <class O>
 concept hears_what_it_has_ears_for =
     (!detail::has_member<O, detail::mapped_name> || requires(O& who, mapping const& what) { { who.mapped(what) } noexcept; }) &&
-    (!detail::has_member<O, detail::unmapped_name> || requires(O& who, extent<io_address> const where) { { who.unmapped(where) } noexcept; }) &&
+    (!detail::has_member<O, detail::unmapped_name> ||
+     requires(O& who, extent<io_address> const where) { { who.unmapped(where) } noexcept; }) &&
     (!detail::has_member<O, detail::trimmed_name> ||
      requires(O& who, section const& what, std::uint64_t const bytes) { { who.trimmed(what, bytes) } noexcept; }) &&
     (!detail::has_member<O, detail::left_out_name> ||

@@ -95,8 +95,9 @@ struct map_entry {
     one.protection = (line[0] == 'r' ? PROT_READ : 0) | (line[1] == 'w' ? PROT_WRITE : 0) | (line[2] == 'x' ? PROT_EXEC : 0);
     one.is_shared = line[3] == 's';
     line.remove_prefix(4);
-    if (!skip(line, ' ') || !number(line, 16, ignored) || !skip(line, ' ') || !number(line, 16, one.major)) return false;
-    if (!skip(line, ':') || !number(line, 16, ignored) || !skip(line, ' ') || !number(line, 10, one.inode)) return false;
+    if (!skip(line, ' ') || !number(line, 16, ignored) || !skip(line, ' ') || !number(line, 16, one.major) || !skip(line, ':'))
+      return false;
+    if (!number(line, 16, ignored) || !skip(line, ' ') || !number(line, 10, one.inode)) return false;
     line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
     one.path = line;
     into = one;
@@ -132,20 +133,18 @@ class mapped_memory_lookup {
     constexpr auto smaps = "/proc/thread-self/smaps";
     mapped_memory_lookup quick{where};
     if (const auto answer = quick.read(maps); answer < 0)
-      return unread(operation, answer, "/proc/thread-self/maps could not be read, which tells its kind");
+      return failure(
+          error::from_errno(operation, static_cast<int>(-answer)).advise("/proc/thread-self/maps could not be read, which tells its kind"));
     if (!quick.left_open_) return quick.found_;
     mapped_memory_lookup close{where};
     if (const auto answer = close.read(smaps); answer < 0)
-      return unread(operation, answer, "/proc/thread-self/smaps could not be read, which tells its kind");
+      return failure(
+          error::from_errno(operation, static_cast<int>(-answer)).advise("/proc/thread-self/smaps, which tells its kind, cannot be read"));
     return close.found_;
   }
 
  private:
   explicit mapped_memory_lookup(extent<host_address> where) noexcept : where_{where}, reached_{where.first.value} {}
-
-  static tl::unexpected<error> unread(const char* operation, std::int64_t answer, const char* which) noexcept {
-    return failure(error::from_errno(operation, static_cast<int>(-answer)).advise(which));
-  }
 
   /// 0, or the negative errno.
   std::int64_t read(const char* path) noexcept {

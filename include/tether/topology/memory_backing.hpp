@@ -13,9 +13,8 @@
 #pragma once
 
 #include <tether/topology/edit_generation.hpp>
-#include <tether/topology/file_registry.hpp>
 #include <tether/topology/label.hpp>
-#include <tether/topology/memory_calls.hpp>
+#include <tether/topology/memory_guard.hpp>
 
 #include <tether/core/address.hpp>
 #include <tether/core/discard_permit.hpp>
@@ -51,21 +50,45 @@ struct backing_identity {
   friend constexpr bool operator==(backing_identity const&, backing_identity const&) noexcept = default;
 };
 
+class memory_backing;
+
 namespace detail {
 
-template <class Kernel>
-class memory_sources;
-template <class Kernel>
-class shared_files;
+/// The calls that memory needs once it is made, so that nothing above it is a template of the kernel.
+/// An indirect call beside a system call costs nothing.
+struct memory_calls {
+  std::int64_t (*madvise)(std::uint64_t, std::uint64_t, int) noexcept;
+  std::int64_t (*fallocate)(int, int, std::uint64_t, std::uint64_t) noexcept;
+  std::int64_t (*mmap)(std::uint64_t, int, int, int, std::uint64_t) noexcept;
+  std::int64_t (*move_mapping)(std::uint64_t, std::uint64_t, std::uint64_t) noexcept;
+  std::int64_t (*munmap)(std::uint64_t, std::uint64_t) noexcept;
+  std::int64_t (*seals)(int) noexcept;
+  std::int64_t (*close)(int) noexcept;
+};
 
-/// What to do about a second gate.
-inline constexpr auto one_gate = "give every container and every balloon of a guest the same discard_gate";
+template <class Kernel>
+inline constexpr memory_calls memory_calls_of{&Kernel::madvise, &Kernel::fallocate, &Kernel::mmap, &Kernel::move_mapping,
+                                                        &Kernel::munmap,  &Kernel::seals,     &Kernel::close};
+
+template <class> class memory_sources;
+template <class> class shared_files;
+
+enum class discard_method : std::uint8_t { refuse, forget_private, replace_private, remove_shared, punch_hole };
+
+/// The shared files that are mapped now, linked through their records: so that what was received again is found. Nobody allocates here.
+struct file_registry {
+  std::mutex changing;
+  memory_backing* newest = nullptr;
+};
+
+/// MADV_POPULATE_WRITE, Linux 5.14: older headers do not name it.
+inline constexpr int populate_write = 23;
 
 }  // namespace detail
 
 /// Host memory. Made and freed by `ram_block` alone. Of a shared file it is the whole file, of which this process can touch the parts
 /// that blocks show: offsets count from the file's beginning, and sections of two blocks that show the same bytes are equal.
-class memory_backing : public std::enable_shared_from_this<memory_backing>, private detail::file_registry::entry {
+class memory_backing : public std::enable_shared_from_this<memory_backing> {
  public:
   memory_backing(memory_backing const&) = delete;
   memory_backing& operator=(memory_backing const&) = delete;
@@ -83,7 +106,9 @@ class memory_backing : public std::enable_shared_from_this<memory_backing>, priv
   [[nodiscard]] backing_identity identity() const noexcept { return identity_; }
   /// Where in its file a byte of it lies; no descriptor where it has none. For backends that map by file.
   [[nodiscard]] file_source source_at(block_offset at) const noexcept { return {descriptor_, file_offset_ + at.value}; }
-  [[nodiscard]] std::byte* data() const noexcept { return reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(host_.value)); }
+  [[nodiscard]] std::byte* data() const noexcept {
+    return reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(host_.value));
+  }
 
   /// Gives the bytes back to the host; who reads them next finds zeros in a new page. `leave` is a gate's permit: needed also where
   /// the memory was removed from the map meanwhile, because an attach that is under way still goes by the map that it began with.
@@ -92,7 +117,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing>, priv
   /// `unsupported` for a device's memory; the kernel's errno.
   [[nodiscard]] result<void> discard(extent<block_offset> what, discard_permit const& leave) noexcept {
     if (!leave.granted()) return failure(error{"discard", errc::discards_disabled}.at(what).of(name()).advise("ask the gate for a permit"));
-    const guard_while discarding{*this, leave.gate()};
+    const detail::memory_guard::for_a_while discarding{guard_, leave.gate()};
     if (!discarding) return failure(error{"discard", errc::other_gate}.at(what).of(name()).advise(detail::one_gate));
     if (!what.valid()) return failure(error{"discard", errc::invalid_extent}.at(what).of(name()));
     if (what.last.value >= size()) return failure(error{"discard", errc::past_the_end}.at(what).of(name()));
@@ -140,18 +165,10 @@ class memory_backing : public std::enable_shared_from_this<memory_backing>, priv
     return {};
   }
 
-  /// From now on only permits of `gate` let it be discarded, until `unguard` was called as often. Each address space that shows it
-  /// does so, as soon as anybody discards or pins through that space. Fails (false): another gate guards it now.
-  [[nodiscard]] bool guard(gate_id gate) noexcept {
-    std::uint64_t seen = guard_.load(std::memory_order_relaxed);
-    do {
-      if (guards_in(seen) != 0 && gate_in(seen) != gate) return false;
-    } while (!guard_.compare_exchange_weak(seen, static_cast<std::uint64_t>(gate) << 32U | (guards_in(seen) + 1), std::memory_order_acq_rel,
-                                           std::memory_order_relaxed));
-    return true;
-  }
+  /// From now on only permits of `gate` let it be discarded. Each address space that shows it does so. Fails (false): another gate has it.
+  [[nodiscard]] bool guard(gate_id gate) noexcept { return guard_.guard(gate); }
   /// Requires: an earlier `guard` that succeeded.
-  void unguard() noexcept { guard_.fetch_sub(1, std::memory_order_release); }
+  void unguard() noexcept { guard_.unguard(); }
 
   /// Somebody (a placed region, a view) may let a device or a reader reach this memory: it cannot be freed.
   void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
@@ -184,24 +201,6 @@ class memory_backing : public std::enable_shared_from_this<memory_backing>, priv
   static constexpr std::uint32_t freed = ~std::uint32_t{0};
 
   explicit memory_backing(label name, detail::memory_calls const& calls) noexcept : calls_{&calls}, name_{name} {}
-
-  static constexpr std::uint64_t guards_in(std::uint64_t word) noexcept { return word & 0xffff'ffffU; }
-  static constexpr gate_id gate_in(std::uint64_t word) noexcept { return gate_id{static_cast<std::uint32_t>(word >> 32U)}; }
-  /// Keeps another gate's containers from pinning what is being discarded: they would not wait for this gate's permits.
-  class guard_while {
-   public:
-    guard_while(memory_backing& memory, gate_id gate) noexcept : memory_{memory}, guarded_{memory.guard(gate)} {}
-    guard_while(guard_while const&) = delete;
-    guard_while& operator=(guard_while const&) = delete;
-    ~guard_while() {
-      if (guarded_) memory_.unguard();
-    }
-    explicit operator bool() const& noexcept { return guarded_; }
-
-   private:
-    memory_backing& memory_;
-    bool guarded_;
-  };
 
   [[nodiscard]] std::uint64_t host_at(extent<block_offset> what) const noexcept { return host_.value + what.first.value; }
 
@@ -239,19 +238,28 @@ class memory_backing : public std::enable_shared_from_this<memory_backing>, priv
       }
       std::uint32_t none = 0;
       if (!references_.compare_exchange_strong(none, freed, std::memory_order_acq_rel)) return std::nullopt;
-      if (registry_ != nullptr) registry_->remove(*this);
+      unlink();
     }
     const auto answer = give_back();  // of much memory it takes a while, in which others need not wait
     if (answer < 0 && !for_good) {
       const auto locked = lock_registry();
       references_.store(0, std::memory_order_release);
-      if (registry_ != nullptr) registry_->add(*this);
+      link();
     }
     return answer;
   }
 
   [[nodiscard]] std::unique_lock<std::mutex> lock_registry() const noexcept {
     return registry_ == nullptr ? std::unique_lock<std::mutex>{} : std::unique_lock{registry_->changing};
+  }
+  void link() noexcept {
+    if (registry_ != nullptr) older_ = std::exchange(registry_->newest, this);
+  }
+  void unlink() noexcept {
+    if (registry_ == nullptr) return;
+    memory_backing** at = &registry_->newest;
+    while (*at != this) at = &(*at)->older_;
+    *at = older_;
   }
 
   /// Unmaps what is ours. Ensures: after a failure it is as before.
@@ -281,8 +289,9 @@ class memory_backing : public std::enable_shared_from_this<memory_backing>, priv
   bool owned_ = false;
   std::uint32_t blocks_ = 1;  ///< that show it; with a registry only under its lock
   detail::file_registry* registry_ = nullptr;
+  memory_backing* older_ = nullptr;  ///< in the registry
   std::atomic<std::uint32_t> references_{0};
-  std::atomic<std::uint64_t> guard_{0};  // upper half: the gate, lower half: how often; 0 of them: none
+  detail::memory_guard guard_;
   detail::edit_generation generation_;
   label name_;
 };

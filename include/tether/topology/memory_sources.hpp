@@ -239,7 +239,8 @@ class memory_sources {
       case mapped_as::device: return failure(wrong.advise("it is a device's memory: name memory_kind::device"));
     }
     if (kind == memory_kind::private_file && !found.one_protection)
-      return failure(error{what, errc::unsupported}.advise("its parts have several protections: borrow each by itself"));
+      return failure(
+          error{what, errc::unsupported}.advise("its parts have several protections: give them the same, or borrow each by itself"));
     return {};
   }
 

@@ -10,7 +10,6 @@
 // Its map is the file's own, opened by mprotect, so that a failure leaves no gap that another thread's map could fall into.
 #pragma once
 
-#include <tether/topology/file_registry.hpp>
 #include <tether/topology/label.hpp>
 #include <tether/topology/memory_backing.hpp>
 #include <tether/topology/memory_window.hpp>
@@ -66,17 +65,16 @@ class shared_files {
     fresh->name = asked.name;
     file_registry& all = registry_of<Kernel>.value;
     const std::lock_guard changing{all.changing};
-    for (auto* one = all.newest; one != nullptr; one = one->older) {
-      auto& there = static_cast<memory_backing&>(*one);
-      if (!is_same(there, *record) || !reaches(there, asked)) continue;
-      if (const auto answer = open(there, asked); answer < 0) return refused(asked, answer);
-      return joined(there, asked, std::move(fresh));
+    for (memory_backing* one = all.newest; one != nullptr; one = one->older_) {
+      if (!is_same(*one, *record) || !reaches(*one, asked)) continue;
+      if (const auto answer = open(*one, asked); answer < 0) return refused(asked, answer);
+      return joined(*one, asked, std::move(fresh));
     }
     if (const auto answer = reserve(*record, asked); answer < 0) return refused(asked, answer);
     const std::shared_ptr<memory_backing> memory{std::move(record)};
     memory->registry_ = &all;
     memory->blocks_ = 0;
-    all.add(*memory);
+    memory->link();
     return joined(*memory, asked, std::move(fresh));
   } catch (std::bad_alloc const&) {
     return failure(error{asked.operation, std::make_error_code(std::errc::not_enough_memory)}.of(asked.name.view()));

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSL-1.0
+// Which gate guards a block of memory, and for how many: one word, so that who comes second is refused, whoever that is.
+//
+//     gate (32 bits) | how often (32 bits)      0 times: nobody's
+#pragma once
+
+#include <tether/core/discard_permit.hpp>
+
+#include <atomic>
+#include <cstdint>
+
+namespace tether::detail {
+
+/// What to do about a second gate.
+inline constexpr auto one_gate = "give every container and every balloon of a guest the same discard_gate";
+
+/// A memory's gate. Any thread may call anything.
+class memory_guard {
+ public:
+  memory_guard() noexcept = default;
+  memory_guard(memory_guard const&) = delete;
+  memory_guard& operator=(memory_guard const&) = delete;
+
+  /// Once more `gate`'s, until `unguard` was called as often. Fails (false): it is another gate's now.
+  [[nodiscard]] bool guard(gate_id gate) noexcept {
+    std::uint64_t seen = word_.load(std::memory_order_relaxed);
+    do {
+      if (times(seen) != 0 && owner(seen) != gate) return false;
+    } while (!word_.compare_exchange_weak(seen, static_cast<std::uint64_t>(gate) << 32U | (times(seen) + 1), std::memory_order_acq_rel,
+                                          std::memory_order_relaxed));
+    return true;
+  }
+  /// Requires: an earlier `guard` that succeeded.
+  void unguard() noexcept { word_.fetch_sub(1, std::memory_order_release); }
+
+  /// Guards for the length of a discard: so another gate's containers cannot begin to pin meanwhile, which would not wait for its permit.
+  class for_a_while {
+   public:
+    for_a_while(memory_guard& of, gate_id gate) noexcept : of_{of}, guarded_{of.guard(gate)} {}
+    for_a_while(for_a_while const&) = delete;
+    for_a_while& operator=(for_a_while const&) = delete;
+    ~for_a_while() {
+      if (guarded_) of_.unguard();
+    }
+    [[nodiscard]] explicit operator bool() const& noexcept { return guarded_; }
+
+   private:
+    memory_guard& of_;
+    bool guarded_;
+  };
+
+ private:
+  static constexpr std::uint64_t times(std::uint64_t word) noexcept { return word & 0xffff'ffffU; }
+  static constexpr gate_id owner(std::uint64_t word) noexcept { return gate_id{static_cast<std::uint32_t>(word >> 32U)}; }
+
+  std::atomic<std::uint64_t> word_{0};
+};
+
+}  // namespace tether::detail
