@@ -96,7 +96,7 @@ TEST_CASE("a discard of a private file's memory brings zeros, not the file's byt
     const auto block = must(ram_block::borrow<faulty_kernel>("snapshot", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 8 * page,
                                                              memory_kind::private_file));
     block.data()[2 * page] = std::byte{'w'};
-    must(block.discard(bytes(2 * page, 2 * page)));
+    must(discard_freely(block, bytes(2 * page, 2 * page)));
     CHECK(all(block.data(), 2 * page, 'f'));
     CHECK_FALSE(is_resident(block.data() + 2 * page));
     CHECK(all(block.data() + 2 * page, 2 * page, 0));
@@ -106,7 +106,7 @@ TEST_CASE("a discard of a private file's memory brings zeros, not the file's byt
       block.data()[5 * page] = std::byte{'k'};
       const auto mapped_before = tether_test::mapped_bytes();
       const injected_fault fault{n, ENOMEM};
-      const auto done = block.discard(bytes(4 * page, 2 * page));
+      const auto done = discard_freely(block, bytes(4 * page, 2 * page));
       CHECK(tether_test::mapped_bytes() == mapped_before);
       if (!fault.fired()) {
         CHECK(n == 4);
@@ -124,7 +124,7 @@ TEST_CASE("a discard of a private file's memory brings zeros, not the file's byt
   // What is left of it can be lent again.
   const auto again =
       must(ram_block::borrow("again", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 8 * page, memory_kind::private_file));
-  must(again.discard(bytes(0, 8 * page)));
+  must(discard_freely(again, bytes(0, 8 * page)));
   CHECK(all(again.data(), 8 * page, 0));
   ::munmap(lent, 8 * page);
   ::close(snapshot);
@@ -138,7 +138,7 @@ TEST_CASE("a private file that the guest may only read stays so where it was dis
   {
     const auto block =
         must(ram_block::borrow("rom", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 2 * page, memory_kind::private_file));
-    must(block.discard(bytes(0, page)));
+    must(discard_freely(block, bytes(0, page)));
     CHECK_FALSE(block.populate(bytes(0, page)));
   }
   ::munmap(lent, 2 * page);
@@ -192,7 +192,7 @@ TEST_CASE("a discard that is not whole pages of the block never reaches the kern
   for (const std::uint64_t end : {2 * page, page}) {
     const extent<block_offset> inside_out{block_offset{2 * page}, block_offset{end - 1}};
     CAPTURE(end);
-    const auto refused = block.discard(inside_out);
+    const auto refused = discard_freely(block, inside_out);
     REQUIRE_FALSE(refused);
     CHECK(refused.error().is(errc::invalid_extent));
     const auto not_there = block.populate(inside_out);
