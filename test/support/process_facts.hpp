@@ -49,16 +49,20 @@ namespace tether_test {
   return ::msync(reinterpret_cast<void*>(static_cast<std::uintptr_t>(host & ~(page - 1))), page, MS_ASYNC) == 0 || errno != ENOMEM;
 }
 
-/// Whether a frame is behind this page now. Reading it would bring one in.
-[[nodiscard]] inline bool is_resident(void const* at) {
+/// What the kernel's list says of this page. Source: Documentation/admin-guide/mm/pagemap.rst.
+[[nodiscard]] inline std::uint64_t pagemap_entry(void const* at) {
   const int pagemap = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-  if (pagemap < 0) return false;
+  if (pagemap < 0) return 0;
   const std::uint64_t page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   std::uint64_t entry = 0;
   const auto offset = static_cast<off_t>(reinterpret_cast<std::uintptr_t>(at) / page * sizeof entry);
   const bool read = ::pread(pagemap, &entry, sizeof entry, offset) == static_cast<ssize_t>(sizeof entry);
   ::close(pagemap);
-  return read && (entry >> 63) != 0;
+  return read ? entry : 0;
 }
+/// Whether a frame is behind this page now. Reading it would bring one in.
+[[nodiscard]] inline bool is_resident(void const* at) { return pagemap_entry(at) >> 63 != 0; }
+/// Whether that frame is a file's (or shared memory's), not this process's own.
+[[nodiscard]] inline bool is_of_a_file(void const* at) { return is_resident(at) && (pagemap_entry(at) >> 61 & 1U) != 0; }
 
 }  // namespace tether_test

@@ -16,8 +16,11 @@
 #include <doctest/doctest.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <string>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <vector>
 
 using namespace tether;
@@ -154,4 +157,32 @@ TEST_CASE("private memory is brought in before it is pinned for reading only, an
   }
   CHECK(ring->free_mappings() == free_before);
   must(mapper.unmap(writable));
+}
+
+TEST_CASE("a private file's memory is brought in as the process's own before it is pinned for reading only") {
+  auto ring = io_uring_buffers::open({.slots = 16});
+  if (!ring) return tether_test::skip_because(ring.error().sentence());
+  const auto file = static_cast<int>(linux_kernel::memfd_create("snapshot", MFD_CLOEXEC));
+  REQUIRE(linux_kernel::ftruncate(file, 16 * KiB) == 0);
+  auto* const lent = static_cast<std::byte*>(::mmap(nullptr, 16 * KiB, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0));
+  REQUIRE(lent != MAP_FAILED);
+  {
+    ram_block block = must(ram_block::borrow("rom", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 16 * KiB, memory_kind::private_file));
+    section_mapper<io_uring_buffers, largest_page, no_observation> mapper{*ring};
+    mapper.refresh_sizes();
+    unattended nobody;
+    // Reading alone shows the file's own pages, which the CPU leaves at its first write.
+    for (std::uint64_t at = 0; at < 16 * KiB; at += 4 * KiB) CHECK(static_cast<std::byte volatile const*>(lent)[at] == std::byte{0});
+    section rom = ram_at(block, 0x100000, 8 * KiB);
+    rom.kind = region_kind::rom;
+    const auto plan = plan_section<largest_page>(rom, mapper.sizes());
+    CHECK(plan.fit.inside.memory == memory_kind::private_file);
+    must(mapper.map(plan, nobody));
+    CHECK_FALSE(tether_test::is_of_a_file(lent));
+    CHECK_FALSE(tether_test::is_of_a_file(lent + 4 * KiB));
+    CHECK(tether_test::is_of_a_file(lent + 8 * KiB));
+    must(mapper.unmap(plan));
+  }
+  ::munmap(lent, 16 * KiB);
+  ::close(file);
 }

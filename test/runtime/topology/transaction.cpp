@@ -8,10 +8,13 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -104,6 +107,20 @@ TEST_CASE("regions that cannot be placed are refused by name, and nothing change
   refused(region::ram(block, block_offset{top}, 1), 0, errc::past_the_end);
   refused(region::ram(block, block_offset{4 * KiB}, top), 0, errc::past_the_end);
   refused(of_gone, 0, errc::stale_handle);
+  // Regions that were made before their block went: freed, destroyed, replaced by another.
+  auto freed = must(ram_block::allocate("freed", 64 * KiB));
+  auto replaced = must(ram_block::allocate("replaced", 64 * KiB, memory_kind::shared));
+  const region of_freed = region::ram(freed);
+  const region of_replaced = region::rom(replaced, block_offset{4 * KiB}, 4 * KiB);
+  const region of_destroyed = [] {
+    auto short_lived = must(ram_block::allocate("destroyed", 64 * KiB));
+    return region::ram(short_lived);
+  }();
+  must(freed.free());
+  replaced = must(ram_block::allocate("another", 64 * KiB));
+  refused(of_freed, 0, errc::stale_handle);
+  refused(of_replaced, 0, errc::stale_handle);
+  refused(of_destroyed, 0, errc::stale_handle);
   CHECK(guest.move(id, guest_address{top - 64 * KiB + 2}).error().is(errc::invalid_extent));
   CHECK(listed(guest) == before);
   CHECK(block.backing().references() == references);
@@ -160,4 +177,42 @@ TEST_CASE("the outer transaction waits for the inner one, and one destroyed out 
           const auto second = std::make_unique<holder>(guest);
           first.reset();
         }).find("tether[M2]") != std::string::npos);
+}
+
+TEST_CASE("a region whose block moved is placed all the same, and keeps the block from being freed") {
+  auto block = must(ram_block::allocate("ram", 64 * KiB));
+  const region whole = region::ram(block);
+  auto moved = std::move(block);
+  address_space guest;
+  const auto id = must(guest.place(whole, guest_address{0}));
+  CHECK(moved.free().error().is(errc::still_in_use));
+  must(guest.remove(id));
+  must(moved.free());
+}
+
+TEST_CASE("a block is freed on one thread while another places a region of it: one of them is refused, and never both happen") {
+  int placed_first = 0;
+  int freed_first = 0;
+  for (int round = 0; round < 300; ++round) {
+    auto block = must(ram_block::allocate("ram", 64 * KiB, round % 2 == 0 ? memory_kind::private_anonymous : memory_kind::shared));
+    const region whole = region::ram(block);
+    address_space guest;
+    std::atomic<bool> go{false};
+    std::thread placing{[&] {
+      while (!go.load()) {}
+      const auto id = guest.place(whole, guest_address{0});
+      if (!id) {
+        CHECK(id.error().is(errc::stale_handle));
+        ++freed_first;
+        return;
+      }
+      guest.view().find(guest_address{0})->memory->data()[0] = std::byte{1};
+      must(guest.remove(*id));
+      ++placed_first;
+    }};
+    go = true;
+    for (auto done = block.free(); !done; done = block.free()) REQUIRE(done.error().is(errc::still_in_use));
+    placing.join();
+  }
+  CHECK(placed_first + freed_first == 300);
 }

@@ -23,6 +23,10 @@ static_assert(head.memory == memory_kind::shared && rest.memory == memory_kind::
 static_assert(whole.first_bytes(0x10000) == whole);
 static_assert(rest.first_bytes(1).where.size() == 1);
 
+// A pin of what is private must find the process's own page (law 15).
+static_assert(is_private(memory_kind::private_anonymous) && is_private(memory_kind::private_file));
+static_assert(!is_private(memory_kind::shared) && !is_private(memory_kind::hugetlb) && !is_private(memory_kind::device));
+
 static_assert(std::is_trivially_copyable_v<mapping> && sizeof(mapping) == 32);
 
 }  // namespace
