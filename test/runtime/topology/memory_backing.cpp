@@ -96,7 +96,7 @@ TEST_CASE("a discard of a private file's memory brings zeros, not the file's byt
     const auto block = must(ram_block::borrow<faulty_kernel>("snapshot", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 8 * page,
                                                              memory_kind::private_file));
     block.data()[2 * page] = std::byte{'w'};
-    must(block.discard(bytes(2 * page, 2 * page)));
+    must(discard_freely(block, bytes(2 * page, 2 * page)));
     CHECK(all(block.data(), 2 * page, 'f'));
     CHECK_FALSE(is_resident(block.data() + 2 * page));
     CHECK(all(block.data() + 2 * page, 2 * page, 0));
@@ -106,7 +106,7 @@ TEST_CASE("a discard of a private file's memory brings zeros, not the file's byt
       block.data()[5 * page] = std::byte{'k'};
       const auto mapped_before = tether_test::mapped_bytes();
       const injected_fault fault{n, ENOMEM};
-      const auto done = block.discard(bytes(4 * page, 2 * page));
+      const auto done = discard_freely(block, bytes(4 * page, 2 * page));
       CHECK(tether_test::mapped_bytes() == mapped_before);
       if (!fault.fired()) {
         CHECK(n == 4);
@@ -123,7 +123,7 @@ TEST_CASE("a discard of a private file's memory brings zeros, not the file's byt
   }
   // What is left of it can be lent again.
   const auto again = must(ram_block::borrow("again", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 8 * page, memory_kind::private_file));
-  must(again.discard(bytes(0, 8 * page)));
+  must(discard_freely(again, bytes(0, 8 * page)));
   CHECK(all(again.data(), 8 * page, 0));
   ::munmap(lent, 8 * page);
   ::close(snapshot);
@@ -136,7 +136,7 @@ TEST_CASE("a private file that the guest may only read stays so where it was dis
   REQUIRE(lent != MAP_FAILED);
   {
     const auto block = must(ram_block::borrow("rom", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 2 * page, memory_kind::private_file));
-    must(block.discard(bytes(0, page)));
+    must(discard_freely(block, bytes(0, page)));
     CHECK_FALSE(block.populate(bytes(0, page)));
   }
   ::munmap(lent, 2 * page);
@@ -191,7 +191,7 @@ TEST_CASE("a discard that is not whole pages of the block never reaches the kern
   for (const std::uint64_t end : {2 * page, page}) {
     const extent<block_offset> inside_out{block_offset{2 * page}, block_offset{end - 1}};
     CAPTURE(end);
-    const auto refused = block.discard(inside_out);
+    const auto refused = discard_freely(block, inside_out);
     REQUIRE_FALSE(refused);
     CHECK(refused.error().is(errc::invalid_extent));
     const auto not_there = block.populate(inside_out);
@@ -239,7 +239,7 @@ TEST_CASE("populate brings pages in and keeps what they hold") {
 TEST_CASE("populate writes on a kernel that has no advice for it, and keeps what the pages hold") {
   const auto block = must(ram_block::allocate<faulty_kernel>("ram", 4 * page));
   block.data()[page] = std::byte{7};
-  const injected_fault old_kernel{1, EINVAL, false, 2};
+  const injected_fault old_kernel{1, EINVAL, false, 3};
   must(block.populate(bytes(0, 3 * page)));
   REQUIRE(old_kernel.fired());
   CHECK(is_resident(block.data()));

@@ -249,7 +249,7 @@ TEST_CASE("shared memory of ours cannot be taken away by who is sent its descrip
   CHECK(linux_kernel::ftruncate(theirs.descriptor, 8 * page) == -EPERM);
   CHECK(linux_kernel::add_seals(theirs.descriptor, F_SEAL_WRITE) == -EPERM);
   block.data()[3 * page] = std::byte{1};
-  must(block.discard({block_offset{3 * page}, block_offset{4 * page - 1}}));
+  must(discard_freely(block, {block_offset{3 * page}, block_offset{4 * page - 1}}));
   CHECK(block.data()[3 * page] == std::byte{0});
   CHECK(must(ram_block::allocate("private", page)).seals().error().is(errc::unsupported));
 }
@@ -357,7 +357,7 @@ TEST_CASE("a discard of lent shared huge pages really gives them back") {
   if (shared.at == MAP_FAILED) return tether_test::skip_because("no huge page can be had");
   auto block = must(shared.as(memory_kind::hugetlb));
   block.data()[huge - 1] = std::byte{6};
-  must(block.discard({block_offset{0}, block_offset{huge - 1}}));
+  must(discard_freely(block, {block_offset{0}, block_offset{huge - 1}}));
   CHECK(block.data()[huge - 1] == std::byte{0});
   const file source{static_cast<int>(linux_kernel::memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB))};
   REQUIRE(linux_kernel::ftruncate(source.descriptor, huge) == 0);

@@ -2,6 +2,7 @@
 #include <tether/topology/ram_block.hpp>
 #include <tether/topology/shared_files.hpp>
 
+#include <support/discard_freely.hpp>
 #include <support/faulty_kernel.hpp>
 #include <support/larger_pool.hpp>
 #include <support/must.hpp>
@@ -26,6 +27,7 @@
 #include <vector>
 
 using namespace tether;
+using tether_test::discard_freely;
 using tether_test::descriptors;
 using tether_test::must;
 
@@ -138,9 +140,9 @@ TEST_CASE("a window is discarded and populated by its own offsets, and not beyon
   const auto part = source.window(4 * page, 2 * page);
   const auto all = source.window(0, 8 * page);
   for (std::uint64_t i = 0; i < 8; ++i) all.data()[i * page] = std::byte{9};
-  must(part.discard({block_offset{page}, block_offset{2 * page - 1}}));
+  must(discard_freely(part, {block_offset{page}, block_offset{2 * page - 1}}));
   for (std::uint64_t i = 0; i < 8; ++i) CHECK(all.data()[i * page] == (i == 5 ? std::byte{0} : std::byte{9}));
-  CHECK(part.discard({block_offset{page}, block_offset{3 * page - 1}}).error().is(errc::past_the_end));
+  CHECK(discard_freely(part, {block_offset{page}, block_offset{3 * page - 1}}).error().is(errc::past_the_end));
   CHECK(part.populate({block_offset{0}, block_offset{2 * page}}).error().is(errc::past_the_end));
   CHECK(part.populate({block_offset{0}, block_offset{2 * page}}).error().subject() == "window");
   must(part.populate({block_offset{0}, block_offset{2 * page - 1}}));
@@ -296,7 +298,7 @@ TEST_CASE("of a file of huge pages no more are taken from the pool than the wind
     CHECK(ram_block::from_descriptor("window", source.descriptor, 3 * huge, huge).error().is_errno(ENOMEM));
     first->data()[0] = std::byte{1};
     second.data()[huge - 1] = std::byte{2};
-    must(first->discard({block_offset{0}, block_offset{huge - 1}}));
+    must(discard_freely(*first, {block_offset{0}, block_offset{huge - 1}}));
     CHECK(first->data()[0] == std::byte{0});
     CHECK(second.data()[huge - 1] == std::byte{2});
     must(second.free());
