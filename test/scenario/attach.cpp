@@ -225,8 +225,8 @@ TEST_CASE("memory that was discarded before an attach is whole again for both, a
   {
     const auto permit = rig->gate.permit(discard_kind::uncoordinated);
     REQUIRE(static_cast<bool>(permit));
-    must(rig->low->discard({block_offset{0}, block_offset{64 * KiB - 1}}));
-    must(rig->high->discard({block_offset{0}, block_offset{128 * KiB - 1}}));
+    must(rig->low->discard({block_offset{0}, block_offset{64 * KiB - 1}}, permit));
+    must(rig->high->discard({block_offset{0}, block_offset{128 * KiB - 1}}, permit));
   }
   auto group = must(rig->dma->attach(pinning_group()));
   auto nic = must(group.open("nic"));

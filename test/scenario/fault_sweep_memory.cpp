@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The operations beside a container that ask a kernel for something: making memory, bringing it in, giving it back, and what a balloon
 // and page reporting make of it. Each call and each allocation fails, alone and in pairs. The gate asks for neither.
+#include <support/discard_freely.hpp>
 #include <support/guest_ram.hpp>
 #include <support/may_discard.hpp>
 #include <support/must.hpp>
@@ -229,19 +230,19 @@ TEST_CASE("whichever call or allocation fails while memory is made, brought in o
          must(w.keep(ram_block::allocate<swept_kernel>("private", 4 * frame)));
          mark_all(*w.made);
        },
-       [](memory_world& w) { return w.made->discard({block_offset{0}, block_offset{2 * frame - 1}}); }},
+       [](memory_world& w) { return discard_freely(*w.made, {block_offset{0}, block_offset{2 * frame - 1}}); }},
       {"discard shared memory",
        [](memory_world& w) {
          must(w.keep(ram_block::allocate<swept_kernel>("shared", 4 * frame, memory_kind::shared)));
          mark_all(*w.made);
        },
-       [](memory_world& w) { return w.made->discard({block_offset{0}, block_offset{2 * frame - 1}}); }},
+       [](memory_world& w) { return discard_freely(*w.made, {block_offset{0}, block_offset{2 * frame - 1}}); }},
       {"discard a snapshot's memory",
        [](memory_world& w) {
          must(w.lend_snapshot());
          mark_all(*w.made);
        },
-       [](memory_world& w) { return w.made->discard({block_offset{0}, block_offset{2 * frame - 1}}); }},
+       [](memory_world& w) { return discard_freely(*w.made, {block_offset{0}, block_offset{2 * frame - 1}}); }},
   };
   operations.insert(operations.end(), others.begin(), others.end());
   sweep_figures figures;
