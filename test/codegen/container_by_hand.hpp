@@ -16,6 +16,7 @@
 #include <tether/listen/feed.hpp>
 #include <tether/listen/observation.hpp>
 #include <tether/topology/address_space.hpp>
+#include <tether/topology/guarded_space.hpp>
 
 #include <algorithm>
 #include <cstdint>
@@ -81,12 +82,14 @@ class container_by_hand {
   };
 
   container_by_hand(tether::address_space& space, tether::discard_gate<Threading>& gate)
-      : space_{space}, gate_{gate}, listener_{backend_, mutex_} {}
+      : space_{space}, gate_{gate}, guarded_{space, gate.id()}, listener_{backend_, mutex_} {}
 
   tether::result<attached> attach(fake_group const& description) noexcept {
     std::lock_guard operation{operation_};
     const std::string_view name = description.called;
     if (diverged()) return refuse_diverged("attach", name);
+    if (!guarded_.usable()) [[unlikely]]
+      return tether::failure(guarded_.usable().error().of(name));
     for (group const& one : groups_) {
       if (one.name == name) return tether::failure(error{"attach", errc::already_there}.of(name));
     }
@@ -273,6 +276,7 @@ class container_by_hand {
 
   tether::address_space& space_;
   tether::discard_gate<Threading>& gate_;
+  tether::detail::guarded_space guarded_;
   fake_iommu<Pins> backend_;
   [[no_unique_address]] mutable mutex_type operation_;
   [[no_unique_address]] mutable mutex_type mutex_;

@@ -60,11 +60,7 @@ void must_be_found(std::string const& name) {
   laws::print_figures(name, laws::must_find_stale_pages<Model, Policy>(enough(500)));
 }
 
-/// Wrong policies that never need a hold when something is closed: others the gate stops at the first close (`tether[I6]`).
-struct one_does_not_count {
-  using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.others > 1 ? 1 : 0; }
-};
+/// Wrong policies that treat many as few and need nothing more when something is closed: others do not compile (`tether[I11]`, `[I12]`).
 struct holds_for_nobody {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(group_tally) noexcept { return 0; }
@@ -91,8 +87,8 @@ TEST_CASE("hostile balloon: a single device of io_uring_buffers sees what the CP
 TEST_CASE("hostile balloon: a policy without a hold for a group that has no device yet is found, on real pins") {
   must_be_found<in_groups<on_io_uring>, seeds::forgets_what_has_no_device>("no provisional hold");
 }
-TEST_CASE("hostile balloon: a policy that holds for the second device and not for the first is found, on real pins") {
-  must_be_found<alone<on_io_uring>, one_does_not_count>("single devices, no hold for one device alone");
+TEST_CASE("hostile balloon: a policy that holds only until it is known who pins is found, on real pins") {
+  must_be_found<alone<on_io_uring>, seeds::one_agreement_is_enough>("single devices, no hold once it is known who pins");
 }
 TEST_CASE("hostile balloon: a policy that never holds is found, on real pins") {
   must_be_found<in_groups<on_io_uring>, holds_for_nobody>("no hold at all");

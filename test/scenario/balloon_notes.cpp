@@ -46,23 +46,27 @@ struct host_memory {
 };
 
 /// A guest that has promised to tell, with 4 MiB in pages of 64 KiB.
-struct large_guest {
+struct large_memory {
   host_memory host;
   ram_block ram = host.block();
   address_space guest;
-  discard_gate<> gate;
-  balloon<> device{guest, gate, {.must_tell_host = true}};
   region_id id = must(guest.place(region::ram(ram), frame_address(ram_frame)));
 
-  large_guest() { tether_test::mark_all(ram); }
-  discard_report inflate(std::vector<std::uint32_t> const& frames) { return checked(device.inflate(frames), frames); }
-  discard_report deflate(std::vector<std::uint32_t> const& frames) { return checked(device.deflate(frames), frames); }
+  large_memory() { tether_test::mark_all(ram); }
   static discard_report checked(discard_report told, std::vector<std::uint32_t> const& frames) {
     CHECK(told.adds_up());
     CHECK(told.requested == frames.size());
     return told;
   }
   [[nodiscard]] std::uint64_t gone() const { return tether_test::count(ram).gone; }
+};
+/// With a balloon.
+struct large_guest : large_memory {
+  discard_gate<> gate;
+  balloon<> device{guest, gate, {.must_tell_host = true}};
+
+  discard_report inflate(std::vector<std::uint32_t> const& frames) { return checked(device.inflate(frames), frames); }
+  discard_report deflate(std::vector<std::uint32_t> const& frames) { return checked(device.deflate(frames), frames); }
 };
 
 /// Hides or changes the memory, and answers what puts it back as it was.
@@ -340,7 +344,7 @@ TEST_CASE("a block that another takes the place of between two permits of one re
 }
 
 TEST_CASE("an edit between the look-up and the note: of this memory it makes the frames start anew, of other memory it changes nothing") {
-  large_guest one;
+  large_memory one;
   auto& guest = one.guest;
   discard_gate<hooked> gate;
   balloon<hooked> device{guest, gate, {.must_tell_host = true}};

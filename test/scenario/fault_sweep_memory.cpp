@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // The operations beside a container that ask a kernel for something: making memory, bringing it in, giving it back, and what a balloon
 // and page reporting make of it. Each call and each allocation fails, alone and in pairs. The gate asks for neither.
-#include <support/discard_freely.hpp>
 #include <support/guest_ram.hpp>
 #include <support/may_discard.hpp>
 #include <support/must.hpp>
@@ -218,6 +217,13 @@ std::vector<sweep_operation<memory_world>> makings() {
   };
 }
 
+discard_gate<> nobody_holds;  // made before anything is made to fail
+
+result<void> discard_first_two(ram_block& block) {
+  const auto permit = nobody_holds.permit(discard_kind::uncoordinated);
+  return block.discard({block_offset{0}, block_offset{2 * frame - 1}}, permit);
+}
+
 }  // namespace
 
 TEST_CASE("whichever call or allocation fails while memory is made, brought in or given back, nothing is left behind") {
@@ -230,19 +236,19 @@ TEST_CASE("whichever call or allocation fails while memory is made, brought in o
          must(w.keep(ram_block::allocate<swept_kernel>("private", 4 * frame)));
          mark_all(*w.made);
        },
-       [](memory_world& w) { return discard_freely(*w.made, {block_offset{0}, block_offset{2 * frame - 1}}); }},
+       [](memory_world& w) { return discard_first_two(*w.made); }},
       {"discard shared memory",
        [](memory_world& w) {
          must(w.keep(ram_block::allocate<swept_kernel>("shared", 4 * frame, memory_kind::shared)));
          mark_all(*w.made);
        },
-       [](memory_world& w) { return discard_freely(*w.made, {block_offset{0}, block_offset{2 * frame - 1}}); }},
+       [](memory_world& w) { return discard_first_two(*w.made); }},
       {"discard a snapshot's memory",
        [](memory_world& w) {
          must(w.lend_snapshot());
          mark_all(*w.made);
        },
-       [](memory_world& w) { return discard_freely(*w.made, {block_offset{0}, block_offset{2 * frame - 1}}); }},
+       [](memory_world& w) { return discard_first_two(*w.made); }},
   };
   operations.insert(operations.end(), others.begin(), others.end());
   sweep_figures figures;

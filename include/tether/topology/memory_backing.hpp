@@ -150,9 +150,9 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     if (kind_ == memory_kind::device) return failure(error{"populate", errc::unsupported}.at(what).of(name()));
     const extent<block_offset> pages{block_offset{round_down(what.first.value, page_size_)},
                                      block_offset{what.last.value | (page_size_ - 1)}};
-    // Else the kernel's search for equal pages (KSM with use_zero_pages) may put the zero page back at once. Without KSM: EINVAL.
-    if (is_private(kind_)) static_cast<void>(calls_->madvise(host_at(pages), pages.size(), MADV_UNMERGEABLE));
-    std::int64_t answer = -EINTR;
+    // First no more of it may be merged with equal pages (KSM), or the zero page may be put back at once. EINVAL: a kernel without KSM.
+    std::int64_t answer = is_private(kind_) ? calls_->madvise(host_at(pages), pages.size(), MADV_UNMERGEABLE) : 0;
+    if (answer >= 0 || answer == -EINVAL) answer = -EINTR;
     while (answer == -EINTR) answer = calls_->madvise(host_at(pages), pages.size(), detail::populate_write);
     // An advice that the kernel does not know is refused even for no bytes at all; memory that may not be
     // written is refused too, and must not be touched.

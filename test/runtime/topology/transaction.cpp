@@ -206,10 +206,7 @@ TEST_CASE("a block is freed on one thread while another places a region of it: o
         ++freed_first;
         return;
       }
-      {
-        const auto view = guest.view();
-        view.find(guest_address{0})->memory->data()[0] = std::byte{1};
-      }
+      guest.view()->find(guest_address{0})->memory->data()[0] = std::byte{1};
       must(guest.remove(*id));
       ++placed_first;
     }};
