@@ -240,7 +240,7 @@ TEST_CASE("populate brings pages in and keeps what they hold") {
 TEST_CASE("populate writes on a kernel that has no advice for it, and keeps what the pages hold") {
   const auto block = must(ram_block::allocate<faulty_kernel>("ram", 4 * page));
   block.data()[page] = std::byte{7};
-  const injected_fault old_kernel{1, EINVAL, false, 2};
+  const injected_fault old_kernel{1, EINVAL, false, 3};
   must(block.populate(bytes(0, 3 * page)));
   REQUIRE(old_kernel.fired());
   CHECK(is_resident(block.data()));
