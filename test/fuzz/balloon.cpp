@@ -102,12 +102,6 @@ struct host_memory {
   /// Of the block that is plugged in and out: each is a new one over the same memory, in pages of one frame to 128:
   /// what is noted of the largest is more than one word.
   std::uintptr_t of_dimm = pages(frames_of_dimm, memory_kind::private_anonymous, frames_of_dimm * frame_size);
-  std::array<watched_block*, 4> all() { return {&small, &shared, &large, &restored}; }
-  watched_block* of(memory_backing const* memory) {
-    for (watched_block* one : all())
-      if (&one->block.backing() == memory) return one;
-    return nullptr;
-  }
 };
 host_memory& host() {
   static auto& the_memory = *new host_memory;
@@ -206,13 +200,13 @@ class program {
 
  private:
   [[nodiscard]] std::vector<watched_block*> blocks() {
-    std::vector<watched_block*> all{&host().small, &host().shared, &host().large};
+    std::vector<watched_block*> all{&host().small, &host().shared, &host().large, &host().restored};
     if (dimm_) all.push_back(&*dimm_);
     return all;
   }
   [[nodiscard]] watched_block* block_of(memory_backing const* memory) {
-    for (watched_block* one : {&host().small, &host().shared, &host().large, dimm_ ? &*dimm_ : nullptr})
-      if (one != nullptr && &one->block.backing() == memory) return one;
+    for (watched_block* one : blocks())
+      if (&one->block.backing() == memory) return one;
     return nullptr;
   }
   /// What a guest's frame is: a frame of a block that may be given back.
@@ -516,7 +510,7 @@ extern "C" const char* __asan_default_options() { return "quarantine_size_mb=0:t
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
   input in{data, size};
   program{in}.run();
-  for (watched_block const* one : {&host().small, &host().shared, &host().large})
+  for (watched_block const* one : {&host().small, &host().shared, &host().large, &host().restored})
     demand(one->block.backing().references() == 0, "nothing refers to memory that is placed nowhere");
   return 0;
 }
