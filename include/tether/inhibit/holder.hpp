@@ -3,6 +3,7 @@
 // taking a hold never allocates and never fails for want of memory.
 #pragma once
 
+#include <tether/core/stop.hpp>
 #include <tether/inhibit/kinds.hpp>
 
 #include <array>
@@ -50,6 +51,10 @@ class holder {
   }
   holder(holder const&) = delete;
   holder& operator=(holder const&) = delete;
+  /// Requires: it counts nothing any more. The gate would go on counting it, and find it where it lies no longer.
+  constexpr ~holder() {
+    if (count_ != 0) stop("tether[I14]: an entry of a gate's list was destroyed while it counted: what it holds must be given back first");
+  }
 
   [[nodiscard]] constexpr std::string_view name() const noexcept { return name_.data(); }
   [[nodiscard]] constexpr std::uint32_t count() const noexcept { return count_; }
