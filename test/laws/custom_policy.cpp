@@ -31,5 +31,6 @@ TEST_CASE("law: a user's own inhibition policy holds exactly while somebody may 
   CHECK(laws::holds_exactly_while_needed<custom::inhibit_and_count>());
   CHECK(laws::closing_never_needs_a_hold<custom::inhibit_and_count>());
   CHECK(laws::attaching_releases_nothing<custom::inhibit_and_count>());
+  CHECK(laws::treats_many_as_few<custom::inhibit_and_count>());
   CHECK(laws::an_empty_container_holds_nothing<custom::inhibit_and_count>());
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <tether/inhibit/concepts.hpp>
+#include <tether/inhibit/truth_table.hpp>
 
 #include <array>
 #include <cstdint>
@@ -109,8 +110,15 @@ template <inhibition Policy>
   return holds_of<Policy>(small_world{}) == 0;
 }
 
+/// Any number of groups and devices is treated as two are, and the rule is a constant one: else no world tells anything of another.
 template <inhibition Policy>
-inline constexpr bool keeps_the_laws_of_inhibition = holds_exactly_while_needed<Policy>() && closing_never_needs_a_hold<Policy>() &&
+[[nodiscard]] constexpr bool treats_many_as_few() {
+  return can_be_asked<Policy> && sound_rule<Policy>;
+}
+
+template <inhibition Policy>
+inline constexpr bool keeps_the_laws_of_inhibition = treats_many_as_few<Policy>() && holds_exactly_while_needed<Policy>() &&
+                                                     closing_never_needs_a_hold<Policy>() &&
                                                      attaching_releases_nothing<Policy>() && an_empty_container_holds_nothing<Policy>();
 
 }  // namespace tether::laws

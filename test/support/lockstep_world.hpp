@@ -185,7 +185,7 @@ class world_follower {
   [[nodiscard]] bool listed(std::size_t real, std::size_t which) const noexcept {
     return group(real, which).tally.attached || diverged_at(real, which);
   }
-  /// The world does not know `abandon`: whoever has done it begins anew.
+  /// As the world's own event does: whoever has done it begins anew.
   void abandoned(std::size_t real) noexcept { here_.containers[places_[real].container] = {}; }
   void has_diverged(std::size_t real) noexcept { here_.containers[places_[real].container].diverged = true; }
 

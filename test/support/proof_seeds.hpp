@@ -49,29 +49,55 @@ struct takes_it_back_at_close {
     return group.attached && (group.agreed == 0 || group.others != 0) ? 1 : 0;
   }
 };
-/// No mistakes, but more than a world counts in its few bits.
-struct counts_sixteen {
+/// Right, and counting as it likes: sixteen at a time, and in tens.
+struct counts_by_sixteen {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 16 : 0; }
 };
 struct counts_in_tens {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept {
-    return (group.attached && !group.known ? 10 : 0) + 10 * group.others;
-  }
+  static constexpr std::uint32_t holds(group_tally group) noexcept { return (group.attached && !group.known ? 10 : 0) + 10 * group.others; }
 };
-/// Four groups are none.
-struct forgets_every_fourth_group {
+struct counts_groups_in_hundreds {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(container_tally container) noexcept { return (container.members - container.settled) & 3U; }
-  static constexpr bool admits(group_tally group) noexcept { return group.agreed == 0 || group.others == 0; }
+  static constexpr std::uint32_t holds(container_tally all) noexcept { return 100 * (all.members - all.settled); }
 };
-/// One device that did not agree does not count beside two that did.
+
+// Wrong where a small world does not reach.
+
+/// Three others that did not agree are outvoted by six that did, and so is one by two.
 struct believes_the_majority {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(group_tally group) noexcept {
     return group.attached && (!group.known || group.others > group.agreed / 2) ? 1 : 0;
   }
+};
+/// Four groups are none.
+struct counts_in_two_bits {
+  using slot = inhibition_slot;
+  static constexpr std::uint32_t holds(container_tally all) noexcept { return (all.members - all.settled) & 3U; }
+};
+/// Two groups are none, in 32 bits.
+struct counts_by_two_to_the_31st {
+  using slot = inhibition_slot;
+  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 1U << 31U : 0; }
+};
+/// Never asked whether it admits a mixed group, which it does not.
+struct admits_may_throw {
+  using slot = inhibition_slot;
+  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 1 : 0; }
+  static constexpr bool admits(group_tally group) { return group.agreed == 0 || group.others == 0; }
+};
+/// It may be asked when the variable was something else.
+struct reads_a_variable {
+  using slot = inhibition_slot;
+  static inline bool mastering = true;
+  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() && mastering ? 1 : 0; }
+};
+/// Its group goes while it is counted.
+struct forgets_attached {
+  using slot = inhibition_slot;
+  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.settled() ? 0 : 1; }
 };
 
 // Orders: one plan of a lifecycle, another one.
@@ -102,7 +128,8 @@ using device_releases_before_it_leaves =
     with_acts<of_devices, operation::detach_last, act::commit, act::settle, act::withdraw, act::leave, act::close>;
 using leaks_on_failure =
     with_plan<of_groups, operation::attach_first, without_undo(of_groups::plan_of(operation::attach_first), 0)>;
-using judges_in_a_detach =
+/// It has no device in hand that could be judged.
+using judges_a_detach =
     with_acts<of_groups, operation::detach_last, act::judge, act::withdraw, act::leave, act::commit, act::settle>;
 using never_judges = with_acts<of_groups, operation::open, act::hold, act::open, act::commit, act::settle>;
 
@@ -118,6 +145,16 @@ using device_joins_what_was_discarded =
 
 struct counts_but_does_not_drain : proof::machinery {
   static constexpr bool gate_drains = false;
+};
+/// What got stuck on its way in is forgotten: the holds are given back, and it is pinned still.
+struct abandons_what_it_knows : proof::machinery {
+  static constexpr bool abandon_unpins = false;
+};
+/// A device that is closed stays in the books.
+struct never_counts_down : proof::machinery {
+  static constexpr void enact(container_tally& container, group_tally& group, change what, consent agrees) noexcept {
+    if (what != change::close) tether::enact(container, group, what, agrees);
+  }
 };
 /// An undo that failed is taken for done, and what could not put things back for what did.
 struct goes_on_after_a_failed_undo : proof::machinery {

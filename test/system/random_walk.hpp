@@ -139,7 +139,7 @@ struct walk {
     std::vector<std::uint64_t> weights;
     std::uint64_t sum = 0;
     proof::transition<Essence, walk_scope>::for_each(here, [&](walk_future const& next) {
-      if (next.by.how == outcome::stuck) return true;
+      if (next.by.how == outcome::stuck || next.by.who == proof::actor::abandoner) return true;
       if (next.by.who == proof::actor::caller && !feasible(next.by)) {
         ++left_out;
         return true;

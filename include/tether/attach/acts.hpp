@@ -8,6 +8,7 @@
 #include <tether/attach/tasks.hpp>
 #include <tether/backend/concepts.hpp>
 #include <tether/core/error.hpp>
+#include <tether/core/stop.hpp>
 #include <tether/inhibit/books.hpp>
 #include <tether/inhibit/concepts.hpp>
 #include <tether/inhibit/discard_gate.hpp>
@@ -28,18 +29,6 @@
 #include <utility>
 
 namespace tether::detail {
-
-/// Passes a replay on to a listener, with someone who watches.
-template <class Listener, attendant Attendant>
-struct attended_replay {
-  Listener& listener;
-  Attendant& who;
-
-  void begin(commit_kind kind) noexcept { listener.begin(kind); }
-  void remove(section const& one) noexcept { listener.remove(one); }
-  void add(section const& one) noexcept { listener.add(one); }
-  [[nodiscard]] result<void> commit() noexcept { return listener.commit_attended(who); }
-};
 
 /// A container's state, and the acts on it.
 template <class Backend, class Configuration>
@@ -152,7 +141,11 @@ class acts {
     return needed > entry.count() ? gate_.raise(entry, Configuration::holds, needed - entry.count(), how) : result<void>{};
   }
   [[gnu::always_inline]] void lower_to(holder& entry, std::uint32_t needed) noexcept {
-    if (entry.count() != needed) gate_.lower(entry, entry.count() - needed);
+    if (entry.count() > needed) {
+      gate_.lower(entry, entry.count() - needed);
+    } else if (entry.count() < needed) [[unlikely]] {
+      stop("tether[I15]: an inhibition policy needs more holds now than were taken for it: closing and detaching can take none");
+    }
   }
   /// Whoever watches an attach can also end its wait for discards that are under way.
   template <class Task>

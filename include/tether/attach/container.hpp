@@ -163,7 +163,10 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     static_cast<void>(this->space_.remove_listener(this->listener_));
     if (auto forgotten = let_kvm_forget(); !forgotten) return forgotten;
     if (auto gone = abandon_backend(); !gone) return gone;
-    if constexpr (!of_groups) {
+    if constexpr (of_groups) {
+      // A group that got stuck on its way in is in no backend's list: closing its descriptor takes it out. So that comes before its hold.
+      for (group_record& group : this->groups_) group.joined.reset();
+    } else {
       if (auto closed = close_every_device(); !closed) return closed;
     }
     std::lock_guard turn{this->mutex_};

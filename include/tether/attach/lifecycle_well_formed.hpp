@@ -57,31 +57,31 @@ constexpr change change_of(operation what, attach_unit unit) noexcept {
   return change::none;
 }
 
-/// Whether what an act is about is there while a plan makes this change: a device to be judged, a group that has joined, and so on.
-constexpr bool may_stand_in(act what, change made) noexcept {
-  const bool attaches = made == change::attach || made == change::attach_device;
-  const bool detaches = made == change::detach || made == change::detach_device;
+/// What an act needs: a device that is to be opened, or one that is open; something that is to join, or has joined; nothing mapped
+/// yet, or nobody left who maps. An act that nothing is said of may stand anywhere.
+constexpr bool may_stand_in(act what, operation in, change makes) noexcept {
+  const bool attaches = in == operation::attach_first || in == operation::attach_next;
+  const bool detaches = in == operation::detach_next || in == operation::detach_last;
   switch (what) {
     case act::judge:
-    case act::open: return made == change::open || made == change::attach_device;
-    case act::hold:
-    case act::populate: return attaches || made == change::open;
+    case act::open: return makes == change::open || makes == change::attach_device;
+    case act::bind: return makes == change::attach_device;
+    case act::close: return makes == change::close || makes == change::detach_device;
+    case act::hold: return attaches || in == operation::open;
+    case act::populate: return in == operation::attach_next || in == operation::open;
     case act::acquire:
     case act::tell:
-    case act::join:
-    case act::replay: return attaches;
-    case act::bind: return made == change::attach_device;
-    case act::close: return made == change::close || made == change::detach_device;
+    case act::join: return attaches;
     case act::leave:
     case act::forget:
-    case act::release:
-    case act::withdraw: return detaches;
-    case act::nothing:
-    case act::settle:
-    case act::commit: break;
+    case act::release: return detaches;
+    case act::replay: return in == operation::attach_first;
+    case act::withdraw: return in == operation::detach_last;
+    default: return true;
   }
-  return true;
 }
+/// Whether a step's act stands in the plan before it.
+constexpr bool stands_twice(plan const& steps, std::size_t at) noexcept { return position(steps, steps.steps[at].forward) < at; }
 
 /// Law 4: what is opened is judged first; the hold before every pin point; KVM told before the join and before a device is bound.
 constexpr bool takes_in_order(plan const& steps) noexcept {
@@ -96,7 +96,8 @@ constexpr bool takes_in_order(plan const& steps) noexcept {
   const std::size_t pins = position(steps, steps.makes == change::open ? act::open : act::join);
   if (has(steps, act::populate) && (position(steps, act::populate) < hold || position(steps, act::populate) + 1 != pins)) return false;
   return in_order(steps, act::hold, act::join) && in_order(steps, act::join, act::replay) && in_order(steps, act::acquire, act::tell) &&
-         in_order(steps, act::open, act::tell) && in_order(steps, act::tell, act::bind) && in_order(steps, act::tell, act::join);
+         in_order(steps, act::open, act::tell) && in_order(steps, act::tell, act::bind) && in_order(steps, act::tell, act::join) &&
+         in_order(steps, act::commit, act::settle);
 }
 /// Laws 5 and 6: unmapped, then left, then forgotten by KVM, then closed; holds released last of all.
 constexpr bool gives_in_order(plan const& steps) noexcept {
@@ -115,12 +116,9 @@ constexpr bool holds_descriptor_for_kvm(plan const& steps, attach_unit unit) noe
 
 }  // namespace detail
 
-/// Whether a plan has the acts that its name promises; one commit after everything that can fail; holds before every pin point and
-/// released after everything; an undo exactly where a later step can fail, and the right one.
-template <class Lifecycle>
-[[nodiscard]] constexpr bool well_formed(operation what) noexcept {
-  constexpr attach_unit unit = unit_of<Lifecycle>;
-  const plan steps = Lifecycle::plan_of(what);
+/// Whether a plan has the acts that its name promises, each once and none that needs what is not there; one commit after everything
+/// that can fail; holds before every pin point and released after everything; an undo exactly where a later step can fail, the right one.
+[[nodiscard]] constexpr bool well_formed(plan const& steps, operation what, attach_unit unit) noexcept {
   const std::size_t size = steps.size();
   if (unit == attach_unit::device && (what == operation::open || what == operation::close)) return size == 0;
   if (size == 0 || steps.makes != detail::change_of(what, unit) || !detail::has(steps, act::commit)) return false;
@@ -129,7 +127,7 @@ template <class Lifecycle>
   }
   const std::size_t commit = detail::position(steps, act::commit);
   for (std::size_t i = 0; i < size; ++i) {
-    if (!detail::may_stand_in(steps.steps[i].forward, steps.makes)) return false;
+    if (!detail::may_stand_in(steps.steps[i].forward, what, steps.makes) || detail::stands_twice(steps, i)) return false;
     if (can_fail(steps.steps[i].forward) && i > commit) return false;
     const act needed = steps.may_turn_back_after(i) ? inverse_of(steps.steps[i].forward) : act::nothing;
     if (steps.steps[i].backward != needed) return false;
@@ -140,6 +138,11 @@ template <class Lifecycle>
   // An attach can only need more holds than before; everything else may need fewer.
   const bool attaches = steps.makes == change::attach || steps.makes == change::attach_device;
   return attaches || detail::gives_in_order(steps);
+}
+
+template <class Lifecycle>
+[[nodiscard]] constexpr bool well_formed(operation what) noexcept {
+  return well_formed(Lifecycle::plan_of(what), what, unit_of<Lifecycle>);
 }
 
 /// Whether all of a lifecycle's plans are, and whether KVM forgets exactly what it is told.

@@ -36,7 +36,6 @@ enum class errc {
   memory_gone,          ///< the host memory behind the mapping vanished
   unplug_requested,     ///< the group is on its way out and opens nothing more
   other_gate,           ///< another discard_gate guards this memory, so its holds would not be seen
-  too_many_holds,       ///< more than 32 bits can count
   wrong_kind,           ///< the memory is of another kind than it was said to be
 };
 
@@ -73,7 +72,6 @@ struct error_category final : std::error_category {
       case errc::memory_gone: return "the host memory behind it is gone";
       case errc::unplug_requested: return "its unplug has been requested";
       case errc::other_gate: return "tether[I7]: another discard_gate guards this memory, and neither sees the other's holds";
-      case errc::too_many_holds: return "tether[I14]: more holds than can be counted";
       case errc::wrong_kind: return "the memory is of another kind than it was said to be";
     }
     return "unknown cause";

@@ -12,6 +12,9 @@ enum class consent : std::uint8_t { none, given };
 /// For `open(name, agrees_to_discards)`.
 inline constexpr consent agrees_to_discards = consent::given;
 
+// None of these counts can wrap: each device and each group that is counted has a record in this process, and 2^32 of them would
+// need more memory than its addresses reach on any host that pins memory today.
+
 /// One group.
 struct group_tally {
   std::uint32_t agreed = 0;  ///< open devices that agreed to discards

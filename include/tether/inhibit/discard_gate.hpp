@@ -115,6 +115,7 @@ class discard_gate {
                            .of(ledger_.find(holding::any_hold, also))
                            .advise("detach what holds them down first"));
       }
+      if (!ledger_.has_room(as_holding(kind), 1)) return failure(uncountable("require discards", name));
       ledger_.add(mine.entry_, as_holding(kind), 1);
     }
     return mine;
@@ -147,7 +148,8 @@ class discard_gate {
 
   // For those who keep an entry of their own, as a container does.
 
-  /// Adds `count` holds to `entry`, as `hold` does; on failure the entry is as it was. Fails also: `too_many_holds`.
+  /// Adds `count` holds to `entry`, as `hold` does; on failure the entry is as it was. Fails also: `value_too_large` if the gate
+  /// would have to count more than 2^32 - 1 of a kind.
   [[nodiscard]] result<void> raise(holder& entry, hold_kind kind, std::uint32_t count, detail::patience const& how = {}) noexcept {
     std::unique_lock lock{mutex_};
     if (turnstile_.entered_by_this_thread()) return refused(std::errc::resource_deadlock_would_occur, entry);
@@ -157,7 +159,7 @@ class discard_gate {
                          .of(ledger_.find(holding::any_requirement, also))
                          .advise("choose a strategy with blocks, or unplug what requires discards"));
     }
-    if (!ledger_.has_room_for(count)) return failure(error{"take hold", errc::too_many_holds}.of(entry.name()));
+    if (!ledger_.has_room(as_holding(kind), count)) [[unlikely]] return failure(uncountable("take hold", entry.name()));
     add(entry, as_holding(kind), count);
     const detail::drained outcome = turnstile_.drain(kind == hold_kind::any, lock, how);
     if (outcome == detail::drained::yes) return {};
@@ -186,7 +188,7 @@ class discard_gate {
   void keep_for_ever(holder& entry, hold_kind kind) noexcept {
     std::unique_lock lock{mutex_};
     const std::uint32_t count = entry.count();
-    ledger_.subtract(entry, count);
+    ledger_.subtract(entry, count);  // the turnstile stays closed
     ledger_.add(kind == hold_kind::any ? kept_any_holds_ : kept_uncoordinated_holds_, as_holding(kind), count);
   }
 
@@ -198,6 +200,11 @@ class discard_gate {
   }
   static result<void> refused(std::errc why, holder const& entry) noexcept {
     return failure(error{"take hold", std::make_error_code(why)}.of(entry.name()));
+  }
+
+  [[gnu::cold]] static error uncountable(const char* what, std::string_view name) noexcept {
+    const error why{what, std::make_error_code(std::errc::value_too_large)};
+    return why.of(name).advise("a gate counts no more than 4,294,967,295 of a kind: a policy that needs fewer holds does as well");
   }
 
   void add(holder& entry, holding what, std::uint32_t count) noexcept {

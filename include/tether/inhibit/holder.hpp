@@ -51,9 +51,9 @@ class holder {
   }
   holder(holder const&) = delete;
   holder& operator=(holder const&) = delete;
-  /// Requires: it counts nothing any more, else the gate's list would lead to where it was.
+  /// Requires: it counts nothing any more. The gate would go on counting it, and find it where it lies no longer.
   constexpr ~holder() {
-    if (count_ != 0) stop("tether[I15]: whoever counted in a gate was destroyed with holds that nobody had given back");
+    if (count_ != 0) stop("tether[I14]: an entry of a gate's list was destroyed while it counted: what it holds must be given back first");
   }
 
   [[nodiscard]] constexpr std::string_view name() const noexcept { return name_.data(); }

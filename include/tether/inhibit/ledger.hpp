@@ -22,17 +22,16 @@ class ledger {
   [[nodiscard]] constexpr gate_counts const& counts() const noexcept { return counts_; }
   [[nodiscard]] constexpr bool empty() const noexcept { return first_ == nullptr; }
 
-  /// Whether `count` more can be counted: all that stand together in 32 bits, as the gate counts what closes it.
-  [[nodiscard]] constexpr bool has_room_for(std::uint32_t count) const noexcept {
-    const std::uint64_t all = std::uint64_t{counts_.any_holds} + counts_.uncoordinated_holds + counts_.any_requirements +
-                              counts_.coordinated_requirements + counts_.suspensions;
-    return all + count <= std::numeric_limits<std::uint32_t>::max();
+  /// Whether `count` more of a kind can be counted. More than 2^32 - 1 could not be told from a few, and the gate would be open.
+  [[nodiscard]] constexpr bool has_room(holding what, std::uint32_t count) const noexcept {
+    gate_counts now = counts_;
+    return count <= std::numeric_limits<std::uint32_t>::max() - total(now, what);
   }
 
-  /// Adds `count` to an entry, listing it if it is new. Requires: an entry that is listed keeps its kind; there is room.
+  /// Adds `count` to an entry, listing it if it is new. Requires: an entry that is listed keeps its kind, and there is room.
   constexpr void add(holder& entry, holding what, std::uint32_t count) noexcept {
     if (count == 0) return;
-    if (!has_room_for(count)) stop("tether[I14]: more holds were taken than can be counted");
+    if (!has_room(what, count)) stop("tether[I17]: more holds, requirements or suspensions of one kind than a gate can count (2^32 - 1)");
     if (entry.count_ == 0) {
       entry.what_ = what;
       list(entry);
@@ -40,7 +39,7 @@ class ledger {
       stop("tether[I5]: one holder entry was used for two kinds of hold");
     }
     entry.count_ += count;
-    total(what) += count;
+    total(counts_, what) += count;
   }
 
   /// Takes `count` from an entry. More than it has stops the program: the assertion that QEMU lost in 2021.
@@ -48,7 +47,7 @@ class ledger {
     if (count == 0) return;
     if (count > entry.count_) stop("tether[I6]: a hold was released that was not held");
     entry.count_ -= count;
-    total(entry.what_) -= count;
+    total(counts_, entry.what_) -= count;
     if (entry.count_ == 0) unlist(entry);
   }
 
@@ -85,11 +84,11 @@ class ledger {
     *entry.link_ = entry.next_;
     if (entry.next_ != nullptr) entry.next_->link_ = entry.link_;
   }
-  constexpr std::uint32_t& total(holding what) noexcept {
+  static constexpr std::uint32_t& total(gate_counts& of, holding what) noexcept {
     // Halved, not switched: a switch over five values becomes a jump table.
-    if (what < holding::any_requirement) return what == holding::any_hold ? counts_.any_holds : counts_.uncoordinated_holds;
-    if (what < holding::suspension) return what == holding::any_requirement ? counts_.any_requirements : counts_.coordinated_requirements;
-    return counts_.suspensions;
+    if (what < holding::any_requirement) return what == holding::any_hold ? of.any_holds : of.uncoordinated_holds;
+    if (what < holding::suspension) return what == holding::any_requirement ? of.any_requirements : of.coordinated_requirements;
+    return of.suspensions;
   }
 
   gate_counts counts_{};

@@ -183,16 +183,21 @@ concept sound_rule = constant_rule<P> && fault_of<P> == rule_fault::none;
 
 namespace detail {
 
-/// Asks again, once in a program. Stops it where a rule answers otherwise than it did inside the compiler.
+/// No constant expression, and not called in one: there a rule that asks where it is evaluated would give the answers that are known.
 template <constant_rule Policy>
-[[gnu::cold, gnu::noinline]] void examine_at_run_time() noexcept {
-  static const bool the_same = [] {
-    if (examine<Policy>() != examined<Policy>::type::value) {
-      stop("tether[I16]: an inhibition policy answers otherwise in the program than inside the compiler, where it was checked: it may "
-           "read nothing but its argument, and not ask where it is evaluated");
-    }
-    return true;
-  }();
+[[gnu::cold, gnu::noinline]] bool examine_again() noexcept {
+  std::uint64_t now = 0;
+  now = examine<Policy>();
+  if (now != examined<Policy>::type::value) {
+    stop("tether[I16]: an inhibition policy answers otherwise in the program than inside the compiler, where it was checked: it may read "
+         "nothing but its argument, and not ask where it is evaluated");
+  }
+  return true;
+}
+/// Asks a rule once more, once in a program. Stops it where the answers are not those that it gave inside the compiler.
+template <constant_rule Policy>
+void examine_at_run_time() noexcept {
+  static const bool the_same = examine_again<Policy>();
   static_cast<void>(the_same);
 }
 

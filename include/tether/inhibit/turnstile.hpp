@@ -4,7 +4,8 @@
 //   a discard:   inside += 1, then look whether closed      a hold:   closed += 1, then look whether anyone is inside
 //
 // Whoever looks second sees the other: both sides write before they read, sequentially consistent. So once
-// a hold has seen nobody inside, nobody is and nobody can get in.
+// a hold has seen nobody inside, nobody is and nobody can get in. Counts are of 64 bits: holds of several kinds close the same gate, each
+// counted in 32, and their sum must not come round to zero.
 #pragma once
 
 #include <tether/inhibit/kinds.hpp>
@@ -56,12 +57,12 @@ class plain_turnstile {
  private:
   static constexpr std::size_t index(discard_kind kind) noexcept { return static_cast<std::size_t>(kind); }
 
-  std::array<std::uint32_t, 2> inside_{};
-  std::array<std::uint32_t, 2> closed_{};
+  std::array<std::uint64_t, 2> inside_{};
+  std::array<std::uint64_t, 2> closed_{};
 };
 
 /// How many permits, of any gate, this thread has. Waiting for oneself would never end, so it is refused.
-inline thread_local constinit std::uint32_t permits_of_this_thread = 0;
+inline thread_local constinit std::uint64_t permits_of_this_thread = 0;
 /// Spreads threads over the slots, one after the other.
 inline std::atomic<std::uint32_t> threads_seen{0};
 inline thread_local constinit std::uint32_t slot_of_this_thread = 0;
@@ -81,7 +82,7 @@ struct standard_parts {
 /// Cost of enter and leave: one atomic addition each, uncontended below `slots` threads.
 template <class Parts>
 class basic_shared_turnstile {
-  using counter = typename Parts::template atomic<std::uint32_t>;
+  using counter = typename Parts::template atomic<std::uint64_t>;
   using mutex = typename Parts::mutex;
 
  public:

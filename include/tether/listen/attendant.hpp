@@ -3,7 +3,10 @@
 // stop (law 27). A cancelled attach is a failed attach: everything is put back.
 #pragma once
 
+#include <tether/core/error.hpp>
 #include <tether/core/mapping.hpp>
+#include <tether/topology/memory_listener.hpp>
+#include <tether/topology/section.hpp>
 
 #include <concepts>
 #include <stop_token>
@@ -40,5 +43,21 @@ class attended {
   std::stop_token stop_;
   Progress progress_;
 };
+
+namespace detail {
+
+/// Passes a replay on to a listener, with someone who watches.
+template <class Listener, attendant Attendant>
+struct attended_replay {
+  Listener& listener;
+  Attendant& who;
+
+  void begin(commit_kind kind) noexcept { listener.begin(kind); }
+  void remove(section const& one) noexcept { listener.remove(one); }
+  void add(section const& one) noexcept { listener.add(one); }
+  [[nodiscard]] result<void> commit() noexcept { return listener.commit_attended(who); }
+};
+
+}  // namespace detail
 
 }  // namespace tether

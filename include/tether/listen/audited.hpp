@@ -58,6 +58,10 @@ struct audit_report {
 /// Cost: 8 bytes for each page that is pinned, and a system call for 512 of them whenever they are mapped or begin to be pinned.
 template <observation Next = no_observation, class Kernel = linux_kernel>
 class basic_audited {
+  static_assert(hears_what_it_has_ears_for<Next> && hears_something<Next>,
+                "tether[O5]: the observer beside tether::audited has a function that would never be told, or none at all: 'mapped', "
+                "'unmapped', 'trimmed', 'left_out', 'pinning' and 'diverged' are public and noexcept");
+
  public:
   using slot = observation_slot;
 

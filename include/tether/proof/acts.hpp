@@ -12,7 +12,7 @@
 #include <tether/proof/essence.hpp>
 #include <tether/proof/kernel.hpp>
 #include <tether/proof/property.hpp>
-#include <tether/proof/scaled_holds.hpp>
+#include <tether/proof/ranks.hpp>
 #include <tether/proof/world.hpp>
 
 #include <cstddef>
@@ -30,7 +30,7 @@ struct report {
 template <class Essence, class Scope>
 class acts {
   using policy = typename Essence::inhibition_type;
-  using scaled = scaled_holds<policy, Scope>;
+  using needs = ranked<policy, Scope>;
   using code = typename Essence::code;
   using container_type = container_state<Scope>;
   static constexpr bool of_groups = Essence::unit == attach_unit::group;
@@ -63,12 +63,12 @@ class acts {
   /// Whether `hold` has to ask the gate for anything, and whether `settle` has anything to give back.
   [[nodiscard]] static constexpr bool raises(container_type const& container) noexcept {
     const membership books = after(container);
-    return scaled::needed(books.group) > container.groups[container.active].held ||
-           scaled::needed(books.container) > container.held;
+    return needs::holds(books.group) > container.groups[container.active].held ||
+           needs::holds(books.container) > container.held;
   }
   [[nodiscard]] static constexpr bool lowers(container_type const& container) noexcept {
     group_state const& group = container.groups[container.active];
-    return scaled::needed(group.tally) != group.held || needed_for(container) != container.held;
+    return needs::holds(group.tally) != group.held || needed_for(container) != container.held;
   }
 
   /// Does it. What it leaves if it gets stuck half way is the worst of both (see `worst_when_stuck`).
@@ -82,12 +82,12 @@ class acts {
       case act::judge: break;
       case act::hold: {
         const membership books = after(container);
-        raise(group.held, scaled::needed(books.group));
-        raise(container.held, scaled::needed(books.container));
+        raise(group.held, needs::holds(books.group));
+        raise(container.held, needs::holds(books.container));
         break;
       }
       case act::settle:
-        lower(group.held, scaled::needed(group.tally), said);
+        lower(group.held, needs::holds(group.tally), said);
         lower(container.held, needed_for(container), said);
         break;
       case act::commit: commit(container, group, said); break;
@@ -133,7 +133,7 @@ class acts {
  private:
   /// What the container needs; its books are added up only for a policy that looks at them.
   [[nodiscard]] static constexpr std::uint32_t needed_for([[maybe_unused]] container_type const& container) noexcept {
-    if constexpr (holds_for_a_container<policy>) return scaled::needed(container.tally());
+    if constexpr (holds_for_a_container<policy>) return needs::holds(container.tally());
     else return 0;
   }
   /// Whether a kernel can pin or unpin at an act.

@@ -21,6 +21,8 @@ namespace tether::proof {
 struct machinery {
   /// A hold waits until no discard runs (law 19).
   static constexpr bool gate_drains = true;
+  /// `abandon` gives holds back only when nothing is pinned any more, what got stuck and nobody knows of included (law 6).
+  static constexpr bool abandon_unpins = true;
 
   template <class Lifecycle>
   [[nodiscard]] static constexpr act act_at(cursor at) noexcept {

@@ -16,6 +16,7 @@ namespace tether::proof {
 enum class actor : std::uint8_t {
   container,  ///< goes on with the operation in progress
   caller,     ///< begins one
+  abandoner,  ///< lets go of everything that a container has that diverged, and succeeds
   permit,     ///< a discarder is let in by the gate
   discard,    ///< it discards, and leaves
   guest,      ///< touches the page

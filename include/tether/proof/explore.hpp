@@ -54,7 +54,7 @@ struct progress {
 /// What an event has broken.
 template <class Essence, class Scope>
 [[nodiscard]] constexpr broken_properties broken_by(future<Scope> const& next, bool fits) noexcept {
-  if (next.by.who != actor::container && next.by.who != actor::caller) return stale_in(next.here);
+  if (next.by.who == actor::permit || next.by.who == actor::discard || next.by.who == actor::guest) return stale_in(next.here);
   return next.said.broken | broken_in<Essence>(next.here) | (fits ? 0U : bit(property::unbounded_counts));
 }
 

@@ -8,6 +8,7 @@
 
 #include <tether/attach/lifecycle.hpp>
 #include <tether/attach/lifecycle_plan.hpp>
+#include <tether/attach/lifecycle_well_formed.hpp>
 #include <tether/proof/coverage.hpp>
 #include <tether/proof/essence.hpp>
 #include <tether/proof/proven_safe.hpp>
@@ -62,7 +63,8 @@ inline constexpr bool differ_in_kvm_alone =
 /// Whether `Configuration` is safe because `Greater`, which does the same and tells KVM of it, is `proven_safe`. For test suites that
 /// prove both: it costs nothing beside the other.
 template <class Configuration, class Greater>
-concept follows_from = proof::detail::differ_in_kvm_alone<proof::essence_of<Configuration>, proof::essence_of<Greater>> &&
+concept follows_from = well_formed_lifecycle<typename proof::essence_of<Configuration>::lifecycle> &&
+                       proof::detail::differ_in_kvm_alone<proof::essence_of<Configuration>, proof::essence_of<Greater>> &&
                        proof::explored<proof::essence_of<Greater>>.now.reached.lacks(
                            proof::demanded<proof::essence_of<Configuration>>()).empty() &&
                        proven_safe<Greater>;

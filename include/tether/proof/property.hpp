@@ -8,7 +8,7 @@
 #include <tether/inhibit/kinds.hpp>
 #include <tether/proof/essence.hpp>
 #include <tether/proof/kernel.hpp>
-#include <tether/proof/scaled_holds.hpp>
+#include <tether/proof/ranks.hpp>
 #include <tether/proof/world.hpp>
 
 #include <array>
@@ -62,16 +62,17 @@ template <class Essence, class Scope>
 template <class Essence, class Scope>
 [[nodiscard]] constexpr broken_properties broken_at_rest(container_state<Scope> const& container) noexcept {
   using policy = typename Essence::inhibition_type;
+  using needs = ranked<policy, Scope>;
   constexpr bool of_groups = Essence::unit == attach_unit::group;
   constexpr bool tells = tells_of<typename Essence::lifecycle> && of_groups;
-  bool balanced = container.held == scaled_holds<policy, Scope>::needed(container.tally());
+  bool balanced = container.held == needs::holds(container.tally());
   bool tidy = (container.page != page_relation::none) == reaches<Essence::unit>(container);
   bool right = true;
   bool anything = false;
   std::uint32_t held = container.held;
   for (group_state const& group : container.groups) {
     const bool there = of_groups ? group.joined : group.users + group.vouched != 0;
-    balanced = balanced && group.held == scaled_holds<policy, Scope>::needed(group.tally);
+    balanced = balanced && group.held == needs::holds(group.tally);
     tidy = tidy && group.tally.attached == there && group.tally.others == group.users && group.tally.agreed == group.vouched &&
            group.told == (tells && there) && group.acquired == (tells && there);
     right = right && admitted<policy>(group.tally);

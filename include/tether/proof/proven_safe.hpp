@@ -6,6 +6,7 @@
 #pragma once
 
 #include <tether/attach/lifecycle_well_formed.hpp>
+#include <tether/inhibit/concepts.hpp>
 #include <tether/inhibit/truth_table.hpp>
 #include <tether/proof/coverage.hpp>
 #include <tether/proof/essence.hpp>
@@ -27,10 +28,38 @@ struct counterexample {};
 template <fixed_string Missing>
 struct never_reached {};
 
+/// What the search would miss: how the policy is asked, what it answers for more groups and devices than there are in a small world.
+template <fixed_string Why>
+struct refused_policy {};
+/// The plans are not what their names say, or an act stands in one that lacks what it needs.
+template <fixed_string Why>
+struct refused_plans {};
+
 namespace detail {
 
+/// The sentences are those of `attach/configuration.hpp`, where a container is refused for the same.
+template <class Policy>
+constexpr auto judge_policy() noexcept {
+  if constexpr (!can_be_asked<Policy>) {
+    return std::type_identity<
+        refused_policy<"I8: a member would never be asked: public, static, constexpr, noexcept, of the right types">>{};
+  } else if constexpr (!constant_rule<Policy>) {
+    return std::type_identity<refused_policy<"I9: an answer is no constant expression">>{};
+  } else if constexpr (fault_of<Policy> == rule_fault::holds_for_nothing) {
+    return std::type_identity<refused_policy<"I10: it needs a hold where nothing is attached">>{};
+  } else if constexpr (fault_of<Policy> == rule_fault::more_after_a_close) {
+    return std::type_identity<refused_policy<"I11: it needs more holds after a close or detach, or does not admit what is left">>{};
+  } else if constexpr (fault_of<Policy> == rule_fault::many_unlike_few) {
+    return std::type_identity<refused_policy<"I12: it treats many groups or devices otherwise than two">>{};
+  } else if constexpr (fault_of<Policy> == rule_fault::too_many) {
+    return std::type_identity<refused_policy<"I13: it needs more than 65,535 holds for at most 16 devices or groups">>{};
+  } else {
+    return std::type_identity<nothing_wrong>{};
+  }
+}
+
 template <class Essence>
-struct judged {
+struct searched {
   static constexpr auto const& search = explored<Essence, small_scope, every_property>;
   static constexpr coverage missing = search.now.reached.lacks(demanded<Essence>());
   static constexpr sentence said =
@@ -41,6 +70,25 @@ struct judged {
     else if constexpr (!missing.empty()) return std::type_identity<never_reached<fixed_string<said.length>{said}>>{};
     else return std::type_identity<nothing_wrong>{};
   }
+};
+
+/// A policy that cannot be asked inside the compiler is not searched; else what the search has found is told first: it shows how.
+template <class Essence>
+struct judged {
+  using policy = typename Essence::inhibition_type;
+
+  static constexpr auto decide() noexcept {
+    if constexpr (!can_be_asked<policy> || !constant_rule<policy>) {
+      return judge_policy<policy>();
+    } else {
+      constexpr auto found = searched<Essence>::decide();
+      if constexpr (!std::is_same_v<typename decltype(found)::type, nothing_wrong>) return found;
+      else if constexpr (fault_of<policy> != rule_fault::none) return judge_policy<policy>();
+      else if constexpr (!well_formed_lifecycle<typename Essence::lifecycle>)
+        return std::type_identity<refused_plans<"L1: not well formed">>{};
+      else return found;
+    }
+  }
   using type = typename decltype(decide())::type;
 };
 
@@ -50,11 +98,6 @@ struct judged {
 template <class Configuration>
 using verdict_of = typename detail::judged<essence_of<Configuration>>::type;
 
-/// What a search in a small world takes for granted: plans that ask nothing of a device that they have not got, and a policy that
-/// treats many groups and devices as it treats two (`attach/lifecycle_well_formed.hpp`, `inhibit/truth_table.hpp`).
-template <class Essence>
-concept sound_beyond_the_world = well_formed_lifecycle<typename Essence::lifecycle> && sound_rule<typename Essence::inhibition_type>;
-
 /// Whether a verdict is a good one. A concept of its own: that is as deep as a compiler looks for a reason to print.
 template <class Verdict>
 concept safe = std::is_same_v<Verdict, nothing_wrong>;
@@ -63,12 +106,9 @@ concept safe = std::is_same_v<Verdict, nothing_wrong>;
 
 /// Whether a page is never discarded under a device in any interleaving of attach, open, close, detach, discard and guest, with
 /// every failure at every step; nor held down for nothing, nor anything left behind (law 29).
-/// It does not see: commits while something is attached (hot-plug of memory; the listener's law suites do), `abandon` of a container
-/// that diverged, what a mediated driver pins for the length of a request, more than one discarding gate, other processes, and
-/// whether a device's node is the device of that name.
-/// `Configuration`: a `container<...>`, or a `proof::essence<...>`.
+/// `Configuration`: a `container<...>`, or a `proof::essence<...>`. Its plans must be well formed, and its policy a constant rule that
+/// treats many groups and devices as it treats few. What it does not see: `proof.hpp`.
 template <class Configuration>
-concept proven_safe =
-    proof::safe<proof::verdict_of<Configuration>> && proof::sound_beyond_the_world<proof::essence_of<Configuration>>;
+concept proven_safe = proof::safe<proof::verdict_of<Configuration>>;
 
 }  // namespace tether

@@ -62,6 +62,7 @@ constexpr sentence& tell(sentence& all, event const& one, bool several) noexcept
   if (one.who == actor::discard) return all << "balloon discards";
   if (one.who == actor::guest) return all << "guest touches";
   if (several) all << "container " << std::size_t{one.container} << ": ";
+  if (one.who == actor::abandoner) return all << "abandon";
   if (one.who == actor::caller) {
     const bool attaches = one.begins == change::attach || one.begins == change::attach_device;
     const bool opens_or_closes = one.begins == change::open || one.begins == change::close;

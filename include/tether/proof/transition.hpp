@@ -50,9 +50,10 @@ class transition {
     }
     for (std::size_t which = 0; which < Scope::containers; ++which) {
       container_type const& container = from.containers[which];
-      if (container.diverged || like_an_earlier(from, which)) continue;
-      const bool goes_on = container.at_rest() ? begin_something(from, which, visit)
-                                               : go_on(future_of(from, which, actor::container), which, visit);
+      if (like_an_earlier(from, which)) continue;
+      const bool goes_on = container.diverged    ? abandon(from, which, visit)
+                           : container.at_rest() ? begin_something(from, which, visit)
+                                                 : go_on(future_of(from, which, actor::container), which, visit);
       if (!goes_on) return false;
     }
     if (from.absent) {
@@ -97,6 +98,18 @@ class transition {
     container_type const& container = from.containers[which];
     if (!container.at_rest()) by.group = static_cast<std::uint8_t>(container.active);
     return {from, by, {}};
+  }
+
+  /// Success alone: one that fails changes nothing that could be seen here, and may be tried again.
+  template <class Visit>
+  static constexpr bool abandon(world<Scope> const& from, std::size_t which, Visit& visit) {
+    future_type next = future_of(from, which, actor::abandoner);
+    container_type& container = next.here.containers[which];
+    const page_relation page = container.page;
+    container = {};
+    overlook(next.here);
+    if constexpr (!code::abandon_unpins) container.diverged = true, container.page = page;
+    return visit(next);
   }
 
   // What a caller can ask for: as `attach/group_operations.hpp` and `attach/device_operations.hpp` let him.

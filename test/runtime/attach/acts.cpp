@@ -6,6 +6,7 @@
 #include <tether/backend/software_iommu.hpp>
 
 #include <support/must.hpp>
+#include <support/stopped_by.hpp>
 
 #include <doctest/doctest.h>
 
@@ -16,9 +17,13 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 using namespace tether;
 using tether_test::must;
+using tether_test::stopped_by;
 
 namespace {
 
@@ -46,6 +51,21 @@ struct for_both_scopes {
   using slot = inhibition_slot;
   [[nodiscard]] static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 1 : 0; }
   [[nodiscard]] static constexpr std::uint32_t holds(container_tally all) noexcept { return all.settled < all.members ? 1 : 0; }
+};
+
+/// Needs more once the twentieth device closes: further than anybody asks inside the compiler.
+struct stumbles_at_nineteen {
+  using slot = inhibition_slot;
+  [[nodiscard]] static constexpr std::uint32_t holds(group_tally group) noexcept {
+    return !group.attached || group.settled() ? 0 : group.others == 19 ? 3 : 1;
+  }
+};
+/// Right while it is looked at.
+struct two_faced {
+  using slot = inhibition_slot;
+  [[nodiscard]] static constexpr std::uint32_t holds(group_tally group) noexcept {
+    return std::is_constant_evaluated() && group.attached && !group.settled() ? 1 : 0;
+  }
 };
 
 /// One of its drains is cancelled, as a second hold's is if stop is requested while a discard looks in that will be turned away.
@@ -114,6 +134,31 @@ TEST_CASE("of a policy's two scopes neither keeps its hold if the other's is ref
     static_cast<void>(must(dma.attach(nics)));
     CHECK(gate.counts().any_holds == 2);
   }
+}
+
+TEST_CASE("a policy that needs more holds after a close than before stops the program, and the gate stays closed") {
+  const std::string said = stopped_by([] {
+    address_space guest;
+    discard_gate<> gate;
+    container<pins_by_its_word, stumbles_at_nineteen> dma{guest, gate};
+    std::vector<endpoint> many;
+    for (int i = 0; i < 20; ++i) many.push_back({"nic" + std::to_string(i), pin_class::pins});
+    auto group = must(dma.attach(endpoint_group{"many", std::move(many)}));
+    for (int i = 0; i < 19; ++i) static_cast<void>(must(group.open("nic" + std::to_string(i))));
+    if (gate.counts().any_holds != 3) return;
+    auto last = must(group.open("nic19"));
+    if (gate.counts().any_holds != 1) return;
+    static_cast<void>(last.close());
+  });
+  CHECK(said.find("tether[I15]") != std::string::npos);
+}
+TEST_CASE("a policy that answers otherwise in the program than inside the compiler stops it with its first container") {
+  const std::string said = stopped_by([] {
+    address_space guest;
+    discard_gate<> gate;
+    const container<pins_by_its_word, two_faced> dma{guest, gate};
+  });
+  CHECK(said.find("tether[I16]") != std::string::npos);
 }
 
 TEST_CASE("whoever watches an attach can end its wait for a discard that is under way") {

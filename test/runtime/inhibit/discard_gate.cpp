@@ -304,3 +304,31 @@ TEST_CASE("a hold that waits can be joined by another, and both get it") {
   CHECK(got == 3);
   CHECK(gate.counts() == gate_counts{});
 }
+
+TEST_CASE_TEMPLATE("holds beyond what a gate can count are refused, and it stays closed", Threading, single_threaded, multi_threaded) {
+  constexpr std::uint32_t half = 1U << 31U;
+  discard_gate<Threading> gate;
+  holder one{"one"};
+  holder two{"two"};
+  REQUIRE(gate.raise(one, hold_kind::any, half));
+  const auto refused = gate.raise(two, hold_kind::any, half);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == std::errc::value_too_large);
+  CHECK(refused.error().sentence().find("two") != std::string::npos);
+  CHECK(refused.error().sentence().find("4,294,967,295") != std::string::npos);
+  CHECK(two.count() == 0);
+  CHECK(gate.counts().any_holds == half);
+  CHECK_FALSE(may_discard(gate, discard_kind::uncoordinated));
+  REQUIRE(gate.raise(two, hold_kind::any, half - 1));
+  CHECK_FALSE(gate.hold(hold_kind::any, "one too many"));
+  // Counted by themselves, and closing the same gate: together they are none in 32 bits.
+  holder blocks{"blocks"};
+  REQUIRE(gate.raise(blocks, hold_kind::uncoordinated, 1));
+  CHECK_FALSE(may_discard(gate, discard_kind::uncoordinated));
+  CHECK_FALSE(may_discard(gate, discard_kind::coordinated));
+  gate.keep_for_ever(two, hold_kind::any);
+  CHECK_FALSE(may_discard(gate, discard_kind::coordinated));
+  gate.lower(one, half);
+  gate.lower(blocks, 1);
+  CHECK_FALSE(may_discard(gate, discard_kind::uncoordinated));
+}

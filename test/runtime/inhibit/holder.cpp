@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <tether/inhibit/holder.hpp>
 
+#include <tether/inhibit/ledger.hpp>
+
+#include <support/stopped_by.hpp>
+
 #include <doctest/doctest.h>
 
 #include <string>
@@ -28,4 +32,19 @@ TEST_CASE("everything that can be held has a name of its own") {
   CHECK(std::string{name_of(holding::any_requirement)} == "any requirement");
   CHECK(std::string{name_of(holding::coordinated_requirement)} == "coordinated requirement");
   CHECK(std::string{name_of(holding::suspension)} == "suspension");
+}
+
+TEST_CASE("a holder that is destroyed while it counts stops the program, and leaves no link behind") {
+  const std::string said = tether_test::stopped_by([] {
+    ledger book;
+    { holder one{"one"}; book.add(one, holding::any_hold, 1); }
+    book.for_each([](holder_info const&) {});
+  });
+  CHECK(said.find("tether[I14]") != std::string::npos);
+  CHECK(tether_test::stopped_by([] {
+          ledger book;
+          holder one{"one"};
+          book.add(one, holding::any_hold, 1);
+          book.subtract(one, 1);
+        }) == "(it did not abort)");
 }

@@ -125,3 +125,26 @@ TEST_CASE("one entry for two kinds stops the program") {
           book.add(one, holding::suspension, 1);
         }).find("tether[I5]") != std::string::npos);
 }
+
+TEST_CASE("counts do not come round to zero: what does not fit is not counted") {
+  constexpr std::uint32_t most = 0xffff'ffff;
+  for (const holding what : {holding::any_hold, holding::uncoordinated_hold, holding::any_requirement, holding::coordinated_requirement,
+                             holding::suspension}) {
+    ledger book;
+    holder one{"one"};
+    holder two{"two"};
+    CHECK(book.has_room(what, most));
+    book.add(one, what, most - 1);
+    CHECK(book.has_room(what, 1));
+    CHECK_FALSE(book.has_room(what, 2));
+    CHECK(book.has_room(what == holding::suspension ? holding::any_hold : holding::suspension, most));
+    book.add(two, what, 1);
+    CHECK_FALSE(book.has_room(what, 1));
+    CHECK(book.has_room(what, 0));
+    const std::string said = stopped_by([&] { book.add(two, what, 1); });
+    CHECK(said.find("tether[I17]") != std::string::npos);
+    book.subtract(one, one.count());
+    book.subtract(two, two.count());
+    CHECK(book.empty());
+  }
+}

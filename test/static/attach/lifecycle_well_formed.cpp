@@ -94,6 +94,53 @@ static_assert(refused<of_groups, op::detach_last, exchange_forward<0>> && refuse
 static_assert(refused<of_groups, op::attach_first, make<change::none>> && refused<of_groups, op::close, make<change::none>>);
 static_assert(refused<of_devices, op::attach_first, make<change::attach>> && refused<of_groups, op::attach_next, make<change::attach_device>>);
 
+/// One act more, wherever it is put, with the undos that are then right. Who is asked for what is not there (a device to judge where
+/// nothing is opened, something joined where nothing has) would be asked all the same.
+constexpr plan with(plan steps, std::size_t at, act what) noexcept {
+  for (std::size_t i = plan::most - 1; i > at; --i) steps.steps[i] = steps.steps[i - 1];
+  steps.steps[at] = {what, nothing};
+  for (step& one : steps.steps) one.backward = nothing;
+  for (std::size_t i = 0; i < plan::most; ++i) {
+    if (steps.may_turn_back_after(i)) steps.steps[i].backward = inverse_of(steps.steps[i].forward);
+  }
+  return steps;
+}
+/// Only the last `settle` of an attach may be there or not: it has nothing to give back. And a device can be told of or forgotten, as far
+/// as a single plan goes; that all of them agree on it is asked of the lifecycle.
+template <class Lifecycle, op Which>
+constexpr bool nothing_can_be_inserted = [] {
+  constexpr plan steps = Lifecycle::plan_of(Which);
+  constexpr std::size_t size = steps.size();
+  constexpr bool attaches = Which == op::attach_first || Which == op::attach_next;
+  if (size == 0 || size == plan::most) return true;
+  for (std::size_t at = 0; at <= size; ++at) {
+    for (auto what = static_cast<std::size_t>(judge); what <= static_cast<std::size_t>(commit); ++what) {
+      const bool of_kvm = Lifecycle::unit == attach_unit::device && (static_cast<act>(what) == tell || static_cast<act>(what) == forget);
+      const bool harmless = attaches && at == size && static_cast<act>(what) == settle;
+      const bool accepted = well_formed(with(steps, at, static_cast<act>(what)), Which, Lifecycle::unit);
+      if (accepted != harmless && !of_kvm) return false;
+    }
+  }
+  return true;
+}();
+template <class Lifecycle>
+constexpr bool nothing_fits_in = nothing_can_be_inserted<Lifecycle, op::attach_first> && nothing_can_be_inserted<Lifecycle, op::attach_next> &&
+                                 nothing_can_be_inserted<Lifecycle, op::open> && nothing_can_be_inserted<Lifecycle, op::close> &&
+                                 nothing_can_be_inserted<Lifecycle, op::detach_next> && nothing_can_be_inserted<Lifecycle, op::detach_last>;
+static_assert(nothing_fits_in<of_groups>);
+static_assert(nothing_fits_in<lifecycle_of<attach_unit::group, true>>);
+static_assert(nothing_fits_in<of_devices>);
+static_assert(nothing_fits_in<lifecycle_of<attach_unit::device, true>>);
+
+constexpr auto told_once = [](plan& steps) { steps = with(steps, 1, tell); };
+static_assert(refused<of_devices, op::attach_first, told_once> && refused<of_devices, op::attach_next, told_once>);
+constexpr auto forgotten_once = [](plan& steps) { steps = with(steps, 1, forget); };
+static_assert(refused<of_devices, op::detach_next, forgotten_once> && refused<of_devices, op::detach_last, forgotten_once>);
+
+/// The device that it judges is not there.
+constexpr auto judge_first = [](plan& steps) { steps = planned(change::detach, {judge, withdraw, leave, commit, settle}); };
+static_assert(refused<of_groups, op::detach_last, judge_first>);
+
 /// Plans for one unit are none for the other.
 struct groups_as_devices {
   using slot = lifecycle_slot;

@@ -11,6 +11,7 @@
 #include <tether/inhibit/no_inhibition.hpp>
 
 #include <string_view>
+#include <type_traits>
 
 namespace tether::seeds {
 namespace {
@@ -48,14 +49,18 @@ static_assert(found<seeded<one_agreement_is_enough>, property::stale_mapping>(
 static_assert(found<seeded<holds_for_ever>, property::needless_refusal>(TETHER_AGREED));
 static_assert(found<seeded<takes_it_back_at_close>, property::unbalanced_holds>(
     TETHER_AGREED "; group 0: release hold; close agreeing device of group 0: close device; group 0: release hold"));
-// Many at once, or devices in tens: all that a gate asks is which is more, and whether there are any.
-static_assert(proven_safe<seeded<counts_sixteen>> && proven_safe<seeded<counts_in_tens>>);
-// Safe with two groups or two devices, and stale with more: nothing that a small world shows, so the whole rule is asked.
-static_assert(!proven_safe<seeded<forgets_every_fourth_group>> && proof::safe<proof::verdict_of<seeded<forgets_every_fourth_group>>>);
-static_assert(!proven_safe<seeded<believes_the_majority>> && proof::safe<proof::verdict_of<seeded<believes_the_majority>>>);
-// A plan that asks for what it has not got crashes, and no world shows that either.
-static_assert(!proven_safe<seeded<inhibit_per_group, judges_in_a_detach>>);
-static_assert(proof::safe<proof::verdict_of<seeded<inhibit_per_group, judges_in_a_detach>>>);
+// Beyond the small world.
+template <class Policy, proof::fixed_string Why>
+constexpr bool refused_beyond = std::is_same_v<proof::verdict_of<seeded<Policy>>, proof::refused_policy<Why>>;
+static_assert(refused_beyond<believes_the_majority, "I12: it treats many groups or devices otherwise than two">);
+static_assert(refused_beyond<counts_in_two_bits, "I12: it treats many groups or devices otherwise than two">);
+static_assert(refused_beyond<counts_by_two_to_the_31st, "I13: it needs more than 65,535 holds for at most 16 devices or groups">);
+static_assert(refused_beyond<admits_may_throw, "I8: a member would never be asked: public, static, constexpr, noexcept, of the right types">);
+static_assert(refused_beyond<reads_a_variable, "I9: an answer is no constant expression">);
+static_assert(!proven_safe<seeded<forgets_attached>>);
+// However they count.
+static_assert(proven_safe<seeded<counts_by_sixteen>> && proven_safe<seeded<counts_in_tens>> &&
+              proven_safe<seeded<counts_groups_in_hundreds>>);
 
 // Orders.
 static_assert(found<seeded<inhibit_per_group, holds_after_the_pin>, property::stale_mapping>(
@@ -77,6 +82,8 @@ static_assert(found<seeded<inhibit_per_group, leaks_on_failure>, property::unbal
 static_assert(found<seeded<inhibit_per_group, never_judges>, property::stale_mapping>(
     TETHER_ATTACHED "open agreeing device of group 0: open device; group 0: release hold; " TETHER_STALE));
 
+static_assert(std::is_same_v<proof::verdict_of<seeded<inhibit_per_group, judges_a_detach>>, proof::refused_plans<"L1: not well formed">>);
+
 // What is mapped read-only is there when it is mapped, may be discarded while nobody pins it, and must be there again before somebody
 // does: under the hold, and whether a group joins, a device joins, or a device is opened.
 #define TETHER_NOBODY_PINS TETHER_AGREED "; group 0: release hold; "
@@ -96,6 +103,13 @@ static_assert(found<seeded<inhibit_per_group, device_joins_what_was_discarded>, 
 #undef TETHER_NOBODY_PINS
 
 // Rules.
+static_assert(found<seeded<inhibit_per_group, of_groups, abandons_what_it_knows>, property::stale_mapping>(
+    "attach IOMMU-backed group 0: take hold; group 0: join container; group 0: map gets stuck; abandon; " TETHER_STALE));
+static_assert(found<seeded<inhibit_per_group, of_groups, never_counts_down>, property::unbounded_counts>(
+    TETHER_ATTACHED
+    "open device of group 0: populate; group 0: open device; open device of group 0: populate; group 0: open device; "
+    "close device of group 0: close device; open device of group 0: populate; group 0: open device; "
+    "close device of group 0: close device; open device of group 0: populate; group 0: open device"));
 static_assert(found<seeded<inhibit_per_group, of_groups, counts_but_does_not_drain>, property::stale_mapping>(
     "balloon gets permit; attach IOMMU-backed group 0: take hold; group 0: join container; group 0: map; balloon discards; guest touches"));
 static_assert(found<seeded<inhibit_per_group, of_groups, goes_on_after_a_failed_undo>, property::stale_mapping>(

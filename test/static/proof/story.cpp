@@ -21,6 +21,7 @@ static_assert(reads({.who = actor::caller, .begins = change::detach, .what = act
 static_assert(reads({.who = actor::container, .what = act::leave, .how = outcome::failed, .undoing = true},
                     "group 0: undo: leave container fails"));
 static_assert(reads({.who = actor::container, .what = act::replay, .half_way = true}, "group 0: map half of it"));
+static_assert(reads({.who = actor::abandoner}, "abandon"));
 
 constexpr trace two = [] {
   trace all{};
