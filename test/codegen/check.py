@@ -44,6 +44,8 @@ ALLOCATION = re.compile(r"operator new|(malloc|calloc|realloc|aligned_alloc)$|.*
 EXCEPTIONS = re.compile(r"__cxa_|_Unwind_Resume|std::__throw_")
 PATH = re.compile(r"codegen::(generic|by_hand)::(map|unmap)<(.*)>\(void\*, tether::section_plan const&\)$")
 LIFECYCLE = re.compile(r"codegen::generic::(attach|open|close|detach)<(.*)>\(")
+# Populating is a system call for each section that is mapped read-only, and there are none mostly: as opaque as the calls themselves.
+POPULATES = re.compile(r"section_mapper<.*>::populate_each\(")
 LIBRARY = re.compile(r"(?:^|\s|&|\*)(?:std|tl|__gnu_cxx)::")
 
 # How many configurations there are (product.hpp asserts the first), and functions of each.
@@ -150,7 +152,7 @@ def reached(functions, start):
     found, waiting = {}, [start]
     while waiting:
         name = waiting.pop()
-        if name in found or name not in functions:
+        if name in found or name not in functions or POPULATES.search(name):
             continue
         found[name] = functions[name]
         waiting += functions[name].called()

@@ -101,6 +101,12 @@ class container_by_hand {
     }
     group& mine = fresh.back();
     if (auto held = hold(mine); !held) return tether::failure(held.error());
+    if (members_ != 0) {
+      if (auto there = populate(); !there) [[unlikely]] {
+        release(mine);
+        return tether::failure(there.error());
+      }
+    }
     if (const int answer = join(description.number); answer != 0) [[unlikely]] {
       release(mine);
       return tether::failure(refusal("join", answer));
@@ -169,6 +175,10 @@ class container_by_hand {
       if (!agreed && mine->held.count() == 0) {
         if (auto held = hold(*mine); !held) return tether::failure(held.error());
       }
+    }
+    if (auto there = populate(); !there) [[unlikely]] {
+      if (mine->known && mine->others == 0) release(*mine);
+      return tether::failure(there.error());
     }
     const int answer = open_device(mine->joined->number, device.name.data());
     if (answer < 0) [[unlikely]] {
@@ -245,6 +255,13 @@ class container_by_hand {
   int close_device(int number) noexcept {
     std::lock_guard turn{mutex_};
     return codegen_close(number);
+  }
+  tether::result<void> populate() noexcept {
+    if constexpr (Pins) {
+      std::lock_guard turn{mutex_};
+      return listener_.populate_read_only();
+    }
+    return {};
   }
   bool diverged() const noexcept {
     std::lock_guard turn{mutex_};

@@ -98,7 +98,7 @@ constexpr bool releases(std::memory_order order) noexcept {
 }
 
 struct message {
-  std::uint32_t value = 0;
+  std::uint64_t value = 0;
   knowledge published{};
 };
 struct word {
@@ -116,7 +116,7 @@ struct pending {
   operation what = operation::begin;
   std::size_t place = 0;  // a word, or a mutex
   std::memory_order order = std::memory_order_seq_cst;
-  std::uint32_t value = 0;
+  std::uint64_t value = 0;
   bool timed = false;
   std::stop_token const* stop = nullptr;
   const char* name = "";
@@ -129,7 +129,7 @@ struct thread {
   pending next{};
   sleeping asleep = sleeping::no;
   bool finished = true;
-  std::uint32_t permits = 0;  // what thread_local variables would be
+  std::uint64_t permits = 0;  // what thread_local variables would be
   std::uint32_t slot = 0;
 };
 struct choice {
@@ -145,7 +145,7 @@ struct node {
 struct logged {
   std::size_t thread;
   pending what;
-  std::uint32_t answer;
+  std::uint64_t answer;
 };
 
 }  // namespace detail
@@ -219,7 +219,7 @@ class explorer {
   static constexpr std::uint32_t timed_out = 1;
   static constexpr std::uint32_t stopped = 2;
 
-  std::size_t new_word(std::uint32_t value) {
+  std::size_t new_word(std::uint64_t value) {
     const auto id = words_.size();
     detail::word fresh{.name = id < names_.size() ? names_[id] : "word", .history = {{value, {}}}};
     fresh.weak = std::ranges::any_of(weak_, [&](weakening const& one) { return one.word == fresh.name; });
@@ -232,7 +232,7 @@ class explorer {
   }
   std::size_t new_page() { return pages_++; }
 
-  std::uint32_t perform(detail::pending what) {
+  std::uint64_t perform(detail::pending what) {
     if (running_ == nobody) return execute_outside(what);
     const auto me = running_;
     threads_[me].next = what;
@@ -416,9 +416,9 @@ class explorer {
 
   // What an operation does.
 
-  std::uint32_t execute(std::size_t me) {
+  std::uint64_t execute(std::size_t me) {
     auto& one = threads_[me];
-    std::uint32_t answer = 0;
+    std::uint64_t answer = 0;
     std::uint64_t noted = 0;
     switch (one.next.what) {
       case operation::load: noted = answer = load(one); break;
@@ -455,7 +455,7 @@ class explorer {
     log_.push_back({me, one.next, answer});
     return answer;
   }
-  std::uint32_t load(detail::thread& one) {
+  std::uint64_t load(detail::thread& one) {
     auto& from = words_[one.next.place];
     const auto index = from.history.size() - 1 - answer_;
     const auto order = weakened(one.next);
@@ -492,7 +492,7 @@ class explorer {
     return it.taken;
   }
   /// Before the threads begin and after they have ended.
-  std::uint32_t execute_outside(detail::pending const& what) {
+  std::uint64_t execute_outside(detail::pending const& what) {
     if (what.what == operation::load) return words_[what.place].history.back().value;
     if (what.what == operation::add || what.what == operation::subtract) words_[what.place].history.back().value += what.value;
     return 0;

@@ -51,7 +51,7 @@ class section_mapper {
   [[nodiscard]] result<void> map(section_plan const& plan, Attendant& who) noexcept {
     if constexpr (Backend::pins) {
       if (may_pin_the_zero_page(plan)) [[unlikely]] {
-        if (auto present = bring_in(plan); !present) return present;
+        if (auto present = bring_in(read_only_, plan); !present) return present;
       }
     }
     // Member by member: a `mapping` that is copied whole goes through memory, in the midst of the loop.
@@ -96,10 +96,8 @@ class section_mapper {
   /// Populates again what is mapped read-only: it was there when it was mapped, and may have been discarded since.
   /// Fails: as `memory_backing::populate`, naming the section.
   [[nodiscard]] result<void> populate_read_only() noexcept {
-    for (read_only_part const& one : read_only_) {
-      if (auto present = one.memory->populate(one.where); !present) return failure(present.error().of(one.memory->name()));
-    }
-    return {};
+    if (read_only_.empty()) [[likely]] return {};
+    return populate_each();
   }
 
   /// Forgets what is mapped, after the backend has been abandoned.
@@ -127,17 +125,24 @@ class section_mapper {
   static bool may_pin_the_zero_page(section_plan const& plan) noexcept {
     return !allows(plan.fit.inside.rights, access::write) && is_private(plan.fit.inside.memory);
   }
-  /// So it is brought in, now and, by `populate_read_only`, before anything more begins to pin.
-  [[gnu::cold, gnu::noinline]] result<void> bring_in(section_plan const& plan) noexcept {
+  /// So it is brought in, now and, by `populate_read_only`, before anything more begins to pin. Static: with `this` g++ places the
+  /// registers of the whole map path worse.
+  [[gnu::cold, gnu::noinline]] static result<void> bring_in(std::vector<read_only_part>& list, section_plan const& plan) noexcept {
     const extent<block_offset> where = plan.fit.inside.where.moved_to(plan.offset);
     try {
-      read_only_.push_back({plan.what.memory, where, plan.fit.inside.where.first});
+      list.push_back({plan.what.memory, where, plan.fit.inside.where.first});
     } catch (std::exception const&) {
       return failure(error{"map", std::make_error_code(std::errc::not_enough_memory)}.of(plan.what.name));
     }
     auto present = plan.what.memory->populate(where);
-    if (!present) read_only_.pop_back();
+    if (!present) list.pop_back();
     return present;
+  }
+  [[gnu::cold, gnu::noinline]] result<void> populate_each() noexcept {
+    for (read_only_part const& one : read_only_) {
+      if (auto present = one.memory->populate(one.where); !present) return failure(present.error().of(one.memory->name()));
+    }
+    return {};
   }
   [[gnu::cold, gnu::noinline]] void leave_alone(section_plan const& plan) noexcept {
     const auto at = std::ranges::find(read_only_, plan.fit.inside.where.first, &read_only_part::mapped_at);
