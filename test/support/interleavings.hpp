@@ -596,9 +596,13 @@ class atomic {
   atomic(Value value = 0) : place_{explorer::current().new_word(value)} {}
   atomic(atomic const&) = delete;
   atomic& operator=(atomic const&) = delete;
-  [[nodiscard]] Value load(std::memory_order order) const { return explorer::current().perform({operation::load, place_, order}); }
+  [[nodiscard]] Value load(std::memory_order order) const {
+    return static_cast<Value>(explorer::current().perform({operation::load, place_, order}));
+  }
   void fetch_add(Value by, std::memory_order order) { explorer::current().perform({operation::add, place_, order, by}); }
-  void fetch_sub(Value by, std::memory_order order) { explorer::current().perform({operation::subtract, place_, order, 0 - by}); }
+  void fetch_sub(Value by, std::memory_order order) {
+    explorer::current().perform({operation::subtract, place_, order, std::uint64_t{0} - by});
+  }
 
  private:
   std::size_t place_;
