@@ -107,6 +107,12 @@ struct walked_operation {
   }
 };
 
+/// What can be had of a real kernel on purpose: nothing that gets stuck; and the walks' memory is mapped to be written to, so there is
+/// nothing to be populated (`recorded_then_pinned` has memory that is read-only).
+[[nodiscard]] constexpr bool happens_here(act what, outcome how) noexcept {
+  return how != outcome::stuck && !(what == act::populate && how == outcome::failed);
+}
+
 /// Where a walk is, what all walks have reached, and what they could not have. Reached is reached for real: `replayed_walk` sees to it
 /// that an operation's calls are these and end so.
 template <class Essence>
@@ -139,7 +145,7 @@ struct walk {
     std::vector<std::uint64_t> weights;
     std::uint64_t sum = 0;
     proof::transition<Essence, walk_scope>::for_each(here, [&](walk_future const& next) {
-      if (next.by.how == outcome::stuck || next.by.who == proof::actor::abandoner) return true;
+      if (!happens_here(next.by.what, next.by.how) || next.by.who == proof::actor::abandoner) return true;
       if (next.by.who == proof::actor::caller && !feasible(next.by)) {
         ++left_out;
         return true;
@@ -171,7 +177,7 @@ void reach_unless_stuck(cursor at, proof::coverage& all) {
   if (at.ended != ending::none) return all.add(at.in, at.ended);
   const act now = Essence::automaton::act_at(at);
   for (const auto how : {outcome::done, outcome::failed}) {
-    if (!proof::can_end<Essence>(now, how)) continue;
+    if (!proof::can_end<Essence>(now, how) || !happens_here(now, how)) continue;
     all.add(now, how);
     reach_unless_stuck<Essence>(Essence::automaton::advance(at, how), all);
   }
@@ -179,7 +185,7 @@ void reach_unless_stuck(cursor at, proof::coverage& all) {
 
 }  // namespace detail
 
-/// What walks must reach in all: as the proof's own `demanded`, but that nothing gets stuck.
+/// What walks must reach in all: as the proof's own `demanded`, but for what cannot be had on purpose.
 template <class Essence>
 [[nodiscard]] proof::coverage demanded_of_walks() {
   proof::coverage all{};
