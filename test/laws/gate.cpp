@@ -20,7 +20,7 @@ using tether_test::may_discard;
 
 namespace {
 
-/// Every interleaving of a few threads is walked by scenario/gate_interleavings.cpp; here are many, on the machine as it is.
+/// Every interleaving of a few threads is walked by exhaustive/gate_interleavings.cpp; here are many, on the machine as it is.
 const std::uint64_t rounds = tether_test::amount(20'000);
 
 /// A lock of a user's own, which counts.

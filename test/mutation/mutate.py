@@ -45,7 +45,7 @@ PROOF = program("mutation/proof.cpp")
 LAWS = program("laws/inhibition.cpp")
 LOCKSTEP = program("mutation/lockstep_groups.cpp") + program("mutation/lockstep_devices.cpp")
 STORIES = [judge for name in ("attach", "opt_in", "mixed_groups", "failed_attach", "hot_unplug", "kvm_is_told", "single_devices",
-                              "compulsory", "fault_sweep") for judge in program(f"scenario/{name}.cpp")]
+                              "compulsory") for judge in program(f"scenario/{name}.cpp")] + program("exhaustive/fault_sweep.cpp")
 
 # Header, and who judges it, in this order.
 TARGETS = {

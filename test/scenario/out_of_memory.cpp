@@ -16,34 +16,6 @@
 #include <system_error>
 #include <vector>
 
-thread_local std::uint64_t tether_test::failing_allocation = 0;
-
-namespace {
-
-[[maybe_unused]] bool fails() noexcept { return tether_test::failing_allocation != 0 && --tether_test::failing_allocation == 0; }
-
-}  // namespace
-
-#ifndef TETHER_TEST_HAS_TSAN
-// All of them: a sanitizer brings its own for those that are missing, and they do not mix. Not inlined, or
-// g++ sees a free of what another operator new has made.
-[[gnu::noinline]] void* operator new(std::size_t size, std::nothrow_t const&) noexcept {
-  return fails() ? nullptr : std::malloc(size != 0 ? size : 1);
-}
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  if (void* const at = operator new(size, std::nothrow)) return at;
-  throw std::bad_alloc{};
-}
-[[gnu::noinline]] void* operator new[](std::size_t size) { return operator new(size); }
-[[gnu::noinline]] void* operator new[](std::size_t size, std::nothrow_t const& no) noexcept { return operator new(size, no); }
-[[gnu::noinline]] void operator delete(void* at) noexcept { std::free(at); }
-[[gnu::noinline]] void operator delete(void* at, std::size_t) noexcept { std::free(at); }
-[[gnu::noinline]] void operator delete(void* at, std::nothrow_t const&) noexcept { std::free(at); }
-[[gnu::noinline]] void operator delete[](void* at) noexcept { std::free(at); }
-[[gnu::noinline]] void operator delete[](void* at, std::size_t) noexcept { std::free(at); }
-[[gnu::noinline]] void operator delete[](void* at, std::nothrow_t const&) noexcept { std::free(at); }
-#endif
-
 using namespace tether;
 using tether_test::allocations_can_fail;
 using tether_test::cannot_fail_allocations;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Lets the n-th allocation of this thread fail. Works in the executable of the scenarios, whose
-// `out_of_memory.cpp` replaces the global operator new.
+// Lets the n-th allocation of this thread fail, in the executables that are linked with failing_allocation.cpp, which replaces
+// the global operator new.
 #pragma once
 
 #include <support/skip.hpp>

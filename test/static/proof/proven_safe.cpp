@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Every built-in configuration is proven here, once. What differs in nothing that matters is one proof, and what does the same but
-// for telling KVM follows from the one that does. (All are searched on their own, in larger worlds, by test/scenario.)
+// for telling KVM follows from the one that does. (All are searched on their own, in larger worlds, by test/exhaustive.)
 #include <tether/proof/follows.hpp>
 #include <tether/proof/proven_safe.hpp>
 
