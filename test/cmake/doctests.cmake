@@ -12,8 +12,8 @@ function(tether_doctests name)
   set(program tether_${name})
   add_executable(${program} ${ARGN} $<TARGET_OBJECTS:tether_doctest_main>)
   target_link_libraries(${program} PRIVATE tether_test_usage)
-  # Nothing but time: that each header stands alone is judged where there is none (all_verify_interface_header_sets).
-  target_precompile_headers(${program} PRIVATE <doctest/doctest.h> <tether/tether.hpp>)
+  # Some files to a translation unit, or the library is read and compiled anew for each. Each is in a namespace of its own.
+  set_target_properties(${program} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
 
   set(list ${CMAKE_CURRENT_BINARY_DIR}/${program}_cases.cmake)
   add_custom_command(TARGET ${program} POST_BUILD BYPRODUCTS ${list}

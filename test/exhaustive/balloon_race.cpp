@@ -23,6 +23,8 @@
 #include <thread>
 #include <vector>
 
+namespace exhaustive_balloon_race {
+
 using namespace tether;
 using tether_test::must;
 
@@ -175,3 +177,5 @@ TEST_CASE("attach, detach, commits of the memory map and a balloon on four threa
     CHECK(gate.counts() == gate_counts{});
   }
 }
+
+}  // namespace exhaustive_balloon_race

@@ -24,6 +24,8 @@
 #include <string>
 #include <utility>
 
+namespace exhaustive_exchanged_nodes {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -353,3 +355,5 @@ TEST_CASE("whatever stands behind a group's name or descriptor: whoever pins is 
     CHECK_FALSE((w.pinned() && may_discard(w.gate, discard_kind::uncoordinated)));
   }
 }
+
+}  // namespace exhaustive_exchanged_nodes

@@ -18,6 +18,8 @@
 #include <string>
 #include <vector>
 
+namespace exhaustive_fault_sweep {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -319,3 +321,5 @@ TEST_CASE("an operation that fails at any call leaves holds, mappings, descripto
 TEST_CASE("an operation that fails at any call leaves holds, pins, descriptors and memory as they were, on io_uring's pins") {
   sweep_granularities<on_io_uring>();
 }
+
+}  // namespace exhaustive_fault_sweep

@@ -20,6 +20,8 @@
 #include <utility>
 #include <vector>
 
+namespace exhaustive_fault_sweep_io_uring {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -130,3 +132,5 @@ TEST_CASE("whichever call or allocation fails, a container of io_uring's pins ha
   CHECK(figures.taken_back != 0);
   figures.print("on io_uring's pins");
 }
+
+}  // namespace exhaustive_fault_sweep_io_uring

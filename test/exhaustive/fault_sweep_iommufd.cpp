@@ -25,6 +25,8 @@
 #include <utility>
 #include <vector>
 
+namespace exhaustive_fault_sweep_iommufd {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -270,3 +272,5 @@ TEST_CASE("whichever call or allocation fails while a context or container is op
   CHECK(figures.diverged != 0);
   figures.print("of contexts and moves on iommufd, with three errnos");
 }
+
+}  // namespace exhaustive_fault_sweep_iommufd

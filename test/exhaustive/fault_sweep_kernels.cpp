@@ -36,6 +36,8 @@
 #include <utility>
 #include <vector>
 
+namespace exhaustive_fault_sweep_kernels {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -448,3 +450,5 @@ TEST_CASE("a container whose end is refused at any call keeps what a device may 
 TEST_CASE("a container whose end is refused at any call keeps what a device may still reach, memory and holds, on iommufd") {
   sweep_destruction<on_iommufd>("of a container's end on iommufd with KVM");
 }
+
+}  // namespace exhaustive_fault_sweep_kernels

@@ -29,6 +29,8 @@
 #include <utility>
 #include <vector>
 
+namespace exhaustive_fault_sweep_memory {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -336,3 +338,5 @@ TEST_CASE("the gate asks for no memory, whoever holds, requires, suspends or dis
   CHECK(left == 1);
   CHECK(gate.counts() == gate_counts{});
 }
+
+}  // namespace exhaustive_fault_sweep_memory

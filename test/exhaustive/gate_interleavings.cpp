@@ -20,6 +20,8 @@
 #include <string_view>
 #include <vector>
 
+namespace exhaustive_gate_interleavings {
+
 using namespace tether;
 namespace interleavings = tether_test::interleavings;
 using interleavings::actor;
@@ -476,3 +478,5 @@ TEST_CASE("the memory that the search keeps shows what C++ allows, and no more")
   CHECK_FALSE(excludes(acq_rel, seq_cst));
   CHECK_FALSE(excludes(seq_cst, acquire));
 }
+
+}  // namespace exhaustive_gate_interleavings

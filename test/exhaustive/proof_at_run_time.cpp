@@ -21,6 +21,8 @@
 #include <string>
 #include <utility>
 
+namespace exhaustive_proof_at_run_time {
+
 using namespace tether;
 using namespace tether::proof;
 
@@ -284,3 +286,5 @@ TEST_CASE("each mistake in `advance` and in `enact` is found, under one policy o
   std::printf("figures: mistakes in advance and enact, as variants: %u, of which %d found where groups are attached, %d where devices are\n",
               mistakes - 1, std::popcount(groups), std::popcount(devices));
 }
+
+}  // namespace exhaustive_proof_at_run_time

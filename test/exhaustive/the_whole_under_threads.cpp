@@ -57,6 +57,8 @@
 #include <utility>
 #include <vector>
 
+namespace exhaustive_the_whole_under_threads {
+
 using namespace tether;
 using tether_test::amount;
 using tether_test::must;
@@ -908,3 +910,5 @@ TEST_CASE("a thread that gets nowhere stops the program, which says what each wa
   CHECK(said.find("no progress: sleeper\n") != std::string::npos);
   CHECK(said.find("sleeper: 0 of 1, at: waiting for what never comes") != std::string::npos);
 }
+
+}  // namespace exhaustive_the_whole_under_threads

@@ -10,6 +10,8 @@
 
 #include <cstdint>
 
+namespace laws_custom_policy {
+
 using namespace tether;
 
 TEST_CASE_TEMPLATE("law: a user's own granularity tiles a section as ours do, from any border", Strategy,
@@ -34,3 +36,5 @@ TEST_CASE("law: a user's own inhibition policy holds exactly while somebody may 
   CHECK(laws::treats_many_as_few<custom::inhibit_and_count>());
   CHECK(laws::an_empty_container_holds_nothing<custom::inhibit_and_count>());
 }
+
+}  // namespace laws_custom_policy

@@ -8,6 +8,8 @@
 #include <initializer_list>
 #include <random>
 
+namespace laws_edges {
+
 using namespace tether;
 
 namespace {
@@ -53,3 +55,5 @@ TEST_CASE("law: fitting does not wrap at the end of the address space") {
     CHECK(found.trimmed == size % (4 * KiB));
   }
 }
+
+}  // namespace laws_edges

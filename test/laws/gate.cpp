@@ -15,6 +15,8 @@
 #include <mutex>
 #include <thread>
 
+namespace laws_gate {
+
 using namespace tether;
 using tether_test::may_discard;
 
@@ -122,3 +124,5 @@ TEST_CASE("holds, requirements and suspensions from many threads never exclude w
   CHECK(gate.counts() == gate_counts{});
   CHECK(may_discard(gate, discard_kind::uncoordinated));
 }
+
+}  // namespace laws_gate

@@ -14,6 +14,8 @@
 #include <random>
 #include <vector>
 
+namespace laws_granularity {
+
 using namespace tether;
 using laws::cut_of;
 using laws::cutting;
@@ -126,3 +128,5 @@ TEST_CASE("law: a block smaller than the IOMMU's page, or on a grid of its own, 
   // One block holds the whole section: nothing is cut, so nothing can be cut wrongly.
   CHECK(cuts_between_pages<fixed_block<2 * MiB>>(shifted.whole.first_bytes(64 * KiB), shifted.offset, shifted.sizes));
 }
+
+}  // namespace laws_granularity

@@ -22,6 +22,8 @@
 #include <string>
 #include <utility>
 
+namespace laws_hostile_balloon {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -93,3 +95,5 @@ TEST_CASE("hostile balloon: a policy that holds only until it is known who pins 
 TEST_CASE("hostile balloon: a policy that never holds is found, on real pins") {
   must_be_found<in_groups<on_io_uring>, holds_for_nobody>("no hold at all");
 }
+
+}  // namespace laws_hostile_balloon

@@ -11,6 +11,8 @@
 
 #include <cstdint>
 
+namespace laws_inhibition {
+
 using namespace tether;
 using namespace tether::laws;
 
@@ -68,3 +70,5 @@ TEST_CASE("each inhibition policy holds exactly while somebody may pin, and clos
   CHECK(keeps_the_laws_of_inhibition<inhibit_per_group>);
   CHECK(keeps_the_laws_of_inhibition<inhibit_per_device>);
 }
+
+}  // namespace laws_inhibition

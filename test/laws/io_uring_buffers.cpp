@@ -6,6 +6,8 @@
 
 #include <doctest/doctest.h>
 
+namespace laws_io_uring_buffers {
+
 using namespace tether;
 
 namespace {
@@ -20,3 +22,5 @@ struct io_uring_rig {
 }  // namespace
 
 TEST_CASE("io_uring_buffers keeps the laws of a backend") { laws::check_backend<io_uring_rig>(); }
+
+}  // namespace laws_io_uring_buffers

@@ -20,6 +20,8 @@
 #include <string_view>
 #include <utility>
 
+namespace laws_iommufd {
+
 using namespace tether;
 using tether_test::fake_iommufd_kernel;
 
@@ -160,3 +162,5 @@ TEST_CASE("iommufd keeps the laws of a backend that do not speak of groups") {
   SUBCASE("what is no mapping is refused and leaves nothing") { what_is_no_mapping_is_refused_and_leaves_nothing<iommufd_rig>(); }
   SUBCASE("a mediated device sees what the CPU sees") { a_mediated_device_sees_what_the_cpu_sees_with_and_without_company<iommufd_rig>(); }
 }
+
+}  // namespace laws_iommufd

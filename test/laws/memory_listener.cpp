@@ -23,6 +23,8 @@
 #include <tuple>
 #include <vector>
 
+namespace laws_memory_listener {
+
 using namespace tether;
 
 namespace {
@@ -105,3 +107,5 @@ using trusted_subject = dma_subject<fixed_block<8 * KiB>, trusted_feed>;
 TEST_CASE_TEMPLATE("memory_listener keeps its laws", Subject, recorder_subject, handle_subject, judged_subject, trusted_subject) {
   tether_test::memory_listener_laws<Subject>();
 }
+
+}  // namespace laws_memory_listener

@@ -8,6 +8,8 @@
 
 #include <doctest/doctest.h>
 
+namespace laws_recording {
+
 using namespace tether;
 
 namespace {
@@ -40,3 +42,5 @@ struct recorded_io_uring_rig {
 TEST_CASE("a recorded software_iommu keeps the laws of a backend") { laws::check_backend<recorded_software_rig>(); }
 TEST_CASE("a recording of a recording keeps the laws of a backend") { laws::check_backend<twice_recorded_rig>(); }
 TEST_CASE("recorded io_uring_buffers keep the laws of a backend") { laws::check_backend<recorded_io_uring_rig>(); }
+
+}  // namespace laws_recording

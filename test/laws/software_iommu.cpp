@@ -6,6 +6,8 @@
 
 #include <doctest/doctest.h>
 
+namespace laws_software_iommu {
+
 using namespace tether;
 
 namespace {
@@ -20,3 +22,5 @@ struct software_rig {
 }  // namespace
 
 TEST_CASE("software_iommu keeps the laws of a backend") { laws::check_backend<software_rig>(); }
+
+}  // namespace laws_software_iommu

@@ -21,6 +21,8 @@
 #include <string_view>
 #include <utility>
 
+namespace laws_vfio_type1 {
+
 using namespace tether;
 using tether_test::fake_vfio_kernel;
 
@@ -147,3 +149,5 @@ TEST_CASE("vfio_type1 keeps the laws of a backend that type1 keeps") {
   SUBCASE("a mediated device sees what the CPU sees") { a_mediated_device_sees_what_the_cpu_sees_with_and_without_company<type1_rig>(); }
   SUBCASE("abandoning lets everything go but what is in use") { abandoning_lets_everything_go_but_what_is_in_use<type1_rig>(); }
 }
+
+}  // namespace laws_vfio_type1

@@ -20,6 +20,8 @@
 #include <string>
 #include <vector>
 
+namespace scenario_attach {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -277,3 +279,5 @@ TEST_CASE("an attach by a thread that is discarding is refused, and nothing was 
   CHECK(rig->state() == before);
   CHECK(rig->book.entries().empty());
 }
+
+}  // namespace scenario_attach

@@ -18,6 +18,8 @@
 #include <system_error>
 #include <vector>
 
+namespace scenario_attach_out_of_memory {
+
 using namespace tether;
 using tether_test::allocations_can_fail;
 using tether_test::cannot_fail_allocations;
@@ -191,3 +193,5 @@ TEST_CASE("a change that was refused for want of memory at another listener is t
     if (!struck) break;
   }
 }
+
+}  // namespace scenario_attach_out_of_memory

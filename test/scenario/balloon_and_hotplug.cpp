@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+namespace scenario_balloon_and_hotplug {
+
 using namespace tether;
 using tether_test::frames_up;
 using tether_test::tally;
@@ -50,3 +52,5 @@ TEST_CASE("a balloon follows the guest's map: moved, hidden, made read-only, unp
   CHECK(device.inflate(frames_up(256, 64)).not_ram == 64);
   CHECK(ram.free().has_value());
 }
+
+}  // namespace scenario_balloon_and_hotplug

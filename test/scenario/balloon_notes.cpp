@@ -23,6 +23,8 @@
 #include <utility>
 #include <vector>
 
+namespace scenario_balloon_notes {
+
 using namespace tether;
 using tether_test::frames_down;
 using tether_test::frames_up;
@@ -489,3 +491,5 @@ TEST_CASE("memory that comes and goes under two balloons of two guests that shar
   CHECK(lost == 0);
   CHECK(wrong == 0);
 }
+
+}  // namespace scenario_balloon_notes

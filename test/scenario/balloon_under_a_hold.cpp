@@ -12,6 +12,8 @@
 #include <array>
 #include <cstdint>
 
+namespace scenario_balloon_under_a_hold {
+
 using namespace tether;
 using tether_test::frames_down;
 using tether_test::frames_up;
@@ -80,3 +82,5 @@ TEST_CASE("two groups: the balloon resumes when the second has let go, whichever
     CHECK(tether_test::count(ram) == tally{15, 1});
   }
 }
+
+}  // namespace scenario_balloon_under_a_hold

@@ -16,6 +16,8 @@
 #include <string>
 #include <vector>
 
+namespace scenario_compulsory {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -231,3 +233,5 @@ TEST_CASE("a compulsory change with what the IOMMU can never do fences it: outsi
     must(guest.remove(id));
   }
 }
+
+}  // namespace scenario_compulsory

@@ -8,6 +8,8 @@
 #include <variant>
 #include <vector>
 
+namespace scenario_demo_arguments {
+
 using demo::arguments;
 using tether::GiB;
 using tether::KiB;
@@ -59,3 +61,5 @@ TEST_CASE("the demo answers everything else with one sentence that names the wor
     CHECK(sentence.find('\n') == std::string::npos);
   }
 }
+
+}  // namespace scenario_demo_arguments

@@ -20,6 +20,8 @@
 #include <unistd.h>
 #include <vector>
 
+namespace scenario_failed_attach {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -206,3 +208,5 @@ TEST_CASE("a full locked-memory limit is ENOMEM with advice, tells itself apart 
   if (WEXITSTATUS(status) == 77) return skip_because("an ordinary user cannot be tried here");
   CHECK(WEXITSTATUS(status) == 0);
 }
+
+}  // namespace scenario_failed_attach

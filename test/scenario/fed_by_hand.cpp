@@ -18,6 +18,8 @@
 #include <system_error>
 #include <vector>
 
+namespace scenario_fed_by_hand {
+
 namespace {
 
 void complain(std::string const& what) { throw std::logic_error{what}; }
@@ -111,3 +113,5 @@ TEST_CASE("out of memory at each allocation of a change in turn: it is refused a
     }
   }
 }
+
+}  // namespace scenario_fed_by_hand

@@ -26,6 +26,8 @@
 #include <utility>
 #include <vector>
 
+namespace scenario_hot_unplug {
+
 using namespace tether;
 using tether_test::must;
 
@@ -315,3 +317,5 @@ TEST_CASE("hot-unplug in every order gives each hold back when it is no longer n
   every_order_of_unplug<pretended, inhibit_per_container>();
   every_order_of_unplug<pretended, inhibit_per_device>();
 }
+
+}  // namespace scenario_hot_unplug

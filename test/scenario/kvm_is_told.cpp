@@ -19,6 +19,8 @@
 #include <sys/mman.h>
 #include <utility>
 
+namespace scenario_kvm_is_told {
+
 using namespace tether;
 using tether_test::fake_vfio_kernel;
 using tether_test::must;
@@ -159,3 +161,5 @@ TEST_CASE_FIXTURE(machine, "an abandon that got half way is finished by the next
   CHECK(nothing_is_open());
   CHECK(gate.counts() == gate_counts{});
 }
+
+}  // namespace scenario_kvm_is_told

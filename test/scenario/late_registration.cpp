@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+namespace scenario_late_registration {
+
 using namespace tether;
 using tether_test::journal;
 using tether_test::listener_recorder;
@@ -205,3 +207,5 @@ TEST_CASE("a replay goes through its own listener, which may refuse, and the und
   CHECK(listener.mapped().empty());
   CHECK(listener.breaches.empty());
 }
+
+}  // namespace scenario_late_registration

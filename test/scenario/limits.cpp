@@ -25,6 +25,8 @@
 #include <utility>
 #include <vector>
 
+namespace scenario_limits {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -362,3 +364,5 @@ TEST_CASE("a mediated group, an endpoint that is not there, and a second of the 
   CHECK(group.request_unplug().error().is(errc::stale_handle));
   CHECK(group.open("nic").error().is(errc::stale_handle));
 }
+
+}  // namespace scenario_limits

@@ -29,6 +29,8 @@
 #include <utility>
 #include <vector>
 
+namespace scenario_memory_table_again {
+
 using namespace tether;
 using tether_test::must;
 
@@ -210,3 +212,5 @@ TEST_CASE("a memory table that is sent again, in any cut and order, unmaps nothi
 TEST_CASE("a memory table that is sent again, in any cut and order, unmaps nothing from io_uring, and no access fails") {
   replace_in_every_way([] { return io_uring_buffers::open({.slots = 64}); });
 }
+
+}  // namespace scenario_memory_table_again

@@ -12,6 +12,8 @@
 
 #include <doctest/doctest.h>
 
+namespace scenario_mixed_groups {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -74,3 +76,5 @@ TEST_CASE("in a mixed group each device that did not agree holds for itself, and
   must(group.detach());
   CHECK(w.gate.counts() == gate_counts{0, 0, 1, 0, 0});
 }
+
+}  // namespace scenario_mixed_groups

@@ -10,6 +10,8 @@
 
 #include <thread>
 
+namespace scenario_nested_transactions {
+
 using namespace tether;
 using tether_test::journal;
 using tether_test::listener_recorder;
@@ -143,3 +145,5 @@ TEST_CASE("other threads wait until the outermost transaction has ended") {
   }
   other.join();
 }
+
+}  // namespace scenario_nested_transactions

@@ -17,6 +17,8 @@
 #include <cstdint>
 #include <vector>
 
+namespace scenario_opt_in {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -96,3 +98,5 @@ TEST_CASE("consent cannot be given to a backend that pins nothing for an endpoin
   CHECK(holds(w) == 0);
   CHECK(may_discard(w.gate, discard_kind::uncoordinated));
 }
+
+}  // namespace scenario_opt_in

@@ -16,6 +16,8 @@
 #include <system_error>
 #include <vector>
 
+namespace scenario_out_of_memory {
+
 using namespace tether;
 using tether_test::allocations_can_fail;
 using tether_test::cannot_fail_allocations;
@@ -128,3 +130,5 @@ TEST_CASE("running out of memory for a block's record is an error") {
   REQUIRE_FALSE(block);
   CHECK(block.error().code() == std::make_error_code(std::errc::not_enough_memory));
 }
+
+}  // namespace scenario_out_of_memory

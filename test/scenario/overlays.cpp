@@ -10,6 +10,8 @@
 
 #include <cstdint>
 
+namespace scenario_overlays {
+
 using namespace tether;
 using tether_test::journal;
 using tether_test::listener_recorder;
@@ -92,3 +94,5 @@ TEST_CASE("plugging and unplugging a neighbour of unmergeable memory unmaps noth
   must(guest.remove(middle));
   must(guest.remove_listener(listener));
 }
+
+}  // namespace scenario_overlays

@@ -15,6 +15,8 @@
 #include <thread>
 #include <vector>
 
+namespace scenario_readers_and_writers {
+
 using namespace tether;
 using tether_test::listener_recorder;
 using tether_test::must;
@@ -117,3 +119,5 @@ TEST_CASE("a reader does not wait for a commit") {
   slow.on_commit = nullptr;
   must(guest.remove_listener(slow));
 }
+
+}  // namespace scenario_readers_and_writers

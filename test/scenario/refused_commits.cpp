@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+namespace scenario_refused_commits {
+
 using namespace tether;
 using tether_test::journal;
 using tether_test::listener_recorder;
@@ -126,3 +128,5 @@ TEST_CASE("a compulsory change happens, and the report names everyone who could 
   must(t.guest.remove_listener(t.containers[0]));
   must(t.guest.remove_listener(t.containers[2]));
 }
+
+}  // namespace scenario_refused_commits

@@ -20,6 +20,8 @@
 #include <utility>
 #include <vector>
 
+namespace scenario_single_devices {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -307,3 +309,5 @@ TEST_CASE("a container that ends detaches each device, the last one first of all
   CHECK(w.book.count(backend_call::close) == 3);
   CHECK(w.book.entries().back().what == backend_call::close);
 }
+
+}  // namespace scenario_single_devices

@@ -19,6 +19,8 @@
 #include <span>
 #include <utility>
 
+namespace scenario_two_gates {
+
 using namespace tether;
 using tether_test::must;
 
@@ -91,3 +93,5 @@ TEST_CASE_FIXTURE(two_gates, "when the first gate's users are gone, another may 
   CHECK(ram.discard({block_offset{0}, block_offset{4 * KiB - 1}}, permit).error().is(errc::other_gate));
   CHECK(agree(nic));
 }
+
+}  // namespace scenario_two_gates

@@ -21,6 +21,8 @@
 #include <utility>
 #include <vector>
 
+namespace runtime_attach_acts {
+
 using namespace tether;
 using tether_test::must;
 using tether_test::stopped_by;
@@ -196,3 +198,5 @@ TEST_CASE("where nobody watches, nobody is asked, whoever it might have been") {
   must(group.detach());
   must(guest.remove(placed));
 }
+
+}  // namespace runtime_attach_acts

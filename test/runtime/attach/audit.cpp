@@ -22,6 +22,8 @@
 #include <utility>
 #include <vector>
 
+namespace runtime_attach_audit {
+
 using namespace tether;
 using tether_test::host_page;
 using tether_test::must;
@@ -152,3 +154,5 @@ TEST_CASE_FIXTURE(guest_with_ram, "an IOMMU of software pins nothing, so nothing
   CHECK(found.clean());
   CHECK(found.not_compared == ram.size() + shared.size());
 }
+
+}  // namespace runtime_attach_audit

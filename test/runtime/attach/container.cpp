@@ -21,6 +21,8 @@
 #include <type_traits>
 #include <utility>
 
+namespace runtime_attach_container {
+
 using namespace tether;
 using tether_test::must;
 
@@ -109,3 +111,5 @@ TEST_CASE_FIXTURE(small_guest, "what a hold is named after is the group, and the
   CHECK(name_after_attach(inhibit_per_device{}) == "nics");
   CHECK(name_after_attach(inhibit_per_container{}) == "container");
 }
+
+}  // namespace runtime_attach_container

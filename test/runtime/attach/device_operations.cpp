@@ -7,6 +7,8 @@
 
 #include <doctest/doctest.h>
 
+namespace runtime_attach_device_operations {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -44,3 +46,5 @@ TEST_CASE("books count a group from its first device to its last, and each devic
   must(nic.detach());
   CHECK(w.dma->books() == container_tally{});
 }
+
+}  // namespace runtime_attach_device_operations

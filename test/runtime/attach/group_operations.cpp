@@ -8,6 +8,8 @@
 
 #include <doctest/doctest.h>
 
+namespace runtime_attach_group_operations {
+
 using namespace tether;
 using tether_test::must;
 
@@ -44,3 +46,5 @@ TEST_CASE_FIXTURE(small_machine, "a group's devices are opened once each, out of
   CHECK(group.open("nic").error().is(errc::stale_handle));
   CHECK(nic.close().error().is(errc::stale_handle));
 }
+
+}  // namespace runtime_attach_group_operations

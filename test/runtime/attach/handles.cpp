@@ -12,6 +12,8 @@
 #include <cstddef>
 #include <type_traits>
 
+namespace runtime_attach_handles {
+
 using namespace tether;
 using tether_test::must;
 
@@ -60,3 +62,5 @@ TEST_CASE_FIXTURE(one_container, "every use of a group that has detached answers
   CHECK(device.get() == nullptr);
   CHECK(must(again.open("nic")).get() != nullptr);
 }
+
+}  // namespace runtime_attach_handles

@@ -15,6 +15,8 @@
 #include <unistd.h>
 #include <utility>
 
+namespace runtime_attach_kvm_device {
+
 using namespace tether;
 using tether_test::must;
 
@@ -113,3 +115,5 @@ TEST_CASE_FIXTURE(fresh, "what is no virtual machine, has a device already, or a
   CHECK(second.error().is_errno(EEXIST));
   CHECK(second.error().sentence().find("from_descriptor") != std::string::npos);
 }
+
+}  // namespace runtime_attach_kvm_device

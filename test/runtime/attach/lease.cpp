@@ -23,6 +23,8 @@
 #include <type_traits>
 #include <utility>
 
+namespace runtime_attach_lease {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -204,3 +206,5 @@ TEST_CASE("a device is used on two threads through leases while a third unplugs 
   CHECK(used >= 200);
   CHECK(dma.books() == container_tally{});
 }
+
+}  // namespace runtime_attach_lease

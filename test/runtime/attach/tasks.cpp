@@ -10,6 +10,8 @@
 
 #include <doctest/doctest.h>
 
+namespace runtime_attach_tasks {
+
 using namespace tether;
 using namespace tether_test;
 
@@ -61,3 +63,5 @@ TEST_CASE("a device's task keeps the device that was opened, and nothing of one 
   must(task.leave<false>(iommu));
   must(task.close(iommu));
 }
+
+}  // namespace runtime_attach_tasks

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+namespace runtime_backend_endpoint_group {
+
 using namespace tether;
 
 TEST_CASE("a group of endpoints pins unless every one of them pins on demand") {
@@ -23,3 +25,5 @@ TEST_CASE("an endpoint that is not in its group is an error that names it") {
   CHECK(missing.error().is(errc::no_such_device));
   CHECK(missing.error().subject() == "disk");
 }
+
+}  // namespace runtime_backend_endpoint_group

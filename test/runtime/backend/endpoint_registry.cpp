@@ -5,6 +5,8 @@
 
 #include <utility>
 
+namespace runtime_backend_endpoint_registry {
+
 using namespace tether;
 
 namespace {
@@ -64,3 +66,5 @@ TEST_CASE("an abandoned group is stale and its name is free again") {
   REQUIRE(again);
   CHECK(groups.pinning() == 1);
 }
+
+}  // namespace runtime_backend_endpoint_registry

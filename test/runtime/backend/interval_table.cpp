@@ -8,6 +8,8 @@
 #include <map>
 #include <random>
 
+namespace runtime_backend_interval_table {
+
 using namespace tether;
 
 namespace {
@@ -107,3 +109,5 @@ TEST_CASE("an extent that ends before it begins is covered by nothing, touches n
     CHECK(table.size() == 2);
   }
 }
+
+}  // namespace runtime_backend_interval_table

@@ -20,6 +20,8 @@
 #include <unistd.h>
 #include <utility>
 
+namespace runtime_backend_io_uring_buffers {
+
 using namespace tether;
 using tether_test::host_memory;
 using tether_test::open_descriptors;
@@ -316,3 +318,5 @@ TEST_CASE("io_uring: opening that fails at any call leaves no descriptor") {
   }
   CHECK(failures >= 5);
 }
+
+}  // namespace runtime_backend_io_uring_buffers

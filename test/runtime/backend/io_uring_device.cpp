@@ -19,6 +19,8 @@
 #include <thread>
 #include <vector>
 
+namespace runtime_backend_io_uring_device {
+
 using namespace tether;
 using tether_test::host_memory;
 using tether_test::pinned_by_the_kernel;
@@ -199,3 +201,5 @@ TEST_CASE("a mediated request that fails at any call leaves no pin once the next
   CHECK(device.dma_write(io_address{0}, pattern(0x55)));
   CHECK(memory.bytes()[0] == std::byte{0x55});
 }
+
+}  // namespace runtime_backend_io_uring_device

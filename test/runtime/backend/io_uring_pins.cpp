@@ -20,6 +20,8 @@
 #include <tuple>
 #include <vector>
 
+namespace runtime_backend_io_uring_pins {
+
 using namespace tether;
 using tether_test::host_memory;
 using tether_test::pinned_by_the_kernel;
@@ -158,3 +160,5 @@ TEST_CASE("a mapping larger than a slot takes several, which count, pin and carr
   CHECK(iommu.free_mappings() == 7);
   CHECK(pinned_by_the_kernel() - before == page);
 }
+
+}  // namespace runtime_backend_io_uring_pins

@@ -18,6 +18,8 @@
 #include <tuple>
 #include <unistd.h>
 
+namespace runtime_backend_io_uring_ring {
+
 using namespace tether;
 using tether_test::host_memory;
 using tether_test::pinned_by_the_kernel;
@@ -171,3 +173,5 @@ TEST_CASE("what the kernel refuses to pin is answered as its errno and pins noth
   CHECK(pinned_by_the_kernel() == before);
   CHECK(ring.move(IORING_OP_READ_FIXED, 0, memory.host(), 8) == -EFAULT);
 }
+
+}  // namespace runtime_backend_io_uring_ring

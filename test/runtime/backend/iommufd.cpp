@@ -18,6 +18,8 @@
 #include <utility>
 #include <vector>
 
+namespace runtime_backend_iommufd {
+
 using namespace tether;
 using tether_test::fake_iommufd_kernel;
 using tether_test::iommufd_bench;
@@ -581,3 +583,5 @@ TEST_CASE("what is no iommufd is refused as one") {
   REQUIRE(!refused);
   CHECK(refused.error().is(errc::bad_descriptor));
 }
+
+}  // namespace runtime_backend_iommufd

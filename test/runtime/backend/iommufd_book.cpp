@@ -7,13 +7,15 @@
 
 #include <cstdint>
 
+namespace runtime_backend_iommufd_book {
+
 using namespace tether;
 using tether_test::must;
 using book = tether::detail::iommufd_book;
 
 namespace {
 
-mapping of(std::uint64_t host, std::uint64_t size, std::uint64_t iova = 0, access rights = access::read_write,
+mapping of(std::uint64_t host, std::uint64_t size, std::uint64_t iova = 0, tether::access rights = tether::access::read_write,
            memory_kind memory = memory_kind::private_anonymous) {
   return {{io_address{iova}, io_address{iova + (size - 1)}}, host_address{host}, rights, memory};
 }
@@ -75,3 +77,5 @@ TEST_CASE("a copy counts only if its source was there all along, even if the sam
   CHECK(!all.offer_copy(mine, *stayed));
   CHECK(!all.find(1, of(0x10000, 0x1000), false));
 }
+
+}  // namespace runtime_backend_iommufd_book

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstdint>
 
+namespace runtime_backend_iommufd_cdev {
+
 using namespace tether;
 using tether_test::fake_iommufd_kernel;
 using tether_test::iommufd_bench;
@@ -64,3 +66,5 @@ TEST_CASE("whichever call fails, nothing stays open") {
     }
   }
 }
+
+}  // namespace runtime_backend_iommufd_cdev

@@ -11,6 +11,8 @@
 #include <optional>
 #include <string>
 
+namespace runtime_backend_iommufd_context {
+
 using namespace tether;
 using tether_test::fake_iommufd_kernel;
 using tether_test::must;
@@ -85,3 +87,5 @@ TEST_CASE("a kernel without iommufd and a node without permission are told apart
   CHECK(refused.error().sentence().find("right to open") != std::string::npos);
   CHECK(tether_test::open_descriptors() == before);
 }
+
+}  // namespace runtime_backend_iommufd_context

@@ -18,6 +18,8 @@
 #include <thread>
 #include <vector>
 
+namespace runtime_backend_iommufd_ioas {
+
 using namespace tether;
 using tether_test::fake_iommufd_kernel;
 using tether_test::iommufd_bench;
@@ -249,3 +251,5 @@ TEST_CASE("a file that the kernel does not take is mapped by its address; any ot
   CHECK(b.machine.areas() == 0);
   CHECK(b.context.book().size() == 0);
 }
+
+}  // namespace runtime_backend_iommufd_ioas

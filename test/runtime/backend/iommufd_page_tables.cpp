@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+namespace runtime_backend_iommufd_page_tables {
+
 using namespace tether;
 using tether_test::fake_iommufd_kernel;
 using tether_test::iommufd_bench;
@@ -71,3 +73,5 @@ TEST_CASE("only EINVAL and its like lead to the next page tables; anything else 
   const injected_fault unsafe{1, EPERM};
   CHECK(iommu.join(device).error().sentence().find("allow_unsafe_interrupts") != std::string::npos);
 }
+
+}  // namespace runtime_backend_iommufd_page_tables

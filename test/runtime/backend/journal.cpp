@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+namespace runtime_backend_journal {
+
 using namespace tether;
 
 TEST_CASE("a journal's line names the operation, whom and where, and how it ended if not well") {
@@ -17,3 +19,5 @@ TEST_CASE("every operation has a name of its own") {
     for (int j = 0; j < i; ++j) CHECK(std::string{name_of(static_cast<backend_call>(i))} != name_of(static_cast<backend_call>(j)));
   }
 }
+
+}  // namespace runtime_backend_journal

@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 #include <utility>
 
+namespace runtime_backend_kernel_handles {
+
 using namespace tether;
 
 TEST_CASE("a descriptor is closed exactly once, wherever it has been moved") {
@@ -41,3 +43,5 @@ TEST_CASE("an area of memory is unmapped exactly once, wherever it has been move
   }
   CHECK(faulty_kernel::calls_of(kernel_call::munmap) == 1);
 }
+
+}  // namespace runtime_backend_kernel_handles

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+namespace runtime_backend_mapping_rules {
+
 using namespace tether;
 
 TEST_CASE("what is refused says which multiple was wanted") {
@@ -54,3 +56,5 @@ TEST_CASE("a kernel's one word for many causes becomes the cause") {
     CHECK(why({good.where, host_address{0x5000}, access::none}, number).is(errc::access_denied));
   }
 }
+
+}  // namespace runtime_backend_mapping_rules

@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+namespace runtime_backend_recording {
+
 using namespace tether;
 
 static_assert(recording<software_iommu>::pins == software_iommu::pins);
@@ -134,3 +136,5 @@ TEST_CASE("two recordings can share a journal, which then tells the order across
   CHECK(left.unmap(page_at(0x1000).where));
   CHECK(told(book) == std::vector<std::string>{"map [0x1000, 0x1fff]", "map [0x2000, 0x2fff]", "unmap [0x1000, 0x1fff]"});
 }
+
+}  // namespace runtime_backend_recording

@@ -6,6 +6,8 @@
 #include <memory>
 #include <thread>
 
+namespace runtime_backend_ring_link {
+
 namespace {
 
 struct element {
@@ -81,3 +83,5 @@ TEST_CASE("elements die on threads of their own while others come, go and are as
   second.join();
   CHECK(digits(head) == 7);
 }
+
+}  // namespace runtime_backend_ring_link

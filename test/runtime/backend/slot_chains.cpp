@@ -5,6 +5,8 @@
 
 #include <set>
 
+namespace runtime_backend_slot_chains {
+
 using namespace tether;
 
 TEST_CASE("slots are handed out once, and come back whole in any order") {
@@ -42,3 +44,5 @@ TEST_CASE("slots add up what they pin") {
   CHECK(slots.pinned(2) == 1u << 30);
   CHECK(slots.pinned(1) == 0);
 }
+
+}  // namespace runtime_backend_slot_chains

@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+namespace runtime_backend_software_iommu {
+
 using namespace tether;
 
 TEST_CASE("a software IOMMU looks like an ordinary PC's unless told otherwise") {
@@ -88,3 +90,5 @@ TEST_CASE("a device that another thread closes moves nothing more") {
   for (const std::byte byte : memory.bytes()) REQUIRE(byte == std::byte{0});
   CHECK(iommu.leave(group));
 }
+
+}  // namespace runtime_backend_software_iommu

@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+namespace runtime_backend_translation_gate {
+
 using namespace tether;
 
 TEST_CASE("translations share the gate, and a change has it alone") {
@@ -58,3 +60,5 @@ TEST_CASE("a change gets in between translations that never pause, and none of t
   CHECK(torn == 0);
   CHECK(left == 500);
 }
+
+}  // namespace runtime_backend_translation_gate

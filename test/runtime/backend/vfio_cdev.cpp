@@ -8,6 +8,8 @@
 
 #include <string_view>
 
+namespace runtime_backend_vfio_cdev {
+
 using namespace tether;
 using tether_test::must;
 
@@ -80,3 +82,5 @@ TEST_CASE("a device without a node is told apart: absent, not bound to VFIO, a k
   CHECK(why("0000:02:00.0").sentence().find("VFIO_DEVICE_CDEV") != std::string::npos);
   CHECK(!vfio_cdev::of("", sysfs));
 }
+
+}  // namespace runtime_backend_vfio_cdev

@@ -18,6 +18,8 @@
 #include <thread>
 #include <utility>
 
+namespace runtime_backend_vfio_device {
+
 using namespace tether;
 using tether_test::fake_vfio_kernel;
 using tether_test::must;
@@ -200,3 +202,5 @@ TEST_CASE("every call of a device that fails is an error, and the device can be 
   CHECK(n < 100);
   must(one.close());
 }
+
+}  // namespace runtime_backend_vfio_device

@@ -5,6 +5,8 @@
 
 #include <doctest/doctest.h>
 
+namespace runtime_backend_vfio_group {
+
 using namespace tether;
 
 TEST_CASE("a VFIO group is named by its node, by one of its devices, or by a descriptor") {
@@ -26,3 +28,5 @@ TEST_CASE("a VFIO group is named by its node, by one of its devices, or by a des
   CHECK(passed_in.descriptor() == 5);
   CHECK(passed_in.number() == "12");
 }
+
+}  // namespace runtime_backend_vfio_group

@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <string>
 
+namespace runtime_backend_vfio_joined_group {
+
 using namespace tether;
 using tether_test::fake_vfio_kernel;
 using tether_test::must;
@@ -76,3 +78,5 @@ TEST_CASE("a group that was passed in as a descriptor stays the caller's") {
   CHECK(machine.groups["/dev/vfio/12"].open);
   CHECK(opened_group::open(vfio_group::from_descriptor(owned.number(), "/dev/vfio/12"), vfio_sysfs{}));
 }
+
+}  // namespace runtime_backend_vfio_joined_group

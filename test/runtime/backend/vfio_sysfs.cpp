@@ -7,6 +7,8 @@
 
 #include <string>
 
+namespace runtime_backend_vfio_sysfs {
+
 using namespace tether;
 
 TEST_CASE("a device's group is found by PCI address and by a mediated device's UUID") {
@@ -117,3 +119,5 @@ TEST_CASE("a node's number tells which device or group it is, and nothing else d
   REQUIRE(::stat("/", &node) == 0);
   CHECK(detail::node_number(node).empty());
 }
+
+}  // namespace runtime_backend_vfio_sysfs

@@ -17,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+namespace runtime_backend_vfio_type1 {
+
 using namespace tether;
 using tether_test::fake_vfio_kernel;
 using tether_test::must;
@@ -395,3 +397,5 @@ TEST_CASE("an undo that fails says that something was left behind") {
   CHECK(stuck.error().stuck());
   CHECK(machine.files.size() == 2);  // closing the group took it out all the same
 }
+
+}  // namespace runtime_backend_vfio_type1

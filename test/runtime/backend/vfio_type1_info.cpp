@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+namespace runtime_backend_vfio_type1_info {
+
 using namespace tether;
 
 namespace {
@@ -195,3 +197,5 @@ TEST_CASE("random bytes are read or refused, and what is read is sorted and disj
   }
   CHECK(read_at_all > 100);
 }
+
+}  // namespace runtime_backend_vfio_type1_info

@@ -9,6 +9,8 @@
 #include <string>
 #include <system_error>
 
+namespace runtime_core_errc {
+
 using tether::errc;
 
 TEST_CASE("every cause has a message of its own") {
@@ -32,3 +34,5 @@ TEST_CASE("a cause is an error code that no errno equals") {
   CHECK(cause != std::error_code(cause.value(), std::generic_category()));
   CHECK(cause != std::error_condition(cause.value(), std::generic_category()));
 }
+
+}  // namespace runtime_core_errc

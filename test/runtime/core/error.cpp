@@ -10,6 +10,8 @@
 #include <system_error>
 #include <type_traits>
 
+namespace runtime_core_error {
+
 using namespace tether;
 
 namespace {
@@ -81,3 +83,5 @@ TEST_CASE("a result holds a value or the error") {
   static_assert(std::is_same_v<result<>, result<void>>);
   static_assert(std::is_trivially_copyable_v<error>, "it travels on the map path without an allocation");
 }
+
+}  // namespace runtime_core_error

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <type_traits>
 
+namespace runtime_core_kernel {
+
 using namespace tether;
 
 TEST_CASE("the kernel answers with a value, or with the negative errno") {
@@ -66,3 +68,5 @@ struct backend_on_another {
 static_assert(std::is_same_v<kernel_of<backend_on_linux>, linux_kernel>);
 static_assert(std::is_same_v<kernel_of<backend_on_another>, another_kernel>);
 }  // namespace
+
+}  // namespace runtime_core_kernel

@@ -5,6 +5,8 @@
 
 #include <doctest/doctest.h>
 
+namespace runtime_core_stop {
+
 TEST_CASE("stop ends the program with its sentence, in every build type") {
   CHECK(tether_test::stopped_by([] { tether::stop("a count fell below zero"); }) == "tether: a count fell below zero\n");
 }
@@ -12,3 +14,5 @@ TEST_CASE("stop ends the program with its sentence, in every build type") {
 TEST_CASE("a program that does not stop is not taken for one that did") {
   CHECK(tether_test::stopped_by([] {}) == "(it did not abort)");
 }
+
+}  // namespace runtime_core_stop

@@ -20,6 +20,8 @@
 #include <type_traits>
 #include <vector>
 
+namespace runtime_discard_balloon {
+
 using namespace tether;
 using tether_test::frame;
 using tether_test::frames_down;
@@ -608,3 +610,5 @@ TEST_CASE_TEMPLATE("the balloon takes its threading from the gate", Threading, s
   }
   big_lock::held = false;
 }
+
+}  // namespace runtime_discard_balloon

@@ -13,6 +13,8 @@
 #include <random>
 #include <vector>
 
+namespace runtime_discard_batch {
+
 using namespace tether;
 using detail::batch;
 using tether_test::frame;
@@ -124,3 +126,5 @@ TEST_CASE("where a run is refused each of its pages is tried alone, and each is 
   CHECK(tether_test::is_marked(memory.first, 0));
   CHECK(tether_test::count(memory.first).gone == 4);
 }
+
+}  // namespace runtime_discard_batch

@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+namespace runtime_discard_checked_view {
+
 using namespace tether;
 using detail::checked_view;
 
@@ -51,3 +53,5 @@ TEST_CASE("while an edit is under way nobody can tell, and an edit by another ad
   REQUIRE(after);
   CHECK(*after != *before);
 }
+
+}  // namespace runtime_discard_checked_view

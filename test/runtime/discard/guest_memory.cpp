@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+namespace runtime_discard_guest_memory {
+
 using namespace tether;
 
 namespace {
@@ -84,3 +86,5 @@ TEST_CASE("the sections that a frame lies in are visited each once, also where i
     CHECK(firsts(bytes(1 * MiB, 4 * KiB)) == list{});
   }
 }
+
+}  // namespace runtime_discard_guest_memory

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <vector>
 
+namespace runtime_discard_page_reporting {
+
 using namespace tether;
 using tether_test::frame;
 
@@ -217,3 +219,5 @@ TEST_CASE("a refused discard of a range is reported, and the next range goes on"
   CHECK(tether_test::is_marked(one.ram, 0));
   CHECK(tether_test::went(one.ram, 1 * MiB));
 }
+
+}  // namespace runtime_discard_page_reporting

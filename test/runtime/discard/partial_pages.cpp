@@ -10,6 +10,8 @@
 #include <memory>
 #include <memory_resource>
 
+namespace runtime_discard_partial_pages {
+
 using namespace tether;
 using detail::block_notes;
 using detail::partial_page;
@@ -138,3 +140,5 @@ TEST_CASE("where there is no memory to note a frame, nothing is noted and nothin
   CHECK(notes.at(0) == nullptr);
   CHECK(notes.empty());
 }
+
+}  // namespace runtime_discard_partial_pages

@@ -5,6 +5,8 @@
 
 #include <cerrno>
 
+namespace runtime_discard_report {
+
 using namespace tether;
 
 TEST_CASE("reports add up, one by one and together") {
@@ -46,3 +48,5 @@ TEST_CASE("a report keeps the first refusal") {
   three.fail(1, error::from_errno("discard", EIO));
   CHECK((one + three).first_error->is_errno(ENOMEM));
 }
+
+}  // namespace runtime_discard_report

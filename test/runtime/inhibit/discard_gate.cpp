@@ -17,6 +17,8 @@
 #include <type_traits>
 #include <vector>
 
+namespace runtime_inhibit_discard_gate {
+
 using namespace tether;
 using tether_test::may_discard;
 using tether_test::stopped_by;
@@ -332,3 +334,5 @@ TEST_CASE_TEMPLATE("holds beyond what a gate can count are refused, and it stays
   gate.lower(blocks, 1);
   CHECK_FALSE(may_discard(gate, discard_kind::uncoordinated));
 }
+
+}  // namespace runtime_inhibit_discard_gate

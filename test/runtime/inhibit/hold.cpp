@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+namespace runtime_inhibit_hold {
+
 using namespace tether;
 using tether_test::may_discard;
 
@@ -74,3 +76,5 @@ TEST_CASE("a moved hold never lets a discard slip in between") {
   const auto second = std::move(first);
   CHECK_FALSE(may_discard(gate, discard_kind::coordinated));
 }
+
+}  // namespace runtime_inhibit_hold

@@ -10,6 +10,8 @@
 #include <string>
 #include <type_traits>
 
+namespace runtime_inhibit_holder {
+
 using namespace tether;
 
 static_assert(!std::is_copy_constructible_v<holder> && !std::is_move_constructible_v<holder>, "the gate links it where it lies");
@@ -48,3 +50,5 @@ TEST_CASE("a holder that is destroyed while it counts stops the program, and lea
           book.subtract(one, 1);
         }) == "(it did not abort)");
 }
+
+}  // namespace runtime_inhibit_holder

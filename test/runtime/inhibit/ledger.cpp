@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+namespace runtime_inhibit_ledger {
+
 using namespace tether;
 using tether_test::stopped_by;
 
@@ -148,3 +150,5 @@ TEST_CASE("counts do not come round to zero: what does not fit is not counted") 
     CHECK(book.empty());
   }
 }
+
+}  // namespace runtime_inhibit_ledger

@@ -11,6 +11,8 @@
 #include <string>
 #include <type_traits>
 
+namespace runtime_inhibit_threading {
+
 using namespace tether;
 using tether_test::may_discard;
 using tether_test::stopped_by;
@@ -96,3 +98,5 @@ TEST_CASE("on one thread a hold while discarding is refused, not waited for") {
   }
   CHECK(gate.hold(hold_kind::any, "nic"));
 }
+
+}  // namespace runtime_inhibit_threading

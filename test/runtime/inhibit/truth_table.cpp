@@ -15,6 +15,8 @@
 #include <string>
 #include <type_traits>
 
+namespace runtime_inhibit_truth_table {
+
 using namespace tether;
 
 namespace {
@@ -53,3 +55,5 @@ TEST_CASE_TEMPLATE("a rule that answers otherwise in the program stops it", Poli
                    one_more_in_the_program) {
   CHECK(tether_test::stopped_by([] { detail::examine_at_run_time<Policy>(); }).find("tether[I16]") != std::string::npos);
 }
+
+}  // namespace runtime_inhibit_truth_table

@@ -10,6 +10,8 @@
 #include <thread>
 #include <type_traits>
 
+namespace runtime_inhibit_turnstile {
+
 using namespace tether;
 using namespace tether::detail;
 
@@ -132,3 +134,5 @@ TEST_CASE("on one thread whoever is inside is the caller, and waiting for onesel
   one.turnstile.leave(discard_kind::coordinated, ticket);
   CHECK(one.turnstile.drain(true, lock, {}) == drained::yes);
 }
+
+}  // namespace runtime_inhibit_turnstile

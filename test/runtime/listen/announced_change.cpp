@@ -11,6 +11,8 @@
 #include <cstddef>
 #include <cstdint>
 
+namespace runtime_listen_announced_change {
+
 using namespace tether;
 using tether_test::must;
 
@@ -65,3 +67,5 @@ TEST_CASE("what the judge finds wrong is not kept") {
   change.judge();
   CHECK(change.verdict().has_value());
 }
+
+}  // namespace runtime_listen_announced_change

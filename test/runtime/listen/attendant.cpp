@@ -6,6 +6,8 @@
 #include <stop_token>
 #include <type_traits>
 
+namespace runtime_listen_attendant {
+
 using namespace tether;
 
 static_assert(attendant<unattended> && std::is_empty_v<unattended> && unattended::go_on({}));
@@ -22,3 +24,5 @@ TEST_CASE("an attended operation is told each piece until it is stopped, and not
   CHECK_FALSE(watch.go_on({}));
   CHECK(told == 2);
 }
+
+}  // namespace runtime_listen_attendant

@@ -14,6 +14,8 @@
 #include <cstddef>
 #include <cstdint>
 
+namespace runtime_listen_audited {
+
 using namespace tether;
 using tether_test::host_memory;
 using tether_test::host_page;
@@ -162,3 +164,5 @@ TEST_CASE_FIXTURE(eight_pages, "an observer beside it is told everything") {
   watch.diverged(error{"map", errc::diverged});
   CHECK(watch.next().told == 6);
 }
+
+}  // namespace runtime_listen_audited

@@ -24,6 +24,8 @@
 #include <system_error>
 #include <vector>
 
+namespace runtime_listen_dma_listener {
+
 using namespace tether;
 using tether_test::must;
 
@@ -526,3 +528,5 @@ TEST_CASE("what was told is remembered across refusals and divergence, and forgo
   must(r.change({}, {r.low, r.middle, r.high, r.at(r.b, 0x400000)}));
   CHECK(r.listener->usage() == mapped_usage{4, 76 * KiB});
 }
+
+}  // namespace runtime_listen_dma_listener

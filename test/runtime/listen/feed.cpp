@@ -13,6 +13,8 @@
 #include <type_traits>
 #include <vector>
 
+namespace runtime_listen_feed {
+
 using namespace tether;
 using tether_test::must;
 
@@ -123,3 +125,5 @@ TEST_CASE("a name is good until the change ends") {
   name = "?????";
   CHECK(one.name == "dimm0");
 }
+
+}  // namespace runtime_listen_feed

@@ -7,6 +7,8 @@
 
 #include <doctest/doctest.h>
 
+namespace runtime_listen_kept_memory {
+
 using namespace tether;
 using tether_test::must;
 
@@ -32,3 +34,5 @@ TEST_CASE("memory is kept until it is released, or with the list, or for ever") 
   CHECK(memory.references() == 1);
   memory.release();
 }
+
+}  // namespace runtime_listen_kept_memory

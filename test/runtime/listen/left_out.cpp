@@ -12,6 +12,8 @@
 #include <type_traits>
 #include <vector>
 
+namespace runtime_listen_left_out {
+
 using namespace tether;
 using tether_test::must;
 
@@ -77,3 +79,5 @@ TEST_CASE("the one that stood goes, not the one that came to its place") {
   CHECK(list.all().empty());
   CHECK(list.come().empty());
 }
+
+}  // namespace runtime_listen_left_out

@@ -15,6 +15,8 @@
 #include <cstdint>
 #include <vector>
 
+namespace runtime_listen_page_frames {
+
 using namespace tether;
 using tether_test::host_memory;
 using tether_test::host_page;
@@ -98,3 +100,5 @@ TEST_CASE("a list that cannot be opened or read is an error that names it, and i
   }
   CHECK(tether_test::descriptors() == descriptors);
 }
+
+}  // namespace runtime_listen_page_frames

@@ -23,6 +23,8 @@
 #include <unistd.h>
 #include <vector>
 
+namespace runtime_listen_section_mapper {
+
 using namespace tether;
 using tether_test::must;
 
@@ -189,3 +191,5 @@ TEST_CASE("a private file's memory is brought in as the process's own before it 
   ::munmap(lent, 16 * KiB);
   ::close(file);
 }
+
+}  // namespace runtime_listen_section_mapper

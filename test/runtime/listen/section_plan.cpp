@@ -16,6 +16,8 @@
 #include <system_error>
 #include <vector>
 
+namespace runtime_listen_section_plan {
+
 using namespace tether;
 using tether_test::must;
 
@@ -114,3 +116,5 @@ TEST_CASE("only another device's BAR may be left out, and not because somebody c
   CHECK_FALSE(may_be_left_out(bar, error{"map", std::make_error_code(std::errc::operation_canceled)}));
   CHECK_FALSE(may_be_left_out({.what = at(block, 0, 0, 0x1000)}, why));
 }
+
+}  // namespace runtime_listen_section_plan

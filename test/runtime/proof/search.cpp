@@ -11,6 +11,8 @@
 
 #include <cstdint>
 
+namespace runtime_proof_search {
+
 using namespace tether;
 using namespace tether::proof;
 
@@ -59,3 +61,5 @@ TEST_CASE("a table that grows forgets nothing") {
   CHECK(table.size == 5000);
   CHECK(table.from[4999] == 4999);
 }
+
+}  // namespace runtime_proof_search

@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+namespace runtime_topology_address_space {
+
 using namespace tether;
 using tether_test::journal;
 using tether_test::listener_recorder;
@@ -205,3 +207,5 @@ TEST_CASE("whatever is done to a guest, view and listener are what asking every 
   must(guest.remove_listener(listener));
   CHECK(listener.mapped().empty());
 }
+
+}  // namespace runtime_topology_address_space

@@ -8,6 +8,8 @@
 
 #include <memory>
 
+namespace runtime_topology_anchor {
+
 using namespace tether;
 
 TEST_CASE("an anchor keeps its memory from being freed as long as anyone holds it") {
@@ -23,3 +25,5 @@ TEST_CASE("an anchor keeps its memory from being freed as long as anyone holds i
   const detail::anchor without_memory{label{"mmio"}, nullptr};
   CHECK(without_memory.memory() == nullptr);
 }
+
+}  // namespace runtime_topology_anchor

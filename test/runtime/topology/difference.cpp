@@ -12,6 +12,8 @@
 #include <random>
 #include <vector>
 
+namespace runtime_topology_difference {
+
 using namespace tether;
 using detail::region_table;
 using tether_test::missing;
@@ -84,3 +86,5 @@ TEST_CASE("however views share their chunks, the difference is what comparing ev
     view = next;
   }
 }
+
+}  // namespace runtime_topology_difference

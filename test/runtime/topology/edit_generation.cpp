@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+namespace runtime_topology_edit_generation {
+
 using tether::detail::edit_generation;
 
 TEST_CASE("every block and every edit gets a number that none had before") {
@@ -176,3 +178,5 @@ TEST_CASE("in every interleaving of two writers and two readers no note is used 
     CHECK(explore(how).broken);
   }
 }
+
+}  // namespace runtime_topology_edit_generation

@@ -11,6 +11,8 @@
 #include <iterator>
 #include <limits>
 
+namespace runtime_topology_flat_view {
+
 using namespace tether;
 using tether_test::must;
 
@@ -59,3 +61,5 @@ TEST_CASE("the last byte of the space is found") {
   CHECK(view.find(guest_address{std::numeric_limits<std::uint64_t>::max()}) == &*view.begin());
   CHECK(view.find(guest_address{0}) == &*view.begin());
 }
+
+}  // namespace runtime_topology_flat_view

@@ -10,6 +10,8 @@
 #include <memory>
 #include <optional>
 
+namespace runtime_topology_guarded_space {
+
 using namespace tether;
 using detail::guarded_space;
 using tether_test::must;
@@ -136,3 +138,5 @@ TEST_CASE_FIXTURE(one_guest, "a permit that was not granted discards nothing") {
   CHECK(refused.error().is(errc::discards_disabled));
   CHECK(ram.data()[0] == std::byte{42});
 }
+
+}  // namespace runtime_topology_guarded_space

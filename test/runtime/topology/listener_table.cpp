@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+namespace runtime_topology_listener_table {
+
 using namespace tether;
 using detail::listener_handle;
 using detail::listener_table;
@@ -107,3 +109,5 @@ TEST_CASE("those that are joining or leaving are told nothing") {
   CHECK(t.table.size() == 2);
   CHECK(t.table.find(&t.same) == nullptr);
 }
+
+}  // namespace runtime_topology_listener_table

@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <string>
 
+namespace runtime_topology_map_writer {
+
 using namespace tether;
 using tether_test::must;
 
@@ -170,3 +172,5 @@ TEST_CASE("a view is known to be the one that is published until another one is"
   CHECK_FALSE(guest.shows(second));
   CHECK(guest.shows(guest.view()));
 }
+
+}  // namespace runtime_topology_map_writer

@@ -23,6 +23,8 @@
 #include <thread>
 #include <unistd.h>
 
+namespace runtime_topology_mapped_memory {
+
 using namespace tether;
 using detail::map_entry;
 using detail::mapped_as;
@@ -214,3 +216,5 @@ TEST_CASE("a thread other than the first reads its own list, and lines of any le
   ::rmdir(folder.c_str());
   std::thread{[&] { CHECK(look(mapped.pages(0, 4)).what == mapped_as::private_file); }}.join();
 }
+
+}  // namespace runtime_topology_mapped_memory

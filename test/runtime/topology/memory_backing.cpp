@@ -18,6 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+namespace runtime_topology_memory_backing {
+
 using namespace tether;
 using tether_test::discard_freely;
 using tether_test::is_resident;
@@ -309,3 +311,5 @@ TEST_CASE("memory that is released more often than retained stops the program") 
   CHECK(block.backing().references() == 0);
   CHECK(tether_test::stopped_by([&] { block.backing().release(); }).find("tether[R2]") != std::string::npos);
 }
+
+}  // namespace runtime_topology_memory_backing

@@ -6,6 +6,8 @@
 #include <atomic>
 #include <thread>
 
+namespace runtime_topology_memory_guard {
+
 using namespace tether;
 using detail::memory_guard;
 
@@ -60,3 +62,5 @@ TEST_CASE("of two gates that come at once one gets it") {
   second.join();
   CHECK(together == 0);
 }
+
+}  // namespace runtime_topology_memory_guard

@@ -23,6 +23,8 @@
 #include <unistd.h>
 #include <utility>
 
+namespace runtime_topology_memory_sources {
+
 using namespace tether;
 using tether_test::discard_freely;
 using tether_test::descriptors;
@@ -385,3 +387,5 @@ TEST_CASE("where nobody can say what lent memory is, it is not believed") {
     CHECK(descriptors() == before);
   }
 }
+
+}  // namespace runtime_topology_memory_sources

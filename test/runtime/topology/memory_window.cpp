@@ -10,6 +10,8 @@
 #include <optional>
 #include <utility>
 
+namespace runtime_topology_memory_window {
+
 using namespace tether;
 using tether_test::must;
 
@@ -29,3 +31,5 @@ TEST_CASE("a hold keeps memory from being freed until it ends, and passes on wha
   CHECK(whole.hold().get() == nullptr);
   CHECK(detail::memory_hold{}.get() == nullptr);
 }
+
+}  // namespace runtime_topology_memory_window

@@ -16,6 +16,8 @@
 #include <unistd.h>
 #include <utility>
 
+namespace runtime_topology_ram_block {
+
 using namespace tether;
 using tether_test::discard_freely;
 using tether_test::is_mapped;
@@ -114,3 +116,5 @@ TEST_CASE("private memory is not inherited by a fork, shared memory is") {
   CHECK_FALSE(a_child_sees(own.host()));
   CHECK(a_child_sees(shared.host()));
 }
+
+}  // namespace runtime_topology_ram_block

@@ -7,6 +7,8 @@
 
 #include <utility>
 
+namespace runtime_topology_region {
+
 using namespace tether;
 using tether_test::must;
 
@@ -87,3 +89,5 @@ TEST_CASE("a region of a block that is gone has no memory, and says that it need
   CHECK(of_nothing.memory() == nullptr);
   CHECK(of_nothing.needs_memory());
 }
+
+}  // namespace runtime_topology_region

@@ -12,6 +12,8 @@
 #include <random>
 #include <vector>
 
+namespace runtime_topology_region_table {
+
 using namespace tether;
 using detail::placed_region;
 using detail::region_table;
@@ -133,3 +135,5 @@ TEST_CASE("a removed region keeps its memory until the edit is kept") {
   table.keep();
   CHECK(block.backing().references() == 0);
 }
+
+}  // namespace runtime_topology_region_table

@@ -12,6 +12,8 @@
 #include <random>
 #include <vector>
 
+namespace runtime_topology_render {
+
 using namespace tether;
 using detail::region_table;
 using tether_test::must;
@@ -141,3 +143,5 @@ TEST_CASE("whatever is placed, the sections are those that asking every page giv
     REQUIRE_MESSAGE(seen == expected, tether_test::drawn(seen), " instead of ", tether_test::drawn(expected));
   }
 }
+
+}  // namespace runtime_topology_render

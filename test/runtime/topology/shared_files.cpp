@@ -26,6 +26,8 @@
 #include <utility>
 #include <vector>
 
+namespace runtime_topology_shared_files {
+
 using namespace tether;
 using tether_test::discard_freely;
 using tether_test::descriptors;
@@ -332,3 +334,5 @@ TEST_CASE("threads that receive one file and free it at the same time always hav
   CHECK(mapped_now().lines == 0);
   CHECK(descriptors() == before);
 }
+
+}  // namespace runtime_topology_shared_files

@@ -18,6 +18,8 @@
 #include <utility>
 #include <vector>
 
+namespace runtime_topology_transaction {
+
 using namespace tether;
 using tether_test::journal;
 using tether_test::listener_recorder;
@@ -216,3 +218,5 @@ TEST_CASE("a block is freed on one thread while another places a region of it: o
   }
   CHECK(placed_first + freed_first == 300);
 }
+
+}  // namespace runtime_topology_transaction

@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <optional>
 
+namespace runtime_topology_view_guard {
+
 using namespace tether;
 using tether_test::must;
 
@@ -47,3 +49,5 @@ TEST_CASE("a guard may outlive the address space that it came from") {
   guard.reset();
   must(block.free());
 }
+
+}  // namespace runtime_topology_view_guard

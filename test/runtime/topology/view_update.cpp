@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+namespace runtime_topology_view_update {
+
 using namespace tether;
 using detail::region_table;
 using tether_test::must;
@@ -177,3 +179,5 @@ TEST_CASE("a view keeps the memory that it shows, and only that") {
   }
   CHECK(shown.backing().references() == 0);
 }
+
+}  // namespace runtime_topology_view_update
