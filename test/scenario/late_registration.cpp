@@ -16,7 +16,7 @@
 namespace scenario_late_registration {
 
 using namespace tether;
-using tether_test::journal;
+using tether_test::listener_calls;
 using tether_test::listener_recorder;
 using tether_test::must;
 
@@ -53,14 +53,14 @@ TEST_CASE("a late listener is told all there is, ascending, and then follows") {
   const auto a = place(guest, "a", 0);
   listener_recorder listener;
   must(guest.add_listener(listener));
-  CHECK(listener.written() == journal{"begin", "+a[0,f]", "+b[40,4f]", "commit"});
+  CHECK(listener.written() == listener_calls{"begin", "+a[0,f]", "+b[40,4f]", "commit"});
   CHECK(guest.add_listener(listener).error().is(errc::already_there));
   listener.forget();
   must(guest.remove(a));
-  CHECK(listener.written() == journal{"begin", "-a[0,f]", "commit"});
+  CHECK(listener.written() == listener_calls{"begin", "-a[0,f]", "commit"});
   listener.forget();
   must(guest.remove_listener(listener));
-  CHECK(listener.written() == journal{"begin!", "-b[40,4f]", "commit"});
+  CHECK(listener.written() == listener_calls{"begin!", "-b[40,4f]", "commit"});
   must(guest.remove_listener(listener));
   const auto c = place(guest, "c", 128);
   CHECK_FALSE(c == a);

@@ -13,7 +13,7 @@
 namespace scenario_nested_transactions {
 
 using namespace tether;
-using tether_test::journal;
+using tether_test::listener_calls;
 using tether_test::listener_recorder;
 using tether_test::must;
 
@@ -41,7 +41,7 @@ TEST_CASE("nested transactions are one begin and one commit to everyone") {
   must(guest.set_enabled(a, true));
   CHECK(listener.begins == 0);
   CHECK(must(outer.commit()).added == 2);
-  CHECK(listener.written() == journal{"begin", "+a[0,f]", "+b[40,4f]", "commit"});
+  CHECK(listener.written() == listener_calls{"begin", "+a[0,f]", "+b[40,4f]", "commit"});
   must(guest.remove_listener(listener));
 }
 

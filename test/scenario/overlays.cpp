@@ -13,7 +13,7 @@
 namespace scenario_overlays {
 
 using namespace tether;
-using tether_test::journal;
+using tether_test::listener_calls;
 using tether_test::listener_recorder;
 using tether_test::must;
 
@@ -32,14 +32,14 @@ TEST_CASE("an overlay in the middle of RAM: all removals come before any additio
   listener.forget();
 
   const auto bar = must(guest.place(region::mmio("bar", 2 * page), guest_address{4 * page}, 1));
-  CHECK(listener.written() == journal{"begin", "-ram[0,ffff]", "+ram[0,3fff]", "+bar[4000,5fff]", "+ram[6000,ffff]", "commit"});
+  CHECK(listener.written() == listener_calls{"begin", "-ram[0,ffff]", "+ram[0,3fff]", "+bar[4000,5fff]", "+ram[6000,ffff]", "commit"});
   listener.forget();
   must(guest.move(bar, guest_address{8 * page}));
-  CHECK(listener.written() == journal{"begin", "-ram[0,3fff]", "-bar[4000,5fff]", "-ram[6000,ffff]", "+ram[0,7fff]", "+bar[8000,9fff]",
+  CHECK(listener.written() == listener_calls{"begin", "-ram[0,3fff]", "-bar[4000,5fff]", "-ram[6000,ffff]", "+ram[0,7fff]", "+bar[8000,9fff]",
                                       "+ram[a000,ffff]", "commit"});
   listener.forget();
   must(guest.remove(bar));
-  CHECK(listener.written() == journal{"begin", "-ram[0,7fff]", "-bar[8000,9fff]", "-ram[a000,ffff]", "+ram[0,ffff]", "commit"});
+  CHECK(listener.written() == listener_calls{"begin", "-ram[0,7fff]", "-bar[8000,9fff]", "-ram[a000,ffff]", "+ram[0,ffff]", "commit"});
   CHECK(listener.breaches.empty());
   must(guest.remove_listener(listener));
   must(guest.remove(ram));
@@ -56,7 +56,7 @@ TEST_CASE("an overlay touches nothing but what it covers") {
   must(guest.add_listener(listener));
   listener.forget();
   const auto over = must(guest.place(region::mmio("over", page), guest_address{4 * page}, 1));
-  CHECK(listener.written() == journal{"begin", "-ram[4000,5fff]", "+over[4000,4fff]", "+ram[5000,5fff]", "commit"});
+  CHECK(listener.written() == listener_calls{"begin", "-ram[4000,5fff]", "+over[4000,4fff]", "+ram[5000,5fff]", "commit"});
   must(guest.remove(over));
   must(guest.remove_listener(listener));
 }
@@ -69,7 +69,7 @@ TEST_CASE("adjacent aliases of one block are one section, so plugging the next o
   must(guest.add_listener(listener));
   listener.forget();
   const auto second = must(guest.place(region::ram(block, block_offset{4 * page}, 4 * page), guest_address{4 * page}));
-  CHECK(listener.written() == journal{"begin", "-dimm[0,3fff]", "+dimm[0,7fff]", "commit"});
+  CHECK(listener.written() == listener_calls{"begin", "-dimm[0,3fff]", "+dimm[0,7fff]", "commit"});
   must(guest.remove(first));
   must(guest.remove(second));
   must(guest.remove_listener(listener));
@@ -85,11 +85,11 @@ TEST_CASE("plugging and unplugging a neighbour of unmergeable memory unmaps noth
   listener.forget();
   const auto above = must(guest.place(part(2), guest_address{8 * page}));
   const auto below = must(guest.place(part(0), guest_address{0}));
-  CHECK(listener.written() == journal{"begin", "+dimm[8000,bfff]", "commit", "begin", "+dimm[0,3fff]", "commit"});
+  CHECK(listener.written() == listener_calls{"begin", "+dimm[8000,bfff]", "commit", "begin", "+dimm[0,3fff]", "commit"});
   listener.forget();
   must(guest.remove(above));
   must(guest.remove(below));
-  CHECK(listener.written() == journal{"begin", "-dimm[8000,bfff]", "commit", "begin", "-dimm[0,3fff]", "commit"});
+  CHECK(listener.written() == listener_calls{"begin", "-dimm[8000,bfff]", "commit", "begin", "-dimm[0,3fff]", "commit"});
   CHECK(listener.mapped().size() == 1);
   must(guest.remove(middle));
   must(guest.remove_listener(listener));

@@ -16,7 +16,7 @@
 namespace scenario_refused_commits {
 
 using namespace tether;
-using tether_test::journal;
+using tether_test::listener_calls;
 using tether_test::listener_recorder;
 using tether_test::must;
 
@@ -31,7 +31,7 @@ struct three_containers {
   ram_block block = must(ram_block::allocate("ram", 64 * KiB));
   ram_block other = must(ram_block::allocate("other", 64 * KiB));
   address_space guest;
-  journal shared;
+  listener_calls shared;
   std::array<listener_recorder, 3> containers{listener_recorder{"1", shared}, listener_recorder{"2", shared},
                                               listener_recorder{"3", shared}};
   region_id ram = must(guest.place(region::ram(block), guest_address{0}));

@@ -18,13 +18,13 @@
 namespace tether_test {
 
 /// The calls of several recorders in one order. Sections are written as `+ram[0,fff]`.
-using journal = std::vector<std::string>;
+using listener_calls = std::vector<std::string>;
 
 class listener_recorder {
  public:
   listener_recorder() = default;
-  /// Several recorders may share a journal; `who` then stands before each entry.
-  listener_recorder(std::string who, journal& shared) : who_{std::move(who)}, journal_{&shared} {}
+  /// Several recorders may share a list of calls; `who` then stands before each entry.
+  listener_recorder(std::string who, listener_calls& shared) : who_{std::move(who)}, calls_{&shared} {}
   listener_recorder(listener_recorder const&) = delete;
   listener_recorder& operator=(listener_recorder const&) = delete;
 
@@ -89,8 +89,8 @@ class listener_recorder {
     for (auto const& [first, one] : mapped_) all.push_back(one);
     return all;
   }
-  [[nodiscard]] journal const& written() const noexcept { return *journal_; }
-  void forget() { journal_->clear(); }
+  [[nodiscard]] listener_calls const& written() const noexcept { return *calls_; }
+  void forget() { calls_->clear(); }
 
   /// The n-th commit from now (1 = the next) is refused; after that, the `then_refuse_at`-th from there.
   std::uint64_t refuse_at = 0;
@@ -112,7 +112,7 @@ class listener_recorder {
   static std::string text(tether::section const& one) {
     return std::string{one.name} + "[" + hex(one.where.first.value) + "," + hex(one.where.last.value) + "]" + (one.read_only ? "r" : "");
   }
-  void write(std::string what) { journal_->push_back(who_.empty() ? std::move(what) : who_ + ": " + std::move(what)); }
+  void write(std::string what) { calls_->push_back(who_.empty() ? std::move(what) : who_ + ": " + std::move(what)); }
 
   // A listener is never called from two threads at once.
   void enter() {
@@ -121,8 +121,8 @@ class listener_recorder {
   void leave() { inside_.store(false); }
 
   std::string who_;
-  journal own_;
-  journal* journal_ = &own_;
+  listener_calls own_;
+  listener_calls* calls_ = &own_;
   std::map<std::uint64_t, tether::section> mapped_;
   std::map<std::uint64_t, tether::section> before_;
   std::vector<tether::section> removed_;

@@ -15,7 +15,7 @@
 namespace runtime_topology_address_space {
 
 using namespace tether;
-using tether_test::journal;
+using tether_test::listener_calls;
 using tether_test::listener_recorder;
 using tether_test::must;
 using tether_test::reference_map;
@@ -39,7 +39,7 @@ TEST_CASE("a read-only flip removes and adds the same range, a ROM is readable o
   must(guest.add_listener(listener));
   listener.forget();
   must(guest.set_read_only(id, true));
-  CHECK(listener.written() == journal{"begin", "-ram[0,3fff]", "+ram[0,3fff]r", "commit"});
+  CHECK(listener.written() == listener_calls{"begin", "-ram[0,3fff]", "+ram[0,3fff]r", "commit"});
   CHECK(guest.view()->find(guest_address{0})->rights() == access::read);
   must(guest.set_read_only(id, true));
   CHECK(listener.begins == 2);

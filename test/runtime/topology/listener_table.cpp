@@ -14,7 +14,7 @@ namespace runtime_topology_listener_table {
 using namespace tether;
 using detail::listener_handle;
 using detail::listener_table;
-using tether_test::journal;
+using tether_test::listener_calls;
 using tether_test::listener_recorder;
 
 namespace {
@@ -24,7 +24,7 @@ section mmio(std::uint64_t first, const char* name) {
 }
 
 struct three {
-  journal shared;
+  listener_calls shared;
   listener_recorder low{"low", shared};
   listener_recorder same{"same", shared};
   listener_recorder high{"high", shared};
@@ -51,11 +51,11 @@ static_assert(memory_listener<listener_handle>);
 TEST_CASE("additions go up the priorities and removals down, registration breaks ties") {
   three t;
   REQUIRE(t.table.deliver(t.placed, commit_kind::refusable, t.fenced));
-  CHECK(t.shared == journal{"low: begin", "same: begin", "high: begin", "low: +a[0,f]", "same: +a[0,f]", "high: +a[0,f]",
+  CHECK(t.shared == listener_calls{"low: begin", "same: begin", "high: begin", "low: +a[0,f]", "same: +a[0,f]", "high: +a[0,f]",
                             "low: +b[10,1f]", "same: +b[10,1f]", "high: +b[10,1f]", "low: commit", "same: commit", "high: commit"});
   t.shared.clear();
   REQUIRE(t.table.deliver({{mmio(0, "a")}, {}}, commit_kind::refusable, t.fenced));
-  CHECK(t.shared == journal{"low: begin", "same: begin", "high: begin", "high: -a[0,f]", "same: -a[0,f]", "low: -a[0,f]",
+  CHECK(t.shared == listener_calls{"low: begin", "same: begin", "high: begin", "high: -a[0,f]", "same: -a[0,f]", "low: -a[0,f]",
                             "low: commit", "same: commit", "high: commit"});
 }
 
@@ -67,8 +67,8 @@ TEST_CASE("a refused change is undone for those that followed, and the first ref
   REQUIRE_FALSE(outcome);
   CHECK(outcome.error().subject() == "same");
   CHECK_FALSE(outcome.error().stuck());
-  CHECK(journal(t.shared.begin() + 9, t.shared.end()) ==
-        journal{"low: commit", "same: refuse", "high: refuse", "low: begin!", "low: -a[0,f]", "low: -b[10,1f]", "low: commit"});
+  CHECK(listener_calls(t.shared.begin() + 9, t.shared.end()) ==
+        listener_calls{"low: commit", "same: refuse", "high: refuse", "low: begin!", "low: -a[0,f]", "low: -b[10,1f]", "low: commit"});
   for (auto const* one : {&t.low, &t.same, &t.high}) {
     CHECK(one->mapped().empty());
     CHECK(one->breaches.empty());

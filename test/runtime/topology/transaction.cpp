@@ -21,7 +21,7 @@
 namespace runtime_topology_transaction {
 
 using namespace tether;
-using tether_test::journal;
+using tether_test::listener_calls;
 using tether_test::listener_recorder;
 using tether_test::must;
 
