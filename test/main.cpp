@@ -32,9 +32,11 @@ std::string_view shared_resource(std::string_view file) {
     std::string_view where;
     std::string_view resource;
   };
-  constexpr std::array<rule, 7> rules{{{"/laws/", "locked_memory"},
+  constexpr std::array<rule, 9> rules{{{"/laws/", "locked_memory"},
                                        {"/scenario/", "locked_memory"},
-                                       {"/exhaustive/", "locked_memory"},
+                                       {"/exhaustive/balloon_race", "locked_memory"},
+                                       {"/exhaustive/fault_sweep.cpp", "locked_memory"},
+                                       {"/exhaustive/the_whole", "locked_memory"},
                                        {"/attach/", "locked_memory"},
                                        {"io_uring", "locked_memory"},
                                        {"memory_backing", "huge_pages"},

@@ -20,7 +20,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <regex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -109,10 +108,9 @@ struct world {
     must(container.join(*into));
   }
 
-  /// All that can be seen. A page table that is made again is another one to the kernel, and the same to us.
+  /// All that can be seen.
   [[nodiscard]] std::string state() const {
-    std::string all = std::regex_replace(machine().seen(), std::regex{"table \\d+"}, "table");
-    all = std::regex_replace(all, std::regex{"(0000:\\S+ \\d+ \\d+) [1-9]\\d*"}, "$1 attached");
+    std::string all = machine().seen(true);
     for (auto const* one : {&from, &to}) {
       if (!*one) continue;
       all += " container" + std::string{(*one)->pins_now() ? " pins" : ""} + " sizes " + std::to_string((*one)->page_sizes().mask) + " in";

@@ -131,7 +131,8 @@ class fake_iommufd {
     return bytes;
   }
   /// All that a failure must leave as it was, as text.
-  [[nodiscard]] std::string seen() const {
+  /// With `same_tables` no numbers of page tables: one that is made again is another one to the kernel, and the same to us.
+  [[nodiscard]] std::string seen(bool same_tables = false) const {
     std::string all;
     const auto say = [&](const char* word, auto... numbers) { ((all += word), ..., (all += " " + std::to_string(numbers))), all += "; "; };
     for (auto const* one : contexts()) {
@@ -139,9 +140,9 @@ class fake_iommufd {
         say("space", id);
         for (auto const& [first, what] : space.areas) say("area", first, what.last, what.what->host + what.offset, what.flags);
       }
-      for (auto const& [id, table] : one->tables) say("table", id, table.ioas);
+      for (auto const& [id, table] : one->tables) say("table", same_tables ? 0 : id, table.ioas);
     }
-    for (auto const& [path, one] : devices) say(one.is.name.c_str(), one.users, one.bound != nullptr, one.attached);
+    for (auto const& [path, one] : devices) say(one.is.name.c_str(), one.users, one.bound != nullptr, same_tables && one.attached != 0 ? 1 : one.attached);
     say("locked", locked());
     return all;
   }

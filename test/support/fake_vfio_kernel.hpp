@@ -140,7 +140,7 @@ class fake_vfio {
     const std::string path = path_of(one);
     into = {};
     into.st_mode = S_IFCHR;
-    into.st_rdev = makedev(509, one.is.number.value_or(static_cast<unsigned>(std::atoi(path.c_str() + path.rfind('/') + 1))));
+    into.st_rdev = makedev(509, one.is.number.value_or(static_cast<unsigned>(std::atoi(path.c_str() + (path.rfind('/') + 1)))));
   }
 
   std::int64_t control(int descriptor, unsigned long request, void* argument) {

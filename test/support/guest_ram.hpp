@@ -25,15 +25,16 @@ inline void mark(tether::ram_block const& ram, std::uint64_t offset) {
 inline void mark_all(tether::ram_block const& ram) {
   for (std::uint64_t offset = 0; offset < ram.size(); offset += frame) mark(ram, offset);
 }
+[[nodiscard]] inline bool all_are(std::span<std::byte const> bytes, std::byte value) {
+  return bytes.front() == value && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+}
 /// Whether the frame is as `mark` left it.
 [[nodiscard]] inline bool is_marked(tether::ram_block const& ram, std::uint64_t offset) {
-  const std::span<std::byte const> bytes{ram.data() + offset, frame};
-  return std::ranges::all_of(bytes, [&](std::byte one) { return one == std::byte(1 + (offset / frame) % 251); });
+  return all_are({ram.data() + offset, frame}, std::byte(1 + (offset / frame) % 251));
 }
 /// Whether the frame reads as zeros. Looking brings a new page in.
 [[nodiscard]] inline bool went(tether::ram_block const& ram, std::uint64_t offset) {
-  const std::span<std::byte const> bytes{ram.data() + offset, frame};
-  return std::ranges::all_of(bytes, [](std::byte one) { return one == std::byte{0}; });
+  return all_are({ram.data() + offset, frame}, std::byte{0});
 }
 /// How many frames of the block are as `mark` left them, and how many went. The rest is torn: there must be none.
 struct tally {

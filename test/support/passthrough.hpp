@@ -22,10 +22,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -170,14 +172,10 @@ class passthrough {
     now.left_out = dma->left_out().size();
     now.diverged = dma->diverged();
     now.descriptors = descriptors();
-    now.contents = 14695981039346656037U;
     for (tether::ram_block const* one : blocks()) {
       now.references += one->backing().references();
-      for (std::uint64_t at = 0; at < one->size(); at += sizeof(std::uint64_t)) {
-        std::uint64_t word = 0;
-        std::memcpy(&word, one->data() + at, sizeof word);
-        now.contents = (now.contents ^ word) * 1099511628211U;
-      }
+      const std::string_view bytes{reinterpret_cast<char const*>(one->data()), one->size()};
+      now.contents = now.contents * 31 + std::hash<std::string_view>{}(bytes);
     }
     for (auto const& one : *guest.view()) now.view.push_back(drawn(one));
     return now;
@@ -211,6 +209,7 @@ class passthrough {
       std::vector<std::byte> bytes(one.where.size());
       if (!device.dma_read(tether::io_address{one.where.first.value}, bytes)) return one.where.size();
       const std::byte* const cpu = one.memory->data() + one.offset.value;
+      if (std::memcmp(bytes.data(), cpu, bytes.size()) == 0) continue;
       for (std::uint64_t i = 0; i < bytes.size(); ++i) wrong += bytes[i] != cpu[i] ? 1U : 0U;
     }
     return wrong;

@@ -80,7 +80,7 @@ struct plan {
   }
   /// Whether a step after the one at `index` can fail.
   [[nodiscard]] constexpr bool may_turn_back_after(std::size_t index) const noexcept {
-    for (std::size_t later = index + 1; later < size(); ++later) {
+    for (std::size_t later = index + 1; later < most; ++later) {  // `nothing`, behind the last step, cannot fail
       if (can_fail(steps[later].forward)) return true;
     }
     return false;

@@ -15,7 +15,7 @@ namespace tether {
 namespace detail {
 
 constexpr std::size_t position(plan const& steps, act wanted) noexcept {
-  for (std::size_t i = 0; i < steps.size(); ++i) {
+  for (std::size_t i = 0; i < plan::most; ++i) {
     if (steps.steps[i].forward == wanted) return i;
   }
   return plan::most;
@@ -145,16 +145,29 @@ template <class Lifecycle>
   return well_formed(Lifecycle::plan_of(what), what, unit_of<Lifecycle>);
 }
 
-/// Whether all of a lifecycle's plans are, and whether KVM forgets exactly what it is told.
-template <class Lifecycle>
-inline constexpr bool well_formed_lifecycle = [] {
+/// Whether all plans of a lifecycle are, in the order of `operation`, and whether KVM forgets exactly what it is told.
+[[nodiscard]] constexpr bool well_formed(std::array<plan, operations> const& plans, attach_unit unit) noexcept {
   for (std::size_t i = 0; i < operations; ++i) {
-    if (!well_formed<Lifecycle>(static_cast<operation>(i))) return false;
+    if (!well_formed(plans[i], static_cast<operation>(i), unit)) return false;
   }
-  const bool tells = detail::has(Lifecycle::plan_of(operation::attach_first), act::tell);
-  return tells == detail::has(Lifecycle::plan_of(operation::attach_next), act::tell) &&
-         tells == detail::has(Lifecycle::plan_of(operation::detach_next), act::forget) &&
-         tells == detail::has(Lifecycle::plan_of(operation::detach_last), act::forget);
-}();
+  const auto does = [&plans](operation what, act wanted) { return detail::has(plans[static_cast<std::size_t>(what)], wanted); };
+  const bool tells = does(operation::attach_first, act::tell);
+  return tells == does(operation::attach_next, act::tell) && tells == does(operation::detach_next, act::forget) &&
+         tells == does(operation::detach_last, act::forget);
+}
+
+namespace detail {
+
+template <class Lifecycle>
+constexpr std::array<plan, operations> plans_of() noexcept {
+  std::array<plan, operations> all{};
+  for (std::size_t i = 0; i < operations; ++i) all[i] = Lifecycle::plan_of(static_cast<operation>(i));
+  return all;
+}
+
+}  // namespace detail
+
+template <class Lifecycle>
+inline constexpr bool well_formed_lifecycle = well_formed(detail::plans_of<Lifecycle>(), unit_of<Lifecycle>);
 
 }  // namespace tether
