@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: BSL-1.0
 """Sums up what ctest wrote, and ends with "N passed, N failed" alone on the last line.
 
-    summary.py PRESET=STATUS...     STATUS is the workflow's exit status; its results are build/PRESET/results.xml
-    summary.py NAME:STATUS...       a program that is one test by itself
+    summary.py PRESET=STATUS[,SECONDS]...     STATUS is the workflow's exit status; its results are build/PRESET/results.xml
+    summary.py NAME:STATUS[,SECONDS]...       a program that is one test by itself
+
+With SECONDS, what each took, it also says where the time went.
 
 What was not run has not passed: no results, an empty list, or a workflow that failed although no test did each count
 as one failure, printed with the first checks that failed. A skipped test is neither; it is printed with its reason. Lines
@@ -49,10 +51,21 @@ def judge(preset, status, results):
     return passed, failed, skipped, figures
 
 
+def seconds_of_tests(results):
+    """What ctest itself took, or 0."""
+    try:
+        return float(xml.parse(results).getroot().get("time", 0))
+    except (OSError, xml.ParseError):
+        return 0
+
+
 def main(arguments):
-    passed, failed, skipped, figures = 0, [], [], []
+    passed, failed, skipped, figures, times = 0, [], [], [], []
     for argument in arguments:
-        name, kind, status = re.fullmatch(r"(\w+)([=:])(\d+)", argument).groups()
+        name, kind, status, _, took = re.fullmatch(r"(\w+)([=:])(\d+)(,(\d+))?", argument).groups()
+        if took:
+            tests = seconds_of_tests(os.path.join(ROOT, "build", name, "results.xml")) if kind == "=" else 0
+            times.append((name, int(took), tests))
         if kind == ":":
             ok, bad, left_out, seen = (1, [], [], []) if status == "0" else (0, [f"{name}: answered {status}"], [], [])
         else:
@@ -64,6 +77,10 @@ def main(arguments):
         figures += seen
     for sentence in figures:
         print(f"figures  {sentence}")
+    for name, took, tests in times:
+        print(f"time     {name:8} {took / 60:5.1f} min, of them {tests / 60:.1f} in tests")
+    if times:
+        print(f"time     all      {sum(took for _, took, _ in times) / 60:5.1f} min")
     for sentence in skipped:
         print(f"skipped  {sentence}")
     for sentence in failed:

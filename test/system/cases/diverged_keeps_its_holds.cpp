@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <sys/mman.h>
 
+namespace system_diverged_keeps_its_holds {
+
 using namespace in_machine;
 
 namespace {
@@ -121,3 +123,5 @@ TEST_CASE("abandon() says what stands in the way, keeps every hold as long as it
   must(group.detach());
   CHECK(v.gate.counts() == gate_counts{});
 }
+
+}  // namespace system_diverged_keeps_its_holds

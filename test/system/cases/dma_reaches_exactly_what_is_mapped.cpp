@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <thread>
 
+namespace system_dma_reaches_exactly_what_is_mapped {
+
 using namespace in_machine;
 
 namespace {
@@ -95,3 +97,5 @@ TEST_CASE("a DMA to what is not mapped is refused by the IOMMU: the kernel logs 
 TEST_CASE("whole_section: DMA reaches the first and the last byte, and nothing beyond") { first_byte_to_last<whole_section>(); }
 TEST_CASE("fixed_block: DMA reaches the first and the last byte, and nothing beyond") { first_byte_to_last<fixed_block<64 * KiB>>(); }
 TEST_CASE("largest_page: DMA reaches the first and the last byte, and nothing beyond") { first_byte_to_last<largest_page>(); }
+
+}  // namespace system_dma_reaches_exactly_what_is_mapped

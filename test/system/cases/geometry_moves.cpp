@@ -6,6 +6,8 @@
 // modules: mdev
 #include <system/in_machine.hpp>
 
+namespace system_geometry_moves {
+
 using namespace in_machine;
 
 namespace {
@@ -154,3 +156,5 @@ TEST_CASE("memory over the interrupts' hole: the join that reveals it is a named
 TEST_CASE("memory beyond what the IOMMU reaches: the join that reveals it is a named error, and everything is as before") {
   reveals(very_far);
 }
+
+}  // namespace system_geometry_moves

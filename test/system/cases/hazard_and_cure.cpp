@@ -6,6 +6,8 @@
 
 #include <sys/mman.h>
 
+namespace system_hazard_and_cure {
+
 using namespace in_machine;
 
 namespace {
@@ -103,3 +105,5 @@ TEST_CASE("without tether the CPU never sees what the device wrote into a page t
 TEST_CASE("inhibit_per_group: not one stale byte, with any granularity") { with_every_granularity<inhibit_per_group>(); }
 TEST_CASE("inhibit_per_device: not one stale byte, with any granularity") { with_every_granularity<inhibit_per_device>(); }
 TEST_CASE("inhibit_per_container: not one stale byte, with any granularity") { with_every_granularity<inhibit_per_container>(); }
+
+}  // namespace system_hazard_and_cure

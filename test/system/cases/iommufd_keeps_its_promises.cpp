@@ -11,6 +11,8 @@
 #include <map>
 #include <sys/mman.h>
 
+namespace system_iommufd_keeps_its_promises {
+
 using namespace in_machine;
 
 namespace {
@@ -352,3 +354,5 @@ TEST_CASE("two hundred rounds of attach and detach leave nothing behind") {
   for (unsigned round = 0; round < 200; ++round) must(must(v.dma.attach(node)).detach());
   CHECK(state{} == before);
 }
+
+}  // namespace system_iommufd_keeps_its_promises

@@ -12,6 +12,8 @@
 #include <linux/vfio.h>
 #include <sys/ioctl.h>
 
+namespace system_kvms_vfio_device {
+
 using namespace in_machine;
 
 namespace {
@@ -122,3 +124,5 @@ TEST_CASE("KVM's VFIO device takes a group once and gives it back once, and keep
   CHECK(refused.error().sentence().find("KVM") != std::string::npos);
   CHECK(v.gate.counts() == gate_counts{});
 }
+
+}  // namespace system_kvms_vfio_device

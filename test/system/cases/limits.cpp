@@ -11,6 +11,8 @@
 
 #include <cerrno>
 
+namespace system_limits {
+
 using namespace in_machine;
 
 namespace {
@@ -179,3 +181,5 @@ TEST_CASE("1,000 rounds of attach, open and detach leak no descriptor, no locked
   CHECK(after.pinned == before->pinned);
   CHECK(after.mapped == before->mapped);
 }
+
+}  // namespace system_limits

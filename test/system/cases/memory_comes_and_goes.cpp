@@ -3,6 +3,8 @@
 // machine: -device edu
 #include <system/in_machine.hpp>
 
+namespace system_memory_comes_and_goes {
+
 using namespace in_machine;
 
 namespace {
@@ -102,3 +104,5 @@ TEST_CASE("what is read-only the device reads and cannot write, and it follows w
   CHECK(v.writes(4 * page, v.ram.data() + 4 * page));
   end(v);
 }
+
+}  // namespace system_memory_comes_and_goes

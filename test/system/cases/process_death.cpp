@@ -18,6 +18,8 @@
 #include <sys/wait.h>
 #include <thread>
 
+namespace system_process_death {
+
 using namespace in_machine;
 
 namespace {
@@ -462,3 +464,5 @@ TEST_CASE("a program that uses iommufd may be killed at any point: it starts aga
   if (::access("/dev/iommu", F_OK) != 0) return static_cast<void>(std::puts("told: this kernel has no iommufd"));
   dies<over_iommufd>();
 }
+
+}  // namespace system_process_death

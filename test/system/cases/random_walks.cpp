@@ -13,6 +13,8 @@
 #include <cstdio>
 #include <map>
 
+namespace system_random_walks {
+
 using namespace in_machine;
 
 namespace {
@@ -105,3 +107,5 @@ TEST_CASE("iommufd pins what the proof says, when it says so: random walks, comp
   if (::access("/dev/iommu", F_OK) != 0) return static_cast<void>(std::puts("told: this kernel has no iommufd"));
   walks<over_iommufd>();
 }
+
+}  // namespace system_random_walks

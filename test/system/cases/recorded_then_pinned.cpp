@@ -10,6 +10,8 @@
 #include <cstdio>
 #include <sys/mman.h>
 
+namespace system_recorded_then_pinned {
+
 using namespace in_machine;
 
 namespace {
@@ -85,3 +87,5 @@ TEST_CASE("a mediated device that does not agree: what was discarded before its 
   declined_and_joined<inhibit_per_device>();
   declined_and_joined<inhibit_per_container>();
 }
+
+}  // namespace system_recorded_then_pinned

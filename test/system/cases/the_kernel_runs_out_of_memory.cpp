@@ -9,6 +9,8 @@
 
 #include <cstdio>
 
+namespace system_the_kernel_runs_out_of_memory {
+
 using namespace in_machine;
 
 namespace {
@@ -78,3 +80,5 @@ TEST_CASE("an attach for which the kernel has no memory leaves everything as it 
   }
   CHECK(failures != 0);
 }
+
+}  // namespace system_the_kernel_runs_out_of_memory

@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <thread>
 
+namespace system_the_pin_point {
+
 using namespace in_machine;
 
 namespace {
@@ -179,3 +181,5 @@ TEST_CASE("a group's node counts as the group that it leads to, whatever its nam
   }
   must(must(v.dma.attach(group_of(edu_address()))).detach());
 }
+
+}  // namespace system_the_pin_point

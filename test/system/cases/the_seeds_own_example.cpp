@@ -6,6 +6,8 @@
 // modules: mdev
 #include <system/in_machine.hpp>
 
+namespace system_the_seeds_own_example {
+
 using namespace in_machine;
 
 namespace {
@@ -106,3 +108,5 @@ TEST_CASE("a mediated device that does not say that it agrees keeps the balloon 
   silence_is_no_consent<inhibit_per_device>();
   silence_is_no_consent<inhibit_per_container>();
 }
+
+}  // namespace system_the_seeds_own_example

@@ -7,6 +7,8 @@
 
 #include <sys/mman.h>
 
+namespace system_two_devices_in_a_group {
+
 using namespace in_machine;
 
 namespace {
@@ -90,3 +92,5 @@ TEST_CASE("a BAR that is left mapped keeps its device and its group, by name, an
   must(group.detach());
   CHECK(v.balloon.inflate(frame_numbers(0, 4)).discarded == 4);
 }
+
+}  // namespace system_two_devices_in_a_group

@@ -5,6 +5,8 @@
 // machine: -device edu
 #include <system/in_machine.hpp>
 
+namespace system_untouched_read_only {
+
 using namespace in_machine;
 
 TEST_CASE("without tether it depends on the kernel whether the device sees what the CPU writes into untouched read-only memory") {
@@ -61,3 +63,5 @@ TEST_CASE("a read-only section of untouched or ballooned private memory is coher
   }
   must(group.detach());
 }
+
+}  // namespace system_untouched_read_only

@@ -11,6 +11,8 @@
 #include <sys/mman.h>
 #include <thread>
 
+namespace system_zero_pages_merged {
+
 using namespace in_machine;
 
 namespace {
@@ -133,3 +135,5 @@ TEST_CASE("and nothing is merged between being brought in and being pinned, by a
     if (emulated) must(emulated->detach());
   }
 }
+
+}  // namespace system_zero_pages_merged
