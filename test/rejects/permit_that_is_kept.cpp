@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// expects: (use of deleted function|call to deleted constructor).*permit_guard
+// expects: (use of deleted function|call to implicitly-deleted copy constructor|call to deleted constructor).*permit_guard
 #include <tether/inhibit/discard_gate.hpp>
 
 #include <utility>
