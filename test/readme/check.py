@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Compares the README with the program that it shows.
+"""Holds what the READMEs say against what is there.
 
     check.py README SOURCE PROGRAM     the first ```cpp block is SOURCE from its first #include on, and the first
                                        ```text block behind it is what PROGRAM prints; 77 if it was skipped
+    check.py --laws ROOT               include/tether/README.md has every law that a comment of the tree names, numbered without a
+                                       gap, and behind each tests that exist, or "Not there yet."
     check.py --selftest                shows that it accepts what is right and refuses what is not
 """
+import os
 import re
 import subprocess
 import sys
@@ -33,6 +36,57 @@ def violations(readme, source, printed):
     return found
 
 
+LAW = re.compile(r"^(\d+)\. \*\*.*\n((?:    ?.*\n)*)", re.MULTILINE)
+NAMED = re.compile(r"\b[Ll]aws? (\d+(?:(?:, | and |, and )\d+)*)")
+TEST_FOLDERS = r"`((?:static|runtime|laws|scenario|exhaustive|rejects|system|fuzz)/[\w/]+)`"
+
+
+def violations_of_laws(page, sources, exists):
+    """All that is wrong, as sentences. `sources`: path -> text; `exists`: whether test/<it>.cpp is there."""
+    laws = {int(law.group(1)): law.group(0) for law in LAW.finditer(page)}
+    found = []
+    if list(laws) != list(range(1, len(laws) + 1)) or not laws:
+        found.append(f"the laws are not numbered from 1 on without a gap: {list(laws)}")
+    for number, text in laws.items():
+        tests = re.findall(TEST_FOLDERS, text)
+        found += [f"law {number}: there is no test/{test}.cpp" for test in tests if not exists(test)]
+        if not tests and "Not there yet." not in text:
+            found.append(f"law {number} names no test")
+    for path, text in sources.items():
+        for names in NAMED.finditer(text):
+            found += [f"{path} names law {number}, which is not there" for number in re.findall(r"\d+", names.group(1)) if int(number) not in laws]
+    return found
+
+
+def check_laws(root):
+    sources = {}
+    for folder in ("include", "test", "examples"):
+        for where, _, names in os.walk(os.path.join(root, folder)):
+            for name in names:
+                if name.endswith((".hpp", ".cpp", ".md")):
+                    path = os.path.join(where, name)
+                    with open(path, encoding="utf-8") as file:
+                        sources[os.path.relpath(path, root)] = file.read()
+    return violations_of_laws(sources.pop("include/tether/README.md"), sources,
+                              lambda test: os.path.exists(os.path.join(root, "test", f"{test}.cpp")))
+
+
+def selftest_of_laws():
+    page = "1. **One.** It holds. `laws/gate`\n2. **Two.** It\n   holds. `runtime/a/b`,\n   `laws/gate`\n3. **Three.** Not there yet.\n"
+    there = {"laws/gate", "runtime/a/b"}.__contains__
+    wrong = [
+        (page, {"a.hpp": "// Law 4."}, there),
+        (page, {"a.hpp": "// As laws 1 and 5 say."}, there),
+        (page, {"a.hpp": "// As laws 1, 3 and 7 say."}, there),
+        (page.replace("2.", "4."), {}, there),
+        (page.replace("`laws/gate`\n2", "\n2"), {}, there),
+        (page, {}, lambda test: test == "laws/gate"),
+        ("", {}, there),
+    ]
+    mistakes = [] if not violations_of_laws(page, {"a.hpp": "// Laws 1, 2 and 3; law 3."}, there) else ["right laws are refused"]
+    return mistakes + [f"case {number} of laws is accepted" for number, one in enumerate(wrong) if not violations_of_laws(*one)]
+
+
 def selftest():
     source = "// A licence.\n#include <cstdio>\nint main() {}\n"
     right = "# x\n```cpp\n#include <cstdio>\nint main() {}\n```\nIt prints\n```text\n42\n```\n"
@@ -51,7 +105,9 @@ def selftest():
 
 def main(arguments):
     if arguments == ["--selftest"]:
-        found = selftest()
+        found = selftest() + selftest_of_laws()
+    elif arguments[0] == "--laws":
+        found = check_laws(arguments[1])
     else:
         readme, source, program = arguments
         ran = subprocess.run([program], stdout=subprocess.PIPE, text=True, check=False)
