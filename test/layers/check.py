@@ -4,7 +4,7 @@
 
     check.py ROOT       one sentence for each violation; the exit status is 0 if there is none
 
-The folder table is the one of the README. test/layers/selftest.py shows that each rule refuses something.
+The folder table is the one of include/tether/README.md, which is held to it. test/layers/selftest.py shows that each rule refuses something.
 """
 import os
 import re
@@ -31,6 +31,7 @@ SHARED = {"vfio_cdev.hpp", "vfio_device.hpp", "vfio_group.hpp", "vfio_sysfs.hpp"
 WITHOUT_RANGES = {"core", "granule", "inhibit", "attach", "proof"}
 OPT_IN = {"proof"}
 TOP_LEVEL = {"include", "test", "bench", "examples", "CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md"}
+PAGE = "README.md"  # of include/tether: the map of the folders, and the laws
 LONGEST = 300  # lines
 WIDEST = 140  # columns
 # Headers that are checked by other means than a mirror: the umbrella by odr and consume.
@@ -132,6 +133,18 @@ def check_top_level(root):
         yield f"{name}: is missing at the top level"
 
 
+def check_page(page):
+    """The library's own README has a row for each folder: its name, what it holds, what it sees."""
+    rows = {row[1]: row[2].split() for row in re.finditer(r"^\| `(\w+)/` \|.*\| ([\w/ -]+) \|$", page, re.MULTILINE)}
+    for folder, sees in SEES.items():
+        headers = [pattern.pattern.split("\\")[0] for name, pattern in SEES_HEADER.items() if name == folder]
+        expected = sorted(sees) + headers or ["-"]
+        everything = sees == set(list(SEES)[:list(SEES).index(folder)])
+        said = rows.get(folder)
+        if said is None or not (sorted(said) == sorted(expected) or (everything and said == ["all", "above"])):
+            yield f"include/tether/README.md: its table must say that {folder}/ sees {' '.join(expected)}"
+
+
 def check(root):
     """All violations, as sentences."""
     library = os.path.join(root, "include", "tether")
@@ -141,12 +154,16 @@ def check(root):
         for name in names:
             path = os.path.join(folder, name)
             where = os.path.relpath(path, library)
-            if where.startswith("..") or not name.endswith(".hpp"):
+            if where == PAGE:
+                found += check_page(read(path))
+            elif where.startswith("..") or not name.endswith(".hpp"):
                 found.append(f"include/{os.path.relpath(path, os.path.join(root, 'include'))}: is no header of the library")
             else:
                 headers[where] = read(path)
     if not headers:
         found.append("there are no headers at all")
+    if not os.path.exists(os.path.join(library, PAGE)):
+        found.append(f"include/tether/{PAGE}: is missing")
     for where, text in sorted(headers.items()):
         found += check_header(where, text)
         found += check_includes(where, text, headers)

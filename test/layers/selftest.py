@@ -35,6 +35,9 @@ HEADERS = {
     "proof/world.hpp": header("tether/attach/lifecycle.hpp", "tether/inhibit/gate.hpp"),
     "proof.hpp": header("tether/proof/world.hpp"),
 }
+PAGE = "".join(f"| `{folder}/` | something | {sees} |\n" for folder, sees in (
+    ("core", "-"), ("topology", "core"), ("granule", "core"), ("backend", "core"), ("inhibit", "core"), ("discard", "core topology inhibit"),
+    ("listen", "core topology granule backend discard"), ("attach", "all above"), ("proof", "core inhibit attach/lifecycle")))
 UMBRELLA = header(*(f"tether/{one}" for one in HEADERS if not one.startswith("proof")))
 
 # What is changed in the right tree, and the sentence that must come of it: (path, text or None to remove it, sentence).
@@ -66,6 +69,12 @@ WRONG = [
     ("include/tether/core/one.hpp", "// A header.\n#pragma once\n", "the first line is not the licence"),
     ("include/tether/core/one.hpp", "// SPDX-License-Identifier: BSL-1.0\n", "has no #pragma once"),
     ("include/tether/extra/one.hpp", header(), "the folder is not in the table"),
+    ("include/tether/README.md", None, "README.md: is missing"),
+    ("include/tether/README.md", PAGE.replace("| core topology inhibit |", "| core topology |"), "must say that discard/ sees core inhibit topology"),
+    ("include/tether/README.md", PAGE.replace("`granule/`", "`granules/`"), "must say that granule/ sees core"),
+    ("include/tether/README.md", PAGE.replace("| core topology inhibit |", "| all above |"), "must say that discard/ sees"),
+    ("include/tether/README.md", PAGE.replace("attach/lifecycle", "attach"), "must say that proof/ sees core inhibit attach/lifecycle"),
+    ("include/tether/core/README.md", "notes\n", "is no header of the library"),
     ("include/tether/core/notes.txt", "notes\n", "is no header of the library"),
     ("include/other/one.hpp", header(), "is no header of the library"),
     ("test/static/core/one.cpp", None, "has no mirror"),
@@ -94,6 +103,7 @@ def plant(root):
         kind = "runtime" if one.startswith("topology") else "static"
         write(root, f"test/{kind}/{one.removesuffix('.hpp')}.cpp", f"#include <tether/{one}>\n")
     write(root, "include/tether/tether.hpp", UMBRELLA)
+    write(root, "include/tether/README.md", PAGE)
     for one in check.TOP_LEVEL:
         if "." in one or one.isupper():
             write(root, one, "")
