@@ -219,8 +219,8 @@ class acts {
     attended_replay<listener_type, std::remove_pointer_t<decltype(task.who)>> watched{listener_, *task.who};
     return space_.add_listener(listener_, 0, watched);
   }
-  /// DMA that has ended cannot begin again before everything is unmapped: a group's devices are closed by now, and a device that
-  /// stands alone is quiet only if nobody can reach its registers.
+  /// Quiesces first, so that no DMA can begin before everything is unmapped: the devices of a group are closed by now, and a single device
+  /// must have no BAR mapped.
   [[gnu::always_inline]] result<void> withdraw() noexcept {
     if (auto still = quiesce(); !still) return still;
     auto gone = space_.remove_listener(listener_);

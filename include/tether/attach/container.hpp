@@ -191,7 +191,7 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     }
     return first;
   }
-  /// What it was never told, it need not forget; and what an earlier attempt has let go of, it has forgotten.
+  /// Removes everything from KVM's VFIO device. What was never added to it, or was removed by an earlier attempt, is skipped.
   result<void> let_kvm_forget() noexcept {
     if constexpr (base::tells_kvm) {
       const auto forget = [this](int file, std::string_view name) noexcept {

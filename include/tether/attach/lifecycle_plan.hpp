@@ -45,7 +45,7 @@ enum class outcome : std::uint8_t {
   return what != act::nothing && what != act::settle && what != act::release && what != act::commit;
 }
 
-/// What takes an act back once it is done; `nothing` where nothing needs to, or nothing can.
+/// The compensating act, which undoes one that was done; `nothing` if none is needed or possible.
 [[nodiscard]] constexpr act inverse_of(act what) noexcept {
   switch (what) {
     case act::hold: return act::settle;

@@ -26,7 +26,7 @@ constexpr bool in_order(plan const& steps, act first, act second) noexcept {
   return !has(steps, first) || !has(steps, second) || position(steps, first) < position(steps, second);
 }
 
-/// Without these an operation is not what its name says.
+/// The acts that every plan of this operation must contain.
 constexpr std::array<act, 5> essence_of(operation what, attach_unit unit) noexcept {
   const bool alone = unit == attach_unit::device;
   switch (what) {
@@ -145,7 +145,8 @@ template <class Lifecycle>
   return well_formed(Lifecycle::plan_of(what), what, unit_of<Lifecycle>);
 }
 
-/// Whether all plans of a lifecycle are, in the order of `operation`, and whether KVM forgets exactly what it is told.
+/// Whether every plan, in the order of `operation`, is well formed, and the detach plans retract from KVM exactly what the attach plans
+/// told it.
 [[nodiscard]] constexpr bool well_formed(std::array<plan, operations> const& plans, attach_unit unit) noexcept {
   for (std::size_t i = 0; i < operations; ++i) {
     if (!well_formed(plans[i], static_cast<operation>(i), unit)) return false;

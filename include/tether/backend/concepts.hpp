@@ -124,8 +124,8 @@ concept attaches_groups = B::unit == attach_unit::group && takes_groups<B> && op
 template <class B>
 concept attaches_single_devices = B::unit == attach_unit::device && attaches_devices<B>;
 
-/// Optional: KVM's VFIO device can be told of what it attaches, by descriptor, before it pins (law 4). A group must be had open before
-/// it joins: then `join(group)` is `acquire` and `join(joined)` in one.
+/// Optional: KVM's VFIO device can be told of what it attaches, by descriptor, before it pins (law 4). A group joins in
+/// two steps then: `acquire` opens it, `join(acquired)` sets its container; `join(group)` is both in one.
 template <class B>
 concept known_to_kvm =
     (B::unit == attach_unit::device && requires(typename B::device_type const& device) {

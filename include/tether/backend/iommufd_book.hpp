@@ -57,7 +57,7 @@ class iommufd_book {
     which->second.by_file = by_file;
     which->second.offer = ++last_offer_;
   }
-  /// It was withdrawn, and is mapped still. Whoever copied in between finds it changed: the number is a new one.
+  /// Publishes it again after a failed unmap. Under a new generation number, so that whoever copied it meanwhile undoes his copy.
   void offer_again(place which) noexcept {
     const std::lock_guard lock{mutex_};
     which->second.offer = ++last_offer_;

@@ -26,10 +26,11 @@
 namespace tether::detail {
 
 /// How an endpoint pins whose node turned out to be the device `found`: on demand exactly if it is mediated; its neighbours do not count,
-/// because each device joins alone. A name that was given must be its own, else that is hearsay; what cannot be established pins (law 1).
+/// because each device joins alone. If the node's number is not that of the device whose name was given, the name is unverified, and what
+/// cannot be established pins (law 1).
 [[nodiscard]] inline pin_class pins_as(vfio_cdev const& endpoint, std::string const& found, vfio_sysfs const& sysfs) {
-  const bool hearsay = (endpoint.by_name() || endpoint.descriptor() >= 0) && found != endpoint.name();
-  return !hearsay && sysfs.is_mediated(found) ? pin_class::pins_on_demand : pin_class::pins;
+  const bool unverified = (endpoint.by_name() || endpoint.descriptor() >= 0) && found != endpoint.name();
+  return !unverified && sysfs.is_mediated(found) ? pin_class::pins_on_demand : pin_class::pins;
 }
 
 /// How what an endpoint leads to now pins. Opens nothing.

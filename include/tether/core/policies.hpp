@@ -26,7 +26,7 @@ struct observation_slot {};
 struct threading_slot {};
 /// Whether KVM is told what is attached.
 struct kvm_slot {};
-/// In which order an attach and a detach go. For the proof's seeded mistakes; nobody else changes it.
+/// In which order an attach and a detach go. A hook for tests, which replace the plans by wrong ones for the proof to find.
 struct lifecycle_slot {};
 
 /// Whether `T` is a policy at all: it names its slot.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// One hold for each attached group that has not settled: the fit of 2018. A group is what the IOMMU can tell
-// apart, so it is also what pins; and it exists before its devices do.
+// One hold for each attached group that has not settled: the rule that QEMU has had since 2018 (c65ee43315). A group is what the IOMMU can
+// tell apart, so it is also what pins; and it exists before its devices do.
 #pragma once
 
 #include <tether/inhibit/concepts.hpp>

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-// Counts the discards that are inside the gate, and lets none in while it is closed.
+// Counts the discards that are inside the gate, and lets none in while it is closed: a distributed reader-writer lock, whose readers are
+// discards, counted in a slot for each few threads, and whose writers are holds.
 //
-//   a discard:   inside += 1, then look whether closed      a hold:   closed += 1, then look whether anyone is inside
+//   a discard:   inside += 1, then load closed              a hold:   closed += 1, then load inside of every slot
 //
-// Whoever looks second sees the other: both sides write before they read, sequentially consistent. So once
-// a hold has seen nobody inside, nobody is and nobody can get in. Counts are of 64 bits: holds of several kinds close the same gate, each
-// counted in 32, and their sum must not come round to zero.
+// A Dekker handshake: each side stores its own flag before it loads the other's, sequentially consistent, so at least one of the two sees
+// the other. Once a hold has seen no discard inside, none is and none can enter. Counts are of 64 bits: holds of several kinds close the
+// same gate, each counted in 32, and their sum must not wrap to zero.
 #pragma once
 
 #include <tether/inhibit/kinds.hpp>

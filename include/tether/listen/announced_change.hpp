@@ -26,7 +26,7 @@ class announced_change {
   void remove(section one) noexcept {
     if (feed_.removes(one)) remember(removed_, one);
   }
-  /// Makes room for taking it back, too: a withdrawal and an undo need no memory.
+  /// Reserves memory for the inverse change as well, so that a rollback and a removal never allocate.
   void add(section one) noexcept {
     if (!feed_.adds(one)) return;
     make_room(standing_ + added_.size() + 1);

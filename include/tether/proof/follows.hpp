@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // A proof that follows from another. Plans that tell KVM are plans that do not, with acts between that may fail as well: every run
-// of the lesser is a run of the greater in which those acts succeed at once. So whoever has searched the greater knows the lesser.
+// of the lesser is a run of the greater in which those acts succeed at once (stuttering simulation). So what holds in all runs of the
+// greater holds in all runs of the lesser.
 //
 //     greater:  hold -> acquire -> tell -> join -> replay -> commit        a run in which acquire and tell are done
 //     lesser:   hold ----------------------> join -> replay -> commit     the same run, seen by who does not look at KVM

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a section hangs on: the name and the memory of the region it was rendered from. Held by the placed
-// region and by every view that shows it, so neither goes away under a reader or a listener.
+// The owner of a section: a reference count that keeps the name and the memory of the region alive which the section was rendered from.
+// Held by the placed region and by every view that shows it, so neither goes away under a reader or a listener.
 #pragma once
 
 #include <tether/topology/label.hpp>

@@ -20,7 +20,7 @@
 
 namespace tether::detail {
 
-/// Sections in ascending order, and what each hangs on.
+/// Sections in ascending order, and the owner of each.
 struct section_run {
   std::vector<section> sections;
   std::vector<anchor_pointer> anchors;
