@@ -38,7 +38,8 @@ struct machinery {
 };
 
 /// What the model checker sees of a configuration: what safety depends on. Backend, granularity, edges, threading and observation are not
-/// in it beyond these five, so two configurations that are equal in them share a proof. It is itself a configuration, as far as `proven_safe` is concerned.
+/// in it beyond these five, so two configurations that are equal in them share a proof. It is itself a configuration, as far as
+/// `proven_safe` is concerned.
 template <inhibition Inhibition, class Lifecycle, bool Pins = true, hold_kind Holds = hold_kind::any, class Machinery = machinery>
 struct essence {
   using inhibition_type = Inhibition;
