@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: BSL-1.0
-// The proof, which is opt-in: who does not include this pays nothing for it. In the order in which it is understood.
+// The proof, which is opt-in: code that does not include this pays nothing for it. The headers are
+// listed in reading order.
 //
-// It sees the functions that a container runs (`advance`, `enact`, the policy), in one container of two groups of two devices (at run
-// time in more), with one page, a balloon, a guest, every interleaving, every failure of every act, and an `abandon` that succeeds.
-// It does not see, and something else has to show or somebody to believe:
+// The model checker runs the functions that a container runs (`advance`, `enact`, the policy), in
+// one container of two groups of two devices (at run time in more), with one page, a balloon, a
+// guest, every interleaving, every failure of every act, and an `abandon` that succeeds. Outside of
+// the model, and covered by something else or assumed:
 //
-//   more groups and devices       the policy is asked (inhibit/truth_table.hpp): every count up to 16, then powers of two and their
-//                                 neighbours; between those it is taken to answer alike
-//   what the program answers      asked once more, when the first container of a policy is made (tether[I16])
-//   what a kernel pins, when      kernel.hpp says it; the system tests hold that against real kernels
-//   a backend's own code          the laws suites, the lockstep and the hostile balloon; among it that `abandon` answers only when
-//                                 every pin is gone, of what got stuck too
-//   memory that comes and goes    sections mapped and unmapped while something is attached: the listener's tests. What is mapped then is
-//                                 pinned by whoever has joined, and the holds for those stand already
-//   threads inside the gate       the interleavings of the turnstile
-//   two operations at once        a container's lock: one runs at a time
+//   more groups and devices      inhibit/truth_table.hpp evaluates the policy for every count up to
+//                                16, then powers of two and their neighbours; between those it is
+//                                assumed to answer alike
+//   a policy's run-time answers  checked when its first container is made (tether[I16])
+//   what a kernel pins, when     kernel.hpp models it; the system tests check that on real kernels
+//   a backend's own code         the laws suites, the lockstep and the hostile balloon; they also
+//                                check that `abandon` succeeds only when every pin is gone,
+//                                including those of stuck acts
+//   memory hot-plug              sections mapped and unmapped while something is attached: the
+//                                listener's tests. What is mapped then is pinned by groups and
+//                                devices that have joined, whose holds are taken already
+//   threads inside the gate      the interleavings of the turnstile
+//   two operations at once       a container's lock: one runs at a time
 #pragma once
 
 #include <tether/proof/automaton.hpp>

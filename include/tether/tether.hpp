@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// All of tether but the proof, which is opt-in. In the order data flows; nothing inside includes this.
+// All of tether except the proof, which is opt-in. In the order of data flow; no header of tether
+// includes this one.
 #pragma once
 
 #include <tether/version.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What each act of a plan does for real. No order is written here: `run` unfolds the plan that `lifecycle.hpp`
-// holds as data, one function instance for each step, so that no table, switch or loop is left of it.
+// What each act of a plan does. The order is not here: `run` unrolls, at compile time, the plan
+// that `lifecycle.hpp` holds as data, one function instance per step: no table, switch or loop
+// remains.
 #pragma once
 
 #include <tether/attach/lifecycle.hpp>
@@ -96,7 +97,8 @@ class acts {
     return outcome::done;
   }
 
-  /// Lowers the holds to what the books need now. Where they are that already, the gate and its lock are left alone.
+  /// Lowers the holds to what the books need now. If they are that low already, the gate and its
+  /// lock are not touched.
   [[gnu::always_inline]] void settle(record& of) noexcept {
     if constexpr (holds_for_a_group<inhibition>) lower_to(of.held, holds_needed<inhibition>(of.tally));
     if constexpr (holds_for_a_container<inhibition>) lower_to(held_, holds_needed<inhibition>(tally_));
@@ -120,7 +122,7 @@ class acts {
     return {};
   }
 
-  /// Raises the holds to what the books will need; nothing is raised if that is refused.
+  /// Raises the holds to what the books will need; if refused, none is raised.
   template <change Makes, class Task>
   [[gnu::always_inline]] result<void> hold_for(Task& task) noexcept {
     [[maybe_unused]] container_tally container = tally_;
@@ -147,7 +149,7 @@ class acts {
       stop("tether[I15]: an inhibition policy needs more holds now than were taken for it: closing and detaching can take none");
     }
   }
-  /// Whoever watches an attach can also end its wait for discards that are under way.
+  /// A progress monitor can also cancel an attach's wait for discards in progress.
   template <class Task>
   [[gnu::always_inline]] static patience patience_of([[maybe_unused]] Task const& task) noexcept {
     if constexpr (requires { task.who->stop(); }) {
@@ -156,7 +158,7 @@ class acts {
     return {};
   }
 
-  /// Under the hold: what is mapped read-only is there, and stays.
+  /// Under the hold: what is mapped read-only is present, and stays so.
   [[gnu::always_inline]] result<void> populate() noexcept {
     if constexpr (Backend::pins) {
       std::lock_guard turn{mutex_};
@@ -165,7 +167,7 @@ class acts {
     return {};
   }
 
-  // Everything that the backend is asked, under the lock around it.
+  // Calls into the backend, under its lock.
   template <class Task>
   [[gnu::always_inline]] result<void> acquire(Task& task) noexcept {
     std::lock_guard turn{mutex_};
@@ -205,7 +207,8 @@ class acts {
     return backend_.quiesce();
   }
 
-  /// To an observer that asks. A backend that cannot tell is taken to pin.
+  /// Notifies an observer that has `pinning`. A backend without `pins_now` counts as its constant
+  /// `pins` says.
   [[gnu::always_inline]] void tell_who_pins() noexcept {
     if constexpr (requires { listener_.observer().pinning(true); }) {
       if constexpr (tells_who_pins<Backend>) detail::tell_pinning(listener_.observer(), backend_.pins_now());
@@ -247,7 +250,7 @@ class acts {
     if (found == nullptr) return failure(error{"lease device", errc::stale_handle});
     return device_lease<typename Backend::device_type>{*found->device, found->leases};
   }
-  /// The first device that a lease is out of, or null.
+  /// The first device with an outstanding lease, or null.
   device_record<Backend> const* leased() const noexcept {
     for (record const& group : groups_) {
       if (auto const* const busy = group.leased()) return busy;
@@ -282,7 +285,7 @@ class acts {
   Backend backend_;
   [[no_unique_address]] kvm_type kvm_;
   [[no_unique_address]] mutable typename threading::mutex operation_;  // one lifecycle operation at a time; taken first of all
-  [[no_unique_address]] mutable typename threading::mutex mutex_;      // around everything that the backend is asked; taken last
+  [[no_unique_address]] mutable typename threading::mutex mutex_;      // around every call into the backend; taken last
   listener_type listener_;
   container_tally tally_{};
   [[no_unique_address]] holder_if<holds_for_a_container<inhibition>> held_{"container"};

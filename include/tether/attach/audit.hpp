@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The last word on whether device and CPU agree: asks the kernel, page by page, and trusts nothing that tether believes. For
-// users' own tests, and for finding whoever discards memory behind tether's back.
+// Checks whether device and CPU use the same page frames: asks the kernel, page by page, and trusts
+// none of tether's own state. For users' own tests, and for finding code that discards memory
+// behind tether's back.
 #pragma once
 
 #include <tether/attach/container.hpp>
@@ -18,11 +19,11 @@ inline constexpr bool remembers_frames<basic_audited<Next, Kernel>> = true;
 
 }  // namespace detail
 
-/// Compares every page that the container has pinned with what the CPU has in its place now. Only memory is looked at that is pinned
-/// for good: what a mediated device pins for a request is known to its driver alone.
+/// Compares every page that the container has pinned with the one that the CPU maps now. Covers
+/// long-term pins only: what a mediated device pins for a request is known to its driver alone.
 /// Requires: the container has the policy `audited`. Ensures: nothing is mapped or unmapped meanwhile.
-/// Fails: the kernel's errno where the list of frames cannot be read; not enough memory.
-/// Cost: a system call for 512 pages; shared pages that are not in this process's tables are read.
+/// Fails: the kernel's errno where the pagemap cannot be read; not enough memory.
+/// Cost: a system call per 512 pages; shared pages without a PTE in this process are read.
 template <class Backend, class... Policies>
 [[nodiscard]] result<audit_report> audit(container<Backend, Policies...>& of) noexcept {
   using observer = typename container<Backend, Policies...>::policies::observation;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// A backend and policies, made into one configuration: which policy fills which slot, and every sentence that
-// refuses a wrong one at compile time. The sentences stand here, together, so that a mistake meets one of them
-// and not a cascade.
+// Combines a backend and policies into one configuration: which policy fills which slot, and every
+// `static_assert` that refuses a wrong one. They are here, together, so that a mistake meets one of
+// them and not a cascade of errors.
 #pragma once
 
 #include <tether/attach/kvm_device.hpp>
@@ -42,13 +42,13 @@ struct slot_name {
   template <class T>
   static constexpr bool finds = requires { &T::slot; };
 };
-/// A class whose members are all private looks like no policy.
+/// True for a class that has a `slot` which is private.
 template <class Policy>
 inline constexpr bool hides_its_slot = !policy<Policy> && has_member<Policy, slot_name>;
 
 template <class Inhibition>
 concept is_inhibition = inhibition<Inhibition>;
-/// Asked of those that are inhibition policies at all.
+/// These apply only to types that are inhibition policies at all.
 template <class Inhibition>
 inline constexpr bool asked_rightly = !inhibition<Inhibition> || can_be_asked<Inhibition>;
 template <class Inhibition>
@@ -74,14 +74,14 @@ concept is_kvm = kvm_policy<Kvm>;
 template <bool Usable, class Asked, class Fallback>
 using if_usable = std::conditional_t<Usable, Asked, Fallback>;
 
-/// Whether a pinning backend was asked to inhibit nothing.
+/// Whether a pinning backend is combined with a policy that inhibits nothing.
 template <class Backend, class Inhibition>
 inline constexpr bool unprotected = false;
 template <class Backend, class Inhibition>
   requires requires { Backend::pins; }
 inline constexpr bool unprotected<Backend, Inhibition> = Backend::pins && never_inhibits<Inhibition>;
 
-/// The unit of a backend that is one, else the older.
+/// What a backend attaches: groups, if it does not declare a `unit`.
 template <class Backend>
 inline constexpr attach_unit attaches = attach_unit::group;
 template <class Backend>
@@ -92,15 +92,16 @@ template <class Backend, class... Policies>
 using lifecycle_for =
     policy_for<lifecycle_slot, lifecycle_of<attaches<Backend>, policy_for<kvm_slot, no_kvm, Policies...>::tells>, Policies...>;
 
-/// Whether KVM can be told, if it is to be.
+/// Whether KVM can be told, if the policy wants it told.
 template <class Backend, class Kvm>
 inline constexpr bool tellable = !Kvm::tells || known_to_kvm<Backend>;
 
-/// Whether the plans tell KVM exactly where the KVM policy does.
+/// Whether the plans tell KVM if and only if the KVM policy does.
 template <class Lifecycle, class Kvm>
 inline constexpr bool plans_tell = (position(Lifecycle::plan_of(operation::attach_first), act::tell) != plan::most) == Kvm::tells;
 
-/// What a backend need not have, but may: where it is callable at all it is callable as it must be.
+/// The optional parts of a backend: one that is callable at all has the signature that it must
+/// have.
 template <class Backend>
 inline constexpr bool options_usable =
     (maps_files<Backend> || !requires(Backend& it, mapping const& what, file_source from) { it.map(what, from); }) &&
@@ -221,7 +222,7 @@ class configuration {
                 "commit after all that can, settle last");
 
  public:
-  /// A backend that pins nothing needs nobody held down, whatever was asked for.
+  /// A backend that pins nothing needs no inhibition, whatever was asked for.
   using inhibition =
       detail::if_usable<!detail::can_pin<Backend>, no_inhibition,
                         detail::if_usable<detail::is_usable_inhibition<asked_inhibition>, asked_inhibition, inhibit_per_group>>;
@@ -232,7 +233,7 @@ class configuration {
   using kvm = detail::if_usable<detail::is_kvm<asked_kvm> && detail::tellable<Backend, asked_kvm>, asked_kvm, no_kvm>;
   using lifecycle = detail::lifecycle_for<Backend, Policies...>;
 
-  /// Law 3: only a strategy that maps in blocks can let coordinated discards go on.
+  /// Law 3: only a strategy that maps in blocks can allow coordinated discards.
   static constexpr hold_kind holds = maps_in_blocks<granularity> ? hold_kind::uncoordinated : hold_kind::any;
 };
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-// The composition root: one I/O address space, kept in step with the guest's memory map, with the balloon held
-// down exactly while its policy says so. Backend, inhibition and granularity meet here and nowhere else.
+// The composition root: one I/O address space, kept in step with the guest's memory map, with
+// discards inhibited exactly while its policy says so. Backend, inhibition and granularity meet
+// here and nowhere else.
 //
-// What it attaches is its backend's choice: groups (`group_operations.hpp`) or single devices (`device_operations.hpp`).
+// What it attaches depends on the backend: groups (`group_operations.hpp`) or single devices
+// (`device_operations.hpp`).
 #pragma once
 
 #include <tether/attach/configuration.hpp>
@@ -43,7 +45,8 @@ using operations_of = typename operations_for<Backend, Configuration>::type;
 
 /// A container. The backend comes first, then policies in any order, each slot at most once.
 /// Requires: `space` and `gate` outlive it. Thread-safe as far as its gate is; one lifecycle operation runs at a time, the
-/// others wait. It may wait for discards (a hold) and for seconds (pinning): call it with no permit and no lock that a discard wants.
+/// others wait. An operation may wait for discards (to take a hold) and take seconds (pinning):
+/// call it without a permit and without a lock that a discard needs.
 template <class Backend, class... Policies>
 class container : private detail::operations_of<Backend, configuration<Backend, Policies...>> {
   using base = detail::operations_of<Backend, configuration<Backend, Policies...>>;
@@ -55,7 +58,7 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   using backend_type = Backend;
   using policies = configuration<Backend, Policies...>;
   using device_type = typename Backend::device_type;
-  /// What `attach` answers, and what `open` does: where devices are attached one by one they are the same.
+  /// What `attach` and `open` return: the same type where devices are attached one by one.
   using attached = typename base::attached;
   using opened = typename base::opened;
 
@@ -71,8 +74,9 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   container(address_space& space, discard_gate<Threading>& gate) : container{space, gate, Backend{}} {}
   container(container const&) = delete;
   container& operator=(container const&) = delete;
-  /// Detaches everything. Where that fails, memory and holds that a device may still reach are kept for ever.
-  /// Requires: no lease of a device is out (tether[D1]).
+  /// Detaches everything. Where that fails, holds, and memory that a device may still reach, are
+  /// kept for ever.
+  /// Requires: no lease of a device is outstanding (tether[D1]).
   ~container() {
     if (this->leased() != nullptr) {
       stop("tether[D1]: a container was destroyed while a lease of one of its devices was out, so a device would be used that is gone");
@@ -83,12 +87,14 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     if (diverged() && !abandon()) keep_for_ever();
   }
 
-  /// Takes in a group, or a device with its consent: as `group_operations::attach` or `device_operations::attach`.
+  /// Attaches a group, or a device with its consent: as `group_operations::attach` or
+  /// `device_operations::attach`.
   using base::attach;
 
-  /// Lets go of the kernel object itself, after an undo has failed. Fails, keeping every hold: what still stands in the way (a lease
-  /// of a device, before anything is touched); call it again when that is gone. Ensures on success: nothing is attached, mapped or held,
-  /// and it can be used anew.
+  /// Tears down the kernel object itself, after a rollback has failed. Fails, keeping every hold:
+  /// what still prevents it (an outstanding lease, checked before anything is touched); retry when
+  /// that is gone. Ensures on success: nothing is attached, mapped or held, and the container can
+  /// be reused.
   result<void> abandon() noexcept {
     std::lock_guard alone{this->operation_};
     if (auto const* const busy = this->leased()) return failure(busy->lease_in_the_way_of("abandon"));
@@ -105,13 +111,14 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     return {};
   }
 
-  /// An undo failed: tether and the kernel may disagree, so everything but `abandon` is refused and holds stay (law 6).
+  /// A rollback failed: tether and the kernel may disagree, so everything but `abandon` is refused
+  /// and holds stay (law 6).
   [[nodiscard]] bool diverged() const noexcept { return this->is_diverged(); }
   [[nodiscard]] mapped_usage usage() const noexcept {
     std::lock_guard turn{this->mutex_};
     return this->listener_.usage();
   }
-  /// Bytes at ragged edges of sections that devices do not see.
+  /// Bytes trimmed at unaligned edges of sections: devices do not see them.
   [[nodiscard]] std::uint64_t trimmed_bytes() const noexcept {
     std::lock_guard turn{this->mutex_};
     return this->listener_.trimmed_bytes();
@@ -121,7 +128,8 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     std::lock_guard turn{this->mutex_};
     return this->listener_.left_out();
   }
-  /// Where guest memory may lie. May be asked before any is placed; changes with every attach and detach.
+  /// The IOVA ranges where guest memory may lie. Can be called before any is placed; may change
+  /// with every attach and detach.
   [[nodiscard]] std::vector<extent<io_address>> usable_iova() const {
     std::lock_guard turn{this->mutex_};
     const auto ranges = this->backend_.usable_iova();
@@ -131,10 +139,11 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     std::lock_guard alone{this->operation_};
     return this->tally_;
   }
-  /// The backend, for what it alone can tell. Do not map or join through it.
+  /// The backend, for queries of its own. Do not map or join through it.
   [[nodiscard]] Backend& backend() noexcept { return this->backend_; }
   [[nodiscard]] auto& observer() noexcept { return this->listener_.observer(); }
-  /// Answers what `eyes(observer)` does, while nothing is mapped or unmapped. Requires: it calls nothing of this container.
+  /// Returns `eyes(observer)`, called under the backend's lock: nothing is mapped or unmapped
+  /// meanwhile. Requires: it calls nothing of this container.
   template <class Eyes>
   decltype(auto) look(Eyes eyes) {
     std::lock_guard turn{this->mutex_};
@@ -157,14 +166,16 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     if constexpr (of_groups) return this->detach(group.id);
     else return this->detach(group.id, group.devices.back().id);
   }
-  /// KVM and open devices keep a group busy, so they come first; a device that stands alone is closed once it reaches nothing.
+  /// KVM and open devices keep a group busy, so they come first; a single device is closed once
+  /// nothing is mapped for it.
   result<void> let_go_of_everything() noexcept {
     if constexpr (of_groups) static_cast<void>(close_every_device());  // one that stays open keeps its group from leaving
     static_cast<void>(this->space_.remove_listener(this->listener_));
     if (auto forgotten = let_kvm_forget(); !forgotten) return forgotten;
     if (auto gone = abandon_backend(); !gone) return gone;
     if constexpr (of_groups) {
-      // A group that got stuck on its way in is in no backend's list: closing its descriptor takes it out. So that comes before its hold.
+      // A group whose join got stuck is in no backend's list: closing its descriptor removes it. So
+      // that comes before its hold is released.
       for (group_record& group : this->groups_) group.joined.reset();
     } else {
       if (auto closed = close_every_device(); !closed) return closed;
@@ -177,7 +188,8 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     std::lock_guard turn{this->mutex_};
     return this->backend_.abandon();
   }
-  /// Those that it can; what the backend has closed already is closed. Fails: why the first could not be.
+  /// Closes all it can; `stale_handle` means that the backend has closed one already. Fails: the
+  /// first error.
   result<void> close_every_device() noexcept {
     std::lock_guard turn{this->mutex_};
     result<void> first{};
@@ -191,7 +203,8 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     }
     return first;
   }
-  /// Removes everything from KVM's VFIO device. What was never added to it, or was removed by an earlier attempt, is skipped.
+  /// Removes everything from KVM's VFIO device. What was never added to it, or was removed by an
+  /// earlier attempt (ENOENT), is skipped.
   result<void> let_kvm_forget() noexcept {
     if constexpr (base::tells_kvm) {
       const auto forget = [this](int file, std::string_view name) noexcept {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a container does where devices are attached one by one (iommufd): a device is asked whether it agrees to
-// discards and opened before it can reach anything, so nothing has to be held down provisionally (law 9).
+// The operations of a container whose backend attaches devices one by one (iommufd): a device's
+// consent to discards is known, and it is opened, before it can reach any memory, so no hold is
+// taken provisionally (law 9).
 //
 //     attach(device):  judge -> open -> bind -> hold -> join -> replay      detach:  withdraw -> leave -> close -> settle
 #pragma once
@@ -23,7 +24,8 @@
 
 namespace tether::detail {
 
-/// A group is here what the IOMMU cannot tell apart (sysfs' iommu_group): it comes with its first device and goes with its last.
+/// A group here is an IOMMU group (sysfs' iommu_group), devices that the IOMMU cannot isolate from
+/// each other: its record exists from its first device to its last.
 template <class Backend, class Configuration>
 class device_operations : public acts<Backend, Configuration> {
   using base = acts<Backend, Configuration>;
@@ -35,15 +37,17 @@ class device_operations : public acts<Backend, Configuration> {
   using opened = attached;
   using base::base;
 
-  /// Takes a device in: judges its consent, opens it, holds the balloon down, joins, maps. All or nothing (law 11).
+  /// Attaches a device: judges its consent, opens it, inhibits discards, joins, maps. All or
+  /// nothing (law 11).
   /// Fails: `already_there`, `diverged`, `other_gate` (a guest has one gate), `consent_refused`,
-  /// `mixed_group`, `unplug_requested` while a device of its group is to go,
-  /// what the gate, the strategy or the backend says, naming extent and cause.
+  /// `mixed_group`, `unplug_requested` while its group is being unplugged, what the gate, the
+  /// strategy or the backend says, naming extent and cause.
   /// Cost: pins the guest's memory, unless another device has already.
   [[nodiscard]] result<attached> attach(endpoint_type const& device, consent agrees = consent::none) noexcept {
     return attach_with(device, agrees, static_cast<unattended*>(nullptr));
   }
-  /// The same, watched by `who`: asked before each piece, and cancelled by it (law 27).
+  /// The same, with a progress monitor: called before each piece, it can cancel the attach
+  /// (law 27).
   template <attendant Attendant>
   [[nodiscard]] result<attached> attach(endpoint_type const& device, consent agrees, Attendant& who) noexcept {
     return attach_with(device, agrees, &who);

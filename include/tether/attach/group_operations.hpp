@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a container does where groups are attached (VFIO's own container, and everything emulated like it): a group
-// joins whole, and its devices are opened out of it afterwards.
+// The operations of a container whose backend attaches groups (VFIO's own container, and everything
+// emulated like it): a group joins as a whole, and its devices are opened afterwards.
 //
 //     attach(group):   hold -> join -> replay          detach:   withdraw -> leave -> settle
 //     open(device):    judge -> hold -> open -> settle           close: close -> settle
@@ -35,14 +35,15 @@ class group_operations : public acts<Backend, Configuration> {
   using opened = basic_opened_device<group_operations>;
   using base::base;
 
-  /// Takes a group in: holds the balloon down, joins, maps. All or nothing (law 11).
+  /// Attaches a group: inhibits discards, joins, maps. All or nothing (law 11).
   /// Fails: `already_there`, `diverged`, `other_gate` (a guest has one gate),
   /// what the gate, the strategy or the backend says, naming extent and cause.
   /// Cost: pins the guest's memory, unless another group has already.
   [[nodiscard]] result<attached> attach(group_type const& group) noexcept {
     return attach_with(group, static_cast<unattended*>(nullptr));
   }
-  /// The same, watched by `who`: asked before each piece, and cancelled by it (law 27).
+  /// The same, with a progress monitor: called before each piece, it can cancel the attach
+  /// (law 27).
   template <attendant Attendant>
   [[nodiscard]] result<attached> attach(group_type const& group, Attendant& who) noexcept {
     return attach_with(group, &who);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Names for what a container owns. A handle is checked on every use: once its group or device is gone it
-// answers `stale_handle`, it never dangles. Copy it freely. Requires: the container lives.
+// Handles to what a container owns. A handle is checked on every use: once its group or device is
+// gone it answers `stale_handle`; it never dangles. Copy it freely. Requires: the container is
+// alive.
 #pragma once
 
 #include <tether/attach/lease.hpp>
@@ -25,8 +26,8 @@ class basic_opened_device {
   [[nodiscard]] typename Container::device_type* operator->() const noexcept { return get(); }
   [[nodiscard]] typename Container::device_type& operator*() const noexcept { return *get(); }
 
-  /// Ends its DMA and closes it. Never needs a hold. Fails: `stale_handle`, `diverged`, `still_in_use` while a lease of it is out, what
-  /// the backend says; it stays open then.
+  /// Ends its DMA and closes it. Never needs a hold. Fails: `stale_handle`, `diverged`,
+  /// `still_in_use` while a lease of it is outstanding, what the backend says; it stays open then.
   result<void> close() noexcept { return container_->close(group_, device_); }
 
  private:
@@ -49,11 +50,13 @@ class basic_attached_group {
   [[nodiscard]] result<basic_opened_device<Container>> open(std::string_view device, consent agrees = consent::none) noexcept {
     return container_->open(group_, device, agrees);
   }
-  /// First step of an unplug: nothing more is opened here, while the guest lets go. Holds stand.
+  /// First step of a hot-unplug: no more devices are opened here, while the guest releases them.
+  /// Holds stay.
   result<void> request_unplug() noexcept { return container_->request_unplug(group_); }
-  /// Second step: closes its devices, unmaps if it is the last group, leaves, gives its hold back.
-  /// Fails: `stale_handle`, `diverged`, `still_in_use` while a lease of one of its devices is out (everything is as it was then), what the
-  /// backend says; it stays attached then, perhaps with fewer devices open.
+  /// Second step: closes its devices, unmaps if it is the last group, leaves, releases its hold.
+  /// Fails: `stale_handle`, `diverged`, `still_in_use` while a lease of one of its devices is
+  /// outstanding (nothing has changed then), what the backend says; it stays attached then, perhaps
+  /// with fewer devices open.
   result<void> detach() noexcept { return container_->detach(group_); }
 
  private:
@@ -77,11 +80,12 @@ class basic_attached_device {
   [[nodiscard]] typename Container::device_type* operator->() const noexcept { return get(); }
   [[nodiscard]] typename Container::device_type& operator*() const noexcept { return *get(); }
 
-  /// First step of an unplug: nothing more of its group is attached, while the guest lets go. Holds stand.
+  /// First step of a hot-unplug: no more devices of its group are attached, while the guest
+  /// releases them. Holds stay.
   result<void> request_unplug() noexcept { return container_->request_unplug(group_); }
-  /// Second step: unmaps if it is the last device, leaves, closes, gives its hold back.
-  /// Fails: `stale_handle`, `diverged`, `still_in_use` while a lease of it is out, what the backend says; it stays attached then, and
-  /// everything is as it was.
+  /// Second step: unmaps if it is the last device, leaves, closes, releases its hold.
+  /// Fails: `stale_handle`, `diverged`, `still_in_use` while a lease of it is outstanding, what the
+  /// backend says; it stays attached then, and everything is as it was.
   result<void> detach() noexcept { return container_->detach(group_, device_); }
 
  private:
@@ -94,7 +98,7 @@ class basic_attached_device {
   std::uint64_t device_;
 };
 
-/// What a container of that type answers: for members and parameters that hold on to it.
+/// What a container of that type returns: for members and parameters that store it.
 template <class Container>
 using attached_group = typename Container::attached;
 template <class Container>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// KVM's VFIO pseudo-device: it is told which groups and devices a virtual machine uses, so that KVM knows whether
-// their DMA is coherent, and mediated drivers find the machine. A container tells it before the first pin and before
-// a device is bound, and takes it back after the last unmap (laws 4 and 6).
+// KVM's VFIO pseudo-device: it is told which groups and devices a virtual machine uses, so that KVM
+// knows whether their DMA is coherent, and mediated drivers find the machine. A container adds them
+// before the first pin and before a device is bound, and removes them after the last unmap
+// (laws 4 and 6).
 #pragma once
 
 #include <tether/backend/kernel_handles.hpp>
@@ -20,13 +21,13 @@
 
 namespace tether {
 
-/// Nobody is told: the default, and the right choice for user-space drivers. Costs nothing.
+/// KVM is not told: the default, and the right choice for user-space drivers. Costs nothing.
 struct no_kvm {
   using slot = kvm_slot;
   static constexpr bool tells = false;
 };
 
-/// A policy with a value: give it to the container, which keeps it.
+/// A policy with state: move it into the container, which owns it.
 ///
 ///     container<vfio_type1, kvm_device> dma{guest, gate, vfio_type1{}, kvm_device::create(vm).value()};
 ///
@@ -37,8 +38,9 @@ class basic_kvm_device {
   using slot = kvm_slot;
   static constexpr bool tells = true;
 
-  /// Creates the pseudo-device of a virtual machine. Requires: a machine has only one. Fails: `bad_descriptor` if `vm` is none;
-  /// `unsupported` where this KVM has no VFIO device; the kernel's errno (EEXIST: the machine has one, pass it in).
+  /// Creates the pseudo-device of a virtual machine. Requires: a machine has only one.
+  /// Fails: `bad_descriptor` if `vm` is not a machine's; `unsupported` where this KVM has no VFIO
+  /// device; the kernel's errno (EEXIST: the machine has one, use `from_descriptor`).
   [[nodiscard]] static result<basic_kvm_device> create(int vm) noexcept {
     kvm_create_device request{};
     request.type = KVM_DEV_TYPE_VFIO;
@@ -53,34 +55,37 @@ class basic_kvm_device {
     const auto why = error::from_errno("create KVM device", static_cast<int>(-answer));
     return failure(answer == -EEXIST ? why.advise("the machine has one already: use from_descriptor") : why);
   }
-  /// One that a management layer, or this program itself, has created. The descriptor stays the caller's. Fails: the kernel's errno.
+  /// Uses one that a management layer, or this program itself, has created. The descriptor stays
+  /// the caller's. Fails: the kernel's errno.
   [[nodiscard]] static result<basic_kvm_device> from_descriptor(int device) noexcept {
     const auto answer = Kernel::duplicate(device);
     if (answer < 0) return failure(error::from_errno("use KVM device", static_cast<int>(-answer)));
     return basic_kvm_device{answer};
   }
 
-  /// Tells KVM of a group or device by its descriptor. Fails: `already_there`, the kernel's errno.
+  /// Adds a group or device, by its descriptor. Fails: `already_there`, the kernel's errno.
   [[nodiscard]] result<void> tell(int file, std::string_view name) noexcept {
     const auto answer = set(KVM_DEV_VFIO_GROUP_ADD, file);
     if (answer >= 0) return {};
     if (answer == -EEXIST) return failure(error{"tell KVM", errc::already_there}.of(name));
     return failure(error::from_errno("tell KVM", static_cast<int>(-answer)).of(name));
   }
-  /// Takes it back; until then KVM keeps the group busy, even when every descriptor of it is closed (measured).
+  /// Removes it; until then KVM keeps the group busy, even when every descriptor of it is closed
+  /// (measured).
   /// Fails: the kernel's errno; ENOENT if KVM was never told.
   [[nodiscard]] result<void> forget(int file, std::string_view name) noexcept {
     const auto answer = set(KVM_DEV_VFIO_GROUP_DEL, file);
     if (answer >= 0) return {};
     return failure(error::from_errno("tell KVM to forget", static_cast<int>(-answer)).of(name));
   }
-  /// For what tether does not wrap. It stays the device's.
+  /// For what tether does not wrap. This object still owns it.
   [[nodiscard]] int descriptor() const noexcept { return descriptor_.number(); }
 
  private:
   explicit basic_kvm_device(typename Kernel::answer opened) noexcept : descriptor_{opened} {}
 
-  /// Groups and device files go by the same numbers: KVM_DEV_VFIO_FILE is the later name of KVM_DEV_VFIO_GROUP.
+  /// Groups and device files use the same request numbers: KVM_DEV_VFIO_FILE is the later name of
+  /// KVM_DEV_VFIO_GROUP.
   typename Kernel::answer set(std::uint64_t what, std::int32_t file) noexcept {
     kvm_device_attr request{};
     request.group = KVM_DEV_VFIO_GROUP;
@@ -94,7 +99,7 @@ class basic_kvm_device {
 
 using kvm_device = basic_kvm_device<>;
 
-/// What fills the slot: it says at compile time whether KVM is told, and how.
+/// A KVM policy: says at compile time whether KVM is told, and how.
 template <class K>
 concept kvm_policy = policy<K> && std::is_same_v<typename K::slot, kvm_slot> &&
                      (!K::tells || (std::movable<K> && requires(K& kvm, int file, std::string_view name) {

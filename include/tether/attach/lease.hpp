@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The right to use a device while other threads unplug. A virtual CPU's thread takes a lease, uses the device and lets go;
-// whoever closes, detaches or abandons meanwhile is refused, and everything stays as it was.
+// The right to use a device while other threads unplug. A vCPU thread takes a lease, uses the
+// device and ends the lease; a close, detach or abandon meanwhile is refused and changes nothing.
 //
 //     vCPU:       auto nic = device.lease();  (*nic)->dma_write(...);   ~lease
 //     management: group.detach() -> still_in_use, "1 leases of it are out"      group.detach() -> done
@@ -17,16 +17,16 @@ namespace tether {
 
 namespace detail {
 
-/// How many leases of one device are out. Given under the container's lock, so that none is once its device is on its way out; taken back
-/// on any thread without one.
+/// Counts the outstanding leases of one device. Given under the container's lock, so that none is
+/// given while the device is being removed; ended on any thread, without a lock.
 class lease_count {
  public:
   void give() noexcept { out_.fetch_add(1, std::memory_order_relaxed); }
-  /// The last thing that its holder does with the device.
+  /// Ends a lease. Requires: its holder does not use the device afterwards.
   void take_back() noexcept { out_.fetch_sub(1, std::memory_order_release); }
-  /// Where it answers 0, all that was done by leases has happened before.
+  /// If it returns 0, everything that was done through leases happens before.
   [[nodiscard]] std::uint32_t out() const noexcept { return out_.load(std::memory_order_acquire); }
-  /// Why an operation is refused: the device, and how many are out.
+  /// Why an operation is refused: the device, and how many are outstanding.
   [[nodiscard, gnu::cold, gnu::noinline]] error in_the_way_of(const char* operation, std::string_view device) const noexcept {
     return error{operation, errc::still_in_use}.of(device).advise("{} leases of it are out: let go of them first", out());
   }
@@ -37,9 +37,11 @@ class lease_count {
 
 }  // namespace detail
 
-/// A device that nobody closes or detaches while this lives. Move-only; may be moved to another thread, and ends on any.
+/// A device that cannot be closed or detached while this lives. Move-only; may be moved to, and end
+/// on, any thread.
 /// Requires: it ends before its container does, or the program is stopped (tether[D1]).
-/// Cost: ending it is one atomic subtraction. Keep it for a request or a batch of them: until it ends an unplug has to wait.
+/// Cost: ending it is one atomic subtraction. Keep it for a request or a batch of them: until it
+/// ends, an unplug is refused.
 template <class Device>
 class [[nodiscard]] device_lease {
  public:

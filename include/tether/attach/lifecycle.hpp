@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-// In which order things happen, and how they are taken back. `advance` says what comes next; the runtime unfolds it
-// at compile time and the proof walks it, so both run the very same plans (law 28).
+// The order of the acts of each operation, and of their rollback. `advance` is the transition
+// function; the runtime unrolls it at compile time and the model checker explores it, so both run
+// the very same plans (law 28).
 //
 //     forward:   step 0 --done--> step 1 --done--> ... --> finished
 //                                   | failed
 //     backward:  step 0 <-----------+                  --> rolled_back
-//                                   | stuck, or an undo that fails
+//                                   | stuck, or a rollback that fails
 //                                   +------------------> diverged   (keeps its holds, law 6)
 #pragma once
 
@@ -20,13 +21,13 @@
 namespace tether {
 namespace detail {
 
-/// A constant each: a container's code and a proof ask for the plans again and again.
+/// One constant per plan: a container's code and a proof evaluate them again and again.
 template <change Makes, act... Acts>
 inline constexpr plan plan_with = planned(Makes, {Acts...});
 
 }  // namespace detail
 
-/// The plans that tether runs, for what a backend attaches at once, and with KVM told or not.
+/// The plans that tether runs: for groups or single devices, with KVM told or not.
 template <attach_unit Unit, bool TellsKvm = false>
 struct lifecycle_of {
   using slot = lifecycle_slot;
@@ -36,7 +37,8 @@ struct lifecycle_of {
 };
 
 /// A group joins, then its devices are opened. Whether they agree to discards is known only then, so the hold comes first of all.
-/// What is mapped by then may have been discarded while nobody pinned it, so it is populated again before anybody begins to.
+/// Mapped memory may have been discarded while nothing pinned it, so it is populated again before
+/// something pins it.
 template <>
 constexpr plan lifecycle_of<attach_unit::group, false>::plan_of(operation what) noexcept {
   using enum act;
@@ -50,7 +52,8 @@ constexpr plan lifecycle_of<attach_unit::group, false>::plan_of(operation what) 
   }
   return {};
 }
-/// KVM is told by descriptor, before the join, and forgets after it is undone: so the group is opened and closed on its own.
+/// KVM is told by descriptor, before the join, and forgets after the leave: so opening and closing
+/// the group are acts of their own.
 template <>
 constexpr plan lifecycle_of<attach_unit::group, true>::plan_of(operation what) noexcept {
   using enum act;
@@ -62,7 +65,8 @@ constexpr plan lifecycle_of<attach_unit::group, true>::plan_of(operation what) n
     default: return lifecycle_of<attach_unit::group>::plan_of(what);
   }
 }
-/// A device is asked and opened before it can reach anything, and joins last. Nothing is opened or closed beside that.
+/// A device's consent is judged, and it is opened, before it can reach any memory; it joins last.
+/// There is no separate open or close.
 template <>
 constexpr plan lifecycle_of<attach_unit::device, false>::plan_of(operation what) noexcept {
   using enum act;
@@ -87,20 +91,20 @@ constexpr plan lifecycle_of<attach_unit::device, true>::plan_of(operation what) 
   }
 }
 
-/// The plans for groups, KVM left out.
+/// The plans for groups, without KVM.
 using standard_lifecycle = lifecycle_of<attach_unit::group>;
 
-/// What a lifecycle's plans attach: groups, where it does not say.
+/// What a lifecycle's plans attach: groups, if it does not declare a `unit`.
 template <class Lifecycle>
 inline constexpr attach_unit unit_of = attach_unit::group;
 template <class Lifecycle>
   requires requires { Lifecycle::unit; }
 inline constexpr attach_unit unit_of<Lifecycle> = Lifecycle::unit;
 
-/// Where an operation ended, if it has.
+/// How an operation ended, if it has.
 enum class ending : std::uint8_t { none, finished, rolled_back, diverged };
 
-/// Where an operation stands. Usable as a template argument.
+/// The state of an operation: its next act. Usable as a template argument.
 struct cursor {
   operation in = operation::attach_first;
   std::uint8_t index = 0;
@@ -117,7 +121,7 @@ template <class Lifecycle>
   return at.backward ? here.backward : here.forward;
 }
 
-/// Where to go after the act at `at` has ended as `how`. Requires: `at` has not ended.
+/// The cursor after the act at `at` has ended as `how`. Requires: `at` has not ended.
 template <class Lifecycle>
 [[nodiscard]] constexpr cursor advance(cursor at, outcome how) noexcept {
   const plan steps = Lifecycle::plan_of(at.in);

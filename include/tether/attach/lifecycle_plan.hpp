@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Plans: what an operation of a container consists of, as data. A step carries the act that undoes it, so that an
-// undo in the wrong order cannot be written down; `planned` derives it, so that it cannot be forgotten either.
+// Plans: what an operation of a container consists of, as data. A step carries its compensating
+// act, so that a rollback in the wrong order cannot be written down; `planned` derives it, so that
+// it cannot be forgotten either.
 #pragma once
 
 #include <tether/inhibit/books.hpp>
@@ -12,23 +13,23 @@
 
 namespace tether {
 
-/// What can be done. Each is the whole of one step.
+/// The acts. Each is one whole step.
 enum class act : std::uint8_t {
   nothing,
-  judge,     ///< is this opening allowed? touches nothing
+  judge,     ///< is this open or attach allowed? changes nothing
   hold,      ///< raise the holds to what the books need after the change
   settle,    ///< lower the holds to what the books need now
-  populate,  ///< bring in the pages that are mapped read-only, before something begins to pin them (law 15)
+  populate,  ///< populate the pages that are mapped read-only, before something pins them (law 15)
   acquire,   ///< the backend opens the group, so that KVM can be told of it
-  release,   ///< the backend lets go of the group's descriptor
-  tell,      ///< KVM hears of the group or device
-  forget,    ///< KVM forgets it
-  join,      ///< the backend takes the group or device in: a pin point
-  leave,     ///< the backend lets it go
-  replay,    ///< map everything, and follow the guest's memory map
+  release,   ///< the backend closes the group's descriptor
+  tell,      ///< the group or device is added to KVM's VFIO device
+  forget,    ///< it is removed from KVM's VFIO device
+  join,      ///< the backend attaches the group or device: a pin point
+  leave,     ///< the backend detaches it
+  replay,    ///< map everything, and start following the guest's memory map
   withdraw,  ///< stop following, wait for DMA in flight, unmap everything
   open,      ///< the backend opens the device
-  bind,      ///< the device is bound to its I/O address spaces; closing it takes that back
+  bind,      ///< the device is bound to its I/O address spaces; closing it undoes that
   close,     ///< the backend closes the device
   commit,    ///< enter the change in the books
 };
@@ -38,7 +39,7 @@ inline constexpr std::size_t act_count = static_cast<std::size_t>(act::commit) +
 enum class outcome : std::uint8_t {
   done,
   failed,  ///< it left nothing behind
-  stuck,   ///< it could not put things back
+  stuck,   ///< it could not roll back what it had done
 };
 
 [[nodiscard]] constexpr bool can_fail(act what) noexcept {
@@ -61,7 +62,7 @@ enum class outcome : std::uint8_t {
   }
 }
 
-/// One step: what to do, and what takes it back if a later step fails.
+/// One step: what to do, and what rolls it back if a later step fails.
 struct step {
   act forward = act::nothing;
   act backward = act::nothing;
@@ -87,7 +88,8 @@ struct plan {
   }
 };
 
-/// A plan of these acts, each with its undo exactly where a later one can fail. Requires: at most `plan::most` acts.
+/// A plan of these acts, each with its compensating act exactly where a later one can fail.
+/// Requires: at most `plan::most` acts.
 [[nodiscard]] constexpr plan planned(change makes, std::initializer_list<act> acts) noexcept {
   plan made{makes, {}};
   std::size_t count = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The structure that the laws demand of plans, whatever they do to the world: checked for every configuration, a
-// user's seeded one included.
+// The structure that the laws require of plans, whatever the effects of their acts: checked for
+// every configuration, including one with a user's own (or a test's seeded) plans.
 #pragma once
 
 #include <tether/attach/lifecycle.hpp>
@@ -57,8 +57,9 @@ constexpr change change_of(operation what, attach_unit unit) noexcept {
   return change::none;
 }
 
-/// What an act needs: a device that is to be opened, or one that is open; something that is to join, or has joined; nothing mapped
-/// yet, or nobody left who maps. An act that nothing is said of may stand anywhere.
+/// An act's precondition: a device to open, or an open one; something that is to join, or has
+/// joined; nothing mapped yet, or no other user of the mappings. An act without a precondition may
+/// stand anywhere.
 constexpr bool may_stand_in(act what, operation in, change makes) noexcept {
   const bool attaches = in == operation::attach_first || in == operation::attach_next;
   const bool detaches = in == operation::detach_next || in == operation::detach_last;
@@ -80,19 +81,21 @@ constexpr bool may_stand_in(act what, operation in, change makes) noexcept {
     default: return true;
   }
 }
-/// Whether a step's act stands in the plan before it.
+/// Whether a step's act occurs earlier in the plan.
 constexpr bool stands_twice(plan const& steps, std::size_t at) noexcept { return position(steps, steps.steps[at].forward) < at; }
 
 /// Law 4: what is opened is judged first; the hold before every pin point; KVM told before the join and before a device is bound.
 constexpr bool takes_in_order(plan const& steps) noexcept {
   const std::size_t hold = position(steps, act::hold);
   if (hold == plan::most || (has(steps, act::judge) && position(steps, act::judge) != 0)) return false;
-  // A group may pin as soon as anything is done for it; a device of a group from its opening; a device that stands alone from its join.
+  // A group may pin as soon as anything is done for it; a device of a group once it is opened; a
+  // single device once it joins.
   if (steps.makes == change::attach && hold != 0) return false;
   if (steps.makes == change::open && !in_order(steps, act::hold, act::open)) return false;
   const bool bound_first = in_order(steps, act::open, act::bind) && in_order(steps, act::bind, act::hold);
   if (steps.makes == change::attach_device && !bound_first) return false;
-  // What is mapped may have been discarded since it was; under the hold it stays, until it is pinned with the very next act.
+  // Mapped memory may have been discarded since it was mapped; populated under the hold it stays
+  // present, and the very next act pins it.
   const std::size_t pins = position(steps, steps.makes == change::open ? act::open : act::join);
   if (has(steps, act::populate) && (position(steps, act::populate) < hold || position(steps, act::populate) + 1 != pins)) return false;
   return in_order(steps, act::hold, act::join) && in_order(steps, act::join, act::replay) && in_order(steps, act::acquire, act::tell) &&
@@ -107,7 +110,8 @@ constexpr bool gives_in_order(plan const& steps) noexcept {
          in_order(steps, act::forget, act::release) && in_order(steps, act::release, act::commit) &&
          in_order(steps, act::leave, act::close) && in_order(steps, act::forget, act::close);
 }
-/// A group's descriptor is had for KVM alone: opened exactly where it is told, closed exactly where it forgets.
+/// A group's descriptor is acquired separately for KVM alone: opened exactly where KVM is told,
+/// closed exactly where it forgets.
 constexpr bool holds_descriptor_for_kvm(plan const& steps, attach_unit unit) noexcept {
   const bool of_groups = unit == attach_unit::group;
   return has(steps, act::acquire) == (of_groups && has(steps, act::tell)) &&
@@ -116,8 +120,9 @@ constexpr bool holds_descriptor_for_kvm(plan const& steps, attach_unit unit) noe
 
 }  // namespace detail
 
-/// Whether a plan has the acts that its name promises, each once and none that needs what is not there; one commit after everything
-/// that can fail; holds before every pin point and released after everything; an undo exactly where a later step can fail, the right one.
+/// Whether a plan has the acts that its operation requires, each once and none without its
+/// precondition; one commit after everything that can fail; holds taken before every pin point and
+/// released last; the right compensating act exactly where a later step can fail.
 [[nodiscard]] constexpr bool well_formed(plan const& steps, operation what, attach_unit unit) noexcept {
   const std::size_t size = steps.size();
   if (unit == attach_unit::device && (what == operation::open || what == operation::close)) return size == 0;

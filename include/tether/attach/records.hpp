@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a container remembers of its groups and devices. Ownership is nesting: a container owns its groups, a
-// group its devices. Users hold names for them (`handles.hpp`), never these.
+// A container's records of its groups and devices. Ownership is nesting: a container owns its
+// groups, a group its devices. Users have handles to them (`handles.hpp`), never these.
 #pragma once
 
 #include <tether/attach/lease.hpp>
@@ -20,7 +20,7 @@
 
 namespace tether::detail {
 
-/// Takes the place of a holder where a policy does not look at that scope.
+/// Replaces a holder where a policy counts no holds for that scope.
 struct no_holder {
   explicit constexpr no_holder(std::string_view) noexcept {}
 };
@@ -40,7 +40,7 @@ struct device_record {
   [[nodiscard]] error lease_in_the_way_of(const char* operation) const noexcept { return leases.in_the_way_of(operation, name); }
 };
 
-/// What a backend answered when a group joined. A container of single devices has nothing of the kind.
+/// What a backend returned when a group joined; empty for a backend of single devices.
 template <class Backend>
 struct membership {};
 template <class Backend>
@@ -60,7 +60,7 @@ struct group_record : membership<Backend> {
   [[no_unique_address]] holder_if<holds_for_a_group<Inhibition>> held;
   std::list<device_record<Backend>> devices{};
 
-  /// The first of its devices that a lease is out of, or null.
+  /// Its first device with an outstanding lease, or null.
   [[nodiscard]] device_record<Backend> const* leased() const noexcept {
     for (auto const& one : devices) {
       if (one.leases.out() != 0) [[unlikely]] return &one;

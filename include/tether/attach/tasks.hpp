@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// One operation in progress: what it works on, what it asks the backend, and the first thing that went wrong. The acts
-// are the same for groups and for single devices; these two say what each act means for theirs.
+// One operation in progress: its group and device, its calls into the backend, and the first error.
+// The acts are the same for groups and for single devices; `group_task` and `device_task` say what
+// each means.
 #pragma once
 
 #include <tether/attach/lifecycle_plan.hpp>
@@ -21,8 +22,8 @@ namespace tether::detail {
   return error{"open device", errc::consent_refused}.of(device).advise("open it without agrees_to_discards");
 }
 
-/// How an operation goes on.
-/// Made by constructors: as aggregates g++ fills the room of `first_error` with zeros, each time.
+/// The state of an operation. Not an aggregate: g++ would zero-fill the storage of `first_error`,
+/// each time.
 template <class Backend, class Inhibition, class Attendant>
 struct task {
   explicit task(group_record<Backend, Inhibition>& of, device_record<Backend>* one = nullptr, consent said = consent::none,
@@ -42,7 +43,7 @@ struct task {
   }
 
  protected:
-  /// Keeps what a backend answered.
+  /// Stores what a backend returned.
   template <class Answer, class Place>
   [[gnu::always_inline]] static result<void> keep(Answer&& answer, Place& place) noexcept {
     if (!answer) [[unlikely]] return failure(answer.error());
@@ -74,7 +75,7 @@ struct group_task : task<Backend, Inhibition, Attendant> {
     }
     return this->keep(backend.join(*description), this->group.joined);
   }
-  /// Where KVM is told the descriptor is needed once more; `release` closes it then.
+  /// Where KVM is told, the descriptor is still needed to make it forget; `release` closes it then.
   template <bool TellsKvm>
   [[gnu::always_inline]] result<void> leave(Backend& backend) noexcept {
     auto left = backend.leave(*this->group.joined);
@@ -93,7 +94,7 @@ struct group_task : task<Backend, Inhibition, Attendant> {
   [[nodiscard]] std::string_view kvm_name() const noexcept { return this->group.name; }
 };
 
-/// On a device that is attached by itself.
+/// On a single device.
 template <class Backend, class Inhibition, class Attendant = unattended>
 struct device_task : task<Backend, Inhibition, Attendant> {
   using base = task<Backend, Inhibition, Attendant>;
@@ -105,7 +106,8 @@ struct device_task : task<Backend, Inhibition, Attendant> {
   typename Backend::endpoint_type const* description = nullptr;
 
   result<pin_class> classify(Backend& backend) noexcept { return backend.classify(*description); }
-  /// What was judged may be another one by now. Nothing has been bound: closing it leaves nothing behind.
+  /// The node may be another device's by now than when it was judged: it is classified again.
+  /// Nothing is bound yet, so closing it leaves nothing behind.
   result<void> open(Backend& backend) noexcept {
     auto opened = this->keep(backend.open(*description), this->device->device);
     if constexpr (looks_again<Backend>) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a backend is: the part of a container that speaks to one kind of IOMMU. VFIO's words are used
-// throughout: a *container* is one I/O address space; a *group* is the smallest set of devices that the
-// IOMMU can tell apart; a *device* is opened out of its group. Here one backend object is one container.
+// What a backend is: the part of a container that drives one kind of IOMMU. In VFIO's terms, a
+// *container* is one I/O address space; a *group* is the smallest set of devices that the IOMMU can
+// isolate; a *device* is opened through its group. One backend object is one container.
 #pragma once
 
 #include <tether/core/attachment.hpp>
@@ -17,24 +17,24 @@
 
 namespace tether {
 
-/// The names that a group description and a device answer to.
+/// Has a name: a group description, an endpoint, a device.
 template <class T>
 concept named = requires(T const& it) {
   { it.name() } noexcept -> std::convertible_to<std::string_view>;
 };
 
-/// Maps and unmaps. Laws: `map` either maps all or leaves nothing behind (it says so with
-/// `error::stuck()` otherwise); `unmap` is given whole mappings, one or many without a gap, and returns
-/// only when the device can no longer reach them and every pin is gone.
+/// Maps and unmaps. Laws: `map` maps all or leaves nothing behind (an error that is `stuck()` says
+/// that the rollback failed); `unmap` is given whole mappings, one or several without a gap, and
+/// returns only when the device can no longer reach them and every pin is gone.
 template <class B>
 concept maps_memory = requires(B& backend, mapping const& what, extent<io_address> where) {
   { backend.map(what) } noexcept -> std::same_as<result<void>>;
   { backend.unmap(where) } noexcept -> std::same_as<result<void>>;
 };
 
-/// Tells what it can map now. Laws: read again after every join and leave, never cached across one.
-/// `usable_iova` is sorted, disjoint, and its neighbours are never to be joined; `free_mappings` counts
-/// what may be mapped beside what is mapped now.
+/// Reports what it can map now. Laws: read again after every join and leave, never cached across
+/// one. `usable_iova` is sorted and disjoint, and adjacent ranges must not be merged;
+/// `free_mappings` is how many more mappings fit beside the present ones.
 template <class B>
 concept has_limits = requires(B const& backend) {
   { backend.page_sizes() } noexcept -> std::same_as<page_sizes>;
@@ -42,8 +42,8 @@ concept has_limits = requires(B const& backend) {
   { backend.free_mappings() } noexcept -> std::same_as<std::uint64_t>;
 };
 
-/// Takes groups in and lets them go. Laws: `join` may pin everything that is mapped (a *pin point*), and
-/// on failure has left nothing behind; `leave` of a group that is not the last one unmaps nothing.
+/// Attaches and detaches groups. Laws: `join` may pin everything that is mapped (a *pin point*),
+/// and on failure leaves nothing behind; `leave` unmaps nothing unless the last group leaves.
 template <class B>
 concept takes_groups = named<typename B::group_type> && std::movable<typename B::joined_group> &&
                        requires(B& backend, typename B::group_type const& group, typename B::joined_group& joined) {
@@ -51,7 +51,7 @@ concept takes_groups = named<typename B::group_type> && std::movable<typename B:
                          { backend.leave(joined) } noexcept -> std::same_as<result<void>>;
                        };
 
-/// Opens devices out of a joined group. Laws: `classify` touches nothing; `close` ends all DMA of the device.
+/// Opens devices of a joined group. Laws: `classify` has no side effects; `close` ends all its DMA.
 template <class B>
 concept opens_devices =
     std::movable<typename B::device_type> &&
@@ -61,9 +61,11 @@ concept opens_devices =
       { backend.close(device) } noexcept -> std::same_as<result<void>>;
     };
 
-/// Takes devices in one by one. `endpoint_type::group` names what the IOMMU cannot tell apart (sysfs' iommu_group).
-/// Laws: `classify` touches nothing; `open` and `bind` let nothing be pinned; `join` may pin everything that is mapped (a *pin
-/// point*), and on failure has left nothing behind; after `leave` the device reaches nothing; `close` takes `bind` back.
+/// Attaches devices one by one. `endpoint_type::group` names the IOMMU group (sysfs' iommu_group):
+/// devices that the IOMMU cannot isolate from each other.
+/// Laws: `classify` has no side effects; `open` and `bind` cause no pinning; `join` may pin
+/// everything that is mapped (a *pin point*), and on failure leaves nothing behind; after `leave`
+/// the device can reach no memory; `close` also undoes `bind`.
 template <class B>
 concept attaches_devices =
     named<typename B::endpoint_type> && std::movable<typename B::device_type> &&
@@ -77,20 +79,23 @@ concept attaches_devices =
       { backend.close(device) } noexcept -> std::same_as<result<void>>;
     };
 
-/// Optional: tells how a single device pins by what was opened, whatever its endpoint was taken for: a node can be exchanged between the
-/// look and the open. One that agreed to discards is closed again if it turns out to pin. Laws: asked after `open`, before `bind`.
+/// Optional: how a single device pins, by what was really opened, whatever its endpoint was taken
+/// for: a node can be replaced between `classify(endpoint)` and `open`. A device that agreed to
+/// discards is closed again if it turns out to pin. Laws: called after `open`, before `bind`.
 template <class B>
 concept looks_again = requires(B& backend, typename B::device_type const& device) {
   { backend.classify(device) } noexcept -> std::same_as<pin_class>;
 };
 
-/// Optional: maps shared file memory by its file, so that the file's own pages are pinned, whoever maps it where. Laws: as `map`.
+/// Optional: maps shared file memory by its file, so that the file's own pages are pinned, no
+/// matter which process maps them where. Laws: as `map`.
 template <class B>
 concept maps_files = requires(B& backend, mapping const& what, file_source from) {
   { backend.map(what, from) } noexcept -> std::same_as<result<void>>;
 };
 
-/// Optional: tells whether what has joined now pins all that is mapped (law 1). Laws: told anew after every join and leave.
+/// Optional: reports whether what has joined now pins everything that is mapped (law 1). Laws: read
+/// again after every join and leave.
 template <class B>
 concept tells_who_pins = requires(B const& backend) {
   { backend.pins_now() } noexcept -> std::same_as<bool>;
@@ -102,23 +107,23 @@ concept quiesces = requires(B& backend) {
   { backend.quiesce() } noexcept -> std::same_as<result<void>>;
 };
 
-/// Lets go of the kernel object itself, whatever state it is in: what is left to a container whose undo
-/// failed (law 6). Laws: after success nothing is mapped, joined or pinned, and that is *known*, not hoped;
-/// on failure it says what still stands in the way, and may be called again. Where it closes devices to get there, closing one of
-/// them afterwards answers `stale_handle`.
+/// Releases the kernel object itself, whatever state it is in: the last resort of a container whose
+/// rollback failed (law 6). Laws: after success it is *known* that nothing is mapped, joined or
+/// pinned; on failure the error says what still stands in the way, and it may be called again. If
+/// it has to close devices, a later `close` of one of them returns `stale_handle`.
 template <class B>
 concept can_be_abandoned = requires(B& backend) {
   { backend.abandon() } noexcept -> std::same_as<result<void>>;
 };
 
-/// Says at compile time whether it can pin at all, and what it attaches.
+/// Compile-time traits: whether it can pin at all, and what it attaches.
 template <class B>
 concept declares_itself = requires {
   requires std::same_as<decltype(B::pins), const bool>;
   requires std::same_as<decltype(B::unit), const attach_unit>;
 };
 
-/// What its unit demands of it: groups and their devices, or devices alone.
+/// What its `unit` requires of it: groups and their devices, or single devices.
 template <class B>
 concept attaches_groups = B::unit == attach_unit::group && takes_groups<B> && opens_devices<B>;
 template <class B>
@@ -144,8 +149,8 @@ template <class B>
 concept backend = declares_itself<B> && maps_memory<B> && has_limits<B> && (attaches_groups<B> || attaches_single_devices<B>) &&
                   quiesces<B> && can_be_abandoned<B>;
 
-/// A device that can be told to move bytes itself. Laws: each access is translated by the container's
-/// mappings, and refused where they do not allow it; nothing is moved then.
+/// A device whose DMA can be issued from software. Laws: each access is translated by the
+/// container's mappings; one that they do not allow is refused, and moves nothing.
 template <class D>
 concept dma_engine = requires(D& device, io_address at, std::span<std::byte> into, std::span<std::byte const> from) {
   { device.dma_read(at, into) } -> std::same_as<result<void>>;   ///< the device reads memory

@@ -19,7 +19,8 @@ struct endpoint {
   pin_class pins = pin_class::pins;
 };
 
-/// A named set of endpoints. It pins for good as soon as one of them does, because a group is attached whole.
+/// A named set of endpoints. It pins for good as soon as one of them does, because a group is
+/// attached as a whole.
 class endpoint_group {
  public:
   endpoint_group(std::string name, std::vector<endpoint> endpoints) : name_{std::move(name)}, endpoints_{std::move(endpoints)} {}

@@ -22,7 +22,7 @@ namespace detail {
 struct joined_endpoints {
   endpoint_group group;
   std::size_t open_devices = 0;
-  /// Abandoned: kept only because a handle may still name it.
+  /// Abandoned: kept only because a handle may still refer to it.
   bool gone = false;
 };
 
@@ -50,7 +50,7 @@ class joined_endpoint_group {
   detail::joined_endpoints* joined_ = nullptr;
 };
 
-/// One open endpoint, as a device keeps it.
+/// One open endpoint: what a device object stores.
 struct open_endpoint {
   detail::joined_endpoints* group = nullptr;
   endpoint const* which = nullptr;
@@ -93,23 +93,25 @@ class endpoint_registry {
     }
     return {};
   }
-  /// Takes `group` out and empties the handle. Requires: `may_leave(group)`.
+  /// Removes `group` and empties the handle. Requires: `may_leave(group)`.
   void leave(joined_endpoint_group& group) noexcept {
     std::erase_if(groups_, [&](auto const& one) { return one.get() == group.joined_; });
     group.joined_ = nullptr;
   }
 
-  /// Whether every group could be let go of. Fails: `still_in_use`, naming the first that has a device open.
+  /// Whether all groups could be abandoned. Fails: `still_in_use`, naming the first with an open
+  /// device.
   [[nodiscard]] result<void> may_abandon() const noexcept {
     const auto busy = std::ranges::find_if(groups_, [](auto const& one) { return one->open_devices != 0; });
     return busy == groups_.end() ? result<void>{} : failure(in_use("abandon", **busy));
   }
-  /// Lets every group go; handles to them are stale from now on. Requires: `may_abandon()`.
+  /// Drops every group; handles to them are stale from now on. Requires: `may_abandon()`.
   void abandon() noexcept {
     for (auto& one : groups_) one->gone = true;
   }
 
-  /// How the endpoint pins: for good if its group does, because a group is attached whole. Fails: `stale_handle`, `no_such_device`.
+  /// How the endpoint pins: for good if its group does, because a group is attached as a whole.
+  /// Fails: `stale_handle`, `no_such_device`.
   [[nodiscard]] static result<pin_class> classify(joined_endpoint_group const& group, std::string_view name) noexcept {
     return find(group, name).map([](open_endpoint const& found) noexcept { return found.pins; });
   }
@@ -119,7 +121,7 @@ class endpoint_registry {
     if (found) ++found->group->open_devices;
     return found;
   }
-  /// Counts one less, and empties `device`. Requires: it is open.
+  /// Counts one fewer, and empties `device`. Requires: it is open.
   static void close(open_endpoint& device) noexcept {
     --device.group->open_devices;
     device = {};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What an emulated IOMMU has mapped: a sorted table of disjoint mappings. The two ends are arrays of
-// their own, so a translation touches nothing but first addresses until it has found its row.
+// What an emulated IOMMU has mapped: a sorted table of disjoint mappings. First and last addresses
+// are separate arrays, so a lookup reads only first addresses until it has found its row.
 //
 //     firsts_   0x0000  0x4000  0x9000  ...      searched, without a branch
 //     lasts_    0x3fff  0x7fff  0x9fff  ...      then compared once
@@ -30,8 +30,9 @@ struct table_run {
   std::size_t to{};
 };
 
-/// A sorted table of disjoint mappings, each with a `Payload` of its backend's.
-/// Cost: `find` log N without a mispredicted branch and without allocation; `insert` and `erase` move what lies behind.
+/// A sorted table of disjoint mappings, each with a `Payload` of the backend's choice.
+/// Cost: `find` log N without a mispredicted branch and without allocation; `insert` and `erase`
+/// move the rows behind.
 template <class Payload = no_payload>
 class interval_table {
  public:
@@ -54,7 +55,7 @@ class interval_table {
     return row != none && at.value <= lasts_[row] ? row : none;
   }
 
-  /// The rows that cover all of `wanted`, or nullopt where a byte of it is not mapped, or it is no extent.
+  /// The rows that cover all of `wanted`; nullopt if a byte is not mapped or it is no valid extent.
   [[nodiscard]] std::optional<table_run> covering(extent<io_address> wanted) const noexcept {
     const std::size_t from = find(wanted.first);
     if (from == none || !wanted.valid()) return std::nullopt;
@@ -66,8 +67,8 @@ class interval_table {
     return table_run{from, row + 1};
   }
 
-  /// The rows that make up exactly `wanted`. Fails: `invalid_extent`; `cuts_a_mapping` where an end of it lies inside a
-  /// mapping (that is looked at first, as type1v2 does), `not_mapped` where there is a hole.
+  /// The rows that make up exactly `wanted`. Fails: `invalid_extent`; `cuts_a_mapping` if an end
+  /// lies inside a mapping (checked first, as type1v2 does), `not_mapped` if there is a hole.
   [[nodiscard]] result<table_run> whole(extent<io_address> wanted) const noexcept {
     if (!wanted.valid()) return failure(error{"unmap", errc::invalid_extent}.at(wanted));
     const std::size_t head = find(wanted.first);
@@ -85,7 +86,8 @@ class interval_table {
     return row != none && lasts_[row] >= wanted.first.value && wanted.valid();
   }
 
-  /// Puts `what` in and answers its row. Fails, changing nothing: `invalid_extent`, `overlaps`, not enough memory.
+  /// Inserts `what` and returns its row. Fails, changing nothing: `invalid_extent`, `overlaps`, not
+  /// enough memory.
   result<std::size_t> insert(mapping const& what, Payload payload = {}) noexcept {
     if (!what.where.valid()) return failure(error{"map", errc::invalid_extent}.at(what.where));
     if (touches(what.where)) return failure(error{"map", errc::overlaps}.at(what.where));
@@ -100,7 +102,7 @@ class interval_table {
   }
 
   void clear() noexcept { erase({0, size()}); }
-  /// Takes rows out.
+  /// Removes rows.
   void erase(table_run run) noexcept {
     const auto from = static_cast<std::ptrdiff_t>(run.from);
     const auto to = static_cast<std::ptrdiff_t>(run.to);
@@ -125,7 +127,7 @@ class interval_table {
     while (length > 1) {
       const std::size_t half = length / 2;
       std::size_t mask = std::size_t{0} - static_cast<std::size_t>(base[half] <= at.value);
-      // Without this clang turns the mask back into a branch, which misses half the time (49 ns against 8).
+      // Else clang turns the mask back into a branch, mispredicted half the time (49 ns against 8).
       asm("" : "+r"(mask));
       base += half & mask;
       length -= half;
@@ -133,7 +135,7 @@ class interval_table {
     return static_cast<std::size_t>(base - firsts_.data());
   }
 
-  /// Grows all arrays before any of them changes, so that an insertion cannot stop half way.
+  /// Grows all arrays before any of them changes, so that an insertion cannot fail half way.
   [[nodiscard]] bool make_room() noexcept {
     if (size() < std::min({firsts_.capacity(), lasts_.capacity(), rows_.capacity()})) return true;
     const std::size_t wanted = std::max<std::size_t>(16, 2 * size());

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// A container whose mappings are io_uring's fixed buffers. The kernel pins them exactly as VFIO does
-// (FOLL_LONGTERM) and needs no hardware and no privileges, so what tether is for can be seen and tested
-// anywhere. It follows type1: with no pinning group joined `map` only records, the first one to join pins
-// all that is recorded, and when the last one has left everything is unpinned and still recorded.
+// A container whose mappings are io_uring's fixed buffers. The kernel pins them exactly as VFIO
+// does (FOLL_LONGTERM) and needs neither hardware nor privileges, so what tether prevents can be
+// shown and tested anywhere. It behaves as type1 does: with no pinning group joined `map` only
+// records, the first one to join pins all that is recorded, and when the last one has left
+// everything is unpinned and still recorded.
 #pragma once
 
 #include <tether/backend/concepts.hpp>
@@ -29,7 +30,8 @@
 namespace tether {
 
 /// The backend. Movable; its devices and joined groups stay valid when it is moved.
-/// Ensures: when `unmap` returns, the pins are gone (law 5: the kernel has sent the tag of each slot).
+/// Ensures: when `unmap` returns, the pins are gone (law 5: the completion with each slot's tag has
+/// arrived).
 /// Cost: one system call for each 1 GiB of a mapping. Linux 6.1 may take a second to send the tags.
 template <class Kernel = linux_kernel>
 class basic_io_uring_buffers {
@@ -73,7 +75,7 @@ class basic_io_uring_buffers {
     if (state_->groups.pinning() == 0) return {};
     const table_run run{*row, *row + 1};
     auto pinned = state_->pin("map", run);
-    // Stuck, it stays recorded: whoever unmaps it tries again to let its pages go.
+    // If the rollback failed, it stays recorded: a later unmap tries again to unpin its pages.
     if (!pinned && !pinned.error().stuck()) state_->forget(run);
     return pinned;
   }
@@ -89,10 +91,10 @@ class basic_io_uring_buffers {
     return unpinned;
   }
 
-  /// The host's page sizes: a buffer is any run of pages, so what suits the host's page tables suits it.
+  /// The host's page sizes: a fixed buffer is any run of host pages, so all of them fit.
   [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return sizes_of_page_tables(Kernel::page_size()); }
   [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return state_->options.usable; }
-  /// Free slots. A mapping takes one for each 1 GiB that it begins.
+  /// Free slots. A mapping takes one for each 1 GiB, rounded up.
   [[nodiscard]] std::uint64_t free_mappings() const noexcept {
     const std::lock_guard lock{state_->mutex};
     return state_->slots.free();
@@ -102,8 +104,8 @@ class basic_io_uring_buffers {
     const std::lock_guard lock{state_->mutex};
     return state_->groups.pinning() != 0;
   }
-  /// What the kernel pins for this container now. Units: bytes. VmPin of /proc/self/status says the same, and more
-  /// where huge pages are pinned in part.
+  /// What the kernel pins for this container now. Units: bytes. VmPin in /proc/self/status shows
+  /// the same, or more where huge pages are pinned in part.
   [[nodiscard]] std::uint64_t pinned_bytes() const noexcept {
     const std::lock_guard lock{state_->mutex};
     return state_->pinned_bytes();
@@ -150,7 +152,8 @@ class basic_io_uring_buffers {
     return {};
   }
 
-  /// Ensures: no request is in flight, nor is what a mediated one pinned still pinned. Fails: the kernel's errno.
+  /// Ensures: no request is in flight, and what a mediated endpoint's request pinned is unpinned.
+  /// Fails: the kernel's errno.
   [[nodiscard]] result<void> quiesce() noexcept {
     const std::lock_guard nothing_in_flight{state_->mutex};
     if (const auto settled = state_->settle(); settled < 0) return failure(error::from_errno("quiesce", static_cast<int>(-settled)));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// An open endpoint of an `io_uring_buffers` backend: a DMA engine whose bytes the kernel moves, into and
-// out of the pages that *it* pinned. Where the process's page tables say otherwise by now, the two differ:
-// that is the corruption this library is about.
+// An open endpoint of an `io_uring_buffers` backend: a DMA engine whose bytes the kernel moves,
+// into and out of the pages that the *kernel* pinned. If the process's page tables have changed
+// since, the two see different memory: that is the corruption this library prevents.
 #pragma once
 
 #include <tether/backend/endpoint_registry.hpp>
@@ -28,10 +28,10 @@ namespace tether {
 template <class Kernel>
 class basic_io_uring_buffers;
 
-/// Move-only; closes itself at last. Requires: the backend outlives it. One thread may use it while the backend
-/// maps, unmaps or closes on another.
-/// An endpoint that pins goes through the mappings' own slots; one that `pins_on_demand` pins what a request uses
-/// and lets it go before the request ends.
+/// Move-only; closed on destruction. Requires: the backend outlives it. One thread may use it while
+/// the backend maps, unmaps or closes on another.
+/// An endpoint that pins uses the mappings' own slots; one that `pins_on_demand` pins what a
+/// request uses and unpins it before the request ends.
 template <class Kernel = linux_kernel>
 class basic_io_uring_device {
  public:
@@ -46,7 +46,7 @@ class basic_io_uring_device {
   }
   ~basic_io_uring_device() { close(); }
 
-  /// Empty once closed. Good until its group leaves.
+  /// Empty once closed. Valid until its group leaves.
   [[nodiscard]] std::string_view name() const noexcept {
     const std::lock_guard lock{pins_->mutex};
     return opened_.name();
@@ -73,7 +73,7 @@ class basic_io_uring_device {
   friend class basic_io_uring_buffers<Kernel>;
   using answer = typename Kernel::answer;
 
-  /// What one request of the ring carries: `done` bytes of the access went before it.
+  /// What one io_uring request transfers: `done` bytes of the access precede it.
   struct piece {
     std::uint32_t slot;
     host_address host;
@@ -83,8 +83,8 @@ class basic_io_uring_device {
 
   basic_io_uring_device(detail::io_uring_pins<Kernel>& pins, open_endpoint opened) noexcept : pins_{&pins}, opened_{opened} {}
 
-  /// Nobody else uses a device that is being destroyed or assigned, so what is closed already takes no lock:
-  /// `open` moves one while it holds it.
+  /// A device that is closed already takes no lock: no other thread uses a device that is being
+  /// destroyed or assigned, and `open` moves one while it holds the lock.
   void close() noexcept {
     if (!opened_) return;
     const std::lock_guard lock{pins_->mutex};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The books of an `io_uring_buffers` backend: which mappings are recorded, which slots they own, and
-// whether the kernel pins them now. Pinning and unpinning are all or nothing, or say that they are stuck.
+// The book-keeping of an `io_uring_buffers` backend: which mappings are recorded, which slots they
+// own, and whether the kernel pins them now. Pinning and unpinning are all or nothing, or report
+// that the rollback failed (stuck).
 //
 //     recorded, no pinning group joined        recorded and pinned
 //        table row -> slot -> slot    ---join--->   every slot holds a buffer
@@ -28,11 +29,11 @@ namespace tether {
 
 /// What an `io_uring_buffers` may use. The defaults are the kernel's limits; tests make them small.
 struct io_uring_options {
-  /// Slots in the kernel's table, 2 to 16,384. One of them is kept for requests that pin on demand.
+  /// Slots in the kernel's table, 2 to 16,384. One is reserved for requests that pin on demand.
   std::uint32_t slots = io_uring_most_slots;
   /// What one slot holds at most. Units: bytes, whole host pages, at most 1 GiB.
   std::uint64_t bytes_per_slot = io_uring_largest_buffer;
-  /// Sorted and disjoint. Ranges that touch do not combine.
+  /// Sorted and disjoint. A mapping cannot span two ranges, not even adjacent ones.
   std::vector<extent<io_address>> usable{{io_address{0}, io_address{0xffff'ffff'ffff}}};
 };
 
@@ -46,7 +47,7 @@ struct io_uring_pins {
   explicit io_uring_pins(io_uring_options chosen) : options{std::move(chosen)} {}
   io_uring_pins(io_uring_pins const&) = delete;
   io_uring_pins& operator=(io_uring_pins const&) = delete;
-  /// A closed ring lets its pages go only some time later, so they are let go first.
+  /// The kernel unpins a closed ring's pages only some time later, so they are unpinned first.
   ~io_uring_pins() {
     if (pinned_bytes() == 0) return;
     static_cast<void>(settle());
@@ -83,8 +84,8 @@ struct io_uring_pins {
     return {};
   }
 
-  /// Lets every slot of the rows go. Ensures: on success their pages are unpinned. Fails: all of them
-  /// pinned again, or stuck.
+  /// Empties every slot of the rows. Ensures: on success their pages are unpinned. Fails: with all
+  /// of them pinned again, or stuck.
   [[nodiscard]] result<void> unpin(const char* operation, table_run run) noexcept {
     const answer begun = begin_unpin(run);
     const answer waited = wait_for_unpins();
@@ -98,7 +99,7 @@ struct io_uring_pins {
     return failure(why);
   }
 
-  /// Takes rows whose pages are unpinned out of the table.
+  /// Removes rows from the table and frees their slots. Requires: their pages are unpinned.
   void forget(table_run run) noexcept {
     for (std::size_t row = run.from; row != run.to; ++row) slots.give_back(table.payload(row));
     table.erase(run);
@@ -111,8 +112,9 @@ struct io_uring_pins {
     return {slots.nth(table.payload(row), offset / options.bytes_per_slot), std::min(room, table.where(row).last - at + 1)};
   }
 
-  /// Pins what one request uses, for as long as `use` runs: the spare slot's only purpose.
-  /// Fails: the negative errno of the pin, of `use`, or of letting go (then the next call tries that first).
+  /// Pins what one request uses while `use` runs: the spare slot's only purpose.
+  /// Fails: the negative errno of the pin, of `use`, or of the unpin (then the next call retries
+  /// that first).
   template <class Use>
   [[nodiscard]] answer with_spare(host_address host, std::uint64_t size, Use use) noexcept {
     if (const answer settled = settle(); settled < 0) return settled;
@@ -125,7 +127,7 @@ struct io_uring_pins {
     const answer emptied = empty_spare();
     return used < 0 ? used : emptied;
   }
-  /// Ends what an earlier failure left unfinished: a request in flight, a spare slot still pinned.
+  /// Finishes what an earlier failure left pending: a request in flight, a spare slot still pinned.
   [[nodiscard]] answer settle() noexcept {
     if (const answer finished = ring.settle(); finished < 0) return finished;
     return empty_spare();
@@ -152,7 +154,7 @@ struct io_uring_pins {
   std::uint64_t letting_go = 0;
 
  private:
-  /// Pins what is not pinned of a row.
+  /// Pins those slots of a row that are not pinned yet.
   [[nodiscard]] answer pin_row(std::size_t row) noexcept {
     const mapping what = table[row];
     std::uint64_t offset = 0;
@@ -167,7 +169,7 @@ struct io_uring_pins {
     }
     return 0;
   }
-  /// Empties what is pinned of the rows; all of them are tried, and the first failure answered.
+  /// Begins to empty the pinned slots of the rows: tries all of them and returns the first failure.
   [[nodiscard]] answer begin_unpin(table_run run) noexcept {
     answer first = 0;
     for (std::size_t row = run.from; row != run.to; ++row) {
@@ -190,7 +192,7 @@ struct io_uring_pins {
     return waited;
   }
 
-  /// The kernel's refusal to pin, in words.
+  /// The error for a refused pin, with what to do about it.
   [[nodiscard]] error refusal(const char* operation, answer why, std::size_t row, table_run run) const noexcept {
     const error plain = error::from_errno(operation, static_cast<int>(-why)).at(table.where(row));
     if (why == -ENOMEM || why == -EPERM) {

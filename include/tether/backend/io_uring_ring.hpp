@@ -33,8 +33,8 @@ namespace tether {
 inline constexpr std::uint32_t io_uring_most_slots = 16384;
 inline constexpr std::uint64_t io_uring_largest_buffer = 1 * GiB;
 
-/// The ring. Not thread-safe, not movable: its backend locks it and keeps it in one place.
-/// Calls answer as the kernel seam does: zero or a count, or the negative errno.
+/// The ring. Not thread-safe, not movable: its backend locks it and keeps it in one place. Calls
+/// return what the kernel seam does: zero or a count, or the negative errno.
 template <class Kernel = linux_kernel>
 class io_uring_ring {
  public:
@@ -98,7 +98,7 @@ class io_uring_ring {
   }
   /// Begins to empty `slot`. Its pages stay pinned until `wait_for_unpins` has returned.
   [[nodiscard]] answer begin_unpin(std::uint32_t slot) noexcept {
-    // A completion ring that overflows may lose a tag when memory is short, so it is never let come to that.
+    // An overflowing completion ring may lose a tag when memory is short, so overflow is prevented.
     if (unpinning_ + 1 >= offsets_.cq_entries) {
       if (const answer waited = wait_for_unpins(); waited < 0) return waited;
     }
@@ -106,13 +106,14 @@ class io_uring_ring {
     if (emptied >= 0) ++unpinning_;
     return emptied;
   }
-  /// Waits for the tag of every slot that has been emptied: then the kernel has let their pages go.
+  /// Waits for the tag of every emptied slot: then the kernel has unpinned their pages.
   [[nodiscard]] answer wait_for_unpins() noexcept {
     return wait_until([this]() noexcept { return unpinning_ == 0; });
   }
 
-  /// Carries `size` bytes between the scratch file and `host`, which lies in the buffer of `slot`; `opcode` is
-  /// `IORING_OP_READ_FIXED` or `IORING_OP_WRITE_FIXED`. Requires: size <= `scratch_size`. Ensures: nothing is in flight after success.
+  /// Transfers `size` bytes between the scratch file and `host`, which lies in the buffer of
+  /// `slot`; `opcode` is `IORING_OP_READ_FIXED` or `IORING_OP_WRITE_FIXED`. Requires: size <=
+  /// `scratch_size`. Ensures: nothing is in flight after success.
   [[nodiscard]] answer move(std::uint8_t opcode, std::uint32_t slot, host_address host, std::uint64_t size) noexcept {
     for (std::uint64_t done = 0; done < size;) {
       const answer moved = request(opcode, scratch_file_.number(), done, slot, host + done, size - done);
@@ -150,7 +151,7 @@ class io_uring_ring {
     do entered = enter(1, 0);
     while (entered == -EINTR);
     if (ring_word(offsets_.sq_off.head).load(std::memory_order_acquire) != tail + 1) {
-      // The kernel did not take it, so neither will a later call.
+      // Not consumed by the kernel: take it off the queue, so that no later call submits it.
       ring_word(offsets_.sq_off.tail).store(tail, std::memory_order_release);
       return entered < 0 ? entered : -EAGAIN;
     }
@@ -167,7 +168,7 @@ class io_uring_ring {
   }
 
  private:
-  /// Tells a request's completion from a buffer's tag.
+  /// Distinguishes a request's completion from a buffer's tag.
   static constexpr std::uint64_t request_mark = std::uint64_t{1} << 63;
 
   [[nodiscard]] static error forbidden(const char* operation, answer why) noexcept {
@@ -184,7 +185,7 @@ class io_uring_ring {
   }
   [[nodiscard]] static tl::unexpected<error> failed(answer why) noexcept { return failure(forbidden("set up io_uring", why)); }
 
-  /// Maps `size` bytes of a file for both to see. Answers 0 or the negative errno.
+  /// Maps `size` bytes of a file, shared with the kernel. Returns 0 or the negative errno.
   [[nodiscard]] static answer map(kernel_area<Kernel>& area, std::uint64_t size, int file, std::uint64_t offset) noexcept {
     const answer at = Kernel::mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, file, offset);
     if (at < 0) return at;
@@ -240,7 +241,7 @@ class io_uring_ring {
       reap();
       if (met()) return 0;
       const answer entered = enter(0, 1);
-      // An interrupted wait is waited again; a full completion ring is reaped first.
+      // An interrupted wait is repeated; a full completion ring is reaped first.
       if (entered < 0 && entered != -EINTR && entered != -EAGAIN && entered != -EBUSY) return entered;
     }
   }

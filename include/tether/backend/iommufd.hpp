@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The kernel's newer interface: one address space of an iommufd context is one container, and devices join it one by one, each by
-// its own node. What a device agrees to is known before anything can pin for it.
+// The kernel's newer interface: one I/O address space (IOAS) of an iommufd context is one
+// container, and devices join it one by one, each by its own node (cdev). A device's consent to
+// discards is known before anything can be pinned for it.
 //
 //     /dev/iommu (context) --ALLOC--> address space <--ATTACH-- device --BIND--> context
 //                                       | MAP, MAP_FILE, COPY, UNMAP
@@ -41,8 +42,9 @@ struct iommufd_options {
   bool huge_pages = true;
 };
 
-/// The backend: one container. Movable; its devices stay valid. The container's lock serialises it, and what containers share
-/// lies in the context. Source: linux/iommufd.h. Cost: each call the ioctl of its name, and one entry in two tables for each mapping.
+/// The backend: one container. Movable; its devices stay valid. The container's lock serialises it;
+/// what containers share is kept in the context. Source: linux/iommufd.h. Cost: each call the ioctl
+/// of its name, and one entry in two tables for each mapping.
 template <class Kernel = linux_kernel>
 class basic_iommufd {
  public:
@@ -62,38 +64,43 @@ class basic_iommufd {
     return failure(error{"open container", std::make_error_code(std::errc::not_enough_memory)});
   }
 
-  /// Ensures: pinned when it returns, if a device that pins has joined; what another container of the context has pinned is shared.
-  /// Fails, leaving nothing behind: `overlaps`, `outside_aperture`, `not_aligned`, `invalid_extent`, `access_denied`, `memory_gone`,
-  /// `unsupported` for memory of devices; ENOMEM past the locked-memory limit. Stuck where pages were shared that another
-  /// container was unmapping, and the share could not be taken back.
+  /// Ensures: pinned when it returns, if a device that pins has joined; pages that another
+  /// container of the context has pinned are shared. Fails, leaving nothing behind: `overlaps`,
+  /// `outside_aperture`, `not_aligned`, `invalid_extent`, `access_denied`, `memory_gone`,
+  /// `unsupported` for device memory; ENOMEM past the locked-memory limit. Stuck if the shared
+  /// pages were being unmapped by another container, and the copy could not be rolled back.
   [[nodiscard]] result<void> map(mapping const& what) noexcept { return state_->ioas.map(what, file_source{}); }
-  /// The same, by the file where the kernel can (Linux 6.13) and takes it; else by its address.
+  /// The same, by the file if the kernel can (Linux 6.13) and accepts it; otherwise by its address.
   [[nodiscard]] result<void> map(mapping const& what, file_source from) noexcept { return state_->ioas.map(what, from); }
-  /// Requires: `where` is whole mappings without a gap, or everything. Fails, asking the kernel nothing: `invalid_extent`,
-  /// `cuts_a_mapping`, `not_mapped`; the kernel's errno, stuck unless it was a single mapping; `byte_count_mismatch`, stuck.
+  /// Requires: `where` is whole mappings without a gap, or everything. Fails before any system
+  /// call: `invalid_extent`, `cuts_a_mapping`, `not_mapped`. Fails in the kernel: its errno, stuck
+  /// unless it was a single mapping; `byte_count_mismatch`, stuck.
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept { return state_->ioas.unmap(where); }
 
-  /// The host's sizes, from the alignment up that the IOMMUs need. Read again after every join and leave, and so are the ranges.
+  /// The host's page sizes, from the IOMMUs' alignment up. Read again after every join and leave,
+  /// as the usable ranges are.
   [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return state_->ioas.page_sizes(); }
   [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return state_->ioas.usable(); }
-  /// iommufd knows no limit but memory.
+  /// iommufd limits mappings by memory only.
   [[nodiscard]] std::uint64_t free_mappings() const noexcept { return std::numeric_limits<std::uint64_t>::max(); }
 
   /// Whether a device that is not mediated has joined.
   [[nodiscard]] bool pins_now() const noexcept { return state_->pins(); }
 
-  /// How what its node leads to now pins: as `look_at_cdev`. Touches nothing.
+  /// How the device that the node leads to now pins: as `look_at_cdev`. No side effects.
   [[nodiscard]] result<pin_class> classify(endpoint_type const& endpoint) const noexcept {
     return detail::look_at_cdev<Kernel>(endpoint, state_->sysfs);
   }
-  /// How what was opened pins: nodes can be exchanged between the look and the open.
+  /// How the opened device pins: a node can be replaced between `classify(endpoint)` and `open`.
   [[nodiscard]] pin_class classify(device_type const& device) const noexcept { return device.state()->seat.pins; }
-  /// Opens its node, or duplicates its descriptor. It answers little before it is bound. Fails, with nothing open: as `open_cdev`.
+  /// Opens its node, or duplicates its descriptor. The kernel refuses almost every request until it
+  /// is bound. Fails, with nothing open: as `open_cdev`.
   [[nodiscard]] result<device_type> open(endpoint_type const& endpoint) noexcept {
     return detail::open_cdev<Kernel>(endpoint, state_->sysfs);
   }
-  /// Makes it the context's: now its regions can be used, and no DMA of it goes through. Nothing is pinned. Fails: `stale_handle`,
-  /// `already_there`, `bad_descriptor` if it is no device's own node, `still_in_use` naming the neighbours that are in the way, EBUSY.
+  /// Binds it to the context: its regions can be used now, and its DMA is blocked. Nothing is
+  /// pinned. Fails: `stale_handle`, `already_there`, `bad_descriptor` if it is no device's own
+  /// node, `still_in_use` naming the devices of its group that are in the way, EBUSY.
   [[nodiscard]] result<void> bind(device_type& device) noexcept {
     auto* const who = device.state();
     if (who == nullptr || who->descriptor.number() < 0) return failure(error{"bind device", errc::stale_handle});
@@ -106,8 +113,9 @@ class basic_iommufd {
     return {};
   }
 
-  /// A pin point. Requires: it leaves before it is destroyed, or at least is destroyed before it joins again. Fails, leaving nothing
-  /// behind: `stale_handle` if it is not bound, `already_there`, `outside_aperture`, `memory_gone`, the kernel's errno.
+  /// A pin point. Requires: `device` leaves before it is destroyed, or at least is destroyed before
+  /// the same device joins again. Fails, leaving nothing behind: `stale_handle` if it is not bound,
+  /// `already_there`, `outside_aperture`, `memory_gone`, the kernel's errno.
   [[nodiscard]] result<void> join(device_type& device) noexcept {
     auto* const who = device.state();
     if (!is_bound(who)) return failure(error{"join", errc::stale_handle}.advise("bind it to this container's context first"));
@@ -125,9 +133,10 @@ class basic_iommufd {
     own.tell_who_pins();
     return {};
   }
-  /// Ensures: what is mapped stays mapped. Where another device of its group stays, the IOMMU cannot tell the two apart: then only
-  /// `close` ends this one's reach. Fails, still joined: `stale_handle`, `still_in_use` while a BAR is mapped, the kernel's errno; or,
-  /// stuck, having left a page table that could not be destroyed, and that goes on pinning.
+  /// Ensures: what is mapped stays mapped. While another device of its group is attached, the IOMMU
+  /// cannot isolate the two: then only `close` ends this one's DMA. Fails, still joined:
+  /// `stale_handle`, `still_in_use` while a BAR is mapped, the kernel's errno. Fails, having left:
+  /// stuck, if a page table (HWPT) could not be destroyed, which goes on pinning.
   [[nodiscard]] result<void> leave(device_type& device) noexcept {
     auto* const who = device.state();
     if (!is_bound(who) || !state_->joined.has(who->joined)) return failure(error{"leave", errc::stale_handle});
@@ -137,9 +146,10 @@ class basic_iommufd {
     who->joined.leave();
     return own.has_left("leave");
   }
-  /// Moves a device that has joined `from`, on the same context, here without a gap: at no time is its DMA blocked. A pin point.
-  /// Fails, leaving it where it was: `stale_handle`, `already_there`, `still_in_use` while another device of its group has joined
-  /// `from` (the kernel would move both), and as `join`; or, moved but stuck, as `leave`.
+  /// Moves a device here that has joined `from`, on the same context, without a gap: its DMA is
+  /// never blocked. A pin point. Fails, leaving it where it was: `stale_handle`, `already_there`,
+  /// `still_in_use` while another device of its group has joined `from` (the kernel would move
+  /// both), and as `join`; or, moved but stuck, as `leave`.
   [[nodiscard]] result<void> replace(basic_iommufd& from, device_type& device) noexcept {
     auto* const who = device.state();
     state& own = *state_;
@@ -165,7 +175,8 @@ class basic_iommufd {
     own.tell_who_pins();
     return old.has_left("replace");
   }
-  /// Takes `bind` back. Fails, still open: `stale_handle`; `still_in_use` if it has joined, or a BAR of it is mapped.
+  /// Closes it, which undoes `bind`. Fails, still open: `stale_handle`; `still_in_use` if it has
+  /// joined, or a BAR of it is mapped.
   [[nodiscard]] result<void> close(device_type& device) noexcept {
     auto* const who = device.state();
     if (who != nullptr && !who->joined.alone()) {
@@ -175,13 +186,15 @@ class basic_iommufd {
     if (closed) who->seat.context = nullptr;
     return closed;
   }
-  /// What KVM's VFIO device is told before the device is bound. Negative once it is closed.
+  /// The descriptor that KVM's VFIO device is given before the bind. Negative once it is closed.
   [[nodiscard]] static int kvm_file(device_type const& device) noexcept { return device.descriptor(); }
 
-  /// Unmapping waits for the IOMMU itself. But whoever has a device's registers mapped can start DMA at any time: `still_in_use`, by name.
+  /// Unmapping itself waits for the IOMMU. But through a mapped BAR a device's DMA can be started
+  /// at any time: fails with `still_in_use`, naming the device.
   [[nodiscard]] result<void> quiesce() noexcept { return state_->nobody_has_registers("quiesce"); }
-  /// Takes every device out and closes it, unmaps all, and destroys the page tables and the address space; the next use allocates another.
-  /// Fails, saying what stands in the way: `still_in_use` while a BAR is mapped; the kernel's errno.
+  /// Detaches and closes every device, unmaps everything, and destroys the page tables (HWPTs) and
+  /// the IOAS; the next use allocates a new one. Fails, naming what stands in the way:
+  /// `still_in_use` while a BAR is mapped; the kernel's errno.
   [[nodiscard]] result<void> abandon() noexcept { return state_->abandon(); }
 
  private:
@@ -192,7 +205,8 @@ class basic_iommufd {
         : sysfs{std::move(known)}, ioas{std::move(context), options.huge_pages} {}
     state(state const&) = delete;
     state& operator=(state const&) = delete;
-    /// A device that is still joined is closed. Where a BAR of it is mapped, the address space stays until the context is closed.
+    /// A device that is still joined is closed. If a BAR of it is mapped, the IOAS stays until the
+    /// context is closed.
     ~state() { static_cast<void>(abandon()); }
 
     [[nodiscard]] int descriptor() const noexcept { return ioas.context().descriptor(); }
@@ -203,7 +217,7 @@ class basic_iommufd {
     result<void> has_left(const char* operation) noexcept {
       tell_who_pins();
       auto destroyed = tables.destroy_unused(operation, descriptor(), joined);
-      static_cast<void>(ioas.read_limits());  // if that fails, the narrower ones from before go on being kept
+      static_cast<void>(ioas.read_limits());  // if that fails, the previous, narrower limits stay in force
       if (!destroyed) return failure(destroyed.error().leaving_things_behind());
       return {};
     }
@@ -238,7 +252,8 @@ class basic_iommufd {
   explicit basic_iommufd(std::unique_ptr<state> made) noexcept : state_{std::move(made)} {}
 
   [[nodiscard]] int descriptor() const noexcept { return state_->descriptor(); }
-  /// To this context: another one has numbers of its own, and would attach it to whatever has this one's there.
+  /// Bound to this very context: ids are per context, so with another one it would be attached to
+  /// whatever object has our id there.
   bool is_bound(device_state const* who) const noexcept {
     return who != nullptr && who->descriptor.number() >= 0 && who->seat.context == &state_->ioas.context().book();
   }

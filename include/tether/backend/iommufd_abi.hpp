@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What iommufd and VFIO's device nodes are asked, byte for byte: linux/iommufd.h is younger than the headers that a stable
-// distribution has, so the structs and numbers stand here under names of our own. test/static compares them with the real ones.
+// The uapi of iommufd and of VFIO's device nodes, byte for byte: linux/iommufd.h is newer than the
+// headers of a stable distribution, so its structs and ioctl numbers are repeated here under names
+// of our own. test/static compares them with the real ones.
 #pragma once
 
 #include <linux/ioctl.h>
@@ -10,22 +11,23 @@
 
 namespace tether::iommufd_abi {
 
-/// A request, and what it is asked with. The first member is always the struct's own size: a kernel that knows a longer one takes the
-/// rest for zero, one that knows a shorter one wants the rest to be zero (else E2BIG). ENOTTY: the kernel has no such request.
+/// An ioctl and the type of its argument. The first member is always the struct's own size: a
+/// kernel that knows a longer struct takes the rest as zero, one that knows a shorter struct
+/// requires the rest to be zero (else E2BIG). ENOTTY: the kernel has no such ioctl.
 template <class Arguments>
 struct request {
   using arguments = Arguments;
   unsigned long number;
 };
 
-/// Takes an object away. EBUSY while something refers to it.
+/// Destroys an object. EBUSY while something refers to it.
 struct object {
   std::uint32_t size = sizeof(object);
   std::uint32_t id = 0;
 };
 inline constexpr request<object> destroy{_IO(';', 0x80)};
 
-/// An I/O address space; its id is answered.
+/// Allocates an I/O address space (IOAS); the kernel fills in its id.
 struct new_ioas {
   std::uint32_t size = sizeof(new_ioas);
   std::uint32_t flags = 0;
@@ -33,7 +35,7 @@ struct new_ioas {
 };
 inline constexpr request<new_ioas> allocate_ioas{_IO(';', 0x81)};
 
-/// Shares what is mapped at `from_iova` of another address space, pinned pages and all.
+/// Maps what is mapped at `from_iova` of another IOAS, sharing its pinned pages.
 struct shared_mapping {
   std::uint32_t size = sizeof(shared_mapping);
   std::uint32_t flags = 0;
@@ -50,7 +52,8 @@ struct iova_range {
   std::uint64_t first = 0;
   std::uint64_t last = 0;
 };
-/// `count` says how much room `ranges` (a pointer to `iova_range`) has, and is answered with how many there are; EMSGSIZE if too many.
+/// `count` is the capacity of `ranges` (a pointer to `iova_range`); the kernel sets it to the
+/// number of ranges. EMSGSIZE if they do not fit.
 struct iova_limits {
   std::uint32_t size = sizeof(iova_limits);
   std::uint32_t ioas = 0;
@@ -77,7 +80,7 @@ struct memory_mapping {
 };
 inline constexpr request<memory_mapping> map{_IO(';', 0x85)};
 
-/// `length` is answered with what was unmapped. {0, 2^64-1} means everything.
+/// The kernel sets `length` to the bytes that it unmapped. {0, 2^64-1} means everything.
 struct unmapping {
   std::uint32_t size = sizeof(unmapping);
   std::uint32_t ioas = 0;
@@ -100,7 +103,8 @@ inline constexpr std::uint32_t locked_memory_by_process = 0;  ///< of the whole 
 inline constexpr std::uint32_t huge_pages = 1;                ///< of one address space; EINVAL to turn off once something is mapped
 inline constexpr std::uint16_t operation_set = 0;
 
-/// Page tables for one kind of IOMMU, filled with all that is mapped in `ioas`. Since Linux 6.6.
+/// Allocates a page table (HWPT) for one kind of IOMMU, filled with all that is mapped in `ioas`.
+/// Since Linux 6.6.
 struct new_page_table {
   std::uint32_t size = sizeof(new_page_table);
   std::uint32_t flags = 0;
@@ -128,7 +132,7 @@ struct file_mapping {
 };
 inline constexpr request<file_mapping> map_file{_IO(';', 0x8f)};
 
-/// Asked of a device's own node, these three. Since Linux 6.6.
+/// These three are ioctls of a device's own node (cdev). Since Linux 6.6.
 struct device_binding {
   std::uint32_t size = sizeof(device_binding);
   std::uint32_t flags = 0;
@@ -137,7 +141,7 @@ struct device_binding {
 };
 inline constexpr request<device_binding> bind_device{_IO(';', 100 + 18)};
 
-/// `page_table` is that of a page table or of an address space, and is answered with the page table that serves.
+/// `page_table` is the id of an HWPT or of an IOAS; the kernel sets it to the HWPT in use.
 struct device_attachment {
   std::uint32_t size = sizeof(device_attachment);
   std::uint32_t flags = 0;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the containers of one context have mapped where, by host address: so that a second container shares the pages that a
-// first has pinned instead of pinning them again. Its lock is the innermost of all and never held across a call of the kernel, so:
+// What the containers of one context have mapped where, by host address (HVA), so that a second
+// container shares the pages that a first one has pinned instead of pinning them again. Its lock is
+// the innermost of all and never held across a system call, so:
 //
-//     find a source .... COPY, without the lock .... still there? -> the new mapping is as good as the old
-//                                                    gone meanwhile? -> whatever was copied is taken back
+//     find a source .... COPY, without the lock .... still there? -> the copy is published, too
+//                                                    gone meanwhile? -> the copy is rolled back
 #pragma once
 
 #include <tether/core/access.hpp>
@@ -23,7 +24,7 @@
 
 namespace tether::detail {
 
-/// Safe from any thread. What is written down belongs to one container, which alone offers, withdraws and forgets it.
+/// Thread-safe. A record belongs to one container; only that one offers, withdraws and forgets it.
 class iommufd_book {
   struct record {
     std::uint32_t ioas;
@@ -31,7 +32,7 @@ class iommufd_book {
     access rights;
     memory_kind memory;
     bool by_file;
-    std::uint64_t offer;  // a number for each time that it was offered; 0: it is not
+    std::uint64_t offer;  // generation number, a new one for each offer; 0: not offered
   };
 
  public:
@@ -44,25 +45,27 @@ class iommufd_book {
     std::uint64_t offer;
   };
 
-  /// Writes down what is about to be mapped, so that nothing can fail once it is. Nobody shares it yet. Fails: not enough memory.
+  /// Records what is about to be mapped, so that nothing can fail once it is. Not shared yet.
+  /// Fails: not enough memory.
   [[nodiscard]] result<place> prepare(std::uint32_t ioas, mapping const& what, bool by_file) noexcept try {
     const std::lock_guard lock{mutex_};
     return records_.emplace(what.host.value, record{ioas, what.where, what.rights, what.memory, by_file, 0});
   } catch (std::exception const&) {
     return failure(error{"map", std::make_error_code(std::errc::not_enough_memory)}.at(what.where));
   }
-  /// It is mapped, by its file or its address: from now on others may share it.
+  /// Publishes it once it is mapped, by its file or its address: from now on others may share it.
   void offer(place which, bool by_file) noexcept {
     const std::lock_guard lock{mutex_};
     which->second.by_file = by_file;
     which->second.offer = ++last_offer_;
   }
-  /// Publishes it again after a failed unmap. Under a new generation number, so that whoever copied it meanwhile undoes his copy.
+  /// Publishes it again after a failed unmap, under a new generation number, so that a container
+  /// that copied it meanwhile rolls its copy back.
   void offer_again(place which) noexcept {
     const std::lock_guard lock{mutex_};
     which->second.offer = ++last_offer_;
   }
-  /// The same for one that was copied from `from`, if that was there all along. Otherwise answers false.
+  /// Publishes a copy of `from`, if that has stayed published throughout. Otherwise returns false.
   [[nodiscard]] bool offer_copy(place which, source const& from) noexcept {
     const std::lock_guard lock{mutex_};
     const auto [begin, end] = records_.equal_range(which->first);
@@ -70,7 +73,8 @@ class iommufd_book {
     which->second.offer = ++last_offer_;
     return true;
   }
-  /// Before its unmap is asked for: then whoever has copied meanwhile finds it gone, and takes the copy back.
+  /// Unpublishes it before its unmap: a container that copied it meanwhile finds it gone, and rolls
+  /// its copy back.
   void withdraw(place which) noexcept {
     const std::lock_guard lock{mutex_};
     which->second.offer = 0;
@@ -79,7 +83,8 @@ class iommufd_book {
     const std::lock_guard lock{mutex_};
     records_.erase(which);
   }
-  /// Whether a device behind an IOMMU is in a container: only then its mappings are pinned, so that sharing them saves anything.
+  /// Sets whether a device behind an IOMMU has joined a container: only then are its mappings
+  /// pinned, and worth sharing.
   void set_pinned(std::uint32_t ioas, bool pinned) noexcept try {
     const std::lock_guard lock{mutex_};
     std::erase(pinned_, ioas);
@@ -88,7 +93,8 @@ class iommufd_book {
     // Then it is never shared.
   }
 
-  /// The same memory, pinned by another container with at least these rights. `by_file`: by its file, or not at all.
+  /// The same memory, pinned by another container with at least these rights. `by_file`: only if
+  /// that mapped it by its file.
   [[nodiscard]] std::optional<source> find(std::uint32_t into, mapping const& what, bool by_file) const noexcept {
     const std::lock_guard lock{mutex_};
     const auto [begin, end] = records_.equal_range(what.host.value);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What is behind a device's own node, which need not be what sysfs has under its name: nodes are left over or mapped anew in
-// containers, and can be exchanged at any time. The number of what was opened tells.
+// Which device is behind a node (cdev). It need not be the one that sysfs has under the node's
+// name: nodes can be stale, are remapped in OS containers, and can be replaced at any time. The
+// device number (st_rdev) of what was opened decides.
 //
 //     path --stat--> 510:2 --/sys/dev/char--> 0000:01:00.0 --subsystem--> pci: it pins     (a look, before anything is touched)
 //     path --open, fstat--> 510:2 ...                                                       (what was opened, and is kept)
@@ -25,15 +26,16 @@
 
 namespace tether::detail {
 
-/// How an endpoint pins whose node turned out to be the device `found`: on demand exactly if it is mediated; its neighbours do not count,
-/// because each device joins alone. If the node's number is not that of the device whose name was given, the name is unverified, and what
+/// How an endpoint pins whose node turned out to be the device `found`: on demand if and only if
+/// that is mediated; the rest of its group does not count, because each device joins alone. If the
+/// node's number is not that of the device whose name was given, the name is unverified, and what
 /// cannot be established pins (law 1).
 [[nodiscard]] inline pin_class pins_as(vfio_cdev const& endpoint, std::string const& found, vfio_sysfs const& sysfs) {
   const bool unverified = (endpoint.by_name() || endpoint.descriptor() >= 0) && found != endpoint.name();
   return !unverified && sysfs.is_mediated(found) ? pin_class::pins_on_demand : pin_class::pins;
 }
 
-/// How what an endpoint leads to now pins. Opens nothing.
+/// How the device that an endpoint leads to now pins. Opens nothing.
 template <class Kernel>
 [[nodiscard]] pin_class look_at_cdev(vfio_cdev const& endpoint, vfio_sysfs const& sysfs) noexcept try {
   struct stat node{};
@@ -53,8 +55,9 @@ template <class Kernel>
   return why;
 }
 
-/// Opens a device's node, or duplicates its descriptor, and notes what it is. Fails, with nothing open: ENOENT with how to bind it to a
-/// driver, EACCES; `no_such_device` where it was asked for by name and the node is another's; the kernel's errno, not enough memory.
+/// Opens a device's node, or duplicates its descriptor, and records its group and how it pins.
+/// Fails, with nothing open: ENOENT with how to bind it to a driver, EACCES; `no_such_device` if it
+/// was asked for by name and the node is another device's; the kernel's errno, not enough memory.
 template <class Kernel>
 [[nodiscard]] result<basic_vfio_device<Kernel>> open_cdev(vfio_cdev const& endpoint, vfio_sysfs const& sysfs) noexcept try {
   const bool passed_in = endpoint.descriptor() >= 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// An open /dev/iommu: a value that containers share. Whoever opens it decides whose locked-memory limit counts; a management
-// layer may pass it in. Containers on one context can share pinned pages; on two they cannot.
+// An open /dev/iommu: a value that containers share. The process that opens it decides whose
+// locked-memory limit is charged; a management layer may pass it in. Containers on one context can
+// share pinned pages; on two they cannot.
 #pragma once
 
 #include <tether/backend/iommufd_abi.hpp>
@@ -19,16 +20,16 @@
 
 namespace tether {
 
-/// Whose locked-memory limit (RLIMIT_MEMLOCK) what is pinned counts against.
+/// Whose locked-memory limit (RLIMIT_MEMLOCK) pinned pages are charged to.
 enum class iommufd_accounting : std::uint8_t {
-  as_it_is,     ///< the kernel's default, by user, or what whoever opened the context has set
+  as_it_is,     ///< the kernel's default, per user, or what the opener of the context has set
   per_user,     ///< of all processes of this user together
-  per_process,  ///< of this process, as type1 does; needs CAP_SYS_RESOURCE, and a context that has nothing in it yet
+  per_process,  ///< of this process, as type1 does; needs CAP_SYS_RESOURCE, and a context without objects
 };
 
 namespace detail {
 
-/// One request. Answers what the kernel answers: a value, or the negative errno.
+/// One ioctl. Returns what the kernel returns: a value, or the negative errno.
 template <class Kernel, class Arguments>
 [[nodiscard]] typename Kernel::answer ask(int descriptor, iommufd_abi::request<Arguments> const& what, Arguments& with) noexcept {
   return Kernel::call(SYS_ioctl, descriptor, what.number, static_cast<void*>(&with));
@@ -38,13 +39,14 @@ template <class Kernel>
 struct iommufd_context_state {
   kernel_descriptor<Kernel> descriptor{};
   iommufd_book book{};
-  /// The kernel has said that it does not know the request that maps a file.
+  /// Set once the kernel has answered that it has no ioctl to map a file (ENOTTY).
   std::atomic<bool> maps_no_files{false};
 };
 
 }  // namespace detail
 
-/// Copies are the same context, which closes with the last of them and of the containers on it. Safe from any thread.
+/// Copies refer to the same context (reference count), which is closed with the last of them and of
+/// the containers on it. Thread-safe.
 template <class Kernel = linux_kernel>
 class basic_iommufd_context {
  public:
@@ -52,8 +54,8 @@ class basic_iommufd_context {
   [[nodiscard]] static result<basic_iommufd_context> open(iommufd_accounting whose = iommufd_accounting::as_it_is) noexcept {
     return make(Kernel::call(SYS_openat, AT_FDCWD, node, O_RDWR | O_CLOEXEC, 0), whose);
   }
-  /// By an open descriptor, which stays the caller's: this is a duplicate. Fails: EBADF; as `open`; EBUSY where the accounting cannot
-  /// be changed any more.
+  /// From an open descriptor, which stays the caller's: it is duplicated. Fails: EBADF; as `open`;
+  /// EBUSY if the accounting cannot be changed any more.
   [[nodiscard]] static result<basic_iommufd_context> from_descriptor(int descriptor,
                                                                      iommufd_accounting whose = iommufd_accounting::as_it_is) noexcept {
     return make(Kernel::duplicate(descriptor), whose);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// An I/O address space of iommufd: what is mapped in it, by whom its pages are shared, and what it can map. Which devices
-// use it is `iommufd.hpp`'s. The kernel's unmap is not atomic, and one word of it (ENOENT) means both "nothing is there" and "that
-// would cut a mapping", so nothing is inferred from it: what is mapped stands in a table of our own, and only whole mappings are named.
+// An I/O address space (IOAS) of iommufd: what is mapped in it, which pages it shares, and what it
+// can map. `iommufd.hpp` knows which devices use it. The kernel's unmap is not atomic, and its
+// ENOENT means both "nothing is there" and "that would cut a mapping", so nothing is inferred from
+// it: mappings are kept in a table of our own, and only whole ones are unmapped.
 #pragma once
 
 #include <tether/backend/interval_table.hpp>
@@ -30,7 +31,8 @@ namespace tether::detail {
 inline constexpr const char* raise_users_limit =
     "raise the locked-memory limit (ulimit -l), which counts all that this user pins: {} KiB more";
 
-/// Not thread-safe; the container's lock is around it. Gone with it: nothing but the book's entries. Whoever owns it calls `destroy`.
+/// Not thread-safe: the container's lock guards it. Its destructor removes nothing but the book's
+/// entries; its owner calls `destroy`.
 template <class Kernel>
 class iommufd_ioas {
  public:
@@ -79,8 +81,9 @@ class iommufd_ioas {
     return {};
   }
 
-  /// Requires: a negative `from.descriptor` where the memory is of no shared file. Fails, leaving nothing behind: as
-  /// `basic_iommufd::map`; stuck where a copy could not be taken back: it stays recorded then.
+  /// Requires: `from.descriptor` is negative if the memory is of no shared file. Fails, leaving
+  /// nothing behind: as `basic_iommufd::map`; stuck if a copy could not be rolled back: it stays
+  /// recorded then.
   [[nodiscard]] result<void> map(mapping const& what, file_source from) noexcept {
     if (auto shaped = check_shape(what, page_sizes_.smallest()); !shaped) [[unlikely]] return shaped;
     if (auto there = allocate(); !there) [[unlikely]] return there;
@@ -98,9 +101,9 @@ class iommufd_ioas {
     return done;
   }
 
-  /// Requires: `where` is whole mappings without a gap, or everything. Fails, asking the kernel nothing: `invalid_extent`,
-  /// `cuts_a_mapping`, `not_mapped`;
-  /// the kernel's errno, stuck unless it was one mapping: of several, some may be gone; `byte_count_mismatch`, stuck.
+  /// Requires: `where` is whole mappings without a gap, or everything. Fails before any system
+  /// call: `invalid_extent`, `cuts_a_mapping`, `not_mapped`. Fails in the kernel: its errno, stuck
+  /// unless it was one mapping: of several, some may be gone; `byte_count_mismatch`, stuck.
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
     const bool all = where.is_everything();
     if (all && id_ == 0) return {};
@@ -108,7 +111,7 @@ class iommufd_ioas {
     if (!run) [[unlikely]] return failure(run.error());
     iommufd_abi::unmapping request{.ioas = id_, .iova = where.first.value};
     request.length = all ? std::numeric_limits<std::uint64_t>::max() : where.size();
-    std::uint64_t bytes = 0;  // of everything perhaps 2^64, which is 0 to the kernel as well
+    std::uint64_t bytes = 0;  // everything may be 2^64, which wraps to 0 in the kernel as well
     for (std::size_t row = run->from; row != run->to; ++row) {
       book().withdraw(table_.payload(row));
       bytes += table_.where(row).size();
@@ -123,7 +126,8 @@ class iommufd_ioas {
     return {};
   }
 
-  /// What can be mapped now. Fails, keeping what was known: `bad_descriptor` for ranges out of order, not enough memory, the errno.
+  /// Reads what can be mapped now. Fails, keeping the previous limits: `bad_descriptor` for ranges
+  /// out of order, not enough memory, the errno.
   [[nodiscard]] result<void> read_limits() noexcept try {
     std::vector<iommufd_abi::iova_range> room(usable_.size() + 1);
     iommufd_abi::iova_limits limits{.ioas = id_};
@@ -154,7 +158,8 @@ class iommufd_ioas {
            (allows(what.rights, access::write) ? iommufd_abi::device_may_write : 0U);
   }
 
-  /// Whether it was mapped by sharing what another container has pinned. If not, for whatever reason, it must be mapped.
+  /// Tries to map it by sharing what another container has pinned. False, for whatever reason: it
+  /// must be pinned here.
   result<bool> share(mapping const& what, bool by_file, place mine) noexcept {
     const auto from = book().find(id_, what, by_file);
     if (!from) [[likely]] return false;
@@ -179,7 +184,8 @@ class iommufd_ioas {
         book().offer(mine, true);
         return {};
       }
-      // A file that the kernel does not take is memory all the same, and EINVAL has many causes: mapping by address tells which.
+      // Memory of a file that the kernel refuses can still be mapped by address; and EINVAL has
+      // many causes: mapping by address tells which.
       if (answer != -ENOTTY && answer != -EINVAL && answer != -EBADF) return failure(why_not(what, static_cast<int>(-answer)));
     }
     iommufd_abi::memory_mapping request{.flags = flags_of(what), .ioas = id_, .host = what.host.value, .length = what.where.size()};
@@ -196,7 +202,8 @@ class iommufd_ioas {
     }
     return why_not_mapped(what, number, page_sizes_.smallest(), usable_, raise_users_limit);
   }
-  /// One mapping is removed or not; of several the first may be gone. And what is recorded cannot be absent, nor cut.
+  /// A single mapping is removed or not; of several the first may be gone. ENOENT contradicts our
+  /// table, in which the mapping is present and whole.
   [[gnu::cold]] error why_not_unmapped(extent<io_address> where, table_run run, int number) noexcept {
     const auto why = error::from_errno("unmap", number).at(where);
     if (run.to - run.from > 1 || number == ENOENT) return why.leaving_things_behind();
@@ -223,11 +230,13 @@ class iommufd_ioas {
     }
     usable_ = std::move(usable);
     page_sizes_ = sizes_of_page_tables(Kernel::page_size());
-    // An alignment below the host's page (1, while no device has joined) is no page size: pages of the host are what is pinned.
+    // An alignment below the host's page (1, while no device has joined) is not a page size: host
+    // pages are what is pinned.
     if (limits.alignment > Kernel::page_size()) page_sizes_.mask = (page_sizes_.mask & ~(limits.alignment - 1)) | limits.alignment;
     return {};
   }
-  /// As it is while no device has joined: anything goes. Allocates nothing: there was always room for one range.
+  /// The limits while no device has joined: every IOVA is usable. Allocates nothing: there was
+  /// always room for one range.
   void forget_limits() noexcept {
     usable_.assign(1, extent<io_address>::everything());
     page_sizes_ = sizes_of_page_tables(Kernel::page_size());

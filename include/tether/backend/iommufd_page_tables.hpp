@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The page tables (HWPTs) of one address space of iommufd: each serves the devices whose IOMMUs are alike. Which fits only the
-// kernel knows, so a device tries those that are there, then gets one of its own, and then leaves the choice to the kernel.
+// The page tables (HWPTs) of one IOAS: each serves the devices with compatible IOMMUs. Only the
+// kernel knows which one fits, so a device tries the existing ones, then a new one of its own, and
+// finally leaves the choice to the kernel.
 //
 //     address space --+-- page table 1 --+-- nic          EINVAL: it does not fit, try the next
 //                     |                  +-- disk
@@ -25,15 +26,16 @@
 
 namespace tether::detail {
 
-/// Not thread-safe; the container's lock is around it. Each one that nobody uses any more is destroyed: it would go on pinning, and a
-/// device that took it later would find pages in it that have been discarded meanwhile.
+/// Not thread-safe: the container's lock guards it. An HWPT without users is destroyed: it would go
+/// on pinning, and a device attached to it later would find pages in it that have been discarded
+/// meanwhile.
 template <class Kernel>
 class iommufd_page_tables {
  public:
   using device = vfio_device_state<Kernel>;
   using ring = ring_link<device>;
 
-  /// What has been allocated here.
+  /// How many have been allocated here.
   [[nodiscard]] std::size_t size() const noexcept { return ids_.size(); }
 
   /// A pin point. A device that is attached elsewhere moves here without a gap. Fails, leaving it where it was: `outside_aperture` if
@@ -54,7 +56,8 @@ class iommufd_page_tables {
     if (answer >= 0) return serve(who, 0);
     return failure(why_not_joined(who, static_cast<int>(-answer)));
   }
-  /// Back to where it was served before. Fails: the kernel's errno.
+  /// Rolls a move back: attaches it to its previous HWPT, or to the IOAS if that is 0. Fails: the
+  /// kernel's errno.
   [[nodiscard]] static result<void> attach_again(device& who, std::uint32_t ioas, std::uint32_t page_table) noexcept {
     const auto answer = ask_to_attach(who, page_table != 0 ? page_table : ioas);
     if (answer >= 0) return serve(who, page_table);
@@ -68,7 +71,8 @@ class iommufd_page_tables {
     return serve(who, 0);
   }
 
-  /// Destroys those that serve nobody. Fails: the kernel's errno, having gone through all of them; what is left is tried again next time.
+  /// Destroys those without users. Fails: the kernel's errno, after trying all of them; what is
+  /// left is retried next time.
   [[nodiscard]] result<void> destroy_unused(const char* operation, int context, ring const& joined) noexcept {
     result<void> done;
     std::erase_if(ids_, [&](std::uint32_t id) noexcept {
@@ -81,7 +85,8 @@ class iommufd_page_tables {
   }
 
  private:
-  /// EINVAL: its IOMMU needs other page tables. The rest: not here, not for this kind of device, not in this kernel (before 6.6).
+  /// EINVAL: its IOMMU needs another HWPT. ENOENT: no such object. EOPNOTSUPP: not for this kind of
+  /// device. ENOTTY: not in this kernel (before 6.6).
   static bool tries_another(typename Kernel::answer answer) noexcept {
     return answer == -EINVAL || answer == -ENOENT || answer == -EOPNOTSUPP || answer == -ENOTTY;
   }
@@ -103,7 +108,7 @@ class iommufd_page_tables {
     return failure(error::from_errno(operation, static_cast<int>(-answer)).of("page table").advise("number {}", id));
   }
 
-  /// Whether a new one serves. If not, something else may.
+  /// Attaches it to a new HWPT. False: that does not fit, but something else may.
   result<bool> attach_to_new(int context, std::uint32_t ioas, device& who) noexcept try {
     ids_.reserve(ids_.size() + 1);
     iommufd_abi::new_page_table made{.device = who.seat.device, .ioas = ioas};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a `recording` backend was asked to do, in order, with how it ended, and the faults it is to
-// commit. A value of its own, so that a test keeps it after the container that used it has gone.
+// The calls that a `recording` backend received, in order, with their outcomes, and the faults to
+// inject. An object of its own, so that a test keeps it after the container that used it has gone.
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -21,7 +21,7 @@
 
 namespace tether {
 
-/// What a backend can be asked that may fail. `classify` touches nothing and is not among them.
+/// The calls of a backend that may fail. `classify` has no side effects and is not among them.
 enum class backend_call : std::uint8_t { map, unmap, join, leave, open, close, quiesce, abandon, acquire, bind };
 
 [[nodiscard]] constexpr const char* name_of(backend_call what) noexcept {
@@ -29,7 +29,7 @@ enum class backend_call : std::uint8_t { map, unmap, join, leave, open, close, q
   return names[static_cast<std::size_t>(what)];
 }
 
-/// How it ended (law 6). `failed` left nothing behind; `stuck` could not put things back.
+/// How it ended (law 6). `failed` left nothing behind; `stuck`: the rollback failed.
 enum class call_outcome : std::uint8_t { running, done, failed, stuck };
 
 /// One operation. `subject` is the group or device, where there is one.
@@ -56,9 +56,9 @@ class journal {
   void fail_at(std::uint64_t n, error why) { add_fault({n, std::nullopt, why, false}); }
   /// The same, counting operations of one kind only.
   void fail_at(backend_call kind, std::uint64_t n, error why) { add_fault({n, kind, why, false}); }
-  /// The `n`-th operation of that kind is carried out and answered with `why` all the same, as *stuck*.
+  /// The `n`-th operation of that kind is carried out, and reported as failed with `why`, *stuck*.
   void fail_after(backend_call kind, std::uint64_t n, error why) { add_fault({n, kind, why.leaving_things_behind(), true}); }
-  /// Takes back the faults that have not happened.
+  /// Removes the faults that have not happened.
   void clear_faults() noexcept {
     const std::lock_guard lock{mutex_};
     faults_.clear();
@@ -69,7 +69,8 @@ class journal {
     return faults_.size();
   }
 
-  /// Called before each operation, with no lock held: look at a gate, or let a hostile balloon strike. It must not throw.
+  /// Called before each operation, with no lock held: to inspect a gate, or to discard as a hostile
+  /// balloon would. It must not throw.
   void before_each(hook callback) { before_ = std::move(callback); }
   /// Called after each operation, once its outcome is known.
   void after_each(hook callback) { after_ = std::move(callback); }
@@ -106,7 +107,8 @@ class journal {
     faults_.push_back(one);
   }
 
-  /// The fault that `kind` meets, if any. Each that matches counts down; the first to reach zero is spent.
+  /// The fault to inject into a call of `kind`, if any. Each that matches counts down; the first to
+  /// reach zero is used up.
   [[nodiscard]] std::optional<fault> meet(backend_call kind) noexcept {
     std::optional<fault> met;
     for (std::size_t i = 0; i < faults_.size();) {
@@ -122,7 +124,8 @@ class journal {
     return met;
   }
 
-  /// Writes an operation down, runs it (or not), and writes down how it ended. `Answer` is a `result`.
+  /// Records an operation, runs it (unless a fault refuses it), and records how it ended. `Answer`
+  /// is a `result`.
   template <class Answer, class Run>
   Answer record(backend_call what, std::optional<extent<io_address>> where, std::string_view subject, Run run) noexcept {
     std::optional<fault> met;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a backend gets from the kernel and must give back: descriptors and areas of memory, each given
-// back once, through the same seam that it came from.
+// RAII owners of what a backend gets from the kernel: file descriptors and areas of memory, each
+// released once, through the same kernel seam that it came from.
 #pragma once
 
 #include <tether/core/kernel.hpp>
@@ -48,7 +48,7 @@ class kernel_area {
   }
 
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
-  /// What lies `offset` bytes in. Requires: it is a `T`, and inside.
+  /// What lies at `offset` bytes. Requires: it is a `T`, and inside.
   template <class T>
   [[nodiscard]] T* as(std::uint64_t offset = 0) const noexcept {
     return reinterpret_cast<T*>(static_cast<std::uintptr_t>(at_ + offset));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the emulated IOMMUs refuse before they touch anything, in the order in which VFIO's type1
-// driver looks: the shape of a mapping first, then where it lies. Overlap and budget are the table's.
-// And the other way round: which of these it was, where a kernel has refused with one word for all of them.
+// What the emulated IOMMUs refuse before they change anything, in the order in which VFIO's type1
+// driver checks: the shape of a mapping first, then where it lies. Overlap and budget are left to
+// the owner of the table. And the reverse: which of these it was, if a kernel has refused with one
+// errno for all of them.
 #pragma once
 
 #include <tether/core/error.hpp>
@@ -17,7 +18,8 @@
 
 namespace tether {
 
-/// Whether `what` is a mapping at all: not inside out, not wrapping, with some right, in whole pages of `smallest` bytes.
+/// Whether `what` is well formed: first <= last, no wrap-around, at least one right, in whole pages
+/// of `smallest` bytes.
 /// Fails: `invalid_extent`, `access_denied`, `not_aligned`.
 [[nodiscard]] inline result<void> check_shape(mapping const& what, std::uint64_t smallest) noexcept {
   const std::uint64_t reach = what.where.last.value - what.where.first.value;
@@ -34,15 +36,17 @@ namespace tether {
   return {};
 }
 
-/// Whether `where` lies within *one* of the `usable` ranges: two that touch do not combine.
-/// Fails: `invalid_extent`, `outside_aperture`. Source: type1's IOVA list, facts measured on a real kernel.
+/// Whether `where` lies within *one* of the `usable` ranges: it cannot span two adjacent ones.
+/// Fails: `invalid_extent`, `outside_aperture`. Source: type1's IOVA list, facts measured on a real
+/// kernel.
 [[nodiscard]] inline result<void> check_aperture(extent<io_address> where, std::span<extent<io_address> const> usable) noexcept {
   if (!where.valid()) return failure(error{"map", errc::invalid_extent}.at(where));
   if (std::ranges::any_of(usable, [&](extent<io_address> const& range) { return range.contains(where); })) return {};
   return failure(error{"map", errc::outside_aperture}.at(where).advise("keep each mapping within one of the usable ranges"));
 }
 
-/// The cause behind a kernel's refusal to map. `locked_memory`: what to do about that limit; `{}` stands for the KiB that are missing.
+/// Diagnoses a kernel's refusal to map. `locked_memory`: the advice about that limit; `{}` stands
+/// for the missing KiB.
 [[nodiscard, gnu::cold]] inline error why_not_mapped(mapping const& what, int number, std::uint64_t smallest,
                                                      std::span<extent<io_address> const> usable, const char* locked_memory) noexcept {
   const auto why = error::from_errno("map", number).at(what.where);

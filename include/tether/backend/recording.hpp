@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Any backend, watched: every operation is written into a journal, can be made to fail there, and can
-// be preceded and followed by a hook. For tests of containers, users' own backends included.
+// A decorator of any backend: every operation is recorded in a journal, can be made to fail there,
+// and can be preceded and followed by a hook. For tests of containers, users' own backends
+// included.
 #pragma once
 
 #include <tether/backend/concepts.hpp>
@@ -23,7 +24,7 @@ namespace tether {
 
 namespace detail {
 
-/// What `Backend` calls what it attaches.
+/// The types of what `Backend` attaches.
 template <class Backend, attach_unit Unit = Backend::unit>
 struct recorded_names {
   using group_type = typename Backend::group_type;
@@ -39,7 +40,8 @@ struct recorded_names<Backend, attach_unit::device> {
 
 }  // namespace detail
 
-/// A backend that does what `Backend` does and writes it down. It pins, attaches, counts and opens exactly as that does.
+/// A backend that forwards to `Backend` and records each call. It pins, attaches, counts and opens
+/// exactly as that does.
 ///
 ///     journal book;
 ///     recording<software_iommu> iommu{book};
@@ -67,7 +69,7 @@ class recording : public detail::recorded_names<Backend> {
       : journal_{&book} {}
   recording(journal& book, Backend watched) noexcept : journal_{&book}, watched_{std::move(watched)} {}
 
-  /// The journal it writes into. Ensures: the reference stays good when this is moved.
+  /// The journal it writes into. Ensures: the reference stays valid when this is moved.
   [[nodiscard]] journal& log() const noexcept { return *journal_; }
   [[nodiscard]] Backend& watched() noexcept { return watched_; }
   [[nodiscard]] Backend const& watched() const noexcept { return watched_; }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// A list whose links lie in its elements: joining allocates nothing, and an element that dies takes itself out, on whatever
-// thread that is. For what a container must know of devices that are owned elsewhere.
+// An intrusive doubly linked list: joining allocates nothing, and an element that is destroyed
+// removes itself, on any thread. For what a container must know of devices that are owned
+// elsewhere.
 //
 //     head <-> device <-> device <-> (head again)
 #pragma once
@@ -9,8 +10,10 @@
 
 namespace tether::detail {
 
-/// One link of a ring. `Element` is what it is a part of; the head of a ring is a link of no element.
-/// Thread-safe: one lock for all rings of such elements, because an element may outlive its head; nothing else is waited for with it.
+/// One link of a ring (a circular list). `Element` is the type that it is a member of; the head of
+/// a ring is a link without an element.
+/// Thread-safe: one lock for all rings of this type, because an element may outlive its head;
+/// nothing else is waited for while it is held.
 /// Invariant: a link that is alone points to itself.
 template <class Element>
 class ring_link {
@@ -26,7 +29,7 @@ class ring_link {
     const std::lock_guard rings{all_rings_};
     return after_ == this;
   }
-  /// Puts this into the ring of `head`, wherever it was before.
+  /// Moves this to the end of `head`'s ring, from any other.
   void join(ring_link& head) noexcept {
     const std::lock_guard rings{all_rings_};
     take_out();
@@ -40,7 +43,7 @@ class ring_link {
     take_out();
   }
 
-  /// Of a head: its first element, or null. Requires: whoever owns it lets it live.
+  /// Of a head: its first element, or null. Requires: its owner keeps it alive.
   [[nodiscard]] Element* first() const noexcept {
     const std::lock_guard rings{all_rings_};
     return after_->element_;
@@ -49,7 +52,8 @@ class ring_link {
   [[nodiscard]] bool has(ring_link const& one) const noexcept {
     return any_of([&](Element const& other) noexcept { return &other == one.element_; });
   }
-  /// Of a head: whether `is` says yes to an element, asked in their order. None of them goes meanwhile. Requires: `is` asks no ring.
+  /// Of a head: whether `is` holds for an element, evaluated in their order. None of them leaves
+  /// meanwhile. Requires: `is` calls no ring.
   template <class Is>
   [[nodiscard]] bool any_of(Is is) const noexcept {
     const std::lock_guard rings{all_rings_};

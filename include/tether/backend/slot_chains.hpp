@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which slots of a fixed-buffer table belong together. The kernel takes at most 1 GiB in a slot, so a
-// larger mapping takes several; they need not be neighbours, each names the next.
+// Which slots of a fixed-buffer table belong to one mapping. The kernel takes at most 1 GiB in a
+// slot, so a larger mapping takes several; they need not be adjacent: a linked list of indices.
 #pragma once
 
 #include <cstddef>
@@ -10,12 +10,13 @@
 
 namespace tether {
 
-/// A list of slots, held by whoever took it.
+/// A list of slots, owned by the caller of `take`.
 struct slot_chain {
   std::uint32_t head = 0;
 };
 
-/// The slots, free and taken, and how many bytes each pins now. Cost: taking and giving back allocate nothing.
+/// The slots, free and taken, and how many bytes each pins now. Cost: `take` and `give_back`
+/// allocate nothing.
 class slot_chains {
  public:
   static constexpr std::uint32_t end = 0xffff'ffff;

@@ -31,10 +31,10 @@
 
 namespace tether {
 
-/// What the IOMMU can do. The defaults are an ordinary x86 machine's: the hole is where its interrupts live.
+/// What the IOMMU can do. The defaults are an ordinary x86 machine's: the hole is its MSI window.
 struct software_iommu_options {
   tether::page_sizes page_sizes{4 * KiB | 2 * MiB | 1 * GiB};
-  /// Sorted and disjoint. Ranges that touch do not combine.
+  /// Sorted and disjoint. A mapping cannot span two ranges, not even adjacent ones.
   std::vector<extent<io_address>> usable{{io_address{0}, io_address{0xfedf'ffff}}, {io_address{0xfef0'0000}, io_address{0xffff'ffff'ffff}}};
   /// How many mappings it holds at most. Source: type1's dma_entry_limit.
   std::uint64_t budget = 65535;
@@ -53,8 +53,9 @@ struct software_iommu_state {
 
 }  // namespace detail
 
-/// An open device of a `software_iommu`: a DMA engine. Move-only; closes itself at last.
-/// Requires: the backend outlives it. It may be used by one thread while the backend maps, unmaps or closes on another.
+/// An open device of a `software_iommu`: a DMA engine. Move-only; closed on destruction.
+/// Requires: the backend outlives it. One thread may use it while the backend maps, unmaps or
+/// closes on another.
 class software_device {
  public:
   software_device(software_device&& other) noexcept : iommu_{other.iommu_}, opened_{std::exchange(other.opened_, {})} {}
@@ -68,7 +69,7 @@ class software_device {
   }
   ~software_device() { close(); }
 
-  /// Empty once closed. Good until its group leaves.
+  /// Empty once closed. Valid until its group leaves.
   [[nodiscard]] std::string_view name() const noexcept {
     const std::shared_lock reading{iommu_->gate};
     return opened_.name();
@@ -89,8 +90,8 @@ class software_device {
   friend class software_iommu;
   software_device(detail::software_iommu_state& iommu, open_endpoint opened) noexcept : iommu_{&iommu}, opened_{opened} {}
 
-  /// Nobody else uses a device that is being destroyed or assigned, so what is closed already takes no lock:
-  /// `open` moves one while it holds it.
+  /// A device that is closed already takes no lock: no other thread uses a device that is being
+  /// destroyed or assigned, and `open` moves one while it holds the lock.
   void close() noexcept {
     if (!opened_) return;
     const std::lock_guard change{iommu_->gate};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Lets translations run side by side and keeps them out while the table changes. A waiting change
-// goes first: glibc's reader-writer lock lets a busy device hold an unmap up for ever.
+// A reader-writer lock that prefers the writer: translations run concurrently, and none while the
+// table changes. With glibc's, which prefers readers, a busy device can starve an unmap for ever.
 #pragma once
 
 #include <atomic>
@@ -9,8 +9,8 @@
 
 namespace tether {
 
-/// A shared lock that prefers whoever takes it exclusively. Models the standard's lock and shared lock names.
-/// Cost: a translation pays two atomic additions; a change waits for the translations that are in flight.
+/// A shared mutex that prefers exclusive lockers. Its members have the standard's names.
+/// Cost: a translation pays two atomic additions; a change waits for the translations in flight.
 class translation_gate {
  public:
   void lock_shared() noexcept {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The device side of VFIO, small and real: regions, configuration space, BARs, bus mastering, reset and
-// interrupts through an eventfd. Enough to drive a device.
+// A minimal VFIO device: regions, configuration space, BARs, bus mastering, reset and interrupts
+// through an eventfd. Enough to drive a real device.
 #pragma once
 
 #include <tether/backend/kernel_handles.hpp>
@@ -37,22 +37,23 @@ struct vfio_region {
 
 namespace detail {
 
-/// What a container that takes devices one by one keeps of each. Where groups are taken, nothing.
+/// Per-device state of a container that attaches single devices. Unused where groups are attached.
 struct device_seat {
-  std::string group{};               // what the IOMMU cannot tell apart
+  std::string group{};               // its IOMMU group
   pin_class pins = pin_class::pins;  // as found when it was opened
-  void const* context = nullptr;     // what it is bound to, if to anything
-  std::uint32_t device = 0;          // its number there
-  std::uint32_t page_table = 0;      // the container's own that serves it; 0: the kernel's choice, or none
+  void const* context = nullptr;     // the iommufd context it is bound to, or null
+  std::uint32_t device = 0;          // its id there
+  std::uint32_t page_table = 0;      // the container's own HWPT that it uses; 0: the kernel's choice, or none
 };
 
-/// How many BARs of a device are mapped, and whether the device has gone before them: then the last view takes it along. Views begin and
-/// end on any thread, and the device may end on another; exactly one of them is told that it is the last.
+/// A reference count: how many BARs of a device are mapped, and whether its handle is gone already:
+/// then the last view destroys the device. Views begin and end on any thread, and the handle may
+/// end on another; exactly one of them learns that it is the last.
 class view_count {
  public:
   [[nodiscard]] unsigned count() const noexcept { return state_.load(std::memory_order_acquire) / one_view; }
   void add() noexcept { state_.fetch_add(one_view, std::memory_order_relaxed); }
-  /// A view ends. Answers whether the device is to be ended with it: it counts as in use until then.
+  /// Drops a view. True: the caller must destroy the device, which counts as in use until then.
   [[nodiscard]] bool take_last() noexcept {
     unsigned seen = state_.load(std::memory_order_acquire);
     while (seen != (one_view | orphaned)) {
@@ -60,7 +61,7 @@ class view_count {
     }
     return true;
   }
-  /// The device ends. Answers whether views are left, which have it now.
+  /// Drops the handle. Returns whether views are left, which own the device from now on.
   [[nodiscard]] bool leave_to_views() noexcept { return state_.fetch_or(orphaned, std::memory_order_acq_rel) >= one_view; }
 
  private:
@@ -74,16 +75,17 @@ struct vfio_device_state {
   std::string name{};
   device_seat seat{};
   view_count views{};
-  /// In the ring of the container that it has joined. It leaves once the descriptor is closed (the last member goes first), as the
-  /// kernel has it: until then a container that asks finds it there.
+  /// In the ring of the container that it has joined. Declared before `descriptor`, so it leaves
+  /// the ring only after that is closed, as in the kernel: until then the container finds it there.
   ring_link<vfio_device_state> joined{*this};
   kernel_descriptor<Kernel> descriptor{};
 };
 
 }  // namespace detail
 
-/// A BAR that is mapped into this process. Unmaps itself. While it lives its device cannot be closed, because the kernel
-/// would keep the group busy (measured); one that is destroyed all the same stays open until its last view has gone, on any thread.
+/// A BAR that is mapped into this process. Unmaps itself. While it lives its device cannot be
+/// closed, because the kernel would keep the group busy (measured); a device that is destroyed
+/// anyway stays open until its last view is destroyed, on any thread.
 template <class Kernel = linux_kernel>
 class basic_bar_view {
  public:
@@ -129,7 +131,7 @@ class basic_vfio_device {
     if (state_ != nullptr && state_->views.leave_to_views()) static_cast<void>(state_.release());
   }
 
-  /// Opens a device out of a group's descriptor. Fails: `no_such_device`, the kernel's errno.
+  /// Opens a device through its group's descriptor. Fails: `no_such_device`, the kernel's errno.
   [[nodiscard]] static result<basic_vfio_device> open(int group, std::string_view name) noexcept try {
     auto state = std::make_unique<detail::vfio_device_state<Kernel>>();
     state->name = name;
@@ -144,7 +146,8 @@ class basic_vfio_device {
   } catch (std::bad_alloc const&) {
     return failure(error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(name));
   }
-  /// Takes over a descriptor of the device's own node. It answers little until it is bound to an iommufd. Fails: not enough memory.
+  /// Takes ownership of a descriptor of the device's own node. The kernel refuses almost every
+  /// request until it is bound to an iommufd. Fails: not enough memory.
   [[nodiscard]] static result<basic_vfio_device> adopt(kernel_descriptor<Kernel> node, std::string_view name) noexcept try {
     auto state = std::make_unique<detail::vfio_device_state<Kernel>>();
     state->name = name;
@@ -155,7 +158,7 @@ class basic_vfio_device {
   }
 
   [[nodiscard]] std::string_view name() const noexcept { return state_->name; }
-  /// For interfaces that tether does not wrap. It stays the device's. Negative once it is closed.
+  /// For interfaces that tether does not wrap. Owned by the device. Negative once it is closed.
   [[nodiscard]] int descriptor() const noexcept { return state_->descriptor.number(); }
   /// BARs that are mapped now.
   [[nodiscard]] unsigned views() const noexcept { return state_->views.count(); }
@@ -194,7 +197,7 @@ class basic_vfio_device {
     return transfer_config(SYS_pwrite64, &value, sizeof value, offset);
   }
 
-  /// Lets the device answer on its BARs and do DMA.
+  /// Enables memory space (BARs) and bus mastering (DMA).
   result<void> enable_bus_mastering() noexcept {
     auto command = read_config<std::uint16_t>(PCI_COMMAND);
     if (!command) return failure(command.error());
@@ -208,8 +211,9 @@ class basic_vfio_device {
     return {};
   }
 
-  /// Signals `eventfd` at each interrupt; negative: no more. `index` is VFIO's: `VFIO_PCI_INTX_IRQ_INDEX`,
-  /// `VFIO_PCI_MSI_IRQ_INDEX`, `VFIO_PCI_REQ_IRQ_INDEX` (the kernel asks for the device back), ...
+  /// Signals `eventfd` at each interrupt; negative: disables the index. `index` is VFIO's:
+  /// `VFIO_PCI_INTX_IRQ_INDEX`, `VFIO_PCI_MSI_IRQ_INDEX`, `VFIO_PCI_REQ_IRQ_INDEX` (the kernel asks
+  /// for the device back), ...
   result<void> signal_interrupts(std::uint32_t index, std::int32_t eventfd) noexcept {
     alignas(vfio_irq_set) std::array<std::byte, sizeof(vfio_irq_set) + sizeof eventfd> room{};
     vfio_irq_set set{};
@@ -233,7 +237,7 @@ class basic_vfio_device {
     state_->descriptor = {};
     return {};
   }
-  /// For the backend that has opened it. Null where it has been moved from.
+  /// For the backend that opened it. Null if moved from.
   [[nodiscard]] detail::vfio_device_state<Kernel>* state() const noexcept { return state_.get(); }
 
  private:

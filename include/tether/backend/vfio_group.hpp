@@ -20,7 +20,8 @@ class vfio_group {
   /// By its node: "/dev/vfio/12". Whichever group the node leads to when it is opened is attached.
   explicit vfio_group(std::string path) : path_{std::move(path)} {}
 
-  /// By a device in it, a PCI address or a mediated device's UUID: where the node leads to another group, that one is refused.
+  /// By a device in it, a PCI address or a mediated device's UUID. If the node leads to another
+  /// group when it is opened, that is refused.
   /// Fails: as `vfio_sysfs::group_of`.
   [[nodiscard]] static result<vfio_group> of(std::string_view device, vfio_sysfs const& sysfs = vfio_sysfs{}) noexcept try {
     auto number = sysfs.group_of(device);
@@ -31,7 +32,7 @@ class vfio_group {
   } catch (std::exception const&) {
     return failure(error{"find IOMMU group", std::make_error_code(std::errc::not_enough_memory)}.of(device));
   }
-  /// By an open descriptor of its node, which stays the caller's: the container works on a duplicate.
+  /// From an open descriptor, which stays the caller's: the container works on a duplicate.
   [[nodiscard]] static vfio_group from_descriptor(int descriptor, std::string path) {
     vfio_group group{std::move(path)};
     group.descriptor_ = descriptor;
@@ -42,9 +43,10 @@ class vfio_group {
   [[nodiscard]] const char* path() const noexcept { return path_.c_str(); }
   /// Negative: open the node.
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
-  /// Whether the group was asked for by a device in it (`of`), not whatever its node leads to.
+  /// Whether it was asked for by device (`of`): then a node that leads to another group is refused.
   [[nodiscard]] bool by_device() const noexcept { return by_device_; }
-  /// The number that its path ends in, as text. What has been opened by it may be another group: see `joined_vfio_group::number`.
+  /// The number that its path ends in, as text. The group that is really opened may be another: see
+  /// `joined_vfio_group::number`.
   [[nodiscard]] std::string_view number() const noexcept {
     return std::string_view{path_}.substr(path_.rfind('/') + 1);
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A VFIO group on its way into a container and out again: opened, asked whether it can be used at all, set,
-// unset. Every error says what to do. The container itself is `vfio_type1.hpp`'s.
+// A VFIO group on its way into a container and out again: opened, checked for viability, set,
+// unset. Every error says what to do. The container itself is in `vfio_type1.hpp`.
 #pragma once
 
 #include <tether/backend/kernel_handles.hpp>
@@ -22,13 +22,14 @@
 
 namespace tether::detail {
 
-/// One group as the kernel has it. It closes itself, and that takes it out of its container.
+/// One open group. Its destructor closes it, which takes it out of its container.
 template <class Kernel>
 class joined_vfio_group {
  public:
-  /// Opens a group, or duplicates its descriptor. Fails, with nothing open: EBUSY if someone else has it, EACCES, ENOENT with how to
-  /// bind; `no_such_device` where it was asked for by a device and the node is another group's; `bad_descriptor`; `already_there` if it
-  /// is in a container; `still_in_use` naming the devices that are in the way.
+  /// Opens a group, or duplicates its descriptor. Fails, with nothing open: EBUSY if another
+  /// process or KVM has it, EACCES, ENOENT with how to bind; `no_such_device` if it was asked for
+  /// by a device and the node is another group's; `bad_descriptor`; `already_there` if it is in a
+  /// container; `still_in_use` if it is not viable, naming the devices that are in the way.
   [[nodiscard]] static result<std::unique_ptr<joined_vfio_group>> open(vfio_group const& group, vfio_sysfs const& sysfs) {
     auto opened = std::make_unique<joined_vfio_group>();
     opened->name_ = group.name();
@@ -68,12 +69,14 @@ class joined_vfio_group {
   [[nodiscard]] std::string_view name() const noexcept { return name_; }
   /// The number in sysfs of the group that was opened, as text, whatever its node was called; empty where sysfs does not tell.
   [[nodiscard]] std::string_view number() const noexcept { return number_; }
-  /// The group's own descriptor: open until `close`, because KVM may have to forget it after it has left.
+  /// The group's own descriptor: open until `close`, because KVM's VFIO device may have to drop it
+  /// after it has left.
   [[nodiscard]] int descriptor() const noexcept { return descriptor_.number(); }
   [[nodiscard]] bool in_container() const noexcept { return in_container_; }
 
-  /// A pin point. `first`: nothing is mapped in the container yet. Fails, outside: the kernel's errno; `outside_aperture`
-  /// where what is mapped does not suit this group's IOMMU, which only the join reveals (law 13).
+  /// A pin point. `first`: nothing is mapped in the container yet. Fails, still outside: the
+  /// kernel's errno; `outside_aperture` if what is mapped does not suit this group's IOMMU, which
+  /// only the join reveals (law 13).
   [[nodiscard]] result<void> enter(int container, bool first) noexcept {
     const auto answer = control(VFIO_GROUP_SET_CONTAINER, &container);
     if (answer >= 0) {
@@ -97,7 +100,7 @@ class joined_vfio_group {
     in_container_ = false;
     return {};
   }
-  /// Lets go of the descriptor, and so of the group. Requires: it has left.
+  /// Closes the descriptor, and so releases the group. Requires: it has left.
   void close() noexcept { descriptor_ = {}; }
 
  private:

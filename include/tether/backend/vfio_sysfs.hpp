@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// What sysfs knows of a PCI or mediated device: its IOMMU group, its driver, its neighbours. Read for finding
-// a group by a device's name, for telling mediated devices from real ones, and for error sentences that help.
-// What has been opened is known by the number of its node (/sys/dev/char/510:4): nodes can be called anything.
+// What sysfs knows of a PCI or mediated device: its IOMMU group, its driver, the rest of its group.
+// Used to find a group by a device's name, to tell mediated devices from physical ones, and for
+// error messages that help. What has been opened is identified by its device number
+// (/sys/dev/char/510:4): nodes can be called anything.
 #pragma once
 
 #include <tether/backend/concepts.hpp>
@@ -31,7 +32,7 @@ namespace detail {
 
 }  // namespace detail
 
-/// Looks devices up. `root` is `/sys`, or a folder made up by a test.
+/// Looks devices up. `root` is `/sys`, or a test's fake of it.
 class vfio_sysfs {
  public:
   explicit vfio_sysfs(std::filesystem::path root = "/sys") : root_{std::move(root)} {}
@@ -49,8 +50,9 @@ class vfio_sysfs {
     return failure(error{"find IOMMU group", std::make_error_code(std::errc::not_enough_memory)}.of(device));
   }
 
-  /// How a device of a group pins: on demand exactly if it and every neighbour is mediated (its `subsystem` is mdev), because a
-  /// group is attached whole; what cannot be read pins (law 1). Fails: `no_such_device` where the group is there without it.
+  /// How a device of a group pins: on demand if and only if every device of the group is mediated
+  /// (its `subsystem` is mdev), because a group is attached as a whole; what cannot be read pins
+  /// (law 1). Fails: `no_such_device` if the group exists and the device is not in it.
   [[nodiscard]] result<pin_class> pins(std::string_view group, std::string_view device) const noexcept try {
     const auto devices = devices_of(group);
     if (!devices.empty() && std::ranges::find(devices, device) == devices.end()) {
@@ -67,7 +69,8 @@ class vfio_sysfs {
     return pin_class::pins;
   }
 
-  /// Whether a device is mediated (its `subsystem` is mdev), whatever its neighbours are. What cannot be read is not.
+  /// Whether a device is mediated (its `subsystem` is mdev), whatever the rest of its group is.
+  /// What cannot be read counts as not mediated.
   [[nodiscard]] bool is_mediated(std::string_view device) const noexcept try {
     const auto folder = find(device);
     return !folder.empty() && target_name(folder / "subsystem") == "mdev";
@@ -92,8 +95,8 @@ class vfio_sysfs {
   } catch (std::exception const&) {
     return failure(error{"find device node", std::make_error_code(std::errc::not_enough_memory)}.of(device));
   }
-  /// The device whose own node has that number ("510:4"), whatever the node is called: so the kernel knows it. Empty where sysfs does
-  /// not tell.
+  /// The device whose own node has that device number ("510:4"), by which the kernel knows it,
+  /// whatever the node is called. Empty if sysfs does not know it.
   [[nodiscard]] std::string device_with_node(std::string_view number) const {
     return is_of_class(number, "vfio-dev") ? target_name(node_with(number) / "device") : std::string{};
   }
@@ -101,8 +104,8 @@ class vfio_sysfs {
   [[nodiscard]] std::string group_with_node(std::string_view number) const {
     return is_of_class(number, "vfio") ? target_name(node_with(number)) : std::string{};
   }
-  /// The device that a path leads to: by the number of the node that is there; where it tells nothing, by the node's name. Empty where
-  /// sysfs does not tell.
+  /// The device that a path leads to: by the device number of the node there; if that tells
+  /// nothing, by the node's name. Empty if sysfs does not know it.
   [[nodiscard]] std::string device_behind(std::string const& path) const {
     struct stat node{};
     if (::stat(path.c_str(), &node) == 0) {
@@ -154,7 +157,7 @@ class vfio_sysfs {
     return !number.empty() && target_name(node_with(number) / "subsystem") == wanted;
   }
   [[nodiscard]] std::filesystem::path folder_of(std::string_view group) const { return root_ / "kernel/iommu_groups" / group / "devices"; }
-  /// How the group of these devices pins. None: what cannot be read pins.
+  /// How the group of these devices pins. An empty list pins: it could not be read.
   [[nodiscard]] pin_class class_of(std::string_view group, std::vector<std::string> const& devices) const {
     const bool mediated = !devices.empty() && std::ranges::all_of(devices, [&](std::string const& one) {
       return target_name(folder_of(group) / one / "subsystem") == "mdev";
@@ -169,7 +172,7 @@ class vfio_sysfs {
     }
     return {};
   }
-  /// The node that VFIO has made for a device; empty if no driver of VFIO has it.
+  /// The node that VFIO has made for a device; empty if it is bound to no VFIO driver.
   static std::filesystem::path node_in(std::filesystem::path const& folder) {
     std::error_code none;
     const std::filesystem::directory_iterator at{folder / "vfio-dev", none};

@@ -37,8 +37,9 @@
 
 namespace tether {
 
-/// The backend: one container. Movable; what it handed out stays valid. The container's lock serialises it.
-/// The kernel forgets every mapping when the last group leaves, and so the container's descriptor goes with it.
+/// The backend: one container. Movable; its groups and devices stay valid. The container's lock
+/// serialises it. The kernel drops every mapping when the last group leaves, so the container's
+/// descriptor is closed then.
 /// Source: linux/vfio.h. Cost: each call exactly the ioctl of its name.
 template <class Kernel = linux_kernel>
 class basic_vfio_type1 {
@@ -84,10 +85,10 @@ class basic_vfio_type1 {
     return {};
   }
 
-  /// Smallest first: the alignment of everything that is mapped. Read again after every join and leave, and so are the ranges.
+  /// The smallest is every mapping's alignment. As the ranges, read again after join and leave.
   [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return info_.page_sizes; }
   [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return info_.usable; }
-  /// Asks the kernel, which counts. Where it does not tell (before 5.10) or nothing has joined yet: its limit.
+  /// The kernel's count; before 5.10, or while nothing has joined: its limit.
   [[nodiscard]] std::uint64_t free_mappings() const noexcept {
     if (container_.number() < 0) return sysfs_.mapping_limit();
     const auto info = read_info();
@@ -105,8 +106,9 @@ class basic_vfio_type1 {
   } catch (std::exception const&) {
     return failure(error{"join", std::make_error_code(std::errc::not_enough_memory)}.of(group.name()));
   }
-  /// A pin point. Requires: acquired, and the handle leaves before it is destroyed, or the backend is asked nothing more.
-  /// Fails, leaving nothing behind: as `joined_vfio_group::enter`, `unsupported` without type1v2, the kernel's errno.
+  /// A pin point. Requires: acquired, and it leaves before it is destroyed, unless the backend is
+  /// not used any more. Fails, leaving nothing behind: as `joined_vfio_group::enter`, `unsupported`
+  /// without type1v2, the kernel's errno.
   [[nodiscard]] result<void> join(joined_group& joined) noexcept try {
     groups_.reserve(groups_.size() + 1);
     const bool first = container_.number() < 0;
@@ -129,18 +131,19 @@ class basic_vfio_type1 {
   } catch (std::exception const&) {
     return failure(error{"join", std::make_error_code(std::errc::not_enough_memory)}.of(joined->name()));
   }
-  /// Both at once.
+  /// `acquire` and `join` in one.
   [[nodiscard]] result<joined_group> join(group_type const& group) noexcept {
     auto joined = acquire(group);
     if (!joined) return joined;
     if (auto inside = join(*joined); !inside) return failure(inside.error());
     return joined;
   }
-  /// What KVM is told. It stays open until the handle goes.
+  /// The descriptor that KVM's VFIO device is given. Open until the handle is destroyed.
   [[nodiscard]] static int kvm_file(joined_group const& joined) noexcept { return joined->descriptor(); }
 
-  /// Ensures: what is mapped stays mapped, unless it was the last group; the group's descriptor goes with the handle. Fails, still
-  /// joined: `still_in_use` while a device of it is open or one of its BARs mapped; `stale_handle`.
+  /// Ensures: what is mapped stays mapped, unless it was the last group; the group's descriptor is
+  /// closed with the handle. Fails, still joined: `still_in_use` while a device of it is open or
+  /// one of its BARs mapped; `stale_handle`.
   [[nodiscard]] result<void> leave(joined_group& joined) noexcept {
     if (!is_in(joined)) return failure(error{"leave", errc::stale_handle});
     if (auto left = joined->leave("leave"); !left) return left;
@@ -149,12 +152,12 @@ class basic_vfio_type1 {
       container_ = {};
       forget_limits();
     } else if (auto info = read_info()) {
-      info_ = std::move(*info);  // else the narrower limits from before go on being kept
+      info_ = std::move(*info);  // otherwise the previous, narrower limits stay in force
     }
     return {};
   }
 
-  /// Whether a group has joined that an IOMMU stands behind. Cost: reads sysfs.
+  /// Whether a group behind an IOMMU (not mediated) has joined. Cost: reads sysfs.
   [[nodiscard]] bool pins_now() const noexcept {
     return std::ranges::any_of(groups_, [&](auto const* one) { return sysfs_.pins(one->number()) == pin_class::pins; });
   }
@@ -172,10 +175,12 @@ class basic_vfio_type1 {
   /// Fails, still open: `still_in_use` while a BAR is mapped.
   [[nodiscard]] result<void> close(device_type& device) noexcept { return device.close(); }
 
-  /// A device that is closed does no DMA any more (vfio-pci clears its bus mastering), and unmapping waits for the IOMMU itself.
+  /// Nothing to do: a closed device does no DMA (vfio-pci clears its bus mastering), and unmapping
+  /// itself waits for the IOMMU.
   [[nodiscard]] result<void> quiesce() noexcept { return {}; }
 
-  /// Takes every group out; the container's descriptor follows, and with it all that was mapped. Fails: as `leave`, naming the group.
+  /// Detaches all groups and closes the container: nothing stays mapped. Fails: as `leave`, naming
+  /// the group.
   [[nodiscard]] result<void> abandon() noexcept {
     while (!groups_.empty()) {
       if (auto left = groups_.back()->leave("abandon"); !left) return left;
@@ -193,7 +198,7 @@ class basic_vfio_type1 {
   }
   static bool is_in(joined_group const& joined) noexcept { return joined != nullptr && joined->in_container(); }
 
-  /// As it is while no group has joined: anything goes. Allocates only in the constructor.
+  /// The limits while no group has joined: every IOVA is usable. Allocates only in the constructor.
   void forget_limits() noexcept {
     info_.page_sizes = {Kernel::page_size()};
     info_.usable.assign(1, extent<io_address>::everything());
@@ -253,12 +258,12 @@ class basic_vfio_type1 {
                           "raise the locked-memory limit (ulimit -l): {} KiB more must be locked");
   }
 
-  /// The kernel itself refuses what ends before it begins (EINVAL). Here it gets its name, at no cost where all is well.
+  /// The kernel refuses an inverted extent with EINVAL. Named here, at no cost on success.
   [[gnu::cold]] static error why_not_unmapped(extent<io_address> where, int number) noexcept {
     return (where.valid() ? error::from_errno("unmap", number) : error{"unmap", errc::invalid_extent}).at(where);
   }
 
-  /// One call where the kernel has it (5.12), else two halves: 2^64 does not fit into a size.
+  /// One call if the kernel has it (5.12), else two halves: 2^64 does not fit into a size.
   [[gnu::cold]] result<void> unmap_everything() noexcept {
     constexpr std::uint64_t half = std::uint64_t{1} << 63;
     const bool at_once = Kernel::call(SYS_ioctl, container_.number(), VFIO_CHECK_EXTENSION, VFIO_UNMAP_ALL) == 1;
@@ -277,7 +282,7 @@ class basic_vfio_type1 {
     return {};
   }
 
-  /// No kernel has that much to say. Units: bytes.
+  /// More than any kernel reports. Units: bytes.
   static constexpr std::uint32_t largest_info = 1U << 20;
 
   vfio_sysfs sysfs_;

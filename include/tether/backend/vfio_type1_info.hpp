@@ -28,9 +28,10 @@ namespace tether {
 /// What a type1 container can map now. Source: `vfio_iommu_type1_info` and its capabilities.
 struct vfio_type1_info {
   tether::page_sizes page_sizes{};
-  /// Sorted as the kernel gives them. Without the capability everything is usable (only mediated groups so far).
+  /// Sorted, as the kernel reports them. Without the capability everything is usable (only mediated
+  /// groups so far).
   std::vector<extent<io_address>> usable{extent<io_address>::everything()};
-  /// How many mappings may still be made, where the kernel tells (since 5.10).
+  /// How many mappings may still be made, if the kernel reports it (since 5.10).
   std::optional<std::uint32_t> available{};
   /// Page sizes for dirty tracking; empty without the capability.
   tether::page_sizes dirty_page_sizes{0};
@@ -68,7 +69,7 @@ template <class T>
   return failure(error{"read IOMMU info", std::make_error_code(std::errc::not_enough_memory)});
 }
 
-/// One capability. One that is not known says nothing.
+/// One capability. An unknown one is ignored.
 [[nodiscard]] inline result<void> read_capability(std::span<std::byte const> bytes, std::size_t at, vfio_info_cap_header header,
                                                   vfio_type1_info& info) noexcept {
   constexpr std::uint16_t known_version = 1;
@@ -92,12 +93,13 @@ template <class T>
 
 }  // namespace detail
 
-/// Reads what the kernel has written. Fails: `bad_descriptor` for a struct or chain that does not fit into its own `argsz`,
-/// goes backwards, names no range or ranges out of order, or is of a version that nobody has defined; not enough memory.
+/// Parses what the kernel has written. Fails: `bad_descriptor` for a struct or chain that does not
+/// fit into its own `argsz`, goes backwards, names no range or ranges out of order, or is of an
+/// undefined version; not enough memory.
 [[nodiscard]] inline result<vfio_type1_info> parse_type1_info(std::span<std::byte const> bytes, page_sizes host) noexcept try {
   const auto argsz = detail::read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, argsz));
   if (!argsz) return failure(detail::malformed_info());
-  // What lies behind argsz is not the kernel's: old kernels end earlier.
+  // Bytes beyond argsz were not written by the kernel: the structs of old kernels are shorter.
   bytes = bytes.first(std::min<std::size_t>(*argsz, bytes.size()));
   const auto flags = detail::read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, flags));
   const auto sizes = detail::read_at<std::uint64_t>(bytes, offsetof(vfio_iommu_type1_info, iova_pgsizes));
@@ -109,7 +111,7 @@ template <class T>
 
   const auto first = detail::read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, cap_offset));
   if (!first) return failure(detail::malformed_info());
-  // Each capability lies behind the head of the one before: so a chain ends, whatever it says.
+  // Each capability must start after the header of the one before, so every chain ends.
   std::size_t behind = offsetof(vfio_iommu_type1_info, cap_offset) + sizeof(std::uint32_t);
   for (std::size_t at = *first; at != 0;) {
     const auto header = detail::read_at<vfio_info_cap_header>(bytes, at);

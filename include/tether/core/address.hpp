@@ -50,13 +50,13 @@ struct address {
   [[nodiscard]] constexpr bool aligned_to(std::uint64_t unit) const noexcept { return (value & (unit - 1)) == 0; }
 };
 
-/// Where the guest's CPU sees a byte.
+/// A guest physical address (GPA): where the guest's CPU sees a byte.
 using guest_address = address<space::guest_physical>;
-/// Where a device sees it, through the IOMMU (IOVA).
+/// An I/O virtual address (IOVA): where a device sees it, through the IOMMU.
 using io_address = address<space::io_virtual>;
-/// Where this process sees it.
+/// A host virtual address (HVA): where this process sees it.
 using host_address = address<space::host_virtual>;
-/// Where it lies in its RAM block, counted from the block's first byte.
+/// Its offset in its RAM block, from the block's first byte.
 using block_offset = address<space::block>;
 
 }  // namespace tether

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Leave to discard memory, as memory itself sees it: it comes from one gate, and was granted or was not. Memory cannot be discarded
-// without one, so nobody can forget to ask.
+// Permission to discard memory, as the memory sees it: which gate it came from, and whether it was
+// granted. Every discard takes one as an argument, so the gate cannot be forgotten.
 #pragma once
 
 #include <cstdint>
@@ -10,17 +10,17 @@ namespace tether {
 template <class Threading>
 class discard_gate;
 
-/// Tells one gate from every other of this process.
+/// Identifies a gate within this process.
 enum class gate_id : std::uint32_t { none = 0 };
 
-/// What a gate's `permit` is to memory. Only a gate makes one; it lasts as long as the permit.
+/// The part of a gate's `permit` that memory looks at. Only a gate makes one.
 class discard_permit {
  public:
   discard_permit(discard_permit const&) = delete;
   discard_permit& operator=(discard_permit const&) = delete;
 
   [[nodiscard]] bool granted() const noexcept { return granted_; }
-  /// The gate that was asked.
+  /// The gate that granted or refused it.
   [[nodiscard]] gate_id gate() const noexcept { return gate_; }
 
  private:

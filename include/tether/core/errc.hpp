@@ -19,22 +19,22 @@ enum class errc {
   cuts_a_mapping,       ///< an unmap would have to split a mapping
   not_mapped,           ///< nothing is mapped there
   access_denied,        ///< the mapping does not allow that access
-  discards_required,    ///< somebody needs discards to go on (virtio-mem, say)
-  discards_disabled,    ///< somebody holds discards down
-  consent_refused,      ///< the endpoint pins for good, so it cannot agree to discards
+  discards_required,    ///< discards must stay possible (virtio-mem, for example)
+  discards_disabled,    ///< a hold inhibits discards
+  consent_refused,      ///< the endpoint pins permanently, so it cannot agree to discards
   mixed_group,          ///< devices of one group must all agree to discards, or none
   stale_handle,         ///< what the handle named is gone
   no_such_device,       ///< nothing of that name is there
   already_there,        ///< it is attached or open already
   still_in_use,         ///< something still refers to it
-  diverged,             ///< an undo failed: tether and the kernel may disagree, so the container refuses work
+  diverged,             ///< a roll-back failed: the kernel's state may differ from ours, so the container refuses work
   fenced,               ///< a compulsory change could not be followed, so devices lost those mappings
   unsupported,          ///< tether does not do this (yet)
   bad_descriptor,       ///< the file descriptor is not what it was said to be
   strategy_mismatch,    ///< the strategy's block size does not fit this memory or this IOMMU
   byte_count_mismatch,  ///< the kernel unmapped another number of bytes than was mapped
   memory_gone,          ///< the host memory behind the mapping vanished
-  unplug_requested,     ///< the group is on its way out and opens nothing more
+  unplug_requested,     ///< hot-unplug of the group was requested: it opens no more devices
   other_gate,           ///< another discard_gate guards this memory, so its holds would not be seen
   wrong_kind,           ///< the memory is of another kind than it was said to be
 };

@@ -4,7 +4,7 @@
 //     map of guest 'ram' at I/O virtual [0x100000, 0x1fffff]: it takes more mappings than the
 //     container may hold; use blocks of 65536 bytes or larger
 //
-// Trivially copyable and allocation-free, so it travels on the map path; only printing allocates.
+// Trivially copyable and allocation-free, so the map path can return it; only printing allocates.
 #pragma once
 
 #include <tether/core/errc.hpp>
@@ -22,18 +22,18 @@
 
 namespace tether {
 
-/// One failure. Built where it happens, and passed up unchanged but for what a caller knows better.
+/// One failure. Built where it happens; callers pass it up, and change only what they know better.
 class [[nodiscard]] error {
  public:
-  /// `operation` says what was tried ("map", "attach"): a string literal, it is kept by pointer.
+  /// `operation` says what was tried ("map", "attach"): a string literal, kept by pointer.
   error(const char* operation, std::error_code cause) noexcept : operation_{operation}, cause_{cause} {}
   error(const char* operation, errc cause) noexcept : error{operation, make_error_code(cause)} {}
-  /// A kernel's answer: the positive errno.
+  /// From a failed system call: `number` is the positive errno.
   [[nodiscard]] static error from_errno(const char* operation, int number) noexcept {
     return {operation, std::error_code{number, std::generic_category()}};
   }
 
-  /// Where: the extent, in whichever space it lies.
+  /// Adds the extent concerned, in any address space.
   template <class Address>
   [[nodiscard]] error at(extent<Address> where) const noexcept {
     error that = *this;
@@ -42,7 +42,7 @@ class [[nodiscard]] error {
     that.last_ = where.last.value;
     return that;
   }
-  /// Whom: the region, group or device. Cut at 47 bytes.
+  /// Adds the subject: a region, group or device. Cut at 47 bytes.
   [[nodiscard]] error of(std::string_view subject) const noexcept {
     error that = *this;
     const auto length = subject.size() < subject_.size() - 1 ? subject.size() : subject_.size() - 1;
@@ -50,14 +50,14 @@ class [[nodiscard]] error {
     that.subject_[length] = '\0';
     return that;
   }
-  /// What to do about it: a string literal, in which `{}` stands for `number`.
+  /// Adds what to do about it: a string literal, in which `{}` stands for `number`.
   [[nodiscard]] error advise(const char* advice, std::uint64_t number = 0) const noexcept {
     error that = *this;
     that.advice_ = advice;
     that.number_ = number;
     return that;
   }
-  /// Marks that it left something behind which it could not put back (law 6: *stuck*).
+  /// Marks that the roll-back failed too: the kernel's state may differ from ours (law 6: *stuck*).
   [[nodiscard]] error leaving_things_behind() const noexcept {
     error that = *this;
     that.stuck_ = true;
@@ -74,7 +74,7 @@ class [[nodiscard]] error {
   [[nodiscard]] space extent_space() const noexcept { return space_; }
   [[nodiscard]] std::uint64_t first() const noexcept { return first_; }
   [[nodiscard]] std::uint64_t last() const noexcept { return last_; }
-  /// The number that the advice speaks of, 0 if none.
+  /// The number in the advice, 0 if none.
   [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
 
   /// The whole as one sentence. Cost: allocates. Fails: may throw `std::bad_alloc`.
@@ -113,11 +113,11 @@ class [[nodiscard]] error {
 
 static_assert(std::is_trivially_copyable_v<error>);
 
-/// A value, or the error that kept it from being. The same type with every `-std`.
+/// A value or an error. The same type with every `-std`.
 template <class T = void>
 using result = tl::expected<T, error>;
 
-/// Says that a function failed: `return failure(error{...});`
+/// Makes a failed result: `return failure(error{...});`
 [[nodiscard]] inline tl::unexpected<error> failure(error why) noexcept { return tl::unexpected<error>{why}; }
 
 }  // namespace tether

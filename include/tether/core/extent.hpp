@@ -34,7 +34,7 @@ struct extent {
     return {Address{0}, Address{std::numeric_limits<std::uint64_t>::max()}};
   }
 
-  /// Whether it does not end before it begins, as an address and a length that wrap past 2^64 make it.
+  /// Whether `first <= last`. False if made from an address and a length that wrap past 2^64.
   [[nodiscard]] constexpr bool valid() const noexcept { return first <= last; }
 
   [[nodiscard]] constexpr bool is_everything() const noexcept { return *this == everything(); }
@@ -45,7 +45,7 @@ struct extent {
   [[nodiscard]] constexpr bool contains(Address at) const noexcept { return first <= at && at <= last; }
   [[nodiscard]] constexpr bool contains(extent inner) const noexcept { return first <= inner.first && inner.last <= last; }
   [[nodiscard]] constexpr bool overlaps(extent other) const noexcept { return first <= other.last && other.first <= last; }
-  /// Whether `next` begins right behind this one's last byte.
+  /// Whether `next` begins right after this one's last byte.
   [[nodiscard]] constexpr bool meets(extent next) const noexcept { return last < next.first && next.first - last == 1; }
 
   /// The bytes that both cover, or nullopt.
@@ -59,7 +59,7 @@ struct extent {
     return first.aligned_to(unit) && ((last.value + 1) & (unit - 1)) == 0;
   }
 
-  /// The same bytes, named in another space that has `first` at `elsewhere`.
+  /// The same bytes in another address space, in which `first` is at `elsewhere`.
   template <class Other>
   [[nodiscard]] constexpr extent<Other> moved_to(Other elsewhere) const noexcept {
     return {elsewhere, elsewhere + (last - first)};

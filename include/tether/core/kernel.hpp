@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The seam that every system call of the library goes through. A kernel is a stateless type with these
-// static functions; tests put one in its place that fails at the n-th call. Each answers what the kernel
-// answers: a value, or the *negative* errno.
+// static functions; tests substitute one that fails at the n-th call. Each returns what the kernel
+// returns: a value, or the *negative* errno.
 #pragma once
 
 #include <cerrno>
@@ -26,13 +26,14 @@ struct linux_kernel {
     void* const at = ::mmap(nullptr, size, protection, flags, descriptor, static_cast<off_t>(offset));
     return at == MAP_FAILED ? -static_cast<answer>(errno) : static_cast<answer>(reinterpret_cast<std::uintptr_t>(at));
   }
-  /// As `mmap`, at a place: with MAP_FIXED over what is there, with MAP_FIXED_NOREPLACE where nothing is, with neither as a wish.
+  /// As `mmap`, at a given address: MAP_FIXED replaces what is mapped there, MAP_FIXED_NOREPLACE
+  /// fails if anything is; with neither flag the address is a hint.
   [[nodiscard]] static answer mmap_at(std::uint64_t host, std::uint64_t size, int protection, int flags, int descriptor,
                                       std::uint64_t offset) noexcept {
     void* const at = ::mmap(pointer(host), size, protection, flags, descriptor, static_cast<off_t>(offset));
     return at == MAP_FAILED ? -static_cast<answer>(errno) : static_cast<answer>(reinterpret_cast<std::uintptr_t>(at));
   }
-  /// Moves a mapping over what is at `to`.
+  /// Moves a mapping to `to`, replacing what is mapped there.
   [[nodiscard]] static answer move_mapping(std::uint64_t host, std::uint64_t size, std::uint64_t to) noexcept {
     void* const at = ::mremap(pointer(host), size, size, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(to));
     return at == MAP_FAILED ? -static_cast<answer>(errno) : 0;
@@ -52,11 +53,11 @@ struct linux_kernel {
     return say(::fallocate(descriptor, mode, static_cast<off_t>(offset), static_cast<off_t>(size)));
   }
   [[nodiscard]] static answer fstat(int descriptor, struct stat& status) noexcept { return say(::fstat(descriptor, &status)); }
-  /// What a path leads to, without opening it.
+  /// The status of the file at `path`, without opening it.
   [[nodiscard]] static answer stat(const char* path, struct stat& status) noexcept { return say(::stat(path, &status)); }
   [[nodiscard]] static answer duplicate(int descriptor) noexcept { return say(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0)); }
   [[nodiscard]] static answer descriptor_flags(int descriptor) noexcept { return say(::fcntl(descriptor, F_GETFL)); }
-  /// F_ADD_SEALS: what nobody can do to the file from now on.
+  /// F_ADD_SEALS: forbids these operations on the file from now on.
   [[nodiscard]] static answer add_seals(int descriptor, unsigned seals) noexcept { return say(::fcntl(descriptor, F_ADD_SEALS, seals)); }
   [[nodiscard]] static answer seals(int descriptor) noexcept { return say(::fcntl(descriptor, F_GET_SEALS)); }
   [[nodiscard]] static answer close(int descriptor) noexcept { return say(::close(descriptor)); }
@@ -85,7 +86,7 @@ struct kernel_used_by<Backend> {
 
 }  // namespace detail
 
-/// The kernel a backend calls: its `kernel_type`, or Linux itself where it names none.
+/// The kernel that a backend calls: its `kernel_type`, or Linux itself if it names none.
 template <class Backend>
 using kernel_of = typename detail::kernel_used_by<Backend>::type;
 

@@ -11,27 +11,27 @@
 
 namespace tether {
 
-/// What host memory is, for whoever pins or discards it.
+/// The kind of host memory, which decides how it is pinned and discarded.
 enum class memory_kind : std::uint8_t {
-  private_anonymous,  ///< this process's own; MADV_DONTNEED drops it, a later touch gets another page
-  private_file,       ///< a file, mapped private: a restored snapshot, a template; what lies over it is discarded with it, and zeros come
-  shared,             ///< a memfd or tmpfs file, mapped shared; only a punched hole drops it
+  private_anonymous,  ///< this process's own; MADV_DONTNEED drops it, the next access faults in a new page
+  private_file,       ///< a private file mapping (snapshot, template); a discard drops its copy-on-write pages too, and leaves zeros
+  shared,             ///< a memfd or tmpfs file, mapped shared; only punching a hole drops it
   hugetlb,            ///< huge pages from the pool, in units of their own size
-  device,             ///< a device's BAR: never discarded, and a kernel may decline to map it
+  device,             ///< a device's BAR: never discarded, and the kernel may refuse to map it
 };
 
-/// Whether this process alone sees what it writes there: a page that was only read is another one once it is written (law 15).
+/// Whether it is copy-on-write: the first write to a page that was only read replaces it (law 15).
 [[nodiscard]] constexpr bool is_private(memory_kind kind) noexcept {
   return kind == memory_kind::private_anonymous || kind == memory_kind::private_file;
 }
 
-/// Where shared memory comes from: `offset` bytes into a memfd or tmpfs file begins what is to be mapped.
+/// The source of shared memory: a memfd or tmpfs file, to be mapped from byte `offset` on.
 struct file_source {
   std::int32_t descriptor = -1;
   std::uint64_t offset = 0;
 };
 
-/// Units: bytes. Invariant where a backend sees it: `where`, `host` are multiples of its smallest page.
+/// Units: bytes. Invariant in a backend: `where`, `host` are multiples of its smallest page.
 struct mapping {
   extent<io_address> where{};
   host_address host{};

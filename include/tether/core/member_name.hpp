@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Whether a type has a member of some name at all, whatever it is and whoever may see it. A policy's members are found by being
-// callable; one that is there and cannot be called as it must be would be passed over in silence.
+// Detects whether a type has a member of a given name, whatever its kind and access. A policy's
+// members are detected by being callable; one that is not callable as required would be ignored.
 //
 //     struct admits_name {
 //       int admits;
@@ -14,12 +14,13 @@
 
 namespace tether::detail {
 
-/// Has the members of both: a name that both have is ambiguous here, before anybody asks what it is or whether it is private.
+/// Has the members of both: a name that both have is ambiguous, whatever its kind or access.
 template <class T, class Name>
 struct beside : T, Name {};
 
-/// Whether `T` has a member called as the one that `Name` has, or as one of those. Of a final class, which nobody can stand beside,
-/// only what is public and not overloaded is seen, and of several names only all of them together.
+/// Whether `T` has a member with the name of `Name`'s member (with any of them, if there are
+/// several). A final class cannot be a base: only its public, not overloaded members are found, and
+/// of several names only all of them together.
 template <class T, class Name>
 inline constexpr bool has_member = false;
 template <class T, class Name>

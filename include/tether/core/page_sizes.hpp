@@ -23,16 +23,17 @@ struct page_sizes {
   [[nodiscard]] constexpr bool has(std::uint64_t size) const noexcept { return std::has_single_bit(size) && (mask & size) != 0; }
 
   /// The largest page that is no larger than `room` and to which `bits` (addresses ored together) is
-  /// aligned. Answers 0 if none is.
+  /// aligned, or 0 if there is none.
   [[nodiscard]] constexpr std::uint64_t largest_at(std::uint64_t bits, std::uint64_t room) const noexcept {
-    // Of the mask: what divides `bits` (everything, if they are 0) and is no larger than `room` (where 0 stands for 2^64).
+    // The sizes that divide `bits` (all, if it is 0) and are at most `room` (0 stands for 2^64).
     const std::uint64_t fits = mask & (bits ^ (bits - 1)) & (~std::uint64_t{0} >> (std::countl_zero(room) & 63));
     return fits == 0 ? 0 : (std::uint64_t{1} << 63) >> std::countl_zero(fits);
   }
 };
 
-/// The sizes that a CPU's own page tables have: the page, and what one table of each further level covers. On x86 4 KiB,
-/// 2 MiB and 1 GiB. For a backend whose pins follow the CPU's page tables and that has no mask of its own.
+/// The page sizes of the CPU's page tables: the base page, and what one table of each of the next
+/// two levels covers. On x86 4 KiB, 2 MiB and 1 GiB. For a backend whose pins follow the CPU's page
+/// tables and that has no mask of its own.
 [[nodiscard]] constexpr page_sizes sizes_of_page_tables(std::uint64_t page) noexcept {
   const std::uint64_t entries = page / sizeof(std::uint64_t);
   return {page | page * entries | page * entries * entries};

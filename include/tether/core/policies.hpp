@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Named slots: a policy is a small struct that says which slot it fills (`using slot = ...`), so policies
-// are given in any order, each slot at most once, and a user's own stands beside ours without privilege.
+// are given in any order, each slot at most once, and a user's own is equal to a built-in one.
 #pragma once
 
 #include <boost/hana/count_if.hpp>
@@ -14,22 +14,22 @@
 
 namespace tether {
 
-/// Who holds the balloon down.
+/// The rule for how many holds a container takes on discards.
 struct inhibition_slot {};
 /// How a section is cut into mappings.
 struct granularity_slot {};
 /// What happens to a section's ends that are not whole pages.
 struct edges_slot {};
-/// Who is told what was mapped, trimmed, left out.
+/// The observer, which is told what was mapped, trimmed or left out.
 struct observation_slot {};
-/// Which threads may come (it must be the gate's own).
+/// How calls from several threads are synchronised (must be the same as the gate's).
 struct threading_slot {};
-/// Whether KVM is told what is attached.
+/// Whether KVM's VFIO device is told what is attached.
 struct kvm_slot {};
-/// In which order an attach and a detach go. A hook for tests, which replace the plans by wrong ones for the proof to find.
+/// The order of steps in attach and detach. A test hook: wrong plans must be found by the proof.
 struct lifecycle_slot {};
 
-/// Whether `T` is a policy at all: it names its slot.
+/// Any policy: it names its slot.
 template <class T>
 concept policy = requires { typename T::slot; };
 

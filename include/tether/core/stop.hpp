@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The end of the line for misuse that would corrupt memory: one sentence on standard error, then abort,
+// Fatal misuse that would otherwise corrupt memory: one sentence on standard error, then abort,
 // in every build type. Everything else is a `result`.
 #pragma once
 
@@ -8,7 +8,7 @@
 
 namespace tether {
 
-/// Prints `sentence` and stops the program. Only for what cannot go on safely: a count below zero, a
+/// Prints `sentence` and aborts. Only where continuing would be unsafe: a count below zero, a
 /// commit inside a commit, memory freed while a device can reach it.
 [[noreturn, gnu::cold, gnu::noinline]] inline void stop(const char* sentence) noexcept {
   std::fputs("tether: ", stderr);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-// virtio-balloon's work: the guest names frames that it does not need, the host gets their memory back,
-// unless somebody holds discards down. Speaks no virtio: bytes of a queue go in, a report comes out.
+// The device side of virtio-balloon: the guest names frames that it does not need, and the host
+// discards their memory, unless a hold inhibits that. Contains no virtio transport: bytes of a
+// queue go in, a report comes out.
 //
 //   bytes -> frames -> [permit] -> guest_memory -> (partial_pages) -> batch -> memory_backing::discard
 //
-// Frames that come in several batches, or several requests, make a host page only if no edit of the map concerned its memory between
-// them (topology/edit_generation): else the guest may use again what it gave, without a word.
+// Frames that arrive in several batches, or several requests, complete a host page only if no edit
+// of the memory map concerned its memory in between (topology/edit_generation): after one, the
+// guest may use inflated frames again without telling the host.
 #pragma once
 
 #include <tether/discard/batch.hpp>
@@ -30,20 +32,22 @@
 
 namespace tether {
 
-/// What was negotiated with the guest, and with the host.
+/// What was negotiated with the guest, and where to allocate.
 struct balloon_options {
-  /// VIRTIO_BALLOON_F_MUST_TELL_HOST: the guest uses no frame before it has deflated it. Only then may frames of one host page
-  /// come in several requests; without it, what is incomplete at the end of a request is forgotten. Either way an edit of the map that
-  /// hides, moves or removes the memory, or changes its rights, forgets what was given of it.
+  /// VIRTIO_BALLOON_F_MUST_TELL_HOST: the guest uses no frame before it has deflated it. Only then
+  /// may the frames of one host page come in several requests; without it, pages that are
+  /// incomplete at the end of a request are forgotten. Either way, an edit of the map that hides,
+  /// moves or removes memory, or changes its access rights, forgets which of its frames were
+  /// inflated.
   bool must_tell_host = false;
-  /// Where frames of incomplete host pages are noted. Only needed for host pages larger than 4 KiB. Must be thread-safe if the
-  /// gate is, and outlive the balloon.
+  /// Allocates the records of incomplete host pages. Only needed for host pages larger than 4 KiB.
+  /// Must be thread-safe if the gate is, and outlive the balloon.
   std::pmr::memory_resource* memory = std::pmr::get_default_resource();
 };
 
-/// Gives guest frames back to the host. Threads: as the gate's `Threading` says.
-/// Requires: the address space and the gate outlive it; the gate is the one that everybody uses with this address space, else nothing
-/// is discarded and each report says so (`other_gate`).
+/// Discards the frames that a guest inflates. Threads: as the gate's `Threading` says.
+/// Requires: the address space and the gate outlive it; the gate is the one that every user of this
+/// address space has, otherwise nothing is discarded and each report says so (`other_gate`).
 template <class Threading = multi_threaded>
 class balloon {
  public:
@@ -55,31 +59,33 @@ class balloon {
   balloon(balloon const&) = delete;
   balloon& operator=(balloon const&) = delete;
 
-  /// Discards what the guest gives: little-endian 32-bit numbers of 4 KiB frames, as they lie in the queue. Fewer than 4 bytes
-  /// at the end are ignored. Acknowledge the request to the guest whatever the report says: what was inhibited is not queued
-  /// and never made up for. Never fails as a whole; a frame that cannot go keeps no other from going.
-  /// Cost: one system call for each run of neighbouring pages in `frames_per_permit`, in any order; allocates only for host
-  /// pages larger than 4 KiB.
+  /// Discards the frames that the guest inflates: little-endian 32-bit numbers of 4 KiB frames
+  /// (PFNs), as in the queue. Fewer than 4 bytes at the end are ignored. Acknowledge the request to
+  /// the guest whatever the report says: inhibited frames are neither queued nor discarded later.
+  /// Never fails as a whole; a frame that cannot be discarded does not stop the others.
+  /// Cost: one system call for each run of adjacent pages in `frames_per_permit`, in any order;
+  /// allocates only for host pages larger than 4 KiB.
   /// Source: virtio 1.2, 5.5.6; QEMU d3f1f940eb, ed48c59875, b27b323914, ffa207d082.
   discard_report inflate(std::span<std::byte const> little_endian) noexcept { return give(little_endian_frames{little_endian}); }
-  /// As above, for numbers in this process's own byte order.
+  /// As above, for numbers in host byte order.
   discard_report inflate(std::span<std::uint32_t const> frames) noexcept { return give(host_order_frames{frames}); }
 
-  /// The guest uses these frames again. Nothing is read back: the first touch brings a zeroed page. Their host pages are
-  /// incomplete from now on, whatever the map says of the frames at that moment: where a frame is read-only, ROM, or lies across
-  /// sections or host pages, all memory in it is in use again, also for an alias that gave it. Counted as returned is what could be given
-  /// now; everything else as `not_ram`. Inhibition does not matter here.
+  /// The guest uses these frames again. Nothing is populated: the first access faults in a zeroed
+  /// page. Their host pages are incomplete from now on, whatever the map says of the frames at that
+  /// moment: where a frame is read-only, ROM, or crosses sections or host pages, all memory in it
+  /// is in use again, also if it was inflated through an alias. Frames that could be inflated now
+  /// are counted as returned, all others as `not_ram`. Holds do not matter here.
   discard_report deflate(std::span<std::byte const> little_endian) noexcept { return take_back(little_endian_frames{little_endian}); }
   discard_report deflate(std::span<std::uint32_t const> frames) noexcept { return take_back(host_order_frames{frames}); }
 
-  /// The device was reset: the guest has everything again.
+  /// The device was reset: the guest uses all frames again.
   void reset() noexcept {
     std::lock_guard lock{mutex_};
     gathered_.clear();
   }
 
  private:
-  /// How many views a frame of a larger page tries, where the map changes all the time.
+  /// How many views are tried for a frame of a larger page while the map keeps changing.
   static constexpr unsigned views_for_a_frame = 4;
 
   template <class Frames>
@@ -97,7 +103,8 @@ class balloon {
     unsigned outdated = 0;
     for (std::size_t begin = 0; begin < frames.size();) {
       std::size_t end = std::min(begin + frames_per_permit, frames.size());
-      // The permit lives until the last madvise of the batch has returned; the view keeps the memory until then.
+      // The permit lives until the last madvise of the batch has returned; the view keeps the
+      // memory alive until then.
       const auto permit = gate_.permit(discard_kind::uncoordinated);
       if (!permit) {
         report.inhibited += end - begin;
@@ -110,14 +117,16 @@ class balloon {
         pages.forget_abandoned();
         for (std::size_t at = begin; at < end; ++at) {
           if (give_one(frames[at], view, memory, pages, request, ready, report)) continue;
-          // The map has changed meanwhile: the rest takes a newer view. A frame that finds several outdated stays with the guest.
+          // The map has changed meanwhile: the rest uses a newer view. A frame that finds several
+          // outdated is not discarded.
           if (at != begin || ++outdated < views_for_a_frame) end = at;
           else report.partial += 1, outdated = 0;
         }
         ready.discard(permit, report, [&](detail::piece const& one, bool gone) { settle(one, gone, request, report); });
       };
       if (options_.must_tell_host) {
-        // Also while discarding: a frame that is deflated meanwhile must not return to the guest before its page is gone.
+        // Locked while discarding, too: a frame that is deflated concurrently must not return to
+        // the guest before its page has been discarded.
         std::lock_guard lock{mutex_};
         give_batch(gathered_);
       } else {
@@ -129,15 +138,15 @@ class balloon {
     return report;
   }
 
-  /// A number for telling this request's frames from earlier ones, where pages outlive a request.
+  /// A number that tells this request's frames from earlier ones, where records outlive a request.
   std::uint64_t next_request() noexcept {
     if (!options_.must_tell_host) return 1;
     std::lock_guard lock{mutex_};
     return ++requests_;
   }
 
-  /// Answers whether the frame is accounted for. Where an edit of the map may have concerned its block since the view was taken it is
-  /// not, and nothing was noted.
+  /// Returns whether the frame is accounted for. False, and nothing recorded, if an edit of the map
+  /// may have concerned its block since the view was taken.
   static bool give_one(std::uint32_t number, detail::checked_view& view, detail::guest_memory& memory, detail::partial_pages& pages,
                        std::uint64_t request, detail::batch& ready, discard_report& report) noexcept {
     const auto frame = frame_extent(number);
@@ -149,7 +158,7 @@ class balloon {
     memory_backing& block = *found->memory;
     const std::uint64_t offset = detail::offset_in_block(*found, frame.first);
     if (offset % frame_size != 0) {
-      report.partial += 1;  // it lies across two host pages, and is all of neither
+      report.partial += 1;  // it straddles two host pages
       return true;
     }
     if (block.page_size() == frame_size) {
@@ -160,7 +169,7 @@ class balloon {
     if (!generation) return false;
     detail::block_notes* notes = pages.of(block, *generation, memory.owner());
     if (notes != nullptr && notes->generation() != *generation) {
-      if (ready.size() != 0) return false;  // a page of it may lie in the batch
+      if (ready.size() != 0) return false;  // a page of this block may be in the batch
       pages.forget(block);
       notes = pages.of(block, *generation, memory.owner());
     }
@@ -177,7 +186,7 @@ class balloon {
     page.seen_by(request);
     page.give(offset % block.page_size() / frame_size);
     if (page.gone_in == request) {
-      report.discarded += 1;  // named twice
+      report.discarded += 1;  // a duplicate within the request
     } else if (page.queued != detail::partial_page::not_queued) {
       ready[page.queued].frames += 1;
     } else if (page.complete()) {
@@ -188,7 +197,8 @@ class balloon {
     }
   }
 
-  /// A host page went, or did not: the frames that waited for it are told so.
+  /// After an attempt to discard a host page. If it succeeded, the frames reported as partial so
+  /// far become discarded ones.
   static void settle(detail::piece const& one, bool gone, std::uint64_t request, discard_report& report) noexcept {
     if (one.page == nullptr) return;
     one.page->queued = detail::partial_page::not_queued;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Collects what one permit may discard, and discards neighbours in one call: each call costs a TLB
-// shoot-down on every vCPU, 18 us instead of 0.13 us a page when pages go one by one.
+// Collects the pages to discard under one permit, and discards adjacent ones in one call: each call
+// costs a TLB shootdown on every vCPU, 18 us instead of 0.13 us a page when pages are discarded one
+// by one.
 //
 //     asked for   9 8 7 6 . 12 . 3 2      (Linux's balloon mostly counts down)
 //     sorted      2 3 . 6 7 8 9 . 12
@@ -27,13 +28,13 @@ namespace tether::detail {
 
 class partial_page;
 
-/// Whole pages of one block that may go.
+/// Whole pages of one RAM block, ready to be discarded.
 struct piece {
   memory_backing* memory = nullptr;
   std::uint64_t offset = 0;  ///< of its first byte in the block
   std::uint64_t bytes = 0;
-  std::uint64_t frames = 0;  ///< how many frames of the request hang on it; some may have come twice
-  partial_page* page = nullptr;  ///< where its frames had gathered, if they had to
+  std::uint64_t frames = 0;      ///< how many frames of the request it accounts for, duplicates included
+  partial_page* page = nullptr;  ///< record that collected its frames, null if none was needed
 
   [[nodiscard]] constexpr std::uint64_t end() const noexcept { return offset + bytes; }
 };
@@ -55,19 +56,20 @@ class batch {
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] piece& operator[](std::size_t at) noexcept { return pieces_[at]; }
 
-  /// Requires: fewer than `capacity` so far. Answers where it lies until `discard` sorts.
+  /// Requires: fewer than `capacity` so far. Returns its index, valid until `discard` sorts.
   std::size_t add(piece one) noexcept {
     pieces_[size_] = one;
     return size_++;
   }
 
-  /// Discards them all, neighbours in one call, and calls `after(piece, gone)` for each. Leaves the batch empty. Where a
-  /// call for several fails, each is tried alone: one page that cannot go keeps no other.
+  /// Discards them all, adjacent ones in one call, and calls `after(piece, gone)` for each. Leaves
+  /// the batch empty. If a call for several fails, each is tried alone: a page that cannot be
+  /// discarded does not stop the others.
   /// Requires: something that keeps the memory alive.
   template <class After>
   void discard(discard_permit const& leave, discard_report& report, After after) noexcept {
     const std::span<piece> pieces{pieces_.data(), size_};
-    // Guests count up or down; anything else is rare, and not worth more than a sort.
+    // Guests list frames in ascending or descending order; anything else is rare, and just sorted.
     if (!std::ranges::is_sorted(pieces, lies_before)) {
       std::ranges::reverse(pieces);
       if (!std::ranges::is_sorted(pieces, lies_before)) std::ranges::sort(pieces, lies_before);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The view that frames are looked up in, for notes that outlive it: it says under which generation of a block a note may be made or used.
+// The flat view that frames are looked up in, with the edit generations of its blocks: records of
+// inflated frames outlive the view, and are valid within one generation of a block only.
 #pragma once
 
 #include <tether/topology/address_space.hpp>
@@ -12,7 +13,8 @@
 
 namespace tether::detail {
 
-/// The map as it is now, for the length of one batch. Requires: the address space outlives it.
+/// The memory map at construction, for the duration of one batch. Requires: the address space
+/// outlives it.
 class checked_view {
  public:
   explicit checked_view(address_space const& guest) noexcept : guest_{guest}, view_{guest.view()} {}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The balloon's unit: a guest frame of 4 KiB, whatever the host's page is, by its 32-bit number. First
-// stop of every request: bytes from a virtqueue become guest addresses here.
+// The balloon's unit: a guest frame of 4 KiB, whatever the host's page size is, named by a 32-bit
+// frame number (PFN). First step of every request: bytes from a virtqueue become guest addresses
+// (GPAs).
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -23,7 +24,7 @@ inline constexpr std::uint64_t frame_size = 4 * KiB;
   return {frame_address(number), frame_address(number) + (frame_size - 1)};
 }
 
-/// Frame numbers that lie in this process's own order.
+/// Frame numbers in host byte order.
 class host_order_frames {
  public:
   constexpr explicit host_order_frames(std::span<std::uint32_t const> numbers) noexcept : numbers_{numbers} {}
@@ -34,9 +35,10 @@ class host_order_frames {
   std::span<std::uint32_t const> numbers_;
 };
 
-/// Frame numbers as virtio-balloon's queues carry them: 32 bits each, little-endian, at any alignment. Up to 3 bytes too many
-/// at the end are no number, and ignored. The bytes are the guest's: each number is read once, so that a guest that changes
-/// it meanwhile cannot have one page checked and another discarded.
+/// Frame numbers as virtio-balloon's queues carry them: 32 bits each, little-endian, at any
+/// alignment. Up to 3 trailing bytes are ignored. The bytes are guest memory: each number is read
+/// once, so that a guest that changes it concurrently cannot have one page checked and another
+/// discarded.
 class little_endian_frames {
  public:
   constexpr explicit little_endian_frames(std::span<std::byte const> bytes) noexcept : bytes_{bytes} {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// From a guest address to the host memory that may be given back: the middle of every discard. What a
-// guest names is only a number; here it is checked.
+// Translates a guest address (GPA) to host memory that may be discarded; every discard goes through
+// here. Addresses are untrusted input from the guest, and are validated here.
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -12,12 +12,13 @@
 
 namespace tether::detail {
 
-/// Whether a guest may give this memory back. ROM may not be changed by it; a BAR is not memory.
+/// Whether a guest may discard this memory. ROM must not be changed by it; a BAR is not memory.
 [[nodiscard]] inline bool may_be_discarded(section const& one) noexcept {
   return one.kind == region_kind::ram && !one.read_only && one.memory != nullptr && one.memory->kind() != memory_kind::device;
 }
 
-/// Looks up guest addresses in one view. Guests name neighbours one after the other, so the last answer is tried first.
+/// Looks up guest addresses in one view. Guests list adjacent frames one after the other, so the
+/// section found last is tried first.
 /// Requires: the view outlives it.
 class guest_memory {
  public:
@@ -34,13 +35,13 @@ class guest_memory {
     section const* const one = find(what.first);
     return one != nullptr && one->where.contains(what) && may_be_discarded(*one) ? one : nullptr;
   }
-  /// Calls `visit(section const&)` for each section that some byte of `what` lies in.
+  /// Calls `visit(section const&)` for each section that overlaps `what`.
   template <class Visit>
   void for_each_in(extent<guest_address> what, Visit visit) noexcept {
     static_cast<void>(find(what.first));
     for (auto at = at_; at != view_.end_position() && view_.at(at).where.first <= what.last; at = view_.after(at)) visit(view_.at(at));
   }
-  /// Who keeps the memory of the section found last alive. Requires: one was found.
+  /// What keeps the memory of the section found last alive. Requires: one was found.
   [[nodiscard]] anchor_pointer const& owner() const noexcept { return view_.anchor_at(at_); }
 
  private:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Free page reporting: the guest says which memory is free *now*, and may use it again without a word, so
-// it is always uncoordinated: nothing is discarded while anything pins.
+// Free page reporting: the guest reports memory that is free *now*, and may use it again without
+// telling the host, so its discards are always uncoordinated: nothing is discarded while anything
+// pins.
 #pragma once
 
 #include <tether/discard/frames.hpp>
@@ -26,18 +27,21 @@ namespace tether {
 template <class Threading = multi_threaded>
 class page_reporting {
  public:
-  /// Under one permit, so that a hold waits for no more; a whole host page where that is larger.
+  /// Bytes discarded under one permit, so that a hold waits for no more; a whole host page where
+  /// that is larger.
   static constexpr std::uint64_t bytes_per_permit = 64 * MiB;
 
   page_reporting(address_space const& guest, discard_gate<Threading>& gate) noexcept
       : guest_{guest}, gate_{gate}, guarded_{guest, gate.id()} {}
 
-  /// One element of the queue: the ranges that it reports. Complete it to the guest whatever the report says. A range, or the
-  /// part of it that lies in one section, goes as a whole or not at all: it is left out, and counted as partial, if it does not
-  /// begin and end on pages of its block. `poison_value` is what the guest fills free pages with, where it negotiated that
-  /// and checks it: a discarded page would come back as zeros, so unless it is 0 nothing is discarded (counted as inhibited).
-  /// A range that ends before it begins, as an address and a length that wrap past 2^64 make it, is counted as `not_ram`, with the frames
-  /// of that length. So is what does not fit into the counts any more: they never overflow.
+  /// One element of the queue: the ranges that it reports. Complete it to the guest whatever the
+  /// report says. A range, or the part of it that lies in one section, is left out as a whole, and
+  /// counted as partial, if it does not begin and end on page boundaries of its block.
+  /// `poison_value` is what the guest fills free pages with, if it negotiated that and checks it: a
+  /// discarded page would read as zeros, so unless it is 0 nothing is discarded (counted as
+  /// inhibited). A range that ends before it begins (an address and a length that wrap past 2^64)
+  /// is counted as `not_ram`, with the frames of that length. So is what no longer fits into the
+  /// counts: they never overflow.
   /// Ensures: once it is inhibited, the rest of the element is left alone.
   /// Source: virtio 1.2, 5.5.6.7 and VIRTIO_BALLOON_F_PAGE_POISON.
   discard_report report(std::span<extent<guest_address> const> element, std::uint32_t poison_value = 0) noexcept {
@@ -62,7 +66,7 @@ class page_reporting {
     return ((range.last.value / frame_size - range.first.value / frame_size) & all) + 1;
   }
 
-  /// Answers whether it was never inhibited.
+  /// Returns whether it was never inhibited.
   bool discard(extent<guest_address> range, discard_report& all) noexcept {
     std::uint64_t left = frames_of(range);
     while (left != 0) {
@@ -78,8 +82,9 @@ class page_reporting {
     return true;
   }
 
-  /// Handles what of `rest` lies in its first section, or in the hole before it, up to the bytes of one permit. Answers its
-  /// frames. A frame that lies across a border is nobody's. Requires: whole frames.
+  /// Handles the part of `rest` in its first section, or in the hole before it, up to the bytes of
+  /// one permit. Returns how many frames that was. A frame that crosses a border is counted as
+  /// `not_ram`. Requires: whole frames.
   static std::uint64_t discard_first(extent<guest_address> rest, flat_view const& view, discard_permit const& leave,
                                      discard_report& all) noexcept {
     section const* const found = view.find(rest.first);

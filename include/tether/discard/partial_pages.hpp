@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// A guest gives back frames of 4 KiB, a host discards whole pages of its own, which may be 64 KiB or
-// 1 GiB: the frames gather here until a host page is complete. Discarding it sooner would take memory
-// that the guest still uses; that was a real bug, found as guest corruption.
+// A guest inflates frames of 4 KiB, a host discards whole host pages, which may be 64 KiB or 1 GiB:
+// the frames are collected here until a host page is complete. Discarding it earlier would take
+// memory that the guest still uses; that was a real bug, found as guest corruption.
 //
 //     host page of 64 KiB   |x|x|.|x|x|x|x|x|x|x|x|x|x|x|x|x|   15 of 16: wait
 #pragma once
@@ -22,13 +22,13 @@
 
 namespace tether::detail {
 
-/// The frames of one host page that the guest has given.
+/// A bitmap of the frames of one host page that the guest has inflated.
 class partial_page {
  public:
   partial_page(std::uint64_t page_bytes, std::pmr::memory_resource* memory)
       : frames_{page_bytes / frame_size}, bits_((frames_ + 63) / 64, 0, memory) {}
 
-  /// Answers whether it was not there before.
+  /// Marks a frame as inflated. Returns whether it was not before.
   bool give(std::uint64_t frame) noexcept {
     std::uint64_t& word = bits_[frame / 64];
     const std::uint64_t bit = std::uint64_t{1} << (frame % 64);
@@ -37,7 +37,7 @@ class partial_page {
     given_ += is_new ? 1 : 0;
     return is_new;
   }
-  /// The guest has it again, so the page is in use again. Answers whether it was there.
+  /// Marks a frame as deflated, so the page is in use again. Returns whether it was inflated.
   bool take_back(std::uint64_t frame) noexcept {
     std::uint64_t& word = bits_[frame / 64];
     const std::uint64_t bit = std::uint64_t{1} << (frame % 64);
@@ -52,7 +52,7 @@ class partial_page {
   [[nodiscard]] std::uint64_t given() const noexcept { return given_; }
   [[nodiscard]] std::uint64_t frames() const noexcept { return frames_; }
 
-  /// A request (a number, not 0) looks at the page: what it is told is counted from here.
+  /// Tells the page which request (a number, not 0) handles it now; a new one counts from zero.
   void seen_by(std::uint64_t request) noexcept {
     if (request_ == request) return;
     request_ = request;
@@ -60,9 +60,9 @@ class partial_page {
   }
   static constexpr std::size_t not_queued = std::numeric_limits<std::size_t>::max();
 
-  std::uint64_t waiting_here = 0;   ///< frames that the present request has been told are partial
-  std::size_t queued = not_queued;  ///< where in the batch, once complete
-  std::uint64_t gone_in = 0;        ///< the request that discarded it; 0 if none did since a frame was taken back
+  std::uint64_t waiting_here = 0;   ///< frames of the current request that were reported as partial
+  std::size_t queued = not_queued;  ///< index in the batch, once complete
+  std::uint64_t gone_in = 0;        ///< the request that discarded it; 0 if none did since a frame was deflated
 
  private:
   std::uint64_t frames_;
@@ -71,21 +71,25 @@ class partial_page {
   std::pmr::vector<std::uint64_t> bits_;
 };
 
-/// The host pages of one block of which a part was given, all under one generation of the block: what was given before an edit of the
-/// map that concerned it says nothing after, for the guest may have lost the memory and got it again meanwhile.
+/// The partially inflated host pages of one block, all recorded under one generation of the block:
+/// records from before an edit of the map that concerned the block are void, because the guest may
+/// have lost the memory and got it again meanwhile.
 class block_notes {
  public:
-  /// `owner` is who keeps the block alive now: not the notes, which must not be in the way of an unplug.
+  /// `owner` keeps the block alive. The notes only refer to it weakly, so they never delay an
+  /// unplug.
   block_notes(std::uint64_t generation, std::uint64_t page_bytes, anchor_pointer const& owner, std::pmr::memory_resource* memory)
       : generation_{generation}, page_bytes_{page_bytes}, owner_{owner}, memory_{memory}, pages_{memory} {}
 
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
-  /// Whether the memory has left the map, and every view; where the block was may be another one by now, or nothing.
+  /// Whether the memory has left the map and every view; the address of the block may be dangling
+  /// or reused by now.
   [[nodiscard]] bool abandoned() const noexcept { return owner_.expired(); }
   [[nodiscard]] bool empty() const noexcept { return pages_.empty(); }
   [[nodiscard]] std::size_t size() const noexcept { return pages_.size(); }
 
-  /// The page that holds `offset`, with what was given so far; null if there is no memory to note it.
+  /// The record of the page that contains `offset`, created if there is none; null if out of
+  /// memory.
   [[nodiscard]] partial_page* at(std::uint64_t offset) noexcept {
     try {
       return &pages_.try_emplace(offset / page_bytes_, page_bytes_, memory_).first->second;
@@ -93,7 +97,7 @@ class block_notes {
       return nullptr;
     }
   }
-  /// The guest has the frame at `offset` again.
+  /// The guest uses the frame at `offset` again.
   void take_back(std::uint64_t offset) noexcept {
     const auto found = pages_.find(offset / page_bytes_);
     if (found == pages_.end()) return;
@@ -109,20 +113,20 @@ class block_notes {
   std::pmr::map<std::uint64_t, partial_page> pages_;
 };
 
-/// All host pages of which a part was given. Not thread-safe. Allocates nothing until a first frame comes.
+/// All partially inflated host pages. Not thread-safe. Allocates nothing before the first frame.
 class partial_pages {
  public:
   explicit partial_pages(std::pmr::memory_resource* memory) noexcept : memory_{memory}, blocks_{memory} {}
 
-  /// Forgets what was noted of memory that is gone. Requires: no page lies in a batch.
+  /// Drops the records of memory that is gone. Requires: no page is in a batch.
   void forget_abandoned() noexcept {
     std::erase_if(blocks_, [](auto const& one) { return one.second.abandoned(); });
   }
-  /// Forgets what was noted of a block. Requires: no page of it lies in a batch.
+  /// Drops the records of a block. Requires: no page of it is in a batch.
   void forget(memory_backing const& block) noexcept { blocks_.erase(&block); }
 
-  /// The notes of a block, perhaps of another generation: then they are void, and to be forgotten before anything is noted.
-  /// Null if there is no memory for them.
+  /// The notes of a block, created if there are none. Notes of another generation are void: the
+  /// caller must `forget` them before it records anything. Null if out of memory.
   [[nodiscard]] block_notes* of(memory_backing const& block, std::uint64_t generation, anchor_pointer const& owner) noexcept {
     try {
       return &blocks_.try_emplace(&block, generation, block.page_size(), owner, memory_).first->second;
@@ -131,7 +135,8 @@ class partial_pages {
     }
   }
 
-  /// The guest has that frame again. Notes of another generation are left alone: they are void as they are.
+  /// The guest uses that frame again. Notes of another generation are left alone: they are void
+  /// anyway.
   void take_back(memory_backing& block, std::uint64_t offset) noexcept {
     const auto found = blocks_.find(&block);
     if (found == blocks_.end() || found->second.generation() != block.generation().number()) return;
@@ -140,7 +145,7 @@ class partial_pages {
   }
 
   void clear() noexcept { blocks_.clear(); }
-  /// Host pages of which something was given.
+  /// Number of partially inflated host pages.
   [[nodiscard]] std::size_t size() const noexcept {
     std::size_t pages = 0;
     for (auto const& [block, notes] : blocks_) pages += notes.size();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What became of a request to discard memory. Counts are in frames of 4 KiB, as virtio counts them, and
-// every frame that was asked for is in exactly one of them: an auditor can add them up.
+// The outcome of a request to discard memory. Counts are in frames of 4 KiB, as virtio counts them,
+// and every requested frame is in exactly one of them: an auditor can add them up.
 #pragma once
 
 #include <tether/core/error.hpp>
@@ -13,19 +13,20 @@ namespace tether {
 /// Units: 4 KiB frames, but for `calls`.
 struct discard_report {
   std::uint64_t requested = 0;  ///< what the guest asked for; the sum of the next six
-  std::uint64_t discarded = 0;  ///< gone: the host has the memory back
-  std::uint64_t inhibited = 0;  ///< acknowledged, and nothing was done: somebody holds discards down. Never made up for later
-  std::uint64_t not_ram = 0;    ///< nothing there, or not memory that a guest may give back (registers, ROM, a device's BAR)
+  std::uint64_t discarded = 0;  ///< the host has the memory back
+  std::uint64_t inhibited = 0;  ///< acknowledged but not discarded: discards are inhibited. Never discarded later instead
+  std::uint64_t not_ram = 0;    ///< unmapped, or not memory that a guest may discard (registers, ROM, a device's BAR)
   std::uint64_t partial = 0;    ///< part of a larger host page that is not complete (yet)
   std::uint64_t errors = 0;     ///< the host refused; `first_error` says why
-  std::uint64_t returned = 0;   ///< the guest took them back (deflate)
+  std::uint64_t returned = 0;   ///< the guest deflated them
 
-  /// Beside the sum: frames that went along because their host page is complete now, though it was in earlier requests that the
-  /// guest gave them. So `discarded + completed` frames of memory are the host's again (fewer where a frame was named twice).
+  /// Not in the sum: frames of earlier requests that were discarded now, because their host page is
+  /// complete. So `discarded + completed` frames of memory are the host's again (fewer where a
+  /// frame was named twice).
   std::uint64_t completed = 0;
   /// How many times the host was asked to discard.
   std::uint64_t calls = 0;
-  /// The first refusal, if there was one; the others went on.
+  /// The first error, if any; the other frames were handled all the same.
   std::optional<error> first_error{};
 
   /// Whether every frame that was asked for is accounted for. Always true; tests and auditors ask.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// How finely a section is mapped. The listener hands a strategy what remains of a section, maps the
-// first piece that it names, and goes on with the rest; where coordinated discards are to stay possible,
-// each block must be a mapping of its own, because no IOMMU unmaps half of one.
+// Mapping granularity: how a section is cut into mappings. The listener passes the rest of a
+// section to a strategy, maps the first piece that it returns, and goes on with the remainder;
+// where coordinated discards are to stay possible, each block must be a mapping of its own, because
+// no IOMMU unmaps part of one.
 //
 //     section   |=================================================|
 //     whole     |                                                 |   fewest mappings
@@ -28,7 +29,8 @@ namespace tether {
 /// Requires: `rest` begins and ends on the smallest page of `sizes`, in IOVA and host address, and is not all 2^64 bytes.
 /// Laws: `test/laws/granularity.hpp`. 0 < first_piece <= the size of `rest`; the pieces tile it; `pieces` counts them; what
 ///   a piece is does not depend on where the cutting began, as long as it began at a piece's border.
-/// Cost: `first_piece` a few instructions; `pieces` no more than one step a page size, never one a piece.
+/// Cost: `first_piece` a few instructions; `pieces` at most one step per page size, never one per
+/// piece.
 /// Models: `whole_section`, `largest_page`, `fixed_block`.
 template <class S>
 concept granularity = std::same_as<typename S::slot, granularity_slot> &&
@@ -42,8 +44,8 @@ concept granularity = std::same_as<typename S::slot, granularity_slot> &&
 template <granularity S>
 inline constexpr bool maps_in_blocks = S::block_size != 0;
 
-/// Whether every border that `S` cuts inside `all` falls between two of the IOMMU's pages: the block is no smaller than the
-/// smallest page, and the grid, which belongs to the RAM block, lies on the IOMMU's.
+/// Whether every cut that `S` makes inside `all` is on a page boundary of the IOMMU: the block is
+/// no smaller than the smallest page, and the grid of the RAM block is aligned to the IOMMU's.
 /// Fails (false): the listener must refuse with `errc::strategy_mismatch`; the kernel would, less clearly.
 template <granularity S>
 [[nodiscard]] constexpr bool cuts_between_pages(mapping const& all, block_offset offset, page_sizes sizes) noexcept {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What to do with a section whose ends are not whole pages of the IOMMU. The listener fits each section
-// once, before a strategy cuts it; this speaks of the backend's smallest page only, never of blocks.
+// What to do with a section whose ends are not aligned to the IOMMU's pages. The listener fits each
+// section once, before a strategy cuts it; only the backend's smallest page matters here, never
+// blocks.
 //
 //     section        |...=============================..|
 //     pages      |-------|-------|-------|-------|-------|
@@ -17,13 +18,13 @@
 
 namespace tether {
 
-/// How a section lies on the IOMMU's pages.
+/// How a section fits the IOMMU's pages.
 struct fitting {
   enum class verdict : std::uint8_t {
     fits,           ///< whole pages as it is
     trimmed,        ///< whole pages after rounding inward; `trimmed` bytes are left out
-    nothing_left,   ///< there is not one whole page in it
-    not_congruent,  ///< IOVA and host address lie differently within their pages, so no page can map both
+    nothing_left,   ///< it contains no whole page
+    not_congruent,  ///< IOVA and HVA have different offsets within a page, so no page can map one to the other
   };
 
   verdict how = verdict::fits;
@@ -54,9 +55,10 @@ struct fitting {
 }
 
 /// A policy for `edges_slot`.
-/// Minimal: `refuses(how, is_ram)`: whether a section that lies so stops the commit, instead of being mapped as far as it can be.
-/// Laws: `test/laws/edges.hpp`. RAM that is not congruent is always refused (the device would miss memory that the guest counts
-///   on, and no rounding helps); what is not RAM never is, and nothing that fits.
+/// Minimal: `refuses(how, is_ram)`: whether a section with this verdict fails the commit, instead
+/// of being mapped as far as possible.
+/// Laws: `test/laws/edges.hpp`. RAM that is not congruent is always refused (the device would miss
+/// memory that the guest counts on, and no rounding helps); what fits, or is not RAM, never is.
 /// Models: `trim_edges`, `refuse_edges`.
 template <class E>
 concept edges = std::same_as<typename E::slot, edges_slot> && requires(fitting::verdict how, bool is_ram) {
@@ -71,7 +73,8 @@ struct trim_edges {
   }
 };
 
-/// Maps RAM exactly or not at all: for a VMM whose layout is meant to be page-aligned, where a ragged end is a mistake.
+/// Maps RAM exactly or not at all: for a VMM whose layout is meant to be page-aligned, so that an
+/// unaligned end is a mistake.
 struct refuse_edges {
   using slot = edges_slot;
   [[nodiscard]] static constexpr bool refuses(fitting::verdict how, bool is_ram) noexcept {

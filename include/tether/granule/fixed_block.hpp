@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Blocks of one size, on a grid that starts at offset 0 of the RAM block: discards happen there, so a
-// coordinated discard of a block is the unmap of a whole mapping, and aliases of the memory share the grid.
+// Blocks of one size, on a grid that starts at offset 0 of the RAM block: discards are by offset in
+// the RAM block, so a coordinated discard of a block unmaps whole mappings only, and aliases of the
+// memory share the grid.
 //
 //     RAM block   0        Size      2*Size     3*Size
 //                 |.........|.........|..........|....
@@ -15,8 +16,9 @@
 
 namespace tether {
 
-/// Pieces end on multiples of `Size` bytes of the RAM block. The smaller `Size`, the finer a discard manager may work, and
-/// the more entries of the container's budget it takes.
+/// Pieces end on multiples of `Size` bytes of the RAM block. The smaller `Size`, the finer the
+/// granularity of a discard manager (RamDiscardManager), and the more of the container's mapping
+/// limit it takes.
 /// Requires: `Size` is a power of two, at least 4 KiB (and a multiple of the IOMMU's page: `cuts_between_pages`).
 template <std::uint64_t Size>
 struct fixed_block {
@@ -29,7 +31,7 @@ struct fixed_block {
   [[nodiscard]] static constexpr std::uint64_t first_piece(mapping const& rest, block_offset offset, page_sizes) noexcept {
     return std::min(rest.where.size(), Size - (offset.value & (Size - 1)));
   }
-  /// The blocks of the grid that `rest` touches.
+  /// The number of blocks of the grid that `rest` touches.
   [[nodiscard]] static constexpr std::uint64_t pieces(mapping const& rest, block_offset offset, page_sizes) noexcept {
     return (offset.value + (rest.where.size() - 1)) / Size - offset.value / Size + 1;
   }

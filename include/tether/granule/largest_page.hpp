@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The fewest pieces such that each is one page of the IOMMU: for backends whose entries are pages, and
-// for seeing in the journal what an IOMMU can do with a layout. Its pieces are no uniform blocks, so
-// while such a container pins, nothing is discarded (law 3).
+// The fewest pieces such that each is one page of the IOMMU: for backends whose entries are pages,
+// and for seeing in the journal which pages an IOMMU can use for a layout. Its pieces are no
+// uniform blocks, so while such a container pins, nothing is discarded (law 3).
 //
 //     IOVA  ...1ff000 | 200000          | 400000 401000        pages grow to the largest that is aligned on both
 //     host  ...7ff000 | 800000          | a00000 a01000        sides, and shrink again towards the end
@@ -15,24 +15,26 @@
 
 namespace tether {
 
-/// A piece is one page of the mask, aligned in IOVA and host address, as large as fits. Because page sizes are powers of
-/// two, any two such pages are nested or apart: taking the largest each time is therefore the fewest in all.
+/// A piece is one page of the mask, aligned in IOVA and host address, as large as fits. Because
+/// page sizes are powers of two, any two such pages are nested or disjoint, so the greedy choice is
+/// optimal: taking the largest each time gives the fewest in all.
 struct largest_page {
   using slot = granularity_slot;
   static constexpr std::uint64_t block_size = 0;
 
-  /// Where `rest` does not begin on a page, against the requirement, it answers all of it: the backend refuses that, and
-  /// nobody loops for ever.
+  /// If `rest` does not begin on a page, against the requirement, returns all of it: the backend
+  /// refuses that, and no loop runs for ever.
   [[nodiscard]] static constexpr std::uint64_t first_piece(mapping const& rest, block_offset, page_sizes sizes) noexcept {
     const std::uint64_t page = sizes.largest_at(rest.where.first.value | rest.host.value, rest.where.size());
     return page != 0 ? page : rest.where.size();
   }
 
-  /// Cost: one step a page size. From the largest page down: the first border that lies inside splits `rest` into a lead and
-  /// a tail, and each size takes what it can of the tail's front and of the lead's back.
+  /// Cost: one step per page size. From the largest page down: the first border that lies inside
+  /// splits `rest` into a lead and a tail, and each size takes what it can of the tail's front and
+  /// of the lead's back.
   [[nodiscard]] static constexpr std::uint64_t pieces(mapping const& rest, block_offset, page_sizes sizes) noexcept {
     const std::uint64_t begin = rest.where.first.value;
-    const std::uint64_t apart = begin ^ rest.host.value;  // a page that reaches the lowest set bit is never aligned on both sides
+    const std::uint64_t apart = begin ^ rest.host.value;  // pages above its lowest set bit are never aligned on both sides
     const std::uint64_t usable = apart == 0 ? sizes.mask : sizes.mask & ((apart & (~apart + 1)) | ((apart & (~apart + 1)) - 1));
 
     std::uint64_t count = 0;

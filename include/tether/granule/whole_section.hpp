@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// One mapping a section: the fewest entries and the fastest attach. No part of a section can be unmapped
-// alone, so while such a container pins, nothing at all is discarded (law 3).
+// One mapping per section: the fewest entries and the fastest attach. No part of a section can be
+// unmapped alone, so while such a container pins, nothing at all is discarded (law 3).
 #pragma once
 
 #include <tether/granule/concepts.hpp>

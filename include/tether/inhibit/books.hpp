@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Who is attached, who is open, who agreed: plain counts, the same for every inhibition policy, and the
-// one function that changes them. A policy is a rule over these counts and keeps none of its own (law 10).
+// Membership counts (attached groups, open devices, devices that agreed to discards), the same for
+// every inhibition policy, and the one function that changes them. A policy is a pure function of
+// these counts and has no state of its own (law 10).
 #pragma once
 
 #include <cstdint>
@@ -12,21 +13,23 @@ enum class consent : std::uint8_t { none, given };
 /// For `open(name, agrees_to_discards)`.
 inline constexpr consent agrees_to_discards = consent::given;
 
-// None of these counts can wrap: each device and each group that is counted has a record in this process, and 2^32 of them would
-// need more memory than its addresses reach on any host that pins memory today.
+// None of these counts can overflow: every counted device and group has a record in this process,
+// and 2^32 records need more memory than it can address on any host that pins memory today.
 
 /// One group.
 struct group_tally {
   std::uint32_t agreed = 0;  ///< open devices that agreed to discards
   std::uint32_t others = 0;  ///< open devices that did not
   bool attached = false;
-  /// It is known whether the IOMMU pins for this group: one of its devices has agreed, or each was asked before it was attached. Stays
-  /// until the group detaches: else closing that device would have to retake a hold, and closing must not be able to fail.
+  /// Whether the IOMMU pins for this group is known: one of its devices has agreed, or each was
+  /// asked before it was attached. Stays true until the group detaches: otherwise closing that
+  /// device would have to retake a hold, and closing must not be able to fail.
   bool known = false;
 
   friend constexpr bool operator==(group_tally const&, group_tally const&) noexcept = default;
 
-  /// Nothing can pin for it: known, and no device open that did not agree.
+  /// Needs no hold, because nothing can pin for this group: `known`, and no open device that did
+  /// not agree.
   [[nodiscard]] constexpr bool settled() const noexcept { return known && others == 0; }
   [[nodiscard]] constexpr std::uint32_t open() const noexcept { return agreed + others; }
 };
@@ -34,18 +37,20 @@ struct group_tally {
 /// One container.
 struct container_tally {
   std::uint32_t members = 0;  ///< attached groups
-  std::uint32_t settled = 0;  ///< those of them that have settled
+  std::uint32_t settled = 0;  ///< those of them that are settled
 
   friend constexpr bool operator==(container_tally const&, container_tally const&) noexcept = default;
 };
 
-/// How membership can change. Where groups are attached, their devices are opened afterwards; where devices are attached one by
-/// one, the first of a group brings its group with it and the last one takes it away.
+/// How membership can change. Where groups are attached, their devices are opened afterwards; where
+/// single devices are attached, the first device of a group attaches the group and the last one
+/// detaches it.
 enum class change : std::uint8_t { none, attach, detach, open, close, attach_device, detach_device };
 
-/// Enters a change in both books. Requires: it is possible (what closes is open, what detaches is attached and has
-/// nothing open). Pure: the runtime and the proof call this very function.
-/// Always inlined: at run time `what` is known to the compiler, and its switch vanishes.
+/// Applies a change to the counts of the container and the group. Requires: it is possible (what
+/// closes is open, what detaches is attached and has nothing open). Pure: the runtime and the proof
+/// call this very function.
+/// Always inlined: a container passes a constant `what`, so the switch folds away.
 [[gnu::always_inline]] constexpr void enact(container_tally& container, group_tally& group, change what, consent agrees) noexcept {
   const bool was_settled = group.settled();
   std::uint32_t& opened = agrees == consent::given ? group.agreed : group.others;
@@ -67,7 +72,7 @@ enum class change : std::uint8_t { none, attach, detach, open, close, attach_dev
     case change::attach_device:
       container.members += group.attached ? 0 : 1;
       group.attached = true;
-      group.known = true;  // it said before it could pin whether it agrees, so nothing is provisional
+      group.known = true;  // its consent was asked before it could pin, so no provisional hold is needed
       opened += 1;
       break;
     case change::detach_device:

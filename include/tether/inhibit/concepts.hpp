@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What an inhibition policy is: one or two pure functions from the books to a number of holds. It has no
-// state and cannot express a wrong order; orders are the plans' (law 10).
+// An inhibition policy: one or two pure functions from membership counts (`books.hpp`) to a number
+// of holds. It has no state and cannot express a wrong order: the order of steps belongs to the
+// plans (law 10).
 #pragma once
 
 #include <tether/core/member_name.hpp>
@@ -31,28 +32,32 @@ struct never_inhibits_name {
   static constexpr bool finds = requires { &T::never_inhibits; };
 };
 
-/// A wider answer would be cut off, and 2^32 holds be none.
+/// A wider result would be truncated to 32 bits: 2^32 holds would become 0.
 template <class T>
 concept count_of_holds = std::integral<T> && sizeof(T) <= sizeof(std::uint32_t);
 
 }  // namespace detail
 
-/// Says how many holds a group's books need: `static constexpr std::uint32_t holds(group_tally) noexcept`.
+/// Has a number of holds for the counts of a group:
+/// `static constexpr std::uint32_t holds(group_tally) noexcept`.
 template <class P>
 concept holds_for_a_group = requires(group_tally const group) {
   { P::holds(group) } noexcept -> detail::count_of_holds;
 };
-/// Says how many holds a container's books need: `static constexpr std::uint32_t holds(container_tally) noexcept`.
+/// Has a number of holds for the counts of a container:
+/// `static constexpr std::uint32_t holds(container_tally) noexcept`.
 template <class P>
 concept holds_for_a_container = requires(container_tally const container) {
   { P::holds(container) } noexcept -> detail::count_of_holds;
 };
-/// Says which books an open may lead to: `static constexpr bool admits(group_tally) noexcept`.
+/// Can refuse an open by the counts that it would lead to:
+/// `static constexpr bool admits(group_tally) noexcept`.
 template <class P>
 concept admits_some = requires(group_tally const group) {
   { P::admits(group) } noexcept -> std::convertible_to<bool>;
 };
-/// Says outright that it never holds: `static constexpr bool never_inhibits = true`. Silence is not enough, it might be a slip.
+/// Declares that it never takes a hold: `static constexpr bool never_inhibits = true`. Just leaving
+/// out `holds` is not enough, because it might be a mistake.
 template <class P>
 concept never_inhibits = requires {
   typename std::bool_constant<P::never_inhibits>;
@@ -61,9 +66,11 @@ concept never_inhibits = requires {
 
 /// An inhibition policy.
 /// Minimal: `using slot = tether::inhibition_slot`, and `holds` for a group, for a container, or for both.
-/// Optional: `static constexpr bool admits(group_tally) noexcept`, false for books that an open may not lead to.
-/// Laws: a pure rule, constant for any books; zero holds for books with nothing attached; settled groups need none; few groups and
-/// devices are treated as many (`truth_table.hpp`); see `test/laws/inhibition.hpp`.
+/// Optional: `static constexpr bool admits(group_tally) noexcept`, false for counts that an open
+/// may not lead to.
+/// Laws: a pure rule, a constant expression for any counts; no holds where nothing is attached;
+/// settled groups need none; many groups and devices are treated as few (`truth_table.hpp`); see
+/// `test/laws/inhibition.hpp`.
 /// Models: `inhibit_per_container`, `inhibit_per_group`, `inhibit_per_device`, `no_inhibition`.
 template <class P>
 concept inhibition = policy<P> && std::same_as<typename P::slot, inhibition_slot> &&
@@ -71,13 +78,15 @@ concept inhibition = policy<P> && std::same_as<typename P::slot, inhibition_slot
 
 namespace detail {
 
-/// Callable in some way, be it on an object, with what it may change, or throwing.
+/// `holds` can be called in some way: on an object, with an argument that it may modify, or
+/// throwing.
 template <class P, class Tally>
 concept holds_somehow = requires(P& policy, Tally tally) { policy.holds(tally); } || requires(P& policy) { policy.holds(Tally{}); };
 
 }  // namespace detail
 
-/// Whether each member of an inhibition policy can be asked as it must be. One that cannot would never be.
+/// Whether each member of an inhibition policy can be called as tether calls it (public, static,
+/// noexcept). One that cannot would silently never be called.
 template <class P>
 concept can_be_asked = (holds_for_a_group<P> || !detail::holds_somehow<P, group_tally>) &&
                        (holds_for_a_container<P> || !detail::holds_somehow<P, container_tally>) &&
@@ -87,19 +96,19 @@ concept can_be_asked = (holds_for_a_group<P> || !detail::holds_somehow<P, group_
                         requires { typename std::bool_constant<P::never_inhibits>; }) &&
                        !(never_inhibits<P> && detail::has_member<P, detail::holds_name>);
 
-/// What `Policy` needs for a group, 0 if it does not look at groups.
+/// Holds that `Policy` needs for a group, 0 if it has no rule for groups.
 template <inhibition Policy>
 [[nodiscard]] constexpr std::uint32_t holds_needed([[maybe_unused]] group_tally group) noexcept {
   if constexpr (holds_for_a_group<Policy>) return Policy::holds(group);
   else return 0;
 }
-/// What `Policy` needs for a container, 0 if it does not look at containers.
+/// Holds that `Policy` needs for a container, 0 if it has no rule for containers.
 template <inhibition Policy>
 [[nodiscard]] constexpr std::uint32_t holds_needed([[maybe_unused]] container_tally container) noexcept {
   if constexpr (holds_for_a_container<Policy>) return Policy::holds(container);
   else return 0;
 }
-/// Whether `Policy` lets a group's books become these.
+/// Whether `Policy` admits an open that leads to these counts of a group.
 template <inhibition Policy>
 [[nodiscard]] constexpr bool admitted([[maybe_unused]] group_tally group) noexcept {
   if constexpr (admits_some<Policy>) return Policy::admits(group);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The gate between those who discard memory and those who pin it. One for each VM, shared by its balloons
-// and its containers. A discard passes with a permit; a hold closes the gate, and returns only when no
-// discard that it forbids is running or can start (law 19). It sees this process only.
+// The gate between those who discard memory and those who pin it. One per VM, shared by its
+// balloons and its containers. A discard needs a permit; a hold closes the gate, and returns only
+// when no discard that it forbids is running or can start (law 19). It covers this process only.
 //
 //     balloon:     |-permit-- madvise --leave-|
 //     container:         |-hold ... waits ...-|-- attach, map ... unmap, detach --|-release
@@ -29,7 +29,7 @@ namespace tether {
 namespace detail {
 
 inline std::atomic<std::uint32_t> gates_made{0};
-/// Never `none`, whatever the count wraps to.
+/// Never `none`, even after the counter has wrapped.
 [[nodiscard]] inline gate_id next_gate_id() noexcept {
   std::uint32_t number = 0;
   while (number == 0) number = gates_made.fetch_add(1, std::memory_order_relaxed) + 1;
@@ -55,8 +55,8 @@ class discard_gate {
   discard_gate(discard_gate const&) = delete;
   discard_gate& operator=(discard_gate const&) = delete;
 
-  /// Leave to discard until the end of its scope; an empty one means *inhibited*. Neither copied nor moved,
-  /// because it is given back on the thread that took it.
+  /// Permission to discard until the end of its scope; an empty one means *inhibited*. Neither
+  /// copied nor moved, because it must be released on the thread that took it.
   class [[nodiscard]] permit_guard : public discard_permit {
    public:
     ~permit_guard() {
@@ -64,7 +64,8 @@ class discard_gate {
       if constexpr (Threading::checks_outer_lock) gate_.mutex_.lock();
       gate_.turnstile_.leave(kind_, ticket_);
     }
-    /// Give it a name: one without would end with the condition, before anything is discarded.
+    /// Deleted for temporaries: an unnamed permit would be released with the condition, before
+    /// anything is discarded.
     [[nodiscard]] explicit operator bool() const& noexcept { return this->granted_; }
     explicit operator bool() const&& = delete;
 
@@ -79,13 +80,13 @@ class discard_gate {
     discard_kind kind_;
     [[no_unique_address]] typename Threading::turnstile::ticket ticket_{};
   };
-  /// Which gate this is: an address space and its memory have only one.
+  /// Identifies this gate: an address space and its memory accept one gate only.
   [[nodiscard]] gate_id id() const noexcept { return id_; }
 
-  /// Asks to discard; never waits. Cost: an uncontended atomic addition now and one at the end.
+  /// Asks to discard; never blocks. Cost: an uncontended atomic addition now and one at the end.
   [[nodiscard]] permit_guard permit(discard_kind kind) noexcept { return {*this, kind}; }
 
-  /// Takes a hold and waits for the discards that it forbids.
+  /// Takes a hold and waits until the discards that it forbids have ended.
   /// Fails, holding nothing: `discards_required`, naming who requires them; `resource_deadlock_would_occur` if this
   /// thread has a permit itself (of any gate).
   [[nodiscard]] guard_or_error<tether::hold<Threading>> hold(hold_kind kind, std::string_view name) noexcept {
@@ -95,20 +96,20 @@ class discard_gate {
   [[nodiscard]] guard_or_error<tether::hold<Threading>> hold(hold_kind kind, std::string_view name, std::stop_token stop) noexcept {
     return held_for(kind, name, {.stop = &stop});
   }
-  /// Gives up at a moment. Fails also: `timed_out`.
+  /// Gives up at the time `until`. Fails also: `timed_out`.
   [[nodiscard]] guard_or_error<tether::hold<Threading>> hold_until(hold_kind kind, std::string_view name, time_point until) noexcept {
     return held_for(kind, name, {.until = until});
   }
-  /// Does not wait. Fails also: `device_or_resource_busy` while a forbidden discard runs.
+  /// Does not block. Fails also: `device_or_resource_busy` while a forbidden discard runs.
   [[nodiscard]] guard_or_error<tether::hold<Threading>> try_hold(hold_kind kind, std::string_view name) noexcept {
     return held_for(kind, name, {.wait = false});
   }
 
-  /// Asks that discards stay possible. Fails: `discards_disabled`, naming who holds them down.
+  /// Demands that discards stay possible. Fails: `discards_disabled`, naming who inhibits them.
   [[nodiscard]] guard_or_error<requirement<Threading>> require(requirement_kind kind, std::string_view name) noexcept {
     requirement<Threading> mine{*this, name};
     {
-      std::unique_lock lock{mutex_};  // let go before `mine` moves into the result, which locks again
+      std::unique_lock lock{mutex_};  // unlocked before `mine` is moved into the result, which locks again
       if (!ledger_.counts().allow(kind)) {
         const holding also = kind == requirement_kind::any ? holding::uncoordinated_hold : holding::any_hold;
         return failure(error{"require discards", errc::discards_disabled}
@@ -121,8 +122,9 @@ class discard_gate {
     return mine;
   }
 
-  /// Makes permits answer *inhibited* while it lives (post-copy, snapshots, outgoing migration), once the discards under
-  /// way have ended. Never fails, conflicts with nothing. Requires: this thread has no permit (it would wait for itself).
+  /// Makes permits answer *inhibited* while it lives (post-copy, snapshots, outgoing migration);
+  /// returns once running discards have ended. Never fails, conflicts with nothing. Requires: this
+  /// thread has no permit (it would deadlock).
   [[nodiscard]] suspension<Threading> suspend(std::string_view name) noexcept {
     suspension<Threading> mine{*this, name};
     {
@@ -134,19 +136,19 @@ class discard_gate {
     return mine;
   }
 
-  /// What stands. Only a glance: before a discard, ask for a permit.
+  /// The counts at this moment, possibly outdated on return: before a discard, ask for a permit.
   [[nodiscard]] gate_counts counts() const noexcept {
     std::unique_lock lock{mutex_};
     return ledger_.counts();
   }
-  /// Calls `visit(holder_info)` for everyone who holds, latest first, under the gate's lock.
+  /// Calls `visit(holder_info)` for every entry, latest first, under the gate's lock.
   template <class Visitor>
   void for_each_holder(Visitor visit) const {
     std::unique_lock lock{mutex_};
     ledger_.for_each(visit);
   }
 
-  // For those who keep an entry of their own, as a container does.
+  // For callers that keep an entry of their own in the gate's list, as a container does.
 
   /// Adds `count` holds to `entry`, as `hold` does; on failure the entry is as it was. Fails also: `value_too_large` if the gate
   /// would have to count more than 2^32 - 1 of a kind.
@@ -174,17 +176,18 @@ class discard_gate {
     return refused(std::errc::resource_deadlock_would_occur, entry);
   }
 
-  /// Takes `count` back. Never fails; more than there is stops the program.
+  /// Subtracts `count` from `entry`. Never fails; subtracting more than it has stops the program.
   void lower(holder& entry, std::uint32_t count) noexcept {
     std::unique_lock lock{mutex_};
     subtract(entry, count);
   }
-  /// Moves what an entry counts to another place in memory.
+  /// Moves an entry's name and count to an entry at another address.
   void relocate(holder& from, holder& to) noexcept {
     std::unique_lock lock{mutex_};
     ledger_.relocate(from, to);
   }
-  /// Leaves `entry`'s holds standing as long as the gate lives: its owner must go, and cannot prove its pins gone.
+  /// Keeps `entry`'s holds for the lifetime of the gate: their owner is being destroyed and cannot
+  /// prove that its pins are gone.
   void keep_for_ever(holder& entry, hold_kind kind) noexcept {
     std::unique_lock lock{mutex_};
     const std::uint32_t count = entry.count();

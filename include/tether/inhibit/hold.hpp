@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a gate hands out to keep: move-only, named, given back when it ends. For users and for other
-// inhibitors (a confidential guest, a vhost backend); a container counts in entries of its own.
+// RAII handles of a gate: holds, requirements, suspensions. Move-only, named, released by the
+// destructor. For users and for other inhibitors (a confidential guest, a vhost backend); a
+// container keeps entries of its own instead.
 #pragma once
 
 #include <tether/core/error.hpp>
@@ -14,7 +15,7 @@ namespace tether {
 template <class Threading>
 class discard_gate;
 
-/// One count in a gate. `Role` only tells the three apart.
+/// One count in a gate. `Role` only makes the three handles distinct types.
 /// Requires: the gate outlives it.
 template <class Threading, class Role>
 class [[nodiscard]] held {
@@ -32,7 +33,7 @@ class [[nodiscard]] held {
   }
   ~held() { release(); }
 
-  /// Gives it back now; later calls do nothing.
+  /// Releases it now; later calls do nothing.
   void release() noexcept {
     if (gate_ != nullptr) std::exchange(gate_, nullptr)->lower(entry_, entry_.count());
   }
@@ -46,7 +47,8 @@ class [[nodiscard]] held {
   holder entry_;
 };
 
-/// A guard, or why there is none. It must be given a name: asked without one, it would end with the condition, before what it guards.
+/// A guard, or the error. Testing a temporary is deleted: the guard would end with the condition,
+/// before what it guards.
 template <class Guard>
 class [[nodiscard]] guard_or_error : public result<Guard> {
  public:
@@ -58,7 +60,7 @@ class [[nodiscard]] guard_or_error : public result<Guard> {
 /// While it lives, the discards that it forbids do not run.
 template <class Threading>
 using hold = held<Threading, struct hold_role>;
-/// While it lives, nobody can hold down the discards that it needs.
+/// While it lives, no hold can forbid the discards that it needs.
 template <class Threading>
 using requirement = held<Threading, struct requirement_role>;
 /// While it lives, permits answer *inhibited*.

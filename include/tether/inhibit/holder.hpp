@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// One entry in the gate's list of who holds it: a name and a count. It is linked where it lies, so that
-// taking a hold never allocates and never fails for want of memory.
+// One entry in the gate's list of holders: a name and a count. The list is intrusive, so taking a
+// hold never allocates and never fails for lack of memory.
 #pragma once
 
 #include <tether/core/stop.hpp>
@@ -13,7 +13,7 @@
 
 namespace tether {
 
-/// What an entry does to the gate.
+/// What an entry counts: holds, requirements or suspensions, and of which kind.
 enum class holding : std::uint8_t { any_hold, uncoordinated_hold, any_requirement, coordinated_requirement, suspension };
 
 [[nodiscard]] constexpr holding as_holding(hold_kind kind) noexcept {
@@ -33,25 +33,26 @@ enum class holding : std::uint8_t { any_hold, uncoordinated_hold, any_requiremen
   return "";
 }
 
-/// What a listing tells: who, what, how many.
+/// What `discard_gate::for_each_holder` reports of an entry: who, what, how many.
 struct holder_info {
   std::string_view name;
   holding what;
   std::uint32_t count;
 };
 
-/// A place to count in. Not movable, because the gate links it; starts with a count of zero, unlisted.
-/// Only the gate changes the count.
+/// An entry of the intrusive list. Not movable, because the list points to it; starts unlisted with
+/// a count of zero. Only the gate changes the count.
 class holder {
  public:
-  /// `name` is cut at 47 bytes.
+  /// `name` is truncated to 47 bytes.
   explicit constexpr holder(std::string_view name) noexcept {
     const std::size_t length = name.size() < name_.size() - 1 ? name.size() : name_.size() - 1;
     for (std::size_t i = 0; i < length; ++i) name_[i] = name[i];
   }
   holder(holder const&) = delete;
   holder& operator=(holder const&) = delete;
-  /// Requires: it counts nothing any more. The gate would go on counting it, and find it where it lies no longer.
+  /// Requires: its count is zero. Otherwise the gate would go on counting it, and its list would
+  /// hold a dangling pointer.
   constexpr ~holder() {
     if (count_ != 0) stop("tether[I14]: an entry of a gate's list was destroyed while it counted: what it holds must be given back first");
   }
@@ -65,7 +66,7 @@ class holder {
 
   std::array<char, 48> name_{};
   holder* next_ = nullptr;
-  holder** link_ = nullptr;  // what points here. Both mean something only while it is listed
+  holder** link_ = nullptr;  // the pointer that points here; both are valid only while it is listed
   std::uint32_t count_ = 0;
   holding what_ = holding::any_hold;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// One hold for the whole container while any group in it has not settled. The fewest counts, and the one that
-// goes wrong most easily by hand: it must be taken again before *every* join.
+// One hold for the whole container while any group in it is not settled. The fewest holds, and the
+// policy that is easiest to get wrong by hand: the hold must be taken again before *every* join.
 #pragma once
 
 #include <tether/inhibit/concepts.hpp>
@@ -14,7 +14,7 @@ struct inhibit_per_container {
   [[nodiscard]] static constexpr std::uint32_t holds(container_tally container) noexcept {
     return container.settled < container.members ? 1 : 0;
   }
-  /// A mixed group is refused: consent is asked of a group as a whole.
+  /// A mixed group (one device agreed, another did not) is refused: consent is for a whole group.
   [[nodiscard]] static constexpr bool admits(group_tally group) noexcept { return group.agreed == 0 || group.others == 0; }
 };
 

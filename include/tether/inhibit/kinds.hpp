@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Who excludes whom: the table that decides whether a hold, a requirement or a discard may be had.
+// Which holds, requirements, suspensions and discards exclude each other: a row is what is asked
+// for, a column what is there already.
 //
 //                         any hold   uncoordinated hold   suspension     any requirement   coordinated requirement
 //   uncoordinated discard   no              no               no                -                    -
@@ -14,15 +15,17 @@
 
 namespace tether {
 
-/// What a hold forbids: every discard, or only those of which the mapper is not told first.
+/// What a hold forbids: every discard, or only uncoordinated ones.
 enum class hold_kind : std::uint8_t { any, uncoordinated };
-/// How a discard happens: behind the mapper's back, or after it has unmapped.
+/// How a discard happens: without telling the mapper, or after the mapper has unmapped (in QEMU,
+/// through a RamDiscardManager).
 enum class discard_kind : std::uint8_t { uncoordinated, coordinated };
-/// What somebody needs to stay possible.
+/// Which discards must stay possible: all, or coordinated ones.
 enum class requirement_kind : std::uint8_t { any, coordinated };
 
-/// How many of each stand. Plain counts; the gate keeps one of these.
-/// Source: the 2021 form of QEMU's ram_block_discard counters, with the underflow check it lost.
+/// How many holds, requirements and suspensions there are. Plain counts; each gate has one of
+/// these.
+/// Source: QEMU's ram_block_discard counters as of 2021, with the underflow check that they lost.
 struct gate_counts {
   std::uint32_t any_holds = 0;
   std::uint32_t uncoordinated_holds = 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The gate's bookkeeping, without its threads: the counts of `kinds.hpp` and the list of who they belong to.
+// The gate's bookkeeping, without synchronisation: the counts of `kinds.hpp` and the intrusive list
+// of the entries that make them up.
 #pragma once
 
 #include <tether/core/stop.hpp>
@@ -12,7 +13,7 @@
 
 namespace tether {
 
-/// Counts and entries that always agree. Not thread-safe: the gate locks around it.
+/// Counts and entries that always agree. Not thread-safe: protected by the gate's lock.
 class ledger {
  public:
   constexpr ledger() noexcept = default;
@@ -22,7 +23,8 @@ class ledger {
   [[nodiscard]] constexpr gate_counts const& counts() const noexcept { return counts_; }
   [[nodiscard]] constexpr bool empty() const noexcept { return first_ == nullptr; }
 
-  /// Whether `count` more of a kind can be counted. More than 2^32 - 1 could not be told from a few, and the gate would be open.
+  /// Whether `count` more of a kind can be counted. A count that wraps past 2^32 - 1 would open the
+  /// gate.
   [[nodiscard]] constexpr bool has_room(holding what, std::uint32_t count) const noexcept {
     gate_counts now = counts_;
     return count <= std::numeric_limits<std::uint32_t>::max() - total(now, what);
@@ -42,7 +44,8 @@ class ledger {
     total(counts_, what) += count;
   }
 
-  /// Takes `count` from an entry. More than it has stops the program: the assertion that QEMU lost in 2021.
+  /// Subtracts `count` from an entry. More than it has stops the program: the assertion that QEMU
+  /// lost in 2021.
   constexpr void subtract(holder& entry, std::uint32_t count) noexcept {
     if (count == 0) return;
     if (count > entry.count_) stop("tether[I6]: a hold was released that was not held");
@@ -65,7 +68,7 @@ class ledger {
     for (holder const* one = first_; one != nullptr; one = one->next_) visit(holder_info{one->name(), one->what_, one->count_});
   }
 
-  /// The latest entry that is `this_one` or `that_one`, or an empty name.
+  /// The name of the latest entry of kind `this_one` or `that_one`, empty if there is none.
   [[nodiscard]] constexpr std::string_view find(holding this_one, holding that_one) const noexcept {
     for (holder const* one = first_; one != nullptr; one = one->next_) {
       if (one->what_ == this_one || one->what_ == that_one) return one->name();
@@ -85,7 +88,7 @@ class ledger {
     if (entry.next_ != nullptr) entry.next_->link_ = entry.link_;
   }
   static constexpr std::uint32_t& total(gate_counts& of, holding what) noexcept {
-    // Halved, not switched: a switch over five values becomes a jump table.
+    // Nested conditionals, because a switch over five values becomes a jump table.
     if (what < holding::any_requirement) return what == holding::any_hold ? of.any_holds : of.uncoordinated_holds;
     if (what < holding::suspension) return what == holding::any_requirement ? of.any_requirements : of.coordinated_requirements;
     return of.suspensions;

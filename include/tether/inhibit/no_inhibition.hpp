@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Never holds a discard down. Right for a backend that pins nothing, and chosen for it whatever was asked for;
-// refused for one that pins (tether[I1]).
+// Never inhibits a discard. For backends that pin nothing, which get it whatever policy was asked
+// for; refused for backends that pin (tether[I1]).
 #pragma once
 
 #include <tether/inhibit/concepts.hpp>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which threads may come to the gate. Chosen once, at the gate, because every container and every
-// discarder of a VM shares it; each of them checks that it was built for the same.
+// Which threads may use a gate. Chosen once, in the type of the gate, because every container and
+// every discarder of a VM shares it; each of them checks that it was built for the same.
 //
-// The locks of the library, in the only order in which a thread takes them. Whoever has one may take those below it:
+// The lock order of the library. A thread that holds a lock may take those below it:
 //
 //   1 operation       of a container: one lifecycle operation at a time. Kept while it waits for discards, and while it pins
 //   2 gate            its mutex. A permit counts as having it; a hold and a suspension wait for permits
@@ -11,7 +11,8 @@
 //   5 container       around everything that its backend is asked; a commit comes here with 3
 //   6 backend         its own, of which nobody else knows
 //
-// So who waits for discards has 1 and no more, and what a discard takes (2, the readers' part of 3, 4) nobody keeps for long.
+// So a thread that waits for discards holds 1 and nothing else, and the locks that a discard takes
+// (2, the readers' part of 3, 4) are never held for long.
 #pragma once
 
 #include <tether/core/policies.hpp>
@@ -25,13 +26,13 @@ namespace tether {
 
 namespace detail {
 
-/// A lock that costs nothing, where nobody else can come.
+/// A no-op lock, where there is only one thread.
 struct no_mutex {
   void lock() noexcept {}
   void unlock() noexcept {}
 };
 
-/// A lock that is already held by someone outside: it only checks.
+/// Stands for a lock that the caller already holds: it only checks.
 template <class Lock>
 struct outer_mutex {
   void lock() noexcept {
@@ -40,7 +41,7 @@ struct outer_mutex {
   void unlock() noexcept {}
 };
 
-/// The standard's parts, but for the mutex.
+/// `standard_parts` with another mutex.
 template <class Mutex>
 struct parts_with : standard_parts {
   using mutex = Mutex;
@@ -64,7 +65,8 @@ struct multi_threaded {
   using turnstile = detail::shared_turnstile;
 };
 
-/// As `multi_threaded`, with a lock of the user's: one that counts, traces, or checks the order above.
+/// As `multi_threaded`, with the user's mutex type: one that counts, traces, or checks the order
+/// above.
 /// Minimal: `Mutex` can be default constructed, locked and unlocked, as `std::mutex`.
 template <class Mutex>
 struct multi_threaded_with {
@@ -74,7 +76,8 @@ struct multi_threaded_with {
   using turnstile = detail::basic_shared_turnstile<detail::parts_with<Mutex>>;
 };
 
-/// A lock of the VMM's own is held around every call, as QEMU's big lock is. tether adds none and checks that one.
+/// The VMM holds a lock of its own around every call, as QEMU's big lock (BQL). tether adds no lock
+/// and checks that this one is held.
 /// Minimal: `static bool Lock::is_held() noexcept`, true on the thread that holds it.
 template <class Lock>
   requires requires {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// A policy is a pure rule over a few counts, so it can be asked about far more books than any proof has worlds for: what a proof
-// shows for two groups and two devices is true for thousands if the rule treats many as it treats few. Asked inside the compiler,
-// and once more by the program that runs: a rule that answers otherwise there is not the one that was proven.
+// A policy is a pure function of a few counts, so it can be evaluated for far larger counts than a
+// proof's state space has: what a proof shows for two groups and two devices holds for thousands if
+// the rule treats many as it treats few. Evaluated at compile time, and once more at run time: a
+// rule whose answers differ there is not the one that was proven.
 //
 //     others    0   1   2  |  3 .. 16, then each power of two and its neighbours
 //     holds     0   1   2  |  as many as it likes, but none exactly where the first three say so
@@ -22,33 +23,35 @@ namespace tether {
 enum class rule_fault : std::uint8_t {
   none,
   holds_for_nothing,   ///< it needs a hold where nothing is attached
-  more_after_a_close,  ///< a close or a detach needs more holds than before, or leads to books that it does not admit
+  more_after_a_close,  ///< a close or a detach needs more holds than before, or leads to counts that it does not admit
   many_unlike_few,     ///< it needs a hold for many groups or devices and none for few, or admits many and not few; or the other way round
-  too_many,            ///< a few devices need so many holds that those of many groups could not be added up
+  too_many,            ///< a few devices need so many holds that the sum over many groups could overflow
 };
 
 namespace detail {
 
-/// Up to here every combination is asked; beyond it powers of two and their neighbours.
+/// Up to here every combination is evaluated; beyond it powers of two and their neighbours.
 inline constexpr std::uint32_t every_count = 16;
-/// Holds for one group, or container, of up to `every_count` devices, or groups.
+/// The most holds for one group, or container, of up to `every_count` devices, or groups.
 inline constexpr std::uint32_t most_holds = 65'535;
 
-/// The count of the small world (proof/essence.hpp: two groups, two devices) that stands for this one, beside another count or alone.
+/// The count that stands for this one in the proof's small world (proof/essence.hpp: two groups,
+/// two devices). `beside`: the other count of the pair.
 constexpr std::uint32_t few(std::uint32_t count, std::uint32_t beside) noexcept {
   return count == 0 ? 0 : count == 1 || beside != 0 ? 1 : 2;
 }
 
-/// Asks about books of two counts each, which both can only fall when something closes or detaches.
-/// `Rule`: `holds(one, other)` and `admits(one, other)`. Plain loops over plain numbers: inside the compiler every call costs.
+/// Evaluates a rule of two counts, both of which can only fall when something closes or detaches.
+/// `Rule`: `holds(one, other)` and `admits(one, other)`. Plain loops over plain numbers: every call
+/// costs compile time.
 template <class Rule>
 struct interrogation {
   rule_fault fault = rule_fault::none;
-  std::uint64_t answers = 0;  ///< all of them, mixed into one number
+  std::uint64_t answers = 0;  ///< a hash of all of them
   std::uint32_t holds_for_few[3][3]{};
   bool admits_few[3][3]{};
 
-  /// What was answered for less.
+  /// The answer for the next smaller count that was evaluated.
   struct less {
     std::uint32_t holds = 0;
     bool admitted = true;
@@ -62,7 +65,7 @@ struct interrogation {
     const std::uint32_t few_of_one = few(one, other);
     const std::uint32_t few_of_other = few(other, one);
     const std::uint32_t as_few = holds_for_few[few_of_one][few_of_other];
-    // So many holds that 32 bits do not hold them are never needed: nobody has memory for that many devices.
+    // Holds that 32 bits cannot count are never needed: no host has memory for that many devices.
     if (largest > every_count && std::uint64_t{largest} * as_few > std::numeric_limits<std::uint32_t>::max()) return;
     const bool admitted = Rule::admits(one, other);
     const std::uint32_t holds = admitted ? Rule::holds(one, other) : 0;
@@ -77,7 +80,7 @@ struct interrogation {
     }
     along_one = along_other = {holds, admitted};
   }
-  /// `One`: whether the first count may be anything; if not it is none.
+  /// `One`: whether the first count varies; otherwise it is 0.
   template <bool One>
   constexpr void ask_everything() noexcept {
     for (std::uint32_t one = 0; one <= (One ? 2U : 0U); ++one) {
@@ -110,7 +113,7 @@ struct interrogation {
   }
 };
 
-/// An attached group, of which it is known whether its IOMMU pins, or not: devices that agreed, and others.
+/// Rule for an attached group: devices that agreed, and others. `Known`: as `group_tally::known`.
 template <class Policy, bool Known>
 struct rule_for_groups {
   static constexpr std::uint32_t holds(std::uint32_t agreed, std::uint32_t others) noexcept {
@@ -120,7 +123,7 @@ struct rule_for_groups {
     return admitted<Policy>(group_tally{agreed, others, true, Known});
   }
 };
-/// A container: groups that have not settled, and groups that have.
+/// Rule for a container: groups that are not settled, and groups that are.
 template <class Policy>
 struct rule_for_containers {
   static constexpr std::uint32_t holds(std::uint32_t pending, std::uint32_t settled) noexcept {
@@ -129,7 +132,7 @@ struct rule_for_containers {
   static constexpr bool admits(std::uint32_t, std::uint32_t) noexcept { return true; }
 };
 
-/// What was answered, in one number: the fault in its lowest bits.
+/// A hash of all answers, with the fault in its lowest three bits.
 template <inhibition Policy>
 constexpr std::uint64_t examine() noexcept {
   rule_fault fault = rule_fault::none;
@@ -157,7 +160,7 @@ constexpr std::uint64_t examine() noexcept {
   return (answers << 3U) | static_cast<std::uint64_t>(fault);
 }
 
-// The compiler asks once: here.
+// Evaluated by the compiler once per policy: here. `void` where that is no constant expression.
 template <class Policy>
 std::integral_constant<std::uint64_t, examine<Policy>()> examined_by(int);
 template <class Policy>
@@ -169,7 +172,8 @@ struct examined {
 
 }  // namespace detail
 
-/// Whether a policy's answers are constants: it reads nothing but its argument, and its argument only when books change.
+/// Whether a policy's answers are constant expressions: it reads nothing but its argument, and is
+/// evaluated only when counts change.
 template <class P>
 concept constant_rule = inhibition<P> && !std::is_void_v<typename detail::examined<P>::type>;
 
@@ -177,13 +181,15 @@ concept constant_rule = inhibition<P> && !std::is_void_v<typename detail::examin
 template <constant_rule Policy>
 inline constexpr rule_fault fault_of = static_cast<rule_fault>(detail::examined<Policy>::type::value & 7U);
 
-/// A constant rule that treats many as few: what is proven of it in a small world is true in every other.
+/// A constant rule that treats many as few: what is proven of it in a small world holds in every
+/// larger one.
 template <class P>
 concept sound_rule = constant_rule<P> && fault_of<P> == rule_fault::none;
 
 namespace detail {
 
-/// No constant expression, and not called in one: there a rule that asks where it is evaluated would give the answers that are known.
+/// Neither constexpr nor called in a constant expression: there, a rule that asks
+/// `std::is_constant_evaluated` would just repeat its compile-time answers.
 template <constant_rule Policy>
 [[gnu::cold, gnu::noinline]] bool examine_again() noexcept {
   std::uint64_t now = 0;
@@ -194,7 +200,8 @@ template <constant_rule Policy>
   }
   return true;
 }
-/// Asks a rule once more, once in a program. Stops it where the answers are not those that it gave inside the compiler.
+/// Evaluates a rule once per run of the program, and stops the program if the answers differ from
+/// those at compile time.
 template <constant_rule Policy>
 void examine_at_run_time() noexcept {
   static const bool the_same = examine_again<Policy>();

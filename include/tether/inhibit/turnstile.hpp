@@ -22,7 +22,7 @@
 
 namespace tether::detail {
 
-/// How long a hold may wait for discards that are under way. By default as long as it takes.
+/// How long a hold may wait for running discards. By default as long as it takes.
 struct patience {
   std::chrono::steady_clock::time_point until = std::chrono::steady_clock::time_point::max();
   std::stop_token const* stop = nullptr;  // by address: destroying a token locks the bus
@@ -31,7 +31,8 @@ struct patience {
 
 enum class drained : std::uint8_t { yes, busy, timed_out, cancelled, own_permit };
 
-/// The turnstile of one thread: plain counts. Someone inside while a hold is wanted can only be the caller itself.
+/// The turnstile for one thread: plain counts. A discard that is inside while a hold is asked for
+/// can only be the caller's own.
 class plain_turnstile {
  public:
   class ticket {};
@@ -62,20 +63,21 @@ class plain_turnstile {
   std::array<std::uint64_t, 2> closed_{};
 };
 
-/// How many permits, of any gate, this thread has. Waiting for oneself would never end, so it is refused.
+/// How many permits, of any gate, this thread has. Waiting for its own permit would deadlock, so it
+/// is refused.
 inline thread_local constinit std::uint64_t permits_of_this_thread = 0;
-/// Spreads threads over the slots, one after the other.
+/// Assigns threads to slots, round robin.
 inline std::atomic<std::uint32_t> threads_seen{0};
 inline thread_local constinit std::uint32_t slot_of_this_thread = 0;
 
-/// What a turnstile for many threads is made of. Other parts are for tests that decide every step of every thread
-/// (test/support/interleavings.hpp), and for a mutex of the user's own.
+/// The synchronisation primitives of a turnstile for many threads. Replaced by tests that schedule
+/// every step of every thread (test/support/interleavings.hpp), and for a mutex of the user's own.
 struct standard_parts {
   template <class Value>
   using atomic = std::atomic<Value>;
   using mutex = std::mutex;
   using condition_variable = std::condition_variable_any;
-  /// Counters of discards that are inside. Enough for threads to have one each.
+  /// How many slots count the discards that are inside. Enough for threads to have one each.
   static constexpr std::size_t slots = 16;
 };
 
@@ -94,7 +96,7 @@ class basic_shared_turnstile {
     counter* counter_ = nullptr;
   };
 
-  /// `gate` is the mutex under which a hold goes to sleep.
+  /// `gate` is the gate's mutex, under which a hold waits for the condition variable.
   explicit basic_shared_turnstile(mutex& gate) : mutex_{&gate} {}
 
   [[nodiscard]] bool enter(discard_kind kind, ticket& mine) noexcept {
@@ -116,8 +118,8 @@ class basic_shared_turnstile {
   void close(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)].fetch_add(times, std::memory_order_seq_cst); }
   void reopen(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)].fetch_sub(times, std::memory_order_seq_cst); }
 
-  /// Waits until no forbidden discard is inside. Requires: closed already; `lock` holds the gate's mutex, which
-  /// is let go of while waiting.
+  /// Waits until no forbidden discard is inside. Requires: closed already; `lock` holds the gate's
+  /// mutex, which is released while waiting.
   [[nodiscard]] drained drain(bool coordinated_too, std::unique_lock<mutex>& lock, patience const& how) noexcept {
     waiting_.fetch_add(1, std::memory_order_seq_cst);
     const auto empty = [&] { return nobody_inside(coordinated_too); };
@@ -143,7 +145,7 @@ class basic_shared_turnstile {
 
   static constexpr std::size_t index(discard_kind kind) noexcept { return static_cast<std::size_t>(kind); }
   static std::size_t slot_index() noexcept {
-    constexpr std::size_t numbers = standard_parts::slots;  // a thread's number is the same at every gate, whatever that has slots
+    constexpr std::size_t numbers = standard_parts::slots;  // a thread has one number for all gates, however many slots they have
     if (slot_of_this_thread == 0) [[unlikely]] slot_of_this_thread = threads_seen.fetch_add(1, std::memory_order_relaxed) % numbers + 1;
     if constexpr (slots < numbers) return (slot_of_this_thread - 1) % slots;
     else return slot_of_this_thread - 1;
@@ -156,7 +158,8 @@ class basic_shared_turnstile {
     }
     return true;
   }
-  /// Leaves, and wakes a hold that waits. The empty critical section makes sure that it sleeps before it is woken.
+  /// Leaves, and wakes a waiting hold. The empty critical section makes sure that the hold sleeps
+  /// before it is notified: no lost wakeup.
   void step_out(counter& inside) noexcept {
     inside.fetch_sub(1, std::memory_order_seq_cst);
     if (waiting_.load(std::memory_order_seq_cst) != 0) [[unlikely]] wake();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a listener has been told of one change, from `begin` to the end of `commit`: the sections that go and those that come, as far as
-// its feed lets them through, with room for the way back.
+// One change as it is announced to a listener, from `begin` to the end of `commit`: the sections
+// removed and added that pass its feed, with memory reserved to roll back.
 #pragma once
 
 #include <tether/listen/section_plan.hpp>
@@ -32,19 +32,20 @@ class announced_change {
     make_room(standing_ + added_.size() + 1);
     remember(added_, one);
   }
-  /// Once all is told.
+  /// Called once every removal and addition is announced.
   void judge() noexcept {
     if (!feed_.judge(added_)) out_of_memory_ = true;
   }
   /// Fails: what the feed found wrong.
   [[nodiscard]] result<void> verdict() const noexcept { return feed_.verdict(); }
-  /// `happened`: else everything stands as before `begin`. Ensures: names that were told need not live any longer.
+  /// Ends the change. If it has not `happened`, the sections are those from before `begin`.
+  /// Ensures: announced names are no longer used.
   void end(bool happened) noexcept {
     if (happened) standing_ = standing_ + added_.size() - std::min(standing_ + added_.size(), removed_.size());
     clear();
     feed_.end(happened);
   }
-  /// Nothing stands any more.
+  /// Forgets all sections.
   void forget() noexcept {
     standing_ = 0;
     feed_.forget();
@@ -53,7 +54,7 @@ class announced_change {
   [[nodiscard]] commit_kind kind() const noexcept { return kind_; }
   [[nodiscard]] std::vector<section_plan>& removed() noexcept { return removed_; }
   [[nodiscard]] std::vector<section_plan>& added() noexcept { return added_; }
-  /// How many sections could go at once.
+  /// How many removed sections there is memory for.
   [[nodiscard]] std::size_t room() const noexcept { return removed_.capacity(); }
   [[nodiscard]] bool out_of_memory() const noexcept { return out_of_memory_; }
   void note_out_of_memory() noexcept { out_of_memory_ = true; }
@@ -82,7 +83,7 @@ class announced_change {
 
   std::vector<section_plan> removed_;
   std::vector<section_plan> added_;
-  std::size_t standing_ = 0;  // sections, mapped or left out
+  std::size_t standing_ = 0;  // sections present, mapped or left out
   commit_kind kind_ = commit_kind::refusable;
   bool out_of_memory_ = false;
   [[no_unique_address]] Feed feed_{};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Who watches one attach: pinning a large guest takes seconds, so it reports each piece and can be told to
-// stop (law 27). A cancelled attach is a failed attach: everything is put back.
+// Progress and cancellation of one attach: pinning a large guest takes seconds, so each piece is
+// reported and the attach can be cancelled (law 27). A cancelled attach is a failed attach: it is
+// rolled back.
 #pragma once
 
 #include <tether/core/error.hpp>
@@ -14,18 +15,20 @@
 
 namespace tether {
 
-/// Asked before each piece is mapped. False ends the attach with `operation_canceled`.
+/// A progress monitor. Called before each piece is mapped; false ends the attach with
+/// `operation_canceled`.
 template <class A>
 concept attendant = requires(A& who, mapping const& piece) {
   { who.go_on(piece) } noexcept -> std::same_as<bool>;
 };
 
-/// Nobody watches; costs nothing.
+/// No progress monitor; costs nothing.
 struct unattended {
   [[nodiscard]] static constexpr bool go_on(mapping const&) noexcept { return true; }
 };
 
-/// Watches with a function of the user's, `void(mapping const&) noexcept`, and a stop token.
+/// Reports to a function of the user's, `void(mapping const&) noexcept`, and cancels by a stop
+/// token.
 template <class Progress>
 class attended {
  public:
@@ -36,7 +39,7 @@ class attended {
     progress_(piece);
     return true;
   }
-  /// Also ends the wait for discards that are under way.
+  /// A stop request also ends the wait for discards in progress.
   [[nodiscard]] std::stop_token const* stop() const noexcept { return &stop_; }
 
  private:
@@ -46,7 +49,7 @@ class attended {
 
 namespace detail {
 
-/// Passes a replay on to a listener, with someone who watches.
+/// Forwards a replay to a listener, with a progress monitor.
 template <class Listener, attendant Attendant>
 struct attended_replay {
   Listener& listener;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Remembers the page frames that a container has pinned, so that `audit` (attach/audit.hpp) can tell at any time whether the
-// CPU still has the same: the observation policy for test suites and for whoever would rather know than hope.
+// Records the page frames that a container has pinned, so that `audit` (attach/audit.hpp) can check
+// at any time whether the CPU's page tables still map the same: an observation policy for test
+// suites and for diagnosis.
 //
 //     mapped, something pins   -> frames read and remembered          device:  frame 812  frame 813
 //     audit                    -> frames read again, compared         CPU:     frame 812  frame 977   <- stale
@@ -27,11 +28,11 @@ namespace tether {
 
 /// How the CPU's page differs from the device's.
 enum class staleness : std::uint8_t {
-  absent,    ///< the CPU has none: the next touch brings in another
+  absent,    ///< the CPU has none: the next access faults in another
   replaced,  ///< the CPU has another one
 };
 
-/// Pages in a row of which a device sees other contents than the CPU.
+/// Consecutive pages for which device and CPU use different page frames.
 struct stale_extent {
   extent<io_address> where{};
   host_address host{};
@@ -45,17 +46,18 @@ struct stale_extent {
 struct audit_report {
   std::vector<stale_extent> stale{};
   std::uint64_t compared = 0;      ///< bytes that were compared
-  std::uint64_t not_compared = 0;  ///< bytes mapped that nothing pins, that are a device's own, or whose frames could not be noted
-  bool complete = true;            ///< false once a mapping could not be remembered at all for want of memory
-  /// Whether frame numbers were compared. If not, because this process may not see them, a page is only known to be stale while it
-  /// is absent: run the audit with CAP_SYS_ADMIN.
+  std::uint64_t not_compared = 0;  ///< bytes mapped that nothing pins, that are device memory, or whose frames could not be read
+  bool complete = true;            ///< false once a mapping could not be recorded at all for lack of memory
+  /// Whether frame numbers were compared. If this process may not see them, a page is only known to
+  /// be stale while it is absent: run the audit with CAP_SYS_ADMIN.
   bool by_frame_number = true;
 
   [[nodiscard]] bool clean() const noexcept { return stale.empty(); }
 };
 
-/// The policy. `Next` is an observer that is told everything as well.
-/// Cost: 8 bytes for each page that is pinned, and a system call for 512 of them whenever they are mapped or begin to be pinned.
+/// The policy. `Next` is an observer to which every notification is forwarded.
+/// Cost: 8 bytes per pinned page, and a system call per 512 of them whenever they are mapped or
+/// become pinned.
 template <observation Next = no_observation, class Kernel = linux_kernel>
 class basic_audited {
   static_assert(hears_what_it_has_ears_for<Next> && hears_something<Next>,
@@ -89,8 +91,8 @@ class basic_audited {
 
   [[nodiscard]] Next& next() noexcept { return next_; }
 
-  /// Compares. Requires: nothing is mapped or unmapped meanwhile; `tether::audit` sees to that.
-  /// Fails: the kernel's errno where the list of frames cannot be read; not enough memory.
+  /// Compares. Requires: nothing is mapped or unmapped meanwhile, which `tether::audit` ensures.
+  /// Fails: the kernel's errno where the pagemap cannot be read; not enough memory.
   [[nodiscard]] result<audit_report> compare() const noexcept try {
     audit_report report;
     auto frames = page_frames<Kernel>::open();
@@ -112,7 +114,7 @@ class basic_audited {
  private:
   struct entry {
     mapping what{};
-    std::optional<std::vector<page_frame>> frames{};  ///< as they were when it began to be pinned
+    std::optional<std::vector<page_frame>> frames{};  ///< at the time it became pinned
   };
 
   void remember(mapping const& what) noexcept try {
@@ -127,7 +129,7 @@ class basic_audited {
   } catch (std::exception const&) {
     complete_ = false;
   }
-  /// What cannot be noted is reported as not compared.
+  /// A mapping whose frames cannot be read is reported as not compared.
   static void note_frames(entry& one) noexcept try {
     one.frames.reset();
     if (one.what.memory == memory_kind::device) return;
@@ -159,7 +161,7 @@ class basic_audited {
     if (!fits_in_memory) return failure(error{"audit", std::make_error_code(std::errc::not_enough_memory)});
     return {};
   }
-  /// Neighbours that are stale alike become one.
+  /// Merges adjacent pages that are stale in the same way.
   static void add(std::vector<stale_extent>& all, stale_extent const& page) {
     if (!all.empty()) {
       stale_extent& last = all.back();
@@ -171,7 +173,8 @@ class basic_audited {
     all.push_back(page);
   }
 
-  /// A file's page can be in memory although this process's tables have lost it; private memory that is not there is gone.
+  /// A file's page can be in the page cache without a PTE in this process; absent private memory is
+  /// gone.
   static bool may_be_elsewhere(mapping const& what) noexcept { return !is_private(what.memory); }
   static std::uint64_t pages_of(mapping const& what) noexcept { return what.where.size() / Kernel::page_size(); }
 
@@ -181,9 +184,9 @@ class basic_audited {
   [[no_unique_address]] Next next_{};
 };
 
-/// As `tether::container<vfio_type1, inhibit_per_group, tether::audited>`.
+/// Used as `tether::container<vfio_type1, inhibit_per_group, tether::audited>`.
 using audited = basic_audited<>;
-/// The same, for those who observe already.
+/// The same, beside an observer of the user's.
 template <observation Next>
 using audited_beside = basic_audited<Next>;
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-// The generic memory listener: keeps one backend in step with a guest's memory map, all or nothing. It stands
-// alone: `address_space` feeds it, or a VMM's own memory model does.
+// The generic memory listener: keeps one backend in step with a guest's memory map, all or nothing.
+// Usable alone: fed by `address_space`, or by a VMM's own memory model.
 //
 //     sections -> plan and check all -> unmap what went -> map what came
 //                        |                    |                 |
-//                     refused              failed: the undo_log walks back
+//                     refused              failed: rolled back by the undo_log
 #pragma once
 
 #include <tether/backend/concepts.hpp>
@@ -32,9 +32,10 @@
 
 namespace tether {
 
-/// Models `memory_listener`. `Mutex` is held over a commit: the caller's lock around everything that this backend is asked.
-/// `Feed` says whether it judges what it is told (`judged_feed`) or believes it (`trusted_feed`, a container's).
-/// Requires: backend and mutex outlive it; between `begin` and `commit` one thread.
+/// Models `memory_listener`. `Mutex` is held over a commit: the caller's lock around every call
+/// into this backend. `Feed` says whether announced changes are validated (`judged_feed`) or
+/// trusted (`trusted_feed`, a container's).
+/// Requires: backend and mutex outlive it; one thread from `begin` to `commit`.
 template <class Backend, granularity Granularity, edges Edges, observation Observation, class Mutex, class Feed = judged_feed>
 class dma_listener {
  public:
@@ -46,7 +47,7 @@ class dma_listener {
   void remove(section const& one) noexcept { change_.remove(one); }
   void add(section const& one) noexcept {
     change_.add(one);
-    // What cannot be unmapped is kept, also where no memory is left.
+    // Reserved now: memory that cannot be unmapped must be kept even when out of memory.
     if (!kept_.reserve(change_.room())) change_.note_out_of_memory();
   }
   /// Fails: what the backend says; whatever can be refused up front (law 14); `not_enough_memory`; `diverged`; what the feed finds wrong.
@@ -54,7 +55,7 @@ class dma_listener {
     unattended nobody;
     return commit_attended(nobody);
   }
-  /// As `commit`, with someone who is asked before each piece.
+  /// As `commit`, with a progress monitor that is called before each piece.
   template <attendant Attendant>
   [[nodiscard]] result<void> commit_attended(Attendant& who) noexcept {
     std::lock_guard turn{*mutex_};
@@ -66,29 +67,31 @@ class dma_listener {
     return followed;
   }
 
-  // What stands now. Requires: the mutex is held, or no commit is running.
+  // The current state. Requires: the mutex is held, or no commit is running.
 
   [[nodiscard]] mapped_usage usage() const noexcept { return mapper_.usage(); }
   /// Bytes at the edges of mapped sections that devices do not see.
   [[nodiscard]] std::uint64_t trimmed_bytes() const noexcept { return trimmed_; }
   [[nodiscard]] std::vector<left_out_section> const& left_out() const noexcept { return left_out_.all(); }
-  /// An undo failed: what is mapped is not known any more, and every change is refused (law 6).
+  /// A rollback failed: what is mapped is not known any more, and every change is refused (law 6).
   [[nodiscard]] bool diverged() const noexcept { return divergence_.has_value(); }
   [[nodiscard]] Observation& observer() noexcept { return mapper_.observer(); }
 
-  /// Brings in the pages behind read-only mappings of private memory, before something begins to pin them (law 15): they were there
-  /// when they were mapped, and may have been discarded since. Requires: the mutex is held, and a hold is, so that they stay.
+  /// Populates the pages behind read-only mappings of private memory, before something pins them
+  /// (law 15): they were present when mapped, and may have been discarded since. Requires: the
+  /// mutex is held, and so is a hold, so that they stay present.
   /// Fails: as `memory_backing::populate`, naming the section.
   [[nodiscard]] result<void> populate_read_only() noexcept { return mapper_.populate_read_only(); }
 
-  /// Marks it diverged, for a step beside mapping that could not be undone.
+  /// Marks it diverged: a step other than mapping could not be rolled back.
   void diverge(error const& why) noexcept {
     if (!divergence_) divergence_ = why;
     detail::tell_diverged(mapper_.observer(), why);
   }
-  /// Never lets go of the memory that devices may still reach, not even when this is destroyed.
+  /// Never frees the memory that devices may still reach, not even when this is destroyed.
   void keep_memory_for_ever() noexcept { kept_.keep_for_ever(); }
-  /// Starts anew, told of nothing. Requires: the backend was abandoned, so nothing is mapped; no change is under way.
+  /// Resets it to no sections. Requires: the backend was abandoned, so nothing is mapped; no change
+  /// is in progress.
   void forget() noexcept {
     mapper_.forget();
     left_out_.clear();
@@ -128,8 +131,8 @@ class dma_listener {
     return {};
   }
 
-  /// A change that happens whatever we say: what cannot be mapped is left out, what cannot be unmapped is kept from being freed,
-  /// what the feed was wrong about is neither unmapped nor mapped.
+  /// A compulsory change: what cannot be mapped is left out, memory that cannot be unmapped is kept
+  /// from being freed, what the feed rejects is neither unmapped nor mapped.
   template <attendant Attendant>
   result<void> follow_or_fence(Attendant& who) noexcept {
     std::optional<error> first;
@@ -181,7 +184,7 @@ class dma_listener {
   /// Refuses up front whatever can be known before the kernel is asked (law 14).
   result<void> plan_additions() noexcept {
     std::uint64_t available = backend_->free_mappings();
-    for (section_plan const& plan : change_.removed()) available += std::min(plan.pieces, ~available);  // a backend may know no limit
+    for (section_plan const& plan : change_.removed()) available += std::min(plan.pieces, ~available);  // no overflow without a limit
     for (section_plan& plan : change_.added()) {
       plan = plan_section<Granularity>(plan.what, mapper_.sizes());
       if (auto checked = check_plan<Granularity, Edges>(plan, mapper_.sizes(), backend_->usable_iova()); !checked) {
@@ -192,7 +195,7 @@ class dma_listener {
       }
     }
     std::uint64_t left = available;
-    for (const bool optional : {false, true})  // what devices must see has first claim
+    for (const bool optional : {false, true})  // what devices must see comes first
       for (section_plan& plan : change_.added()) {
         if ((treatment_of(plan.what) == treatment::may_map) != optional) continue;
         if (plan.pieces <= left) left -= plan.pieces;
@@ -202,19 +205,20 @@ class dma_listener {
     return {};
   }
 
-  /// A section that the filter lets through but of which no page is left.
+  /// Leaves out a section that passes the filter but contains no whole page.
   void leave_out_if_seen(section_plan& plan) noexcept {
     if (treatment_of(plan.what) == treatment::skip) return;
     const error why{"map", errc::not_aligned};
     leave_out(plan, why.at(plan.what.where).of(plan.what.name).advise("the IOMMU's pages are {} bytes", mapper_.sizes().smallest()));
   }
-  /// What is not mapped must be remembered, or its removal would unmap a hole: no memory for that refuses the change.
+  /// What is not mapped must be remembered, or its removal would unmap a hole: if out of memory,
+  /// the change is refused.
   void leave_out(section_plan& plan, error const& why) noexcept {
     plan.pieces = 0;
     if (!left_out_.add(plan.what, why)) change_.note_out_of_memory();
   }
 
-  /// Undoes a refused change.
+  /// Rolls back a refused change.
   result<void> take_back(undo_log log, error const& why) noexcept {
     const bool undone = log.unwind(
         [&](std::size_t i) {
@@ -232,7 +236,7 @@ class dma_listener {
     return failure(why.leaving_things_behind());
   }
 
-  /// A change has happened: keep the lists and tell the observer.
+  /// The change has happened: updates the lists and notifies the observer.
   void finish() noexcept {
     for (section_plan const& plan : change_.removed()) {
       trimmed_ -= plan.pieces != 0 ? plan.fit.trimmed : 0;

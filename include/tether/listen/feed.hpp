@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Whether a listener believes what it is told. `address_space` is right by construction, since its differences come from views; a VMM's
-// own memory model may be wrong, so what it says is held against what it said before.
+// Whether a listener validates the changes announced to it. `address_space` is right by
+// construction, since its differences come from views; a VMM's own memory model may be wrong, so
+// each change is checked against the earlier ones.
 //
 //     standing  |####|    |####|####|        remove: must be one of these, and the same     -> going
 //     coming         |####|                  add: must lie where nothing stands or comes    -> coming
@@ -26,8 +27,9 @@
 
 namespace tether {
 
-/// For a feeder that is right by construction: no byte, no instruction. Requires: each removal is equal to an earlier addition, no two
-/// sections that stand overlap, each lies within its memory, names live until `commit` has returned, and each commit has its `begin`.
+/// For a feeder that is right by construction: no state, no code. Requires: each removal is equal
+/// to an earlier addition, no two sections present overlap, each lies within its memory, names live
+/// until `commit` has returned, and each commit has its `begin`.
 struct trusted_feed {
   static constexpr void begin() noexcept {}
   static constexpr bool removes(section&) noexcept { return true; }
@@ -38,17 +40,20 @@ struct trusted_feed {
   static constexpr void forget() noexcept {}
 };
 
-/// Judges everything. What is wrong is not done and is an error; with a refusable change nothing is done then, of a compulsory one the
-/// rest is. Names need to live for the call only. Memory that stands is compared, never looked into.
-/// Cost: some 100 bytes and O(log n) for each of the n sections that stand; a removal and an undo need no memory.
+/// Validates everything. A wrong removal or addition is not done and is an error: a refusable
+/// change is then refused as a whole, of a compulsory one the rest is done. Names need to live for
+/// the call only. The memory of sections present is compared by pointer, never dereferenced.
+/// Cost: some 100 bytes and O(log n) for each of the n sections present; a removal and a rollback
+/// need no memory.
 class judged_feed {
  public:
-  /// A change that was begun and never committed did not happen.
+  /// Drops a change that was begun and never committed.
   void begin() noexcept {
     end(false);
     open_ = true;
   }
-  /// Whether `one` stands. Ensures: it goes, if so, and its name is good until the change ends.
+  /// Whether `one` is present. Ensures: if so it is going, and its name is valid until the change
+  /// ends.
   [[nodiscard]] bool removes(section& one) noexcept {
     if (!open_) return false;
     const auto found = standing_.find(one.where.first);
@@ -60,12 +65,13 @@ class judged_feed {
     keep_name(one);
     return true;
   }
-  /// Whether a change is under way. Ensures: the name of `one` is good until it ends.
+  /// Whether a change is in progress. Ensures: the name of `one` is valid until it ends.
   [[nodiscard]] bool adds(section& one) noexcept {
     if (open_) keep_name(one);
     return open_;
   }
-  /// Once all is told: drops the additions that are wrong. False: there is no memory to remember one that is right.
+  /// Called once all is announced: drops the additions that are wrong. False: out of memory for one
+  /// that is right.
   [[nodiscard]] bool judge(std::vector<section_plan>& added) noexcept {
     bool remembered = true;
     std::erase_if(added, [&](section_plan const& plan) {
@@ -85,9 +91,10 @@ class judged_feed {
     });
     return remembered;
   }
-  /// Fails: the first thing that was wrong. `invalid_extent`; `not_mapped` where nothing stands, `cuts_a_mapping` where a part of a section
-  /// does, `invalid_argument` where others stand, or where there is no memory; `overlaps`; `past_the_end`; `operation_not_permitted`
-  /// where there was no `begin`.
+  /// Fails: the first thing that was wrong. `invalid_extent`; `not_mapped` where nothing is
+  /// present, `cuts_a_mapping` where part of a section is, `invalid_argument` where others are, or
+  /// where a section names no memory; `overlaps`; `past_the_end`; `operation_not_permitted` without
+  /// a `begin`.
   [[nodiscard]] result<void> verdict() const noexcept {
     if (!open_) return failure(error{"commit", std::make_error_code(std::errc::operation_not_permitted)}.advise("call begin() first"));
     return wrong_ ? failure(*wrong_) : result<void>{};
@@ -99,7 +106,7 @@ class judged_feed {
     wrong_.reset();
     open_ = false;
   }
-  /// Nothing stands any more.
+  /// Forgets all sections.
   void forget() noexcept {
     standing_.clear();
     end(false);
@@ -115,7 +122,7 @@ class judged_feed {
       return place(a) < place(b);
     }
   };
-  /// Disjoint, by their first address, without names.
+  /// Disjoint, ordered by first address, without names.
   using sections = std::set<section, by_place>;
 
   /// The last of those that `one` overlaps, or null.
@@ -152,7 +159,7 @@ class judged_feed {
   void note(error const& why) noexcept {
     if (!wrong_) wrong_ = why;
   }
-  /// Without memory for it, it goes by no name.
+  /// Copies the name; if out of memory, the section gets an empty one.
   void keep_name(section& one) noexcept {
     try {
       names_.emplace_front(one.name);

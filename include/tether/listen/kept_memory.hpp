@@ -10,7 +10,7 @@
 
 namespace tether {
 
-/// Retains memory until `release`, or until it is destroyed. Not thread-safe.
+/// Holds a reference to each piece of memory until `release` or destruction. Not thread-safe.
 class kept_memory {
  public:
   kept_memory() = default;
@@ -18,14 +18,14 @@ class kept_memory {
   kept_memory& operator=(kept_memory const&) = delete;
   ~kept_memory() { release(); }
 
-  /// Room for `count` in all, so that keeping needs no memory. False: there is none.
+  /// Reserves room for `count` in all, so that `keep` need not allocate. False: out of memory.
   [[nodiscard]] bool reserve(std::size_t count) noexcept try {
     kept_.reserve(count);
     return true;
   } catch (std::exception const&) {
     return false;
   }
-  /// If even this cannot be remembered it is never freed.
+  /// Takes a reference. If it cannot be recorded, the memory is never freed.
   void keep(memory_backing& memory) noexcept {
     memory.retain();
     try {
@@ -33,12 +33,12 @@ class kept_memory {
     } catch (std::exception const&) {
     }
   }
-  /// Nothing of it is reached any more.
+  /// Drops the references. Requires: no device reaches the memory any more.
   void release() noexcept {
     for (memory_backing* one : kept_) one->release();
     kept_.clear();
   }
-  /// What is kept now is never let go of.
+  /// Never frees what is kept now.
   void keep_for_ever() noexcept { kept_.clear(); }
 
  private:

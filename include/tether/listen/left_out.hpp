@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// The sections that passed the filter and are not mapped all the same. They must be remembered: removing one must not unmap a hole.
+// The sections that passed the filter but are not mapped. They must be remembered: removing one
+// must not unmap a hole.
 //
-//     |  stood before this change  |  left out by it  |     a refused change cuts the second part off again
+//     |  left out before this change  |  left out by it  |     a rollback cuts the second part off
 #pragma once
 
 #include <tether/core/access.hpp>
@@ -19,12 +20,13 @@
 
 namespace tether {
 
-/// What a section was, for those who read of it when its region and its memory may be gone: it owns its name and points nowhere.
+/// A copy that describes a section whose region and memory may be gone: it owns its name and holds
+/// no pointer.
 struct section_description {
   extent<guest_address> where{};
   region_kind kind = region_kind::ram;
   access rights = access::read_write;
-  label name{};  ///< the one under which it was told; a region that is placed anew elsewhere changes nothing here
+  label name{};  ///< as announced; placing the region elsewhere later does not change it
 };
 
 [[nodiscard]] inline section_description describe(section const& one) noexcept {
@@ -37,18 +39,19 @@ struct left_out_section {
   error why;
 };
 
-/// All of them. Sections that stand at one time do not overlap, so a place names one of those that stood, or one of those that came.
+/// All of them. Sections present at one time do not overlap, so an extent identifies one section
+/// from before the change, or one that it adds.
 class left_out_list {
  public:
   [[nodiscard]] std::vector<left_out_section> const& all() const noexcept { return all_; }
 
   void begin_change() noexcept { before_ = all_.size(); }
-  /// Whether this section stood before the change, and was left out. Cost: linear in those left out.
+  /// Whether this section was left out before the change. Cost: linear in those left out.
   [[nodiscard]] bool stood(section const& one) const noexcept {
     const auto same = [&](left_out_section const& other) { return other.what.where == one.where; };
     return std::any_of(all_.begin(), all_.begin() + static_cast<std::ptrdiff_t>(before_), same);
   }
-  /// Leaves out one that comes with this change. False: no memory.
+  /// Leaves out a section that this change adds. False: out of memory.
   [[nodiscard]] bool add(section const& one, error const& why) noexcept {
     try {
       all_.push_back({describe(one), why});
@@ -57,7 +60,7 @@ class left_out_list {
       return false;
     }
   }
-  /// One that stood has gone with this change.
+  /// Drops a section left out before, which this change removes.
   void remove(section const& one) noexcept {
     const auto end = all_.begin() + static_cast<std::ptrdiff_t>(before_);
     const auto found = std::find_if(all_.begin(), end, [&](left_out_section const& other) { return other.what.where == one.where; });
@@ -65,9 +68,9 @@ class left_out_list {
     all_.erase(found);
     before_ -= 1;
   }
-  /// Undoes a change of which nothing was removed yet.
+  /// Rolls a change back. Requires: none of its removals was applied here.
   void take_back() noexcept { all_.erase(all_.begin() + static_cast<std::ptrdiff_t>(before_), all_.end()); }
-  /// Those that came with this change.
+  /// Those that this change left out.
   [[nodiscard]] std::span<left_out_section const> come() const noexcept { return std::span{all_}.subspan(before_); }
   void clear() noexcept {
     all_.clear();

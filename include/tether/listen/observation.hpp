@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Who is told what the listener did: the slot `observation_slot`. An observer has any of the functions below;
-// what it does not have costs nothing.
+// Observers of what the listener does: the slot `observation_slot`. An observer has any of the
+// functions below; one that it lacks costs nothing.
 #pragma once
 
 #include <tether/core/error.hpp>
@@ -19,15 +19,17 @@ namespace tether {
 /// An observer.
 /// Minimal: `using slot = tether::observation_slot`; default constructible.
 /// Optional, each `noexcept`: `mapped(mapping)` for each piece; `unmapped(extent<io_address>)` for each call;
-/// after `abandon` one for all there is; `trimmed(section, bytes)` and `left_out(section, error)` once for each section;
-/// `diverged(error)`; `pinning(bool)` whenever something has joined or left: whether all that is mapped is pinned now.
-/// One that has none of them, or one that cannot be called so, is refused (`hears_something`, `hears_what_it_has_ears_for`).
+/// after `abandon` one for everything; `trimmed(section, bytes)` and `left_out(section, error)`
+/// once for each section; `diverged(error)`; `pinning(bool)` whenever something has joined or left:
+/// whether all that is mapped is pinned now.
+/// An observer that has none of them, or one that cannot be called so, is refused
+/// (`hears_something`, `hears_what_it_has_ears_for`).
 /// Called under the container's lock: it must not call back into the container, the address space or the gate.
 /// Models: `no_observation`.
 template <class O>
 concept observation = policy<O> && std::same_as<typename O::slot, observation_slot> && std::default_initializable<O>;
 
-/// Nobody is told. The default; costs nothing.
+/// No observer. The default; costs nothing.
 struct no_observation {
   using slot = observation_slot;
 };
@@ -65,7 +67,7 @@ struct diverged_name {
   static constexpr bool finds = requires { &T::diverged; };
 };
 
-// What they are called by mistake.
+// Likely mistakes for those names.
 struct like_mapped {
   int map, on_map, on_mapped;
   template <class T>
@@ -97,13 +99,13 @@ struct like_diverged {
   static constexpr bool finds = requires { &T::diverge, &T::on_diverge, &T::on_diverged; };
 };
 
-/// The name is there, or nothing like it.
+/// The right name is there, or no likely mistake for it is.
 template <class Observer, class Name, class Like>
 inline constexpr bool named_rightly = has_member<Observer, Name> || !has_member<Observer, Like>;
 
 }  // namespace detail
 
-/// Whether every function of an observer that has the name of one that is told can be called as it is told.
+/// Whether every function of an observer that is named like a notification can be called as one.
 template <class O>
 concept hears_what_it_has_ears_for =
     (!detail::has_member<O, detail::mapped_name> || requires(O& who, mapping const& what) { { who.mapped(what) } noexcept; }) &&
@@ -116,7 +118,8 @@ concept hears_what_it_has_ears_for =
     (!detail::has_member<O, detail::pinning_name> || requires(O& who, bool const everything) { { who.pinning(everything) } noexcept; }) &&
     (!detail::has_member<O, detail::diverged_name> || requires(O& who, error const& why) { { who.diverged(why) } noexcept; });
 
-/// Whether an observer is told anything, and has no function that looks as if it were told and is not.
+/// Whether an observer receives any notification, and has no function that looks like one but is
+/// never called.
 template <class O>
 concept hears_something =
     std::derived_from<O, no_observation> ||

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which frame of the host's RAM stands behind each page of this process's memory: what the CPU sees, to be compared with
-// what a device sees. From the kernel's own list, /proc/self/pagemap.
+// Which frame of the host's RAM backs each page of this process's memory: what the CPU sees, to be
+// compared with what a device sees. Read from the kernel's /proc/self/pagemap.
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -20,22 +20,22 @@
 
 namespace tether {
 
-/// One page of a process, as the kernel lists it. Source: Documentation/admin-guide/mm/pagemap.rst.
+/// A pagemap entry: one page of a process. Source: Documentation/admin-guide/mm/pagemap.rst.
 struct page_frame {
   std::uint64_t entry = 0;
 
   [[nodiscard]] constexpr bool present() const noexcept { return entry >> 63 != 0; }
-  /// Its contents are elsewhere; touching it brings them back.
+  /// Its contents are swapped out; an access faults them in again.
   [[nodiscard]] constexpr bool swapped() const noexcept { return (entry >> 62 & 1U) != 0; }
-  /// Only meaningful if present. 0: this process may not know (it takes CAP_SYS_ADMIN).
+  /// Only meaningful if present. 0: hidden from this process (it takes CAP_SYS_ADMIN).
   [[nodiscard]] constexpr std::uint64_t number() const noexcept { return entry & ((std::uint64_t{1} << 55) - 1); }
 };
 
-/// The list of this process, open. Closed when destroyed. Units: pages of the host.
+/// The pagemap of this process, open. Closed when destroyed. Units: host pages.
 template <class Kernel = linux_kernel>
 class page_frames {
  public:
-  /// Fails: the kernel's errno, where /proc is not there or forbidden.
+  /// Fails: the kernel's errno, where /proc is missing or access is denied.
   [[nodiscard]] static result<page_frames> open() noexcept {
     const auto answer = Kernel::call(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
     if (answer >= 0) return page_frames{static_cast<int>(answer)};
@@ -47,9 +47,10 @@ class page_frames {
     if (descriptor_ >= 0) static_cast<void>(Kernel::close(descriptor_));
   }
 
-  /// Calls `see(n, page_frame)` for each of the `count` pages from `from`. With `touch` a page that is not there is read first: one of
-  /// a file may be in memory without being in this process's tables. A page that was swapped out is always brought back.
-  /// Fails: the kernel's errno. Cost: a system call for 512 pages, one more for each page that is touched.
+  /// Calls `see(n, page_frame)` for each of the `count` pages from `from`. With `touch` an absent
+  /// page is read first: a file's page may be in the page cache without a PTE in this process. A
+  /// swapped page is always faulted in.
+  /// Fails: the kernel's errno. Cost: a system call per 512 pages, one more per page touched.
   template <class See>
   [[nodiscard]] result<void> look(host_address from, std::uint64_t count, bool touch, See see) const noexcept {
     const std::uint64_t page = Kernel::page_size();
@@ -81,7 +82,8 @@ class page_frames {
     if (answer == static_cast<std::int64_t>(bytes)) return {};
     return failure(error::from_errno("read page frames", answer < 0 ? static_cast<int>(-answer) : EIO).of("/proc/self/pagemap"));
   }
-  /// Through the kernel: where nothing is mapped any more that is refused, and kills nobody.
+  /// By a system call: if the address is not mapped any more, it returns an error and raises no
+  /// signal.
   static void read_one_byte(host_address at) noexcept {
     std::byte byte{};
     const iovec here{&byte, 1};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which sections a device is to see. The first question the listener asks of each.
+// Which sections devices see. The listener's first check of each.
 #pragma once
 
 #include <tether/topology/section.hpp>
@@ -8,12 +8,12 @@
 
 namespace tether {
 
-/// What becomes of a section.
+/// How a section is treated.
 enum class treatment : std::uint8_t {
   skip,     ///< devices never see it: emulated registers, a BAR being sized
   map,      ///< devices must see it, or the change is refused
-  may_map,  ///< devices see it if the IOMMU can: another device's BAR
-  refuse,   ///< tether cannot follow it (yet)
+  may_map,  ///< devices see it if the IOMMU can map it: another device's BAR
+  refuse,   ///< tether cannot map it (yet)
 };
 
 /// Cost: a few instructions; pure.

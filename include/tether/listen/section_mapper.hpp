@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Maps and unmaps one planned section: the code that each configuration instantiates for itself, and that is
-// held against a hand-written loop instruction by instruction (test/codegen).
+// Maps and unmaps one planned section: the code that each configuration instantiates, and that is
+// compared with a hand-written loop instruction by instruction (test/codegen).
 #pragma once
 
 #include <tether/backend/concepts.hpp>
@@ -38,7 +38,7 @@ class section_mapper {
 
   /// The page sizes under which sections are cut. Frozen from the first mapping until nothing is mapped (law 13).
   [[nodiscard]] page_sizes sizes() const noexcept { return sizes_; }
-  /// Reads the page sizes again, where that is still allowed.
+  /// Reads the page sizes again, unless something is mapped.
   void refresh_sizes() noexcept {
     if (usage_.mappings == 0) sizes_ = backend_->page_sizes();
   }
@@ -46,7 +46,7 @@ class section_mapper {
   [[nodiscard]] Observation& observer() noexcept { return observer_; }
 
   /// Maps all pieces of a section, or none. Requires: `plan.pieces != 0`.
-  /// Fails: what the backend says; `operation_canceled`. `error::stuck()` if what was mapped could not be unmapped.
+  /// Fails: what the backend says; `operation_canceled`. `error::stuck()` if the rollback failed.
   template <attendant Attendant>
   [[nodiscard]] result<void> map(section_plan const& plan, Attendant& who) noexcept {
     if constexpr (Backend::pins) {
@@ -54,7 +54,7 @@ class section_mapper {
         if (auto present = bring_in(read_only_, plan); !present) return present;
       }
     }
-    // Member by member: a `mapping` that is copied whole goes through memory, in the midst of the loop.
+    // Member by member: a `mapping` that is copied whole goes through memory inside the loop.
     mapping const& all = plan.fit.inside;
     const extent<io_address> where = all.where;
     io_address at = where.first;
@@ -93,7 +93,8 @@ class section_mapper {
     return {};
   }
 
-  /// Populates again what is mapped read-only: it was there when it was mapped, and may have been discarded since.
+  /// Populates again what is mapped read-only: it was present when mapped, and may have been
+  /// discarded since.
   /// Fails: as `memory_backing::populate`, naming the section.
   [[nodiscard]] result<void> populate_read_only() noexcept {
     if (read_only_.empty()) [[likely]] return {};
@@ -108,25 +109,26 @@ class section_mapper {
   }
 
  private:
-  /// By its file where it is shared and has one, else by address.
+  /// Maps by descriptor and offset if the memory is shared and has a file, else by HVA.
   result<void> map_from_file(section_plan const& plan, mapping const& piece, block_offset offset) noexcept {
     const file_source from = plan.what.memory->source_at(offset);
     if (piece.memory == memory_kind::shared && from.descriptor >= 0) return backend_->map(piece, from);
     return backend_->map(piece);
   }
-  /// Memory that is mapped read-only. Few sections are, so that a list will do.
+  /// Memory that is mapped read-only. Few sections are, so a list suffices.
   struct read_only_part {
     memory_backing* memory;
     extent<block_offset> where;
     io_address mapped_at;
   };
 
-  /// Law 15: a read-only pin of private memory that is not there pins the shared zero page, and the CPU's next write goes elsewhere.
+  /// Law 15: a read-only pin of absent private memory pins the shared zero page, and the CPU's next
+  /// write goes to another page (copy-on-write).
   static bool may_pin_the_zero_page(section_plan const& plan) noexcept {
     return !allows(plan.fit.inside.rights, access::write) && is_private(plan.fit.inside.memory);
   }
-  /// So it is brought in, now and, by `populate_read_only`, before anything more begins to pin. Static: with `this` g++ places the
-  /// registers of the whole map path worse.
+  /// So it is populated, now and, by `populate_read_only`, before anything else begins to pin.
+  /// Static: with `this` g++ allocates the registers of the whole map path worse.
   [[gnu::cold, gnu::noinline]] static result<void> bring_in(std::vector<read_only_part>& list, section_plan const& plan) noexcept {
     const extent<block_offset> where = plan.fit.inside.where.moved_to(plan.offset);
     try {
@@ -150,7 +152,7 @@ class section_mapper {
     *at = read_only_.back();
     read_only_.pop_back();
   }
-  /// Unmaps the pieces before `stopped_at`.
+  /// Rolls back: unmaps the pieces before `stopped_at`.
   [[gnu::cold, gnu::noinline]] result<void> put_back(section_plan const& plan, io_address stopped_at, error const& cause) noexcept {
     const error why = cause.of(plan.what.name);
     if constexpr (Backend::pins) {

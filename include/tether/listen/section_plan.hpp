@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What mapping one section would take, worked out before anything is touched: filter, fit to pages, aperture,
-// number of pieces. So that whatever can be refused is refused up front (law 14).
+// How one section would be mapped, computed before anything is touched: filter, fit to pages,
+// aperture, number of pieces. So whatever can be refused is refused up front (law 14).
 #pragma once
 
 #include <tether/backend/concepts.hpp>
@@ -22,12 +22,12 @@ namespace tether {
 /// A section and how it is mapped. `pieces == 0`: it is not.
 struct section_plan {
   section what{};
-  fitting fit{};          ///< `fit.inside` is what to map, `fit.trimmed` what its edges lose
+  fitting fit{};          ///< `fit.inside` is what to map, `fit.trimmed` the bytes lost at its edges
   block_offset offset{};  ///< where `fit.inside` begins in its RAM block
   std::uint64_t pieces = 0;
 };
 
-/// The mapping that covers all of a section: devices see guest addresses, so IOVA and guest address are the same number.
+/// The mapping that covers all of a section: an identity map, IOVA = GPA.
 [[nodiscard]] inline mapping mapping_of(section const& one) noexcept {
   return {.where = one.where.moved_to(io_address{one.where.first.value}),
           .host = one.host(),
@@ -50,7 +50,7 @@ template <granularity Granularity>
   return plan;
 }
 
-/// Why a planned section must not be mapped, if so. A plan without pieces passes: it is merely left out.
+/// Refuses a plan that must not be mapped. One without pieces passes: it is merely left out.
 /// Fails: `not_congruent`, `not_aligned`, `strategy_mismatch`, `outside_aperture`, `unsupported`.
 template <granularity Granularity, edges Edges>
 [[nodiscard]] result<void> check_plan(section_plan const& plan, page_sizes sizes, std::span<extent<io_address> const> usable) noexcept {
@@ -91,13 +91,15 @@ template <granularity Granularity, edges Edges>
   return 0;
 }
 
-/// The refusal of a plan for which there are too few mappings left; `block` bytes would have fitted, 0 if nothing would.
+/// The error for a plan that needs more mappings than are left; blocks of `block` bytes would have
+/// fitted, 0 if none would.
 [[nodiscard]] inline error over_budget(section_plan const& plan, std::uint64_t block) noexcept {
   const error why = error{"map", errc::over_budget}.at(plan.fit.inside.where).of(plan.what.name);
   return block != 0 ? why.advise("use blocks of {} bytes or larger", block) : why.advise("raise the container's mapping limit");
 }
 
-/// Whether a change goes on without this section after `why`: another device's BAR that the kernel declines (law 14).
+/// Whether a change goes on without this section after `why`: another device's BAR that the kernel
+/// refuses to map (law 14).
 [[nodiscard]] inline bool may_be_left_out(section_plan const& plan, error const& why) noexcept {
   return treatment_of(plan.what) == treatment::may_map && !why.stuck() &&
          why.code() != std::make_error_code(std::errc::operation_canceled);

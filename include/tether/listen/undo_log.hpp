@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// How far a commit has come, and the way back. Because a mapping is a function of its section (law 13), two
-// counters are the whole log; nothing is allocated, nothing can be missing from it.
+// How far a commit has got, and its rollback. Because a mapping is a function of its section
+// (law 13), two counters are the whole log; nothing is allocated, nothing can be missing from it.
 //
 //     removed   |xxxxxxxx|xxxxxxxx|   unmapped: 2            back: 1. unmap the added ones, latest first
 //     added     |########|####                mapped: 1            2. map the removed ones, latest first
@@ -10,13 +10,14 @@
 
 namespace tether {
 
-/// Counts what was done; `unwind` calls it back in reverse.
+/// Counts what was done; `unwind` rolls it back in reverse order.
 struct undo_log {
   std::size_t unmapped = 0;
   std::size_t mapped = 0;
 
-  /// Calls `unmap(i)` for each addition done, then `map(i)` for each removal done, latest first. Each says whether
-  /// it worked; all are tried. Ensures: the log is empty. Answers whether all worked.
+  /// Calls `unmap(i)` for each addition done, then `map(i)` for each removal done, latest first.
+  /// Each returns whether it succeeded; all are tried. Ensures: the log is empty. Returns whether
+  /// all succeeded.
   template <class Unmap, class Map>
   [[nodiscard]] constexpr bool unwind(Unmap unmap, Map map) noexcept {
     bool all = true;

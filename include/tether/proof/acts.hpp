@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What each act of a plan does to the world: to the code's own counts just as `attach/acts.hpp` does it, to the facts as a
-// kernel does. An act that a kernel must refuse is a broken property, not an outcome.
+// The effect of each act of a plan on the state: on the code's own counts as in `attach/acts.hpp`,
+// on the facts as in a kernel. An act that a kernel must refuse is a broken property, not an
+// outcome.
 #pragma once
 
 #include <tether/attach/lifecycle.hpp>
@@ -20,7 +21,7 @@
 
 namespace tether::proof {
 
-/// What an event did beside changing the world.
+/// What an event did besides changing the state.
 struct report {
   coverage reached{};
   broken_properties broken = 0;
@@ -36,7 +37,7 @@ class acts {
   static constexpr bool of_groups = Essence::unit == attach_unit::group;
 
  public:
-  /// The act that the container comes to now.
+  /// The container's next act.
   [[nodiscard]] static constexpr act next(container_type const& container) noexcept {
     return Essence::automaton::act_at(container.at);
   }
@@ -44,7 +45,7 @@ class acts {
     return Essence::automaton::makes(container.at.in);
   }
 
-  /// The books as they will be.
+  /// The tallies as they will be once the operation has committed.
   struct membership {
     container_tally container;
     group_tally group;
@@ -55,12 +56,12 @@ class acts {
     return books;
   }
 
-  /// Whether the device may be had so: law 2, and the policy.
+  /// Whether `judge` succeeds: law 2 allows the consent, and the policy admits the membership.
   [[nodiscard]] static constexpr bool allowed(container_type const& container) noexcept {
     const bool pins = Essence::pins && !container.groups[container.active].mediated;
     return !(container.agrees == consent::given && pins) && admitted<policy>(after(container).group);
   }
-  /// Whether `hold` has to ask the gate for anything, and whether `settle` has anything to give back.
+  /// Whether `hold` has holds to take from the gate, and whether `settle` has any to release.
   [[nodiscard]] static constexpr bool raises(container_type const& container) noexcept {
     const membership books = after(container);
     return needs::holds(books.group) > container.groups[container.active].held ||
@@ -71,7 +72,8 @@ class acts {
     return needs::holds(group.tally) != group.held || needed_for(container) != container.held;
   }
 
-  /// Does it. What it leaves if it gets stuck half way is the worst of both (see `worst_when_stuck`).
+  /// Applies the act. Of one that got stuck half way the worse case is assumed (see
+  /// `worst_when_stuck`).
   static constexpr void perform(world<Scope>& here, std::size_t which, act what, report& said) noexcept {
     container_type& container = here.containers[which];
     group_state& group = container.groups[container.active];
@@ -111,7 +113,7 @@ class acts {
       case act::replay:
         legal = container.page == page_relation::none && reaches<Essence::unit>(container);
         if (legal) {
-          populate(here);  // what is mapped is brought in first
+          populate(here);  // before it is mapped
           container.page = page_relation::recorded;
         }
         break;
@@ -125,13 +127,14 @@ class acts {
     if (changes_pins(what)) pin<Essence>(here, which);
   }
 
-  /// Whether an act that got stuck is taken to have happened: whichever lets a device reach more.
+  /// Whether an act that got stuck is modelled as done: the case in which a device can reach more
+  /// is assumed.
   [[nodiscard]] static constexpr bool worst_when_stuck(act what) noexcept {
     return what != act::leave && what != act::withdraw && what != act::close && what != act::forget;
   }
 
  private:
-  /// What the container needs; its books are added up only for a policy that looks at them.
+  /// The container's own holds needed; its tally is summed only for a policy that reads it.
   [[nodiscard]] static constexpr std::uint32_t needed_for([[maybe_unused]] container_type const& container) noexcept {
     if constexpr (holds_for_a_container<policy>) return needs::holds(container.tally());
     else return 0;
@@ -154,7 +157,8 @@ class acts {
   static constexpr void raise(std::uint32_t& held, std::uint32_t needed) noexcept {
     if (held < needed) held = needed;
   }
-  /// A hold that is missing here would have to be taken, which can be refused; giving back must not fail.
+  /// Releases holds, which must not fail: a hold missing here would have to be taken, which the
+  /// gate can refuse, so it is a broken property.
   static constexpr void lower(std::uint32_t& held, std::uint32_t needed, report& said) noexcept {
     if (held < needed) said.broken |= bit(property::unbalanced_holds);
     else held = needed;

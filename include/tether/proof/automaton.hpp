@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// A lifecycle's plans and everything that `advance` says about them, asked once and looked up ever after: a search asks
-// thousands of times, and inside the compiler each question costs. So does each call: hence plain arrays, here and in `world.hpp`,
-// whose elements a compiler reaches without one (it is twice as fast).
+// A transition table of a lifecycle's plans: every result of `advance`, computed once. A search
+// needs them thousands of times, and inside the compiler each evaluation is expensive. So is each
+// call: hence plain arrays, here and in `world.hpp`, whose elements a compiler reads without one
+// (it is twice as fast).
 #pragma once
 
 #include <tether/attach/lifecycle.hpp>
@@ -14,7 +15,7 @@
 
 namespace tether::proof {
 
-/// Asks each time. `Code` is `machinery`, or a mutant of it.
+/// Evaluates on every call. `Code` is `machinery`, or a mutant of it.
 template <class Code, class Lifecycle>
 struct asked_each_time {
   [[nodiscard]] static constexpr act act_at(cursor at) noexcept { return Code::template act_at<Lifecycle>(at); }
@@ -22,7 +23,7 @@ struct asked_each_time {
   [[nodiscard]] static constexpr change makes(operation what) noexcept { return Lifecycle::plan_of(what).makes; }
 };
 
-/// Answers of `asked_each_time` for every place that a cursor can be at.
+/// Results of `asked_each_time`, tabulated for every position of a cursor.
 template <class Code, class Lifecycle>
 struct asked_once {
   static constexpr std::size_t outcomes = 3;
@@ -67,7 +68,7 @@ struct asked_once {
   [[nodiscard]] static constexpr change makes(operation what) noexcept { return all.of[static_cast<std::size_t>(what)].makes; }
 };
 
-/// Plans that are constants. At run time they may also be data that changes.
+/// Plans that are constant expressions. At run time they may also be data that changes.
 template <class Lifecycle>
 concept constant_plans = requires { std::bool_constant<(Lifecycle::plan_of(operation::attach_first).size() <= plan::most)>{}; };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a proof has reached, and what it has to: one that never saw a failed map proves nothing (law 29).
+// What a search has reached, and what it must reach: one that never saw a failed map proves nothing
+// (law 29).
 #pragma once
 
 #include <tether/attach/lifecycle.hpp>
@@ -12,7 +13,7 @@
 
 namespace tether::proof {
 
-/// Pairs of an act and how it ended, and of an operation and how that ended.
+/// Bit sets of the pairs seen: an act and its outcome, an operation and its ending.
 struct coverage {
   std::uint64_t acts = 0;
   std::uint64_t operations = 0;
@@ -44,7 +45,8 @@ struct coverage {
 template <class Policy>
 concept refuses_memberships = requires(group_tally group) { Policy::admits(group); };
 
-/// How an act can end. What asks the kernel can leave something behind; asking the gate, or judging, cannot.
+/// Whether an act can have this outcome. Kernel calls can get stuck; `judge`, `populate` and `hold`
+/// cannot.
 template <class Essence>
 [[nodiscard]] constexpr bool can_end(act what, outcome how) noexcept {
   if (how == outcome::done) return true;
@@ -72,7 +74,8 @@ constexpr void reach_from(cursor at, coverage& all) noexcept {
 
 }  // namespace detail
 
-/// What there is to reach: every act of every plan, forward and in undo, with every outcome that it can have.
+/// What must be reached: every act of every plan, forward and in rollback, with every outcome it
+/// can have.
 template <class Essence>
 [[nodiscard]] constexpr coverage demanded() noexcept {
   coverage all{};

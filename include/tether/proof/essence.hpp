@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a proof is about: of a whole configuration only what can make a difference to safety, so that configurations that
-// differ in anything else share one proof. And how large a world it is proven in.
+// The abstraction of a configuration that the model checker works on: only what safety depends on,
+// so that configurations that differ in anything else share one proof. And the scope: how large the
+// model is.
 #pragma once
 
 #include <tether/attach/lifecycle.hpp>
@@ -16,12 +17,13 @@
 
 namespace tether::proof {
 
-/// The code that is proven: the very functions that a container runs (law 28). Tests put mistaken ones in their place, to see
-/// them found; nobody else does.
+/// The code that is proven: the very functions that a container runs (law 28). A test hook: only
+/// tests replace it, with mutants that the search must find.
 struct machinery {
-  /// A hold waits until no discard runs (law 19).
+  /// A hold is granted only when no discard runs (law 19).
   static constexpr bool gate_drains = true;
-  /// `abandon` gives holds back only when nothing is pinned any more, what got stuck and nobody knows of included (law 6).
+  /// `abandon` releases holds only when nothing is pinned any more, including unknown pins of stuck
+  /// acts (law 6).
   static constexpr bool abandon_unpins = true;
 
   template <class Lifecycle>
@@ -37,9 +39,9 @@ struct machinery {
   }
 };
 
-/// What the model checker sees of a configuration: what safety depends on. Backend, granularity, edges, threading and observation are not
-/// in it beyond these five, so two configurations that are equal in them share a proof. It is itself a configuration, as far as
-/// `proven_safe` is concerned.
+/// What the model checker sees of a configuration: what safety depends on. Backend, granularity,
+/// edges, threading and observation are not in it beyond these five, so two configurations that are
+/// equal in them share a proof. It is itself a configuration, as far as `proven_safe` is concerned.
 template <inhibition Inhibition, class Lifecycle, bool Pins = true, hold_kind Holds = hold_kind::any, class Machinery = machinery>
 struct essence {
   using inhibition_type = Inhibition;
@@ -51,13 +53,15 @@ struct essence {
   static constexpr attach_unit unit = unit_of<Lifecycle>;
 };
 
-/// How a discard is let in. While one is let in a gate that drains raises no hold, so when it discards the gate is as open as it was
-/// when it let it in: the two may as well be one event, and nothing is missed. The search at run time shows both to agree; for a gate
-/// that does not drain they are always two.
+/// Whether granting a permit and discarding are one event or two. A gate that drains raises no hold
+/// while a permit is out, so it is as open at the discard as it was at the permit: one event loses
+/// nothing (partial-order reduction). The search at run time shows that both agree; for a gate that
+/// does not drain they are always two.
 enum class permits : std::uint8_t { momentary, lasting };
 
-/// How many there are of what. One container and two groups show every mistake of an order that one container can make; containers
-/// meet in the sum of their holds and in the guest's page alone, so more of them are for the search at run time.
+/// The size of the model. One container with two groups shows every ordering mistake that one
+/// container can make; containers interact only through the sum of their holds and the guest's
+/// page, so more of them are for the search at run time.
 template <std::size_t Containers, std::size_t Groups, std::size_t Devices, permits Permits = permits::lasting>
 struct scope {
   static_assert(Containers >= 1 && Groups >= 1 && Devices >= 1);
@@ -69,7 +73,7 @@ struct scope {
 /// What is proven at compile time.
 using small_scope = scope<1, 2, 2, permits::momentary>;
 
-/// Whether a lifecycle tells KVM of what it attaches: no, where it does not say.
+/// Whether a lifecycle tells KVM of what it attaches; false if it does not say.
 template <class Lifecycle>
 inline constexpr bool tells_of = false;
 template <class Lifecycle>
@@ -83,14 +87,15 @@ inline constexpr bool is_essence = false;
 template <class Inhibition, class Lifecycle, bool Pins, hold_kind Holds, class Machinery>
 inline constexpr bool is_essence<essence<Inhibition, Lifecycle, Pins, Holds, Machinery>> = true;
 
-/// Whether one hold of this kind keeps a balloon off.
+/// Whether one hold of this kind inhibits a balloon.
 constexpr bool forbids_a_balloon(hold_kind kind) noexcept {
   gate_counts counts{};
   counts.of(kind) = 1;
   return !counts.allow(discard_kind::uncoordinated);
 }
 
-/// A balloon's discards are uncoordinated, and they are the only ones in these worlds: kinds of hold that forbid them are one.
+/// The only discards in the model are a balloon's, which are uncoordinated: all kinds of hold that
+/// forbid those are equivalent.
 template <class Configuration>
 struct essence_found {
   using policies = typename Configuration::policies;

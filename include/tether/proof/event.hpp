@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What can happen next: one visible step of an operation and how it ends, or one thing that the balloon or the guest does.
+// The events of the model: one visible act of an operation with its outcome, or one action of the
+// balloon or the guest.
 #pragma once
 
 #include <tether/attach/lifecycle_plan.hpp>
@@ -11,18 +12,18 @@
 
 namespace tether::proof {
 
-/// Who does something. That the balloon deflates is no event of its own: it lets the guest touch the page, which a hostile guest may
-/// do anyhow, and changes nothing else.
+/// Who acts. Deflating the balloon is no event of its own: it lets the guest touch the page, which
+/// a hostile guest may do anyhow, and changes nothing else.
 enum class actor : std::uint8_t {
-  container,  ///< goes on with the operation in progress
-  caller,     ///< begins one
-  abandoner,  ///< lets go of everything that a container has that diverged, and succeeds
-  permit,     ///< a discarder is let in by the gate
-  discard,    ///< it discards, and leaves
+  container,  ///< continues the operation in progress
+  caller,     ///< begins an operation
+  abandoner,  ///< releases everything that a diverged container has, and succeeds
+  permit,     ///< the gate grants a discard its permit
+  discard,    ///< the page is discarded, and the permit ends
   guest,      ///< touches the page
 };
 
-/// One event, as a sentence needs it.
+/// One event, with what a sentence about it needs.
 struct event {
   actor who = actor::guest;
   std::uint8_t container = 0;
@@ -33,12 +34,12 @@ struct event {
   act what = act::nothing;  ///< the visible act, `nothing` if the operation ended before any
   outcome how = outcome::done;
   bool undoing = false;
-  bool half_way = false;  ///< it has mapped the page and is still at it; it will fail
+  bool half_way = false;  ///< the replay has mapped the page, still runs, and will fail
 
   friend constexpr bool operator==(event const&, event const&) noexcept = default;
 };
 
-/// Events in a row.
+/// A sequence of events.
 struct trace {
   static constexpr std::size_t most = 64;
   std::array<event, most> events{};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Breadth first through every world that can be reached, in portions: the same search runs in slices inside the compiler
-// (`slices.hpp`) and in one go at run time (`search.hpp`). What it finds first is the shortest way to it.
+// Breadth-first search of the reachable state space, in portions: the same search runs in slices
+// inside the compiler (`slices.hpp`) and in one go at run time (`search.hpp`). The first violation
+// that it finds is the end of a shortest counterexample.
 #pragma once
 
 #include <tether/proof/coverage.hpp>
@@ -16,10 +17,11 @@
 
 namespace tether::proof {
 
-/// What a table answers.
+/// The result of adding a state to a table.
 enum class entry : std::uint8_t { fresh, seen, full };
 
-/// Worlds in the order in which they were found, and from which. Of fixed size, so that it can live inside the compiler.
+/// A hash table of visited states, in order of discovery, each with the index of its predecessor.
+/// Of fixed size, so that it can live inside the compiler.
 template <class Key, std::size_t Capacity>
 struct fixed_table {
   static constexpr std::size_t capacity = Capacity;
@@ -44,21 +46,22 @@ struct fixed_table {
 
 /// How far a search has come.
 struct progress {
-  std::uint32_t expanded = 0;  ///< worlds whose every event has been tried
+  std::uint32_t expanded = 0;  ///< states whose every event has been tried
   std::uint64_t transitions = 0;
   coverage reached{};
-  broken_properties broken = 0;  ///< of the last world in the table; then the search is over
-  bool full = false;             ///< the table was: it goes on in a larger one
+  broken_properties broken = 0;  ///< by the last event tried; then the search is over
+  bool full = false;             ///< the table is: the search continues in a larger one
 };
 
-/// What an event has broken.
+/// The properties that an event has broken.
 template <class Essence, class Scope>
 [[nodiscard]] constexpr broken_properties broken_by(future<Scope> const& next, bool fits) noexcept {
   if (next.by.who == actor::permit || next.by.who == actor::discard || next.by.who == actor::guest) return stale_in(next.here);
   return next.said.broken | broken_in<Essence>(next.here) | (fits ? 0U : bit(property::unbounded_counts));
 }
 
-/// A search: the table of what it has found, and how far it is. `Judged`: the properties that end it.
+/// A search: the visited states, and its progress. `Judged`: the properties that end it when
+/// broken.
 template <class Essence, class Scope, class Table, broken_properties Judged = every_property>
 struct exploration {
   Table found{};
@@ -72,14 +75,14 @@ struct exploration {
   }
   [[nodiscard]] constexpr bool finished() const noexcept { return now.broken != 0 || now.expanded == found.size; }
 
-  /// Tries every event of `worlds` more worlds.
+  /// Tries every event of `worlds` more states.
   constexpr void expand(std::uint32_t worlds) {
     for (; worlds != 0 && !finished() && !now.full; --worlds) {
       const progress before = now;
       const std::uint32_t place = now.expanded;
       const auto here = packer<Scope>::unpack(found.keys[place]);
       transition<Essence, Scope>::for_each(here, [&](future<Scope> const& next) { return enter(next, place); });
-      if (now.full) {  // all of it is tried again
+      if (now.full) {  // this state is expanded again, from the start
         now = before;
         now.full = true;
       } else {
@@ -99,7 +102,8 @@ struct exploration {
       now.full = true;
       return false;
     }
-    // What is wrong with a world hangs on what is packed alone: one that was seen before was judged then.
+    // What is broken in a state depends on its packed fields alone: one that was seen before was
+    // judged then.
     const bool judged = known == entry::seen && packing.fits;
     const broken_properties broken = (judged ? next.said.broken : broken_by<Essence>(next, packing.fits)) & Judged;
     if (broken == 0) return true;
@@ -110,12 +114,13 @@ struct exploration {
   }
 
  public:
-  key<Scope> last{};            ///< the world in which something is broken, and
-  std::uint32_t last_from = 0;  ///< the place of the one before it
+  key<Scope> last{};            ///< the state in which something is broken, and
+  std::uint32_t last_from = 0;  ///< the index of its predecessor
 };
 
-/// The events that lead to what a search has found, with groups and containers called the same all along. It is played through
-/// from the beginning, in a world that is never sorted: so it is not only told but shown that it runs.
+/// The counterexample that a search has found, with groups and containers numbered the same
+/// throughout. It is replayed from the initial state, without the sorting that symmetry reduction
+/// does: so the events are shown to run as they are reported.
 template <class Essence, class Scope, class Table, broken_properties Judged>
 [[nodiscard]] constexpr trace replay(exploration<Essence, Scope, Table, Judged> const& search) {
   trace told{};

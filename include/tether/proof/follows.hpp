@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-// A proof that follows from another. Plans that tell KVM are plans that do not, with acts between that may fail as well: every run
-// of the lesser is a run of the greater in which those acts succeed at once (stuttering simulation). So what holds in all runs of the
-// greater holds in all runs of the lesser.
+// A proof that follows from another. A plan that tells KVM (the greater) is the plan that does not
+// (the lesser), with added acts that may fail as well: every run of the lesser is a run of the
+// greater in which the added acts succeed at once (stuttering simulation). So what holds in all
+// runs of the greater holds in all runs of the lesser.
 //
-//     greater:  hold -> acquire -> tell -> join -> replay -> commit        a run in which acquire and tell are done
-//     lesser:   hold ----------------------> join -> replay -> commit     the same run, seen by who does not look at KVM
+//     greater:  hold -> acquire -> tell -> join -> replay -> commit  acquire and tell succeed
+//     lesser:   hold --------------------> join -> replay -> commit  the same run, without them
 #pragma once
 
 #include <tether/attach/lifecycle.hpp>
@@ -22,13 +23,14 @@ namespace tether {
 namespace proof {
 namespace detail {
 
-/// Whether an act changes nothing but whether KVM has a reference, and whether its descriptor is there to be told. On neither does
-/// anything depend that a page could depend on (`kernel.hpp` looks at none of them).
+/// Whether an act changes only KVM's reference, or the descriptor that KVM is told of. Nothing that
+/// affects a page depends on either (`kernel.hpp` reads neither).
 [[nodiscard]] constexpr bool concerns_kvm_alone(act what) noexcept {
   return what == act::acquire || what == act::release || what == act::tell || what == act::forget;
 }
 
-/// Whether `lesser` is `greater` without those acts. Where nothing later can fail any more an undo is never run, so it may be missing.
+/// Whether `lesser` is `greater` without those acts. Where no later act can fail, a compensating
+/// act never runs, so it may be missing.
 [[nodiscard]] constexpr bool is_the_rest_of(plan const& lesser, plan const& greater) noexcept {
   if (lesser.makes != greater.makes) return false;
   std::size_t at = 0;
@@ -51,7 +53,7 @@ template <class Lesser, class Greater>
   return true;
 }
 
-/// The same in all that safety depends on but for the plans, and the lesser has nothing to reach that the greater does not.
+/// Equal in all that safety depends on except the plans, which differ in KVM's acts alone.
 template <class Lesser, class Greater>
 inline constexpr bool differ_in_kvm_alone =
     std::is_same_v<typename Lesser::inhibition_type, typename Greater::inhibition_type> &&
@@ -61,8 +63,9 @@ inline constexpr bool differ_in_kvm_alone =
 }  // namespace detail
 }  // namespace proof
 
-/// Whether `Configuration` is safe because `Greater`, which does the same and tells KVM of it, is `proven_safe`. For test suites that
-/// prove both: it costs nothing beside the other.
+/// Whether `Configuration` is safe because `Greater`, which does the same and tells KVM of it, is
+/// `proven_safe` and has reached all that `Configuration` demands. For test suites that prove both:
+/// it costs nothing in addition.
 template <class Configuration, class Greater>
 concept follows_from = well_formed_lifecycle<typename proof::essence_of<Configuration>::lifecycle> &&
                        proof::detail::differ_in_kvm_alone<proof::essence_of<Configuration>, proof::essence_of<Greater>> &&

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a kernel pins when: the only thing in the proof that is modelled and not tether's own code. It is what has to be
-// believed, so it is short, and the system tests hold it against real kernels.
+// What a kernel pins, and when: the only part of the proof that is a model and not tether's own
+// code. It is an assumption, so it is short, and the system tests check it against real kernels.
 #pragma once
 
 #include <tether/core/attachment.hpp>
@@ -12,7 +12,7 @@
 
 namespace tether::proof {
 
-/// Whether the kernel has anything of the container's joined.
+/// Whether any group or device of the container has joined, as the kernel has it.
 template <attach_unit Unit, class Scope>
 [[nodiscard]] constexpr bool reaches(container_state<Scope> const& container) noexcept {
   if (Unit == attach_unit::device && container.device.joined) return true;
@@ -22,8 +22,9 @@ template <attach_unit Unit, class Scope>
   return false;
 }
 
-/// Whether a group can hold a pin (law 1). An IOMMU pins whatever is mapped as soon as the group has joined, with no device open; a
-/// mediated group pins by its open devices, save those that agreed to discards and use only what a request names.
+/// Whether a group can hold a pin (law 1). Behind an IOMMU all that is mapped is pinned as soon as
+/// the group has joined, even with no device open; a mediated group pins through its open devices,
+/// except those that agreed to discards and use only what a request names.
 template <attach_unit Unit, class Scope>
 [[nodiscard]] constexpr bool can_pin(container_state<Scope> const& container, std::size_t at) noexcept {
   group_state const& group = container.groups[at];
@@ -39,7 +40,8 @@ template <class Essence, class Scope>
   return Essence::pins && any;
 }
 
-/// The CPU writes to the page: if it was gone, it gets a new one, and who has pinned what was there before keeps that.
+/// The CPU writes to the page. If it was discarded, the write faults in a new one, and a container
+/// that has the old one pinned keeps that: a stale mapping.
 template <class Scope>
 constexpr void touch(world<Scope>& here) noexcept {
   if (!here.absent) return;
@@ -49,8 +51,8 @@ constexpr void touch(world<Scope>& here) noexcept {
   }
 }
 
-/// The page is populated. Where somebody has pinned what was there before, the two disagree from now on; the guest's next write shows it
-/// just as well, and is told instead.
+/// The page is populated. If a container still pins what was there before, its mapping is stale
+/// from now on; the guest's next write shows that just as well, and is reported instead.
 template <class Scope>
 constexpr void populate(world<Scope>& here) noexcept {
   for (auto const& container : here.containers) {
@@ -59,12 +61,14 @@ constexpr void populate(world<Scope>& here) noexcept {
   here.absent = false;
 }
 
-/// The page is discarded. That is noticed only where it is mapped: what is not is populated before it is.
+/// The page is discarded. Recorded only while a container has it mapped: else it is populated
+/// before it is mapped again.
 template <class Scope>
 constexpr void discard(world<Scope>& here) noexcept {
   for (auto const& container : here.containers) here.absent = here.absent || container.page != page_relation::none;
 }
-/// Something was unmapped: where nobody has the page mapped any more, it makes no difference whether it is there.
+/// Something was unmapped. Once no container has the page mapped, it makes no difference whether it
+/// is present.
 template <class Scope>
 constexpr void overlook(world<Scope>& here) noexcept {
   bool mapped = false;
@@ -72,10 +76,11 @@ constexpr void overlook(world<Scope>& here) noexcept {
   here.absent = here.absent && mapped;
 }
 
-/// After anything has joined or left, or has been opened, closed, mapped or unmapped: what is mapped is pinned exactly while somebody
-/// can pin it, from the moment he can. Joining a container that has mappings is itself a pin point. A mapping that may be written to
-/// brings the page in when it is pinned; a read-only one of private memory pins what is there, and on Linux 6.1 that is the zero page
-/// where nothing is. The world takes the page to be mapped read-only, because that is the worse of the two.
+/// After a join, leave, open, close, map or unmap: what is mapped is pinned exactly while a group
+/// or device can pin it, from the moment it can. Joining a container that has mappings is itself a
+/// pin point. Pinning a writable mapping faults the page in; pinning a read-only one of private
+/// memory pins what is there, which on Linux 6.1 is the zero page if nothing is. The model maps the
+/// page read-only, because that is the worse of the two.
 template <class Essence, class Scope>
 constexpr void pin(world<Scope>& here, std::size_t which) noexcept {
   auto& container = here.containers[which];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// A world packed into one number for each container. Worlds that differ only in which group or container is called which, or in
-// what can make no difference any more, have the same numbers: what has been seen before is recognised by them.
+// The canonical encoding of a state: one integer for each container. States that differ only in the
+// order of groups or containers (symmetry reduction), or in what can make no difference any more,
+// have the same encoding, by which visited states are recognised.
 #pragma once
 
 #include <tether/attach/lifecycle.hpp>
@@ -17,13 +18,13 @@ namespace tether::proof {
 
 __extension__ using wide_code = unsigned __int128;
 
-/// How wide each field is; what does not fit is reported, never cut off silently.
+/// The width of each field in bits; what does not fit is reported, never truncated silently.
 template <class Scope>
 struct key_layout {
   static constexpr unsigned count = std::bit_width(Scope::devices);
   static constexpr unsigned held = 4;
   static constexpr unsigned group = 7 + 4 * count + held;       // active, attached, known, joined, told, acquired, mediated
-  static constexpr unsigned container = 3 + 3 + 4 + 2 + held + 4;  // operation, index, four flags, page, holds, the device at hand
+  static constexpr unsigned container = 3 + 3 + 4 + 2 + held + 4;  // operation, index, four flags, page, holds, the operation's device
   static constexpr unsigned shared = 3;
   static constexpr unsigned all = container + group * Scope::groups + shared;
   static_assert(plan::most <= 8 && operations <= 8 && all <= 128, "this scope is too large to be packed");
@@ -68,7 +69,7 @@ constexpr void sort(Code (&codes)[Size]) noexcept {
 
 }  // namespace detail
 
-/// Packs worlds and unpacks them. `fits` is false once something did not.
+/// Packs and unpacks states. `fits` is false once a count was too large for its field.
 template <class Scope>
 class packer {
   using layout = key_layout<Scope>;
@@ -101,7 +102,8 @@ class packer {
   }
 
  private:
-  /// Nothing happens in a container that has diverged: what stays of it is a pin, and whether it holds the gate.
+  /// A diverged container runs no more operations: all that matters of it is its pin, and whether
+  /// it has holds.
   [[nodiscard]] static constexpr code what_remains_of(container_state<Scope> const& container) noexcept {
     std::uint32_t held = container.held;
     for (group_state const& group : container.groups) held += group.held;

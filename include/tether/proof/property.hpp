@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What must hold after every event (law 29). Judged by the facts of the world; of the code under proof only where the property
-// is that the code agrees with itself.
+// What must hold after every event (law 29). Judged by the facts of the state; by the code's own
+// counts only where the property is that the code agrees with itself.
 #pragma once
 
 #include <tether/core/attachment.hpp>
@@ -18,16 +18,16 @@
 
 namespace tether::proof {
 
-/// In the order in which they are told, if several are broken at once.
+/// Each comment says when it is broken. If several are, the first of them is reported.
 enum class property : std::uint8_t {
   stale_mapping,     ///< a device has one page pinned and the CPU has another
-  needless_refusal,  ///< at rest the gate is closed, and nobody can pin what a discard could touch
-  unbalanced_holds,  ///< at rest the holds held are the holds needed, and nobody else's are counted
-  left_behind,       ///< at rest the books say what the kernel has; what failed has left nothing
-  wrong_books,       ///< the container's books are the sum of its groups'
-  forbidden_call,    ///< the kernel is never asked what it must refuse
-  mixed_membership,  ///< every membership is one that the policy admits
-  unbounded_counts,  ///< counts stay within what the world has devices for
+  needless_refusal,  ///< at rest the gate is closed, although nothing can pin what a discard could touch
+  unbalanced_holds,  ///< at rest the holds held are not the holds needed, or the gate counts a leaked one
+  left_behind,       ///< at rest the tallies are not what the kernel has, or a failure has left something
+  wrong_books,       ///< the container's tally is not the sum of its groups'
+  forbidden_call,    ///< the kernel is asked for what it must refuse
+  mixed_membership,  ///< a membership is one that the policy does not admit
+  unbounded_counts,  ///< a count exceeds what the model has devices for
 };
 inline constexpr std::size_t properties = 8;
 
@@ -36,7 +36,7 @@ using broken_properties = std::uint32_t;
 [[nodiscard]] constexpr broken_properties bit(property which) noexcept { return 1U << static_cast<unsigned>(which); }
 inline constexpr broken_properties every_property = (1U << properties) - 1;
 
-/// What a sentence begins with if it is broken.
+/// How the sentence about a broken property begins.
 [[nodiscard]] constexpr std::string_view name_of(property which) noexcept {
   constexpr std::array<std::string_view, properties> names{
       "stale mapping",   "needless refusal",       "holds unbalanced",        "something left behind",
@@ -50,7 +50,7 @@ inline constexpr broken_properties every_property = (1U << properties) - 1;
   return static_cast<property>(at);
 }
 
-/// Whether the gate lets a discard in that nobody is told of first.
+/// Whether the gate permits an uncoordinated discard.
 template <class Essence, class Scope>
 [[nodiscard]] constexpr bool gate_open(world<Scope> const& here) noexcept {
   gate_counts counts{};
@@ -58,7 +58,7 @@ template <class Essence, class Scope>
   return counts.allow(discard_kind::uncoordinated);
 }
 
-/// A container with no call in progress.
+/// What is broken in a container with no operation in progress.
 template <class Essence, class Scope>
 [[nodiscard]] constexpr broken_properties broken_at_rest(container_state<Scope> const& container) noexcept {
   using policy = typename Essence::inhibition_type;
@@ -84,8 +84,8 @@ template <class Essence, class Scope>
          (right ? 0U : bit(property::mixed_membership));
 }
 
-/// Whether every container is at rest, and every group that is attached has a device open: then it is known who pins, and the gate
-/// may be closed only for a pin.
+/// Whether the gate is closed though nothing can pin. Judged only where every container is at rest
+/// and every attached group has a device open: then it is known who pins.
 template <class Essence, class Scope>
 [[nodiscard]] constexpr bool refuses_needlessly(world<Scope> const& here) noexcept {
   for (auto const& container : here.containers) {
@@ -105,7 +105,8 @@ template <class Scope>
   }
   return 0;
 }
-/// What is broken in a world. Where only the balloon or the guest has acted, `stale_in` is all that can have changed.
+/// What is broken in a state. After an event of the balloon or the guest, only `stale_in` can have
+/// changed.
 template <class Essence, class Scope>
 [[nodiscard]] constexpr broken_properties broken_in(world<Scope> const& here) noexcept {
   broken_properties all = stale_in(here) | (here.leaked ? bit(property::unbalanced_holds) : 0U);

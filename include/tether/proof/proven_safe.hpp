@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// All that a user writes: `static_assert(tether::proven_safe<my_container>)`. Where it fails, the compiler prints the shortest
-// way to the failure:
+// All that a user writes: `static_assert(tether::proven_safe<my_container>)`. If it fails, the
+// compiler prints a shortest counterexample:
 //
 //     counterexample<{"stale mapping after: attach IOMMU-backed group 0: join container; ...; balloon discards; guest touches"}>
 #pragma once
@@ -19,25 +19,26 @@
 namespace tether {
 namespace proof {
 
-/// The verdicts, as types, because a type is what a compiler prints.
+/// The verdicts. They are types, because a compiler prints types.
 struct nothing_wrong {};
-/// A property is broken, and this is how.
+/// A property is broken, and these events lead there.
 template <fixed_string Story>
 struct counterexample {};
-/// Nothing was broken, but something that matters never happened: such a proof proves nothing.
+/// Nothing was broken, but the search did not reach all that it must: it proves nothing.
 template <fixed_string Missing>
 struct never_reached {};
 
-/// What the search would miss: how the policy is asked, what it answers for more groups and devices than there are in a small world.
+/// The policy has a fault that the search would miss: in how it is called, or in what it answers
+/// for more groups and devices than the small scope has.
 template <fixed_string Why>
 struct refused_policy {};
-/// The plans are not what their names say, or an act stands in one that lacks what it needs.
+/// A plan lacks acts that its operation must contain, or has an act without its prerequisite.
 template <fixed_string Why>
 struct refused_plans {};
 
 namespace detail {
 
-/// The sentences are those of `attach/configuration.hpp`, where a container is refused for the same.
+/// The sentences of `attach/configuration.hpp`, which refuses a container for the same faults.
 template <class Policy>
 constexpr auto judge_policy() noexcept {
   if constexpr (!can_be_asked<Policy>) {
@@ -72,7 +73,8 @@ struct searched {
   }
 };
 
-/// A policy that cannot be asked inside the compiler is not searched; else what the search has found is told first: it shows how.
+/// A policy that cannot be evaluated inside the compiler is not searched. Otherwise what the search
+/// found is reported before other faults: it shows how the failure comes about.
 template <class Essence>
 struct judged {
   using policy = typename Essence::inhibition_type;
@@ -94,20 +96,23 @@ struct judged {
 
 }  // namespace detail
 
-/// What is found about a configuration. Cost: half a second of compile time for each *essence*, whoever asks for it and how often.
+/// The verdict on a configuration. Cost: half a second of compile time, once for each *essence*,
+/// however often it is used.
 template <class Configuration>
 using verdict_of = typename detail::judged<essence_of<Configuration>>::type;
 
-/// Whether a verdict is a good one. A concept of its own: that is as deep as a compiler looks for a reason to print.
+/// Whether a verdict is good. A concept of its own, because a compiler looks no deeper for a reason
+/// to print.
 template <class Verdict>
 concept safe = std::is_same_v<Verdict, nothing_wrong>;
 
 }  // namespace proof
 
-/// Whether a page is never discarded under a device in any interleaving of attach, open, close, detach, discard and guest, with
-/// every failure at every step; nor held down for nothing, nor anything left behind (law 29).
-/// `Configuration`: a `container<...>`, or a `proof::essence<...>`. Its plans must be well formed, and its policy a constant rule that
-/// treats many groups and devices as it treats few. What it does not see: `proof.hpp`.
+/// Whether no interleaving of attach, open, close, detach, discard and guest, with every failure at
+/// every step, leaves a device with a stale mapping, inhibits discards needlessly, or leaves
+/// anything behind (law 29). `Configuration`: a `container<...>`, or a `proof::essence<...>`. Its
+/// plans must be well formed, and its policy a constant rule that treats many groups and devices as
+/// it treats few. Limits: `proof.hpp`.
 template <class Configuration>
 concept proven_safe = proof::safe<proof::verdict_of<Configuration>>;
 

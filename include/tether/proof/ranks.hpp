@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// How many holds a policy needs, counted as a small world can: by rank. A gate is closed by one hold as by sixteen, and a container only
-// compares what it has with what it needs; so in place of the numbers that a policy gives in a world stand their places among them.
+// How many holds a policy needs, abstracted to ranks, which keeps the state small. One hold closes
+// a gate as well as sixteen, and a container only compares what it has with what it needs; so each
+// number that a policy gives within the model is replaced by its rank among them.
 //
 //     a policy's:   0   10   20        ranks:   0   1   2
 #pragma once
@@ -14,7 +15,7 @@
 
 namespace tether::proof {
 
-/// Numbers in order, each once.
+/// Distinct numbers in ascending order.
 template <std::size_t Most>
 struct ranking {
   std::uint32_t values[Most]{};
@@ -28,7 +29,7 @@ struct ranking {
     values[at] = value;
     ++size;
   }
-  /// 0 for 0; what is not among them ranks with the next larger one.
+  /// The rank of a value: 0 for 0; a value that is not listed ranks with the next larger one.
   [[nodiscard]] constexpr std::uint32_t of(std::uint32_t value) const noexcept {
     if (value == 0) return 0;
     std::uint32_t at = 0;
@@ -37,8 +38,8 @@ struct ranking {
   }
 };
 
-/// What `Policy` needs in worlds of `Scope`. A policy whose answers are no constants is asked each time, and its numbers stand for
-/// themselves.
+/// The holds that `Policy` needs in a model of `Scope`. A policy whose answers are no constants is
+/// called each time, and its numbers are used as they are.
 template <class Policy, class Scope>
 struct ranked {
   [[nodiscard]] static constexpr std::uint32_t holds(group_tally group) noexcept { return holds_needed<Policy>(group); }
@@ -49,7 +50,7 @@ struct ranked<Policy, Scope> {
   static constexpr std::size_t devices = Scope::devices;
   static constexpr std::size_t groups = Scope::groups;
 
-  /// Looked up by what is known, who agreed, who did not; by members and settled.
+  /// Indexed by known, agreed and others; by members and settled.
   struct table {
     ranking<2 * (devices + 1) * (devices + 1)> of_groups{};
     ranking<(groups + 1) * (groups + 1)> of_containers{};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The same search at run time: for worlds of millions of states, for policies that are not constants, and for a program that
-// shows what it finds.
+// The same search at run time: for models of millions of states, for policies that are not
+// constants, and for programs that show what it finds.
 #pragma once
 
 #include <tether/proof/coverage.hpp>
@@ -19,7 +19,7 @@
 
 namespace tether::proof {
 
-/// A table that grows.
+/// A hash table of visited states that grows.
 template <class Key>
 struct growing_table {
   std::vector<Key> keys;
@@ -54,21 +54,22 @@ struct growing_table {
 
 /// What a search has found.
 struct findings {
-  broken_properties broken = 0;  ///< none: nothing can go wrong
-  trace way;                     ///< the shortest to it
+  broken_properties broken = 0;  ///< 0: none
+  trace way;                     ///< a shortest counterexample
   std::uint64_t states = 0;
   std::uint64_t transitions = 0;
   coverage reached;
-  bool complete = false;  ///< all was searched, or something found
-  bool several = false;   ///< containers
+  bool complete = false;  ///< all states were searched, or something was found broken
+  bool several = false;   ///< there is more than one container
 
   [[nodiscard]] bool safe() const noexcept { return complete && broken == 0; }
-  /// What is broken, and the shortest way to it; empty if nothing is.
+  /// What is broken, and a shortest counterexample; empty if nothing is.
   [[nodiscard]] sentence story() const noexcept { return story_of(broken, way, several); }
 };
 
-/// Searches all that `Essence` can do in a world of `Scope`. `watch(progress)` is called every 65,536 worlds; the search stops soon
-/// after `most`. Cost: well below a microsecond and some 20 bytes a world. Fails: may throw `std::bad_alloc`.
+/// Searches the state space of `Essence` in a model of `Scope`. `watch(progress)` is called every
+/// 65,536 states; the search stops soon after `most`. Cost: well below a microsecond and some 20
+/// bytes a state. Fails: may throw `std::bad_alloc`.
 template <class Essence, class Scope, broken_properties Judged = every_property, class Watch>
 [[nodiscard]] findings search(Watch&& watch, std::uint64_t most = std::numeric_limits<std::uint32_t>::max()) {
   exploration<Essence, Scope, growing_table<key<Scope>>, Judged> all{};

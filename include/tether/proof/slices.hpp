@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The search inside the compiler. A single constant evaluation may take only so many steps, and a search takes more; so each
-// portion of it is a constant of its own, made from the one before, and no compiler's limit has to be raised.
+// The search inside the compiler. Compilers limit the steps of one constant evaluation, and a
+// search takes more; so each portion of it is a constant of its own, computed from the one before,
+// and no limit has to be raised.
 #pragma once
 
 #include <tether/proof/explore.hpp>
@@ -19,7 +20,7 @@ inline constexpr std::size_t first_capacity = 512;
 template <class Essence, class Scope, broken_properties Judged, std::size_t Capacity>
 using sliced = exploration<Essence, Scope, fixed_table<key<Scope>, Capacity>, Judged>;
 
-/// The next portion, in a table twice as large if this one is full.
+/// The next portion; if the table is full, a copy of the search with a table twice as large.
 template <class Essence, class Scope, broken_properties Judged, std::size_t Capacity, std::size_t Before>
 constexpr sliced<Essence, Scope, Judged, Capacity> next_slice(sliced<Essence, Scope, Judged, Before> const& before) {
   if constexpr (Capacity == Before) {
@@ -60,12 +61,12 @@ constexpr auto const& last_slice() {
 
 }  // namespace detail
 
-/// A finished search of all that `Essence` can do in a world of `Scope`, as a constant. Cost: about half a millisecond a transition,
-/// once for each essence and scope.
+/// The finished search of the state space of `Essence` in a model of `Scope`, as a constant. Cost:
+/// about half a millisecond a transition, once for each essence and scope.
 template <class Essence, class Scope = small_scope, broken_properties Judged = every_property>
 inline constexpr auto const& explored = detail::last_slice<Essence, Scope, Judged>();
 
-/// The events that lead to what it has found; none if nothing is broken.
+/// The counterexample that it has found; empty if nothing is broken.
 template <class Essence, class Scope = small_scope, broken_properties Judged = every_property>
 inline constexpr trace counterexample_of =
     explored<Essence, Scope, Judged>.now.broken == 0 ? trace{} : replay(explored<Essence, Scope, Judged>);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A counterexample as a sentence. Inside the compiler it is a fixed string, because that is what both compilers print as it
-// stands when it is a template argument; at run time it is the same text.
+// A counterexample as a sentence. Inside the compiler it is a fixed string, because both compilers
+// print one verbatim when it is a template argument; at run time it is the same text.
 #pragma once
 
 #include <tether/attach/lifecycle_plan.hpp>
@@ -15,7 +15,7 @@
 
 namespace tether::proof {
 
-/// Text that is written inside the compiler. What does not fit is left off.
+/// Text that can be composed inside the compiler. What does not fit is truncated.
 struct sentence {
   static constexpr std::size_t most = 4096;
   std::array<char, most> text{};
@@ -80,7 +80,7 @@ constexpr sentence& tell(sentence& all, event const& one, bool several) noexcept
   return all;
 }
 
-/// What is broken, and by what.
+/// What is broken, and the events that lead there.
 [[nodiscard]] constexpr sentence story_of(broken_properties broken, trace const& way, bool several = false) noexcept {
   sentence all{};
   if (broken == 0) return all;
@@ -94,7 +94,7 @@ constexpr sentence& tell(sentence& all, event const& one, bool several) noexcept
   return all;
 }
 
-/// What a proof has not reached.
+/// What a search has not reached.
 [[nodiscard]] constexpr sentence story_of(coverage const& missing) noexcept {
   sentence all{};
   std::string_view between;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Everything that can happen next in a world, each once. A container comes to rest only before an act that somebody outside can
-// see or that can fail; what nobody sees (the books, a hold that is there already) happens together with the act before it.
+// The successors of a state, each once. A container stops only before an act that is visible from
+// outside or can fail; an invisible one (the tallies, a hold that is there already) runs together
+// with the act before it (partial-order reduction).
 #pragma once
 
 #include <tether/attach/lifecycle.hpp>
@@ -20,7 +21,7 @@
 
 namespace tether::proof {
 
-/// Where an event leads.
+/// A successor: the state that an event leads to, and the event.
 template <class Scope>
 struct future {
   world<Scope> here;
@@ -38,8 +39,9 @@ class transition {
   static constexpr bool of_groups = Essence::unit == attach_unit::group;
 
  public:
-  /// Calls `visit(future)` for each, until it answers false; answers whether it never did. Balloon and guest come last, so that of
-  /// several shortest counterexamples the one is told in which they act last.
+  /// Calls `visit(future)` for each successor, until it returns false; returns whether it never
+  /// did. Balloon and guest come last, so that of several shortest counterexamples the one in which
+  /// they act last is reported.
   template <class Visit>
   static constexpr bool for_each(world<Scope> const& from, Visit&& visit) {
     for (std::size_t which = 0; which < Scope::containers; ++which) {
@@ -80,7 +82,7 @@ class transition {
   }
 
  private:
-  /// What is true of one container is true of its double.
+  /// Symmetry reduction: a container or group equal to an earlier one has equivalent successors.
   [[nodiscard]] static constexpr bool like_an_earlier(world<Scope> const& from, std::size_t which) noexcept {
     for (std::size_t i = 0; i < which; ++i) {
       if (from.containers[i] == from.containers[which]) return true;
@@ -100,7 +102,7 @@ class transition {
     return {from, by, {}};
   }
 
-  /// Success alone: one that fails changes nothing that could be seen here, and may be tried again.
+  /// Success only: an `abandon` that fails changes nothing in the model, and may be retried.
   template <class Visit>
   static constexpr bool abandon(world<Scope> const& from, std::size_t which, Visit& visit) {
     future_type next = future_of(from, which, actor::abandoner);
@@ -112,7 +114,8 @@ class transition {
     return visit(next);
   }
 
-  // What a caller can ask for: as `attach/group_operations.hpp` and `attach/device_operations.hpp` let him.
+  // The operations that a caller can begin, as in `attach/group_operations.hpp` and
+  // `attach/device_operations.hpp`.
   template <class Visit>
   static constexpr bool begin_something(world<Scope> const& from, std::size_t which, Visit& visit) {
     container_type const& container = from.containers[which];
@@ -142,7 +145,8 @@ class transition {
     }
     return true;
   }
-  /// What stands behind a group shows when the first of it comes.
+  /// Whether a group is mediated is decided when the group or its first device attaches: each case
+  /// that the backend can have is tried.
   template <class Visit>
   static constexpr bool attach_either(world<Scope> const& from, std::size_t which, std::size_t at, operation what, change begins,
                                       consent agrees, Visit& visit) {
@@ -178,7 +182,7 @@ class transition {
     const act now = acts_of::next(container);
     for (const outcome how : detail::all_outcomes) {
       if (!can_end<Essence>(now, how) || (container.faltering && how == outcome::done)) continue;
-      if (now == act::hold && how == outcome::done && code::gate_drains && from.here.permit) continue;  // it waits
+      if (now == act::hold && how == outcome::done && code::gate_drains && from.here.permit) continue;  // waits for the discard
       future_type next = from;
       next.by.what = now, next.by.how = how, next.by.undoing = container.at.backward;
       end(next, which, now, how);
@@ -205,7 +209,8 @@ class transition {
     run_unseen(next.here, which, next.said);
   }
 
-  /// Runs what nobody outside can see: it touches the container's own counts alone, so when it happens makes no difference.
+  /// Runs invisible acts: they change the container's own counts alone, so when they run makes no
+  /// difference.
   static constexpr void run_unseen(world<Scope>& here, std::size_t which, report& said) noexcept {
     container_type& container = here.containers[which];
     while (container.at.ended == ending::none) {
@@ -224,14 +229,16 @@ class transition {
     return what == act::nothing || what == act::commit || what == act::release;
   }
 
-  /// What can fail, but lets nothing be pinned or unpinned: whether the others act before or after it is the same, so they act
-  /// after it alone. It is a step of its own all the same, because it ends in several ways.
+  /// An independent act (partial-order reduction): it can fail, but pins and unpins nothing.
+  /// Whether others act before or after it makes no difference, so only the order in which they act
+  /// after it is searched. It is still an event of its own, because it has several outcomes.
   [[nodiscard]] static constexpr bool concerns_nobody(act what) noexcept {
     return what == act::acquire || what == act::tell || what == act::forget || what == act::bind || (!of_groups && what == act::open);
   }
 
-  /// The operation has ended. A container that has diverged stays as it is; else the device goes to the others or is gone, and a
-  /// group's record is dropped where the container drops it.
+  /// The operation has ended. A container that has diverged stays as it is; else the device is
+  /// counted with the open ones or is gone, and a group's record is dropped where the container
+  /// drops it.
   static constexpr void finish(world<Scope>& here, std::size_t which, report& said) noexcept {
     container_type& container = here.containers[which];
     const ending how = container.at.ended;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// A small world: one page of the guest's memory, and everybody who can make the CPU and a device disagree about it. Beside
-// what the code under proof keeps stand the facts, which that code never sees and by which it is judged.
+// A state of the model: one page of guest memory, and everything that can make the CPU and a device
+// disagree about it. It has the counts that the code under proof keeps, and beside them the facts,
+// which that code never sees and by which it is judged.
 //
 //     world ---- container ---- group            the page: gone while it was pinned (absent), or not
 //       |            |            +-- books, holds           as the code keeps them
@@ -25,10 +26,10 @@ struct group_state {
   std::uint32_t held = 0;
   std::uint32_t users = 0;    ///< open devices that did not agree; where devices are attached one by one they have also joined
   std::uint32_t vouched = 0;  ///< open devices that agreed
-  bool joined = false;        ///< of groups that join whole
+  bool joined = false;        ///< the group has joined; only where groups attach as a whole
   bool told = false;          ///< KVM has a reference to it
   bool acquired = false;      ///< its descriptor is open
-  bool mediated = false;      ///< no IOMMU stands behind it: it pins what its devices pin
+  bool mediated = false;      ///< not behind an IOMMU: it pins what its devices pin
 
   friend constexpr bool operator==(group_state const&, group_state const&) noexcept = default;
 };
@@ -36,12 +37,12 @@ struct group_state {
 /// The page as the devices of a container see it.
 enum class page_relation : std::uint8_t {
   none,          ///< not mapped
-  recorded,      ///< mapped, and nobody pins it
+  recorded,      ///< mapped, not pinned
   pinned_same,   ///< pinned, and it is the CPU's page, or what stands for it while it has none
-  pinned_other,  ///< pinned, and the CPU has another one: they disagree
+  pinned_other,  ///< pinned, and the CPU has another one: a stale mapping
 };
 
-/// The device that an operation is about, apart from those at rest.
+/// The device of the operation in progress; devices at rest are counted in their group.
 struct device_state {
   bool open = false;
   bool bound = false;
@@ -51,7 +52,8 @@ struct device_state {
   friend constexpr bool operator==(device_state const&, device_state const&) noexcept = default;
 };
 
-/// One container. The books of all its groups together are a function of theirs, so they are not kept but compared.
+/// One container. Its own tally is a function of its groups', so it is not stored but computed, and
+/// compared at each commit.
 template <class Scope>
 struct container_state {
   static constexpr std::size_t nobody = Scope::groups;
@@ -79,15 +81,15 @@ struct container_state {
   }
 };
 
-/// All of it.
+/// The whole state.
 template <class Scope>
 struct world {
   container_state<Scope> containers[Scope::containers]{};
-  bool absent = false;  ///< somebody has the page mapped, and the CPU has it no more: its next write brings in another
-  bool permit = false;  ///< a discard has been let in, and is not over
-  bool leaked = false;  ///< the gate counts a hold that nobody will give back
+  bool absent = false;  ///< a container has the page mapped, but it was discarded: the next CPU write faults in another
+  bool permit = false;  ///< a discard has a permit, and is not over
+  bool leaked = false;  ///< the gate counts a hold that will never be released
 
-  /// What the gate counts.
+  /// The number of holds that the gate counts.
   [[nodiscard]] constexpr std::uint32_t holds() const noexcept {
     std::uint32_t all = leaked ? 1 : 0;
     for (auto const& container : containers) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The guest's physical memory: regions go in, sections come out, and listeners follow. For a VMM that has no
-// memory model of its own; one that has feeds its listeners directly.
+// The guest's physical memory map: regions are placed in it, sections are rendered from it, and
+// listeners are told of changes. For a VMM without a memory model of its own; one that has its own
+// calls its listeners directly.
 #pragma once
 
 #include <tether/topology/map_writer.hpp>
@@ -19,7 +20,7 @@ namespace detail {
 class guarded_space;
 }
 
-/// One guest's memory map. Any thread may call anything: writers wait for one another, readers for nobody.
+/// One guest's memory map. Thread-safe: writers wait for one another, readers never wait.
 /// A listener must not change the address space that calls it: the program stops then (`tether[M1]`).
 /// Requires: its listeners are removed before it is destroyed, else the program stops (`tether[M3]`).
 class address_space {
@@ -29,7 +30,7 @@ class address_space {
   address_space(address_space const&) = delete;
   address_space& operator=(address_space const&) = delete;
 
-  /// Waits until no other thread has a transaction open. Inside one of this thread's own it nests.
+  /// Waits until no other thread has a transaction open. Nests inside one of the same thread.
   /// `kind` says whether listeners may refuse it (law 12).
   [[nodiscard]] transaction begin(commit_kind kind = commit_kind::refusable) noexcept { return transaction{writer_, kind}; }
 
@@ -57,32 +58,34 @@ class address_space {
     return alone([&](transaction& change) { return change.set_dirty_log(id, on); });
   }
 
-  /// What is there now. Cost: a short lock and a count; never waits for a commit.
+  /// The current view. Cost: a short lock and a reference count; never waits for a commit.
   [[nodiscard]] view_guard view() const noexcept { return view_guard{writer_.published()}; }
-  /// Whether that is still `view`: false once a later one was published, even if it shows the same. Cost: reads a word.
+  /// Whether `view` is still the current one: false once a later one was published, even if it
+  /// shows the same. Cost: reads one word.
   [[nodiscard]] bool shows(view_guard const& view) const noexcept { return writer_.publishes(*view); }
 
   /// Tells `listener` of every section, then of every commit. Listeners of lower priority are told of
   /// additions first and of removals last; among equals, in order of registration.
-  /// The sections are told without holding up other writers; a listener is never called by two threads at once.
-  /// An empty guest is told nothing. Requires: the listener stays where it is until it is removed.
-  /// Fails: `already_there`; the listener's own error, then it has been told that all is gone again.
+  /// The sections are replayed without blocking other writers; a listener is never called by two
+  /// threads at once. If the map is empty it is not called.
+  /// Requires: the listener stays where it is until it is removed.
+  /// Fails: `already_there`; the listener's own error, after it was rolled back to an empty map.
   template <memory_listener L>
   [[nodiscard]] result<void> add_listener(L& listener, int priority = 0) noexcept {
     const detail::listener_handle handle{listener};
     return writer_.add(handle, priority, handle);
   }
-  /// As above, but the first telling goes to `replay`, which forwards to `listener` and may report progress or
-  /// refuse (law 27). An undo goes to `listener` itself. Requires: a `replay` whose `commit` fails has left
-  /// `listener` as it was before that `begin`.
+  /// As above, but the first replay goes to `replay`, which forwards to `listener` and may report
+  /// progress or refuse (law 27). A roll-back goes to `listener` itself. Requires: a `replay` whose
+  /// `commit` fails has left `listener` as it was before that `begin`.
   template <memory_listener L, memory_listener Replay>
   [[nodiscard]] result<void> add_listener(L& listener, int priority, Replay& replay) noexcept {
     return writer_.add(detail::listener_handle{listener}, priority, detail::listener_handle{replay});
   }
 
-  /// Tells `listener` that every section is gone (compulsory: it cannot refuse), and then nothing more. One
-  /// that is not registered: nothing happens, successfully.
-  /// Fails: with the listener's own error if it could not follow, and it is removed all the same;
+  /// Unregisters `listener` and tells it that every section is gone (compulsory: it cannot refuse).
+  /// Succeeds without effect if it is not registered.
+  /// Fails: with the listener's own error if it could not follow, but it is removed all the same;
   /// `still_in_use` if another thread is adding or removing it.
   template <memory_listener L>
   [[nodiscard]] result<void> remove_listener(L& listener) noexcept {
@@ -100,7 +103,7 @@ class address_space {
     return {};
   }
 
-  mutable detail::map_writer writer_;  // whose gate guards the memory may change under those who only look
+  mutable detail::map_writer writer_;  // mutable: a gate can be set and cleared through a const address space
 };
 
 }  // namespace tether

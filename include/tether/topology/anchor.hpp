@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The owner of a section: a reference count that keeps the name and the memory of the region alive which the section was rendered from.
-// Held by the placed region and by every view that shows it, so neither goes away under a reader or a listener.
+// The owner of a section: reference counted, it keeps the name and the memory of the section's
+// region alive. Owned by the placed region and by every view that shows it, so neither disappears
+// under a reader or a listener.
 #pragma once
 
 #include <tether/topology/label.hpp>
@@ -12,7 +13,7 @@
 
 namespace tether::detail {
 
-/// Retains its memory as long as it lives. Immutable, but for whose gate guards the memory.
+/// Retains its memory as long as it lives. Immutable, except for the memory's guard.
 class anchor {
  public:
   anchor(label const& name, memory_backing* memory) noexcept : name_{name}, memory_{memory} {
@@ -28,7 +29,8 @@ class anchor {
   [[nodiscard]] label const& name() const noexcept { return name_; }
   [[nodiscard]] memory_backing* memory() const noexcept { return memory_; }
 
-  /// Its memory belongs to `gate` from now on. Fails (false): another gate has it. Requires: nobody calls this or `unguard` meanwhile.
+  /// Makes `gate` the guard of its memory. Fails (false): another gate guards it. Requires: no
+  /// concurrent call of this or `unguard`.
   [[nodiscard]] bool guard(gate_id gate) const noexcept {
     if (memory_ != nullptr && !guarded_) guarded_ = memory_->guard(gate);
     return memory_ == nullptr || guarded_;
@@ -41,11 +43,11 @@ class anchor {
  private:
   label name_;
   memory_backing* memory_;
-  mutable bool guarded_ = false;  // whoever writes the map changes it, and whoever lets go last
+  mutable bool guarded_ = false;  // changed by the map's writer, and by the last owner's destructor
 };
 
-/// Shared ownership is right here, and in the views: snapshots are immutable, and whoever lets go of one
-/// last, a reader or the writer, is not known in advance.
+/// Shared ownership is right here, and in the views: snapshots are immutable, and whether a reader
+/// or the writer drops the last reference is not known in advance.
 using anchor_pointer = std::shared_ptr<anchor const>;
 
 }  // namespace tether::detail

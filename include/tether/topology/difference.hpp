@@ -11,8 +11,8 @@
 
 namespace tether {
 
-/// Both ascending. A section whose memory, place or rights changed is in both; one that is the same, in neither.
-/// The names in it live as long as the views that it was made from.
+/// Both ascend. A section whose memory, place or rights changed is in both; an unchanged one is in
+/// neither. Their names live as long as the views that it was made from.
 struct difference {
   std::vector<section> removals;
   std::vector<section> additions;
@@ -33,7 +33,7 @@ struct difference {
         now = {now.chunk + 1, 0};
         continue;
       }
-      // Whoever begins first is looked at; of two that begin together both are.
+      // Take the section that begins first, or both if they begin together.
       const bool take_old = old != old_end && (now == now_end || before.at(old).where.first <= after.at(now).where.first);
       const bool take_now = now != now_end && (old == old_end || after.at(now).where.first <= before.at(old).where.first);
       if (!(take_old && take_now && before.at(old) == after.at(now))) {

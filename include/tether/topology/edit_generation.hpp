@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
-// Tells whoever keeps notes about a block whether they still hold: a number that every edit of a map that concerns the block changes.
-// A note is kept with the number under which it was made, and means nothing under another.
+// A generation number per RAM block, which validates cached look-ups: every map edit that concerns
+// the block changes it. A cache entry keeps the number it was made under; another number voids it.
 //
 //     a commit     edits under way += 1 | a new number  | publish the view       | edits under way -= 1
 //     a reader     take the view        | the number n? | no edit under way?     | is that view still published?
 //
-// Where both answers are yes, the view shows the block as n stands for it. An edit that wrote its number before n was read was under way
-// by then; if it is not any more, it has published, and a view from before it is not published now. An edit that writes its number later
-// does so before it publishes, and n never comes again: what was noted under n is void before anybody can see that edit. Until then the
-// view shows the block rightly, however many edits of other blocks are published. Edits by several address spaces that show one
-// block make no difference: no argument above says whose edit it is.
+// If both answers are yes, the view shows the block as of n. An edit that wrote its number before n
+// was read was under way then; if it no longer is, it has published, and a view from before it is
+// not the published one. An edit that writes its number later does so before it publishes, and n is
+// never reused: entries made under n are void before that edit can be seen. Until then the view
+// shows the block correctly, however many edits of other blocks are published. Several address
+// spaces may show one block: nothing above depends on which of them edits.
 #pragma once
 
 #include <atomic>
@@ -17,7 +18,7 @@
 
 namespace tether::detail {
 
-/// Of one block. All orders are sequentially consistent: commits are rare, and a batch of look-ups reads the second word but once.
+/// One per block. All seq_cst: commits are rare, a batch of look-ups reads the second word once.
 class edit_generation {
  public:
   edit_generation() noexcept : number_{next()} {}
@@ -25,11 +26,11 @@ class edit_generation {
   edit_generation& operator=(edit_generation const&) = delete;
   ~edit_generation() = default;
 
-  /// Never 0, and never the same for two blocks of the process, so a new block at a freed one's address has another.
+  /// Never 0, and unique in the process: a new block at a freed one's address has another.
   [[nodiscard]] std::uint64_t number() const noexcept { return number_.load(); }
   [[nodiscard]] bool edit_under_way() const noexcept { return under_way_.load() != 0; }
 
-  /// Around the publishing of a view. Several may be open at once.
+  /// Called before and after publishing a view. Several edits may be under way at once.
   void begin_edit() noexcept {
     under_way_.fetch_add(1);
     number_.store(next());

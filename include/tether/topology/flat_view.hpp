@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the guest's physical memory looks like at one moment: sections, sorted and disjoint. Never changed:
-// a commit makes another view, which shares all chunks but those around the change.
+// An immutable snapshot of the guest's physical memory map: sections, sorted and disjoint. A commit
+// makes another view by copy-on-write: it shares all chunks except those around the change.
 //
 //     view 1   [chunk a][chunk b][chunk c]       one changed section in 100,000
 //                  |                 |           copies some 512 of them
@@ -23,11 +23,11 @@ namespace tether {
 
 namespace detail {
 
-/// Never empty, never changed once a view has it.
+/// Never empty; immutable once a view has it.
 using section_chunk = section_run;
 using chunk_pointer = std::shared_ptr<section_chunk const>;
 
-/// Sections of a full chunk.
+/// Sections in a full chunk.
 inline constexpr std::size_t chunk_capacity = 512;
 
 }  // namespace detail
@@ -35,7 +35,7 @@ inline constexpr std::size_t chunk_capacity = 512;
 /// An immutable map of the guest. It keeps the memory that it shows, and the names, alive.
 class flat_view {
  public:
-  /// Where a section is. Requires: it belongs to the view that is asked.
+  /// A section's position. Requires: it is used with the view that it came from.
   struct position {
     std::size_t chunk = 0;
     std::size_t index = 0;
@@ -111,7 +111,7 @@ class flat_view {
   [[nodiscard]] position after(position where) const noexcept {
     return where.index + 1 < chunks_[where.chunk]->size() ? position{where.chunk, where.index + 1} : position{where.chunk + 1, 0};
   }
-  /// The first section whose last byte is `where` or lies behind it.
+  /// The first section whose last byte is at or behind `where`.
   [[nodiscard]] position first_ending_at_or_after(guest_address where) const noexcept {
     return first_that([where](section const& one) { return one.where.last >= where; });
   }
@@ -121,7 +121,7 @@ class flat_view {
   }
 
  private:
-  /// Requires: once true for a section, true for all behind it.
+  /// Requires: `holds`, once true for a section, is true for all behind it.
   template <class Predicate>
   [[nodiscard]] position first_that(Predicate holds) const noexcept {
     const auto chunk = std::partition_point(chunks_.begin(), chunks_.end(),

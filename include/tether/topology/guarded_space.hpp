@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Ties an address space to one gate for as long as somebody discards or pins through it. Two gates over one guest would each let
-// through what the other forbids: the CPU sees one page, the device another.
+// Binds an address space to one gate while a balloon or a container uses it. With two gates over
+// one guest, each would permit discards that the other's holds forbid: the CPU would see one page,
+// the device another.
 //
 //     balloon   --+
 //     container --+-- guarded_space --> address_space --> the memory of its regions: this gate's permits alone
@@ -13,7 +14,7 @@
 
 namespace tether::detail {
 
-/// Counts its owner among those who use the space through `gate`. Requires: the space outlives it.
+/// Registers its owner as a user of the space through `gate`. Requires: the space outlives it.
 class guarded_space {
  public:
   /// Waits until no other thread has a transaction open.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The name of a block or a region, kept in place: copying it never allocates, so it never fails. Cut at
-// 47 bytes, as an `error` cuts the subject that it ends up in.
+// The name of a block or a region, stored inline: copying it never allocates, so it never fails.
+// Cut at 47 bytes, like the subject of an `error`.
 #pragma once
 
 #include <array>
@@ -20,7 +20,7 @@ class label {
   }
 
   [[nodiscard]] constexpr std::string_view view() const noexcept { return {text_.data(), length_}; }
-  /// The same, terminated by a zero.
+  /// The same, zero-terminated.
   [[nodiscard]] constexpr const char* c_str() const noexcept { return text_.data(); }
 
   friend constexpr bool operator==(label const& a, label const& b) noexcept { return a.view() == b.view(); }

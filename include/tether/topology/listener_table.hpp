@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Who follows an address space, in the order of their priorities, and how a change is told to all of them:
+// The listeners of an address space, in order of priority, and how a change is delivered to them:
 //
 //     begin      ascending            (lower priority first)
 //     removals   descending for each
@@ -24,7 +24,7 @@
 
 namespace tether::detail {
 
-/// Any memory listener, by reference; itself a model of `memory_listener`.
+/// A type-erased reference to a memory listener; itself a model of `memory_listener`.
 class listener_handle {
  public:
   template <memory_listener L>
@@ -57,7 +57,7 @@ class listener_handle {
   calls const* calls_;
 };
 
-/// Tells one listener that nothing of `view` is left. Needs no memory, so an undo may call it.
+/// Tells one listener that all of `view` is gone. Never allocates, so a roll-back may call it.
 [[nodiscard]] inline result<void> withdraw(listener_handle from, flat_view const& view) noexcept {
   if (view.empty()) return {};
   from.begin(commit_kind::compulsory);
@@ -65,10 +65,10 @@ class listener_handle {
   return from.commit();
 }
 
-/// The table, kept sorted.
+/// The table, sorted by priority.
 class listener_table {
  public:
-  /// Only `enrolled` ones are told of commits; the others are being told by the thread that adds or removes them.
+  /// Only `enrolled` ones are told of commits; the others are with a thread that adds/removes them.
   enum class state : std::uint8_t { joining, enrolled, leaving };
   struct entry {
     listener_handle who;
@@ -84,7 +84,7 @@ class listener_table {
       if (one.who.object() == listener) return &one;
     return nullptr;
   }
-  /// Behind those of the same priority. Fails: throws `std::bad_alloc`, and is as before.
+  /// Inserts it behind those of the same priority. Fails: throws `std::bad_alloc`, is unchanged.
   void insert(listener_handle who, int priority) {
     const auto at = std::find_if(entries_.begin(), entries_.end(), [&](entry const& one) { return one.priority > priority; });
     entries_.insert(at, entry{who, priority, state::joining, false});
@@ -93,8 +93,9 @@ class listener_table {
     std::erase_if(entries_, [&](entry const& one) { return one.who.object() == listener; });
   }
 
-  /// Tells everyone. A refused refusable change is undone and answers the first error; a refused compulsory
-  /// one stays, and each refusal goes into `fenced`. Requires: `fenced` has room for `size()` more.
+  /// Delivers a change to all enrolled listeners. A refused refusable change is rolled back, and
+  /// the first error returned; a refused compulsory one stays, and each refusal goes into `fenced`.
+  /// Requires: `fenced` has capacity for `size()` more.
   [[nodiscard]] result<void> deliver(difference const& change, commit_kind kind, std::vector<error>& fenced) noexcept {
     for (entry& one : entries_) one.followed = one.now == state::enrolled;
     tell(change.removals, change.additions, kind);
@@ -114,7 +115,7 @@ class listener_table {
     }
     if (!first) return {};
 
-    // Compulsory: what was added is about to lose its place in every view, so it must not stay mapped.
+    // The roll-back is compulsory: what was added will be in no view, so it must not stay mapped.
     tell(change.additions, change.removals, commit_kind::compulsory);
     for (entry& one : entries_)
       if (one.followed && !one.who.commit()) stuck = true;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-// The writing side of an address space: one writer at a time, its edits, the commit that tells the
-// listeners and publishes, and the registration of listeners. `transaction` and `address_space` are its faces.
+// The writing side of an address space, behind `transaction` and `address_space`: one writer at a
+// time, its edits, the commit that tells the listeners and publishes, and their registration.
 //
-//     edits -> new view -> difference -> listeners -> published     (or all of it undone)
+//     edits -> new view -> difference -> listeners -> published     (or rolled back)
 //
-// Readers take another lock, for as long as copying a pointer takes, so no commit waits for them.
+// Readers take another lock, just to copy a pointer, so no commit waits for them.
 #pragma once
 
 #include <tether/topology/difference.hpp>
@@ -33,13 +33,13 @@ namespace tether {
 struct commit_report {
   std::uint64_t removed = 0;  ///< sections that the listeners were told are gone
   std::uint64_t added = 0;    ///< sections that they were told are there
-  /// Of a compulsory commit: the listeners that could not follow, and fenced what it concerned.
+  /// Compulsory commits: of each listener that could not follow, and fenced what it concerned.
   std::vector<error> fenced;
 };
 
 namespace detail {
 
-/// While it lives, this thread is inside the listeners of one address space.
+/// A scope in which this thread is calling the listeners of one address space.
 class delivery {
  public:
   explicit delivery(void const* space) noexcept : space_{space}, outer_{innermost} { innermost = this; }
@@ -75,10 +75,10 @@ class map_writer {
     const std::lock_guard reading{reading_};
     return published_;
   }
-  /// Whether that is `view`, which somebody keeps. Without the lock: whoever asks may have locks that come after it.
+  /// Whether `view`, kept alive by the caller, is published. No lock: callers may hold later ones.
   [[nodiscard]] bool publishes(flat_view const& view) const noexcept { return published_now_.load() == &view; }
 
-  /// Waits for the present writer, unless that is this thread: then it nests. Answers the depth, from 1.
+  /// Waits for the current writer; if that is this thread, it nests. Returns the depth, from 1.
   unsigned enter() noexcept {
     if (delivery::runs_for(this))
       stop("tether[M1]: a memory listener changed the address space that was calling it; do so after the commit");
@@ -95,15 +95,15 @@ class map_writer {
     writing_.unlock();
   }
 
-  // The rest requires to be between enter and leave.
+  // The following may only be called between enter and leave.
 
   [[nodiscard]] unsigned depth() const noexcept { return depth_; }
-  /// Whether a compulsory transaction ended inside a refusable one: then the whole happens.
+  /// Whether a compulsory transaction ended inside a refusable one: then all of it is compulsory.
   [[nodiscard]] bool escalated() const noexcept { return compulsory_inside_; }
   void escalated(bool now) noexcept { compulsory_inside_ = now; }
   [[nodiscard]] region_table& regions() noexcept { return regions_; }
 
-  /// Makes the edits visible, or takes them back.
+  /// Publishes the edits, or rolls them back.
   [[nodiscard]] result<commit_report> commit(commit_kind kind) noexcept {
     if (compulsory_inside_) kind = commit_kind::compulsory;
     commit_report report;
@@ -132,7 +132,7 @@ class map_writer {
     report.removed = change.removals.size();
     report.added = change.additions.size();
     for_each_memory(change, [](memory_backing& memory) { memory.generation().begin_edit(); });
-    publish(next);  // `next` is the old view now, and keeps the memory that has gone
+    publish(next);  // `next` is the old view now, and keeps removed memory alive
     for_each_memory(change, [](memory_backing& memory) { memory.generation().end_edit(); });
     regions_.keep();
     return report;
@@ -141,9 +141,9 @@ class map_writer {
   /// Which gate guards the memory of this space, if any does yet.
   [[nodiscard]] gate_id gate() const noexcept { return gate_; }
 
-  // The rest takes the lock itself.
+  // The following take the lock themselves.
 
-  /// One more discards or pins here, through `gate`. The first decides for all. Fails: `other_gate`.
+  /// Adds a container or balloon with its gate; the first decides for all. Fails: `other_gate`.
   [[nodiscard]] result<void> guard(gate_id gate) noexcept {
     const turn writing{*this};
     bool all_ours = guards_ == 0 || gate == gate_;
@@ -164,8 +164,8 @@ class map_writer {
     let_go_of_memory();
   }
 
-  /// Tells `replay` all there is, without the lock: pinning may take seconds (law 20). What has changed by
-  /// then is told in further rounds, the last of them under the lock; then `who` follows commits.
+  /// Replays the map to `replay` without the lock: pinning may take seconds (law 20). Later changes
+  /// follow in further rounds, the last of them under the lock; then `who` is told of commits.
   [[nodiscard]] result<void> add(listener_handle who, int priority, listener_handle replay) noexcept {
     constexpr int rounds_without_lock = 3;
     turn writing{*this};
@@ -196,8 +196,8 @@ class map_writer {
     return {};
   }
 
-  /// Takes `who` out, then tells it that all is gone, without the lock. One that is not there: success.
-  /// An error says that it could not follow; it is out of the table all the same.
+  /// Tells `who` that all is gone, without the lock, and unregisters it. Not registered: success.
+  /// An error says that it could not follow; it is unregistered all the same.
   [[nodiscard]] result<void> remove(void const* who) noexcept {
     turn writing{*this};
     auto* const entry = listeners_.find(who);
@@ -218,7 +218,7 @@ class map_writer {
   }
 
  private:
-  /// This thread's turn to write, which can be interrupted.
+  /// The writer's lock as a scope, which can be released and taken again.
   class turn {
    public:
     explicit turn(map_writer& of) noexcept : of_{&of} { start(); }
@@ -264,8 +264,8 @@ class map_writer {
     return who.commit();
   }
 
-  /// Calls `visit` with the memory of every section and every region that the open transaction changed, as often as each mentions it:
-  /// what was unplugged and plugged in again between two views is in neither's difference.
+  /// Calls `visit` for the memory of each changed section and edited region, possibly repeatedly:
+  /// what was unplugged and plugged in again between two views is not in their difference.
   template <class Visit>
   void for_each_memory(difference const& change, Visit visit) const noexcept {
     for (auto const* sections : {&change.removals, &change.additions}) {
@@ -275,7 +275,7 @@ class map_writer {
     regions_.for_each_edited_memory(visit);
   }
 
-  /// Leaves the old view in `next`: it may be the last owner of megabytes, which readers need not wait for.
+  /// Leaves the old view in `next`: freeing it may take long, and readers must not wait for that.
   void publish(view_pointer& next) noexcept {
     const std::lock_guard reading{reading_};
     published_.swap(next);

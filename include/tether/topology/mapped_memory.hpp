@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// What this process has mapped at an address, as the kernel tells it: so that lent memory is discarded by what it is, not by what it
-// was called. /proc/thread-self/maps says most; whether a file's pages are huge, or a device's, only smaps says, whose every line
-// costs a walk of page tables: it is read only where maps leaves that open, and no further than needed.
+// What this process has mapped at an address, according to the kernel, so that borrowed memory is
+// discarded by what it is, not by what it was said to be. /proc/thread-self/maps tells most of it;
+// only smaps tells whether a file's pages are huge or a device's. Every entry of smaps costs a
+// page-table walk: it is read only where maps leaves the question open, and no further than needed.
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -20,19 +21,19 @@
 
 namespace tether::detail {
 
-/// What host memory is to whoever would discard it. `mixed`: its parts differ, and no one way discards them all.
+/// The kind of a mapping, as discards see it. `mixed`: no single method discards all of it.
 enum class mapped_as : std::uint8_t { nothing, private_anonymous, private_file, shared, huge, huge_private_file, device, mixed };
 
-/// One answer for all of an extent.
+/// What was found for a whole extent.
 struct mapped_memory {
   mapped_as what = mapped_as::nothing;
   bool is_shared = false;
   bool one_protection = true;
   int protection = PROT_NONE;   ///< PROT_*, of the first part
-  std::uint64_t page_size = 0;  ///< bytes; 0 where nobody had to ask
+  std::uint64_t page_size = 0;  ///< bytes; 0 if smaps was not read
 };
 
-/// A file of /proc, line by line. What is too long of a line is dropped.
+/// Reads a file of /proc line by line. Lines that are too long are truncated.
 template <class Kernel>
 class proc_lines {
  public:
@@ -54,7 +55,7 @@ class proc_lines {
       if (length < line_.size()) line_[length++] = one;
     }
   }
-  /// The negative errno of what has failed, or 0.
+  /// The negative errno of the call that failed, or 0.
   [[nodiscard]] std::int64_t failed() const noexcept { return failed_; }
 
  private:
@@ -75,7 +76,7 @@ class proc_lines {
   std::array<char, 256> line_{};
 };
 
-/// One mapping of the list, and what it was found to be. `path` lives as long as the line.
+/// One entry of maps or smaps, and the kind found for it. `path` lives as long as the line.
 struct map_entry {
   std::uint64_t first = 0;
   std::uint64_t end = 0;
@@ -85,7 +86,7 @@ struct map_entry {
   std::uint64_t inode = 0;
   std::string_view path{};
   mapped_as what = mapped_as::nothing;
-  std::uint64_t page_size = 0;  ///< bytes, where the list tells it
+  std::uint64_t page_size = 0;  ///< bytes, from smaps only
 
   /// Source: proc_pid_maps(5): "first-end rwxp offset major:minor inode path", numbers in hexadecimal but the inode.
   [[nodiscard]] static bool read(std::string_view line, map_entry& into) noexcept {
@@ -123,13 +124,13 @@ struct map_entry {
   }
 };
 
-/// Looks a whole extent up. Mappings that others make meanwhile elsewhere do not matter.
+/// Looks a whole extent up. Concurrent mappings elsewhere do not matter.
 template <class Kernel>
 class mapped_memory_lookup {
  public:
   /// Fails: the kernel's errno, with the file of /proc that could not be read.
   [[nodiscard]] static result<mapped_memory> of(const char* operation, extent<host_address> where) noexcept {
-    constexpr auto maps = "/proc/thread-self/maps";  // of the process's first thread, which may have ended, `self` would show nothing
+    constexpr auto maps = "/proc/thread-self/maps";  // `self` shows nothing once the first thread has ended
     constexpr auto smaps = "/proc/thread-self/smaps";
     mapped_memory_lookup quick{where};
     if (const auto answer = quick.read(maps); answer < 0)
@@ -174,25 +175,25 @@ class mapped_memory_lookup {
     return 0;
   }
 
-  /// As far as maps tells. What is on a disk is neither of huge pages nor a device's.
+  /// The kind as far as maps tells. A file on a disk has neither huge pages nor a device's.
   mapped_as kind_by_name(map_entry const& one) noexcept {
     if (one.inode == 0) return one.is_shared ? mapped_as::device : mapped_as::private_anonymous;
     if (one.path == "/dev/zero (deleted)" && one.is_shared) return mapped_as::shared;  // MAP_SHARED | MAP_ANONYMOUS
     if (one.path == "/dev/zero" && !one.is_shared) return mapped_as::private_anonymous;
-    if (one.path.starts_with("anon_inode:")) return mapped_as::device;  // a VFIO device's, a ring's
+    if (one.path.starts_with("anon_inode:")) return mapped_as::device;  // of a VFIO device, an io_uring
     left_open_ = left_open_ || one.major == 0;
     if (one.path == "/anon_hugepage (deleted)") return mapped_as::huge;
     return one.is_shared ? mapped_as::shared : mapped_as::private_file;
   }
-  /// The kernel's flags of a mapping decide: huge pages, bare frames, a device's registers.
+  /// The kind by VmFlags: `ht` huge pages, `pf` bare page frames, `io` a device's registers.
   static mapped_as kind_by_flags(map_entry const& one, std::string_view flags) noexcept {
     const auto has = [&](const char* flag) { return flags.find(flag) != std::string_view::npos; };
     if (has(" ht")) return one.what == mapped_as::private_file ? mapped_as::huge_private_file : mapped_as::huge;
-    // Memory that is a device's (DAX) has larger pages without being from the pool.
+    // Device memory (DAX) has larger pages that are not from the hugetlb pool.
     if (has(" pf") || has(" io") || one.page_size > Kernel::page_size()) return mapped_as::device;
     return one.what;
   }
-  /// One more part, if it carries on where the last one ended.
+  /// Adds one more part, if it continues where the last one ended.
   void add(map_entry const& one) noexcept {
     if (one.first > reached_) return;
     const bool is_first = reached_ == where_.first.value;
@@ -203,7 +204,7 @@ class mapped_memory_lookup {
     }
     found_.one_protection = found_.one_protection && found_.protection == one.protection;
     const auto is_private = [](mapped_as kind) { return kind == mapped_as::private_anonymous || kind == mapped_as::private_file; };
-    // A private file that was discarded in parts is anonymous there.
+    // A private file mapping is anonymous where parts of it were discarded.
     if (is_private(found_.what) && is_private(one.what)) found_.what = std::max(found_.what, one.what);
     else if (found_.what != one.what || found_.is_shared != one.is_shared || found_.page_size != one.page_size)
       found_.what = mapped_as::mixed;

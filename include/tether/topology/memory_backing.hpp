@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Host memory itself: where this process sees it, which memory it is, and how each kind is really given
-// back to the host. It lives on the heap behind one `ram_block`, or several of a shared file, and never moves; sections point to it.
+// Host memory: its address, its identity, and how each kind is really given back to the host. On
+// the heap behind one `ram_block`, or several of a shared file. Never moves: sections point to it.
 //
 //     kind                 discard really is                                     in units of
 //     private_anonymous    madvise(MADV_DONTNEED)                                host pages
@@ -8,7 +8,7 @@
 //                          bring the file's bytes back
 //     shared, with a file  fallocate(PUNCH_HOLE): DONTNEED would keep the page   host pages
 //     shared, without      madvise(MADV_REMOVE)                                  host pages
-//     hugetlb              the same by its sort, a part of a page never          its own pages
+//     hugetlb              as anonymous or shared, never a part of a page        its own pages
 //     device               refused
 #pragma once
 
@@ -39,9 +39,9 @@
 
 namespace tether {
 
-/// Which memory it is. Two blocks of equal identity and size are the same memory, so a memory table that
-/// is sent again names nothing new (law 26). Anonymous memory has no file: device and inode are 0 and
-/// `offset` is its host address. So it is with all that is borrowed.
+/// Identifies memory. Two blocks of equal identity and size are the same memory, so a memory table
+/// that is sent again names nothing new (law 26). Anonymous and all borrowed memory has no file:
+/// device and inode are 0 and `offset` is its host address.
 struct backing_identity {
   std::uint64_t device = 0;
   std::uint64_t inode = 0;
@@ -54,8 +54,8 @@ class memory_backing;
 
 namespace detail {
 
-/// The calls that memory needs once it is made, so that nothing above it is a template of the kernel.
-/// An indirect call beside a system call costs nothing.
+/// The system calls that memory needs once it is made, so that its users are not templates of the
+/// kernel. Cost: an indirect call, negligible beside the system call.
 struct memory_calls {
   std::int64_t (*madvise)(std::uint64_t, std::uint64_t, int) noexcept;
   std::int64_t (*fallocate)(int, int, std::uint64_t, std::uint64_t) noexcept;
@@ -75,19 +75,19 @@ template <class> class shared_files;
 
 enum class discard_method : std::uint8_t { refuse, forget_private, replace_private, remove_shared, punch_hole };
 
-/// The shared files that are mapped now, linked through their records: so that what was received again is found. Nobody allocates here.
+/// The shared files that are mapped now, an intrusive list, so that one received again is found.
 struct file_registry {
   std::mutex changing;
   memory_backing* newest = nullptr;
 };
 
-/// MADV_POPULATE_WRITE, Linux 5.14: older headers do not name it.
+/// MADV_POPULATE_WRITE, Linux 5.14: older headers lack it.
 inline constexpr int populate_write = 23;
 
 }  // namespace detail
 
-/// Host memory. Made and freed by `ram_block` alone. Of a shared file it is the whole file, of which this process can touch the parts
-/// that blocks show: offsets count from the file's beginning, and sections of two blocks that show the same bytes are equal.
+/// Host memory. Made and freed by `ram_block` alone. For a shared file, all of it, accessible where
+/// blocks show it: offsets count from the file's beginning, sections of the same bytes are equal.
 class memory_backing : public std::enable_shared_from_this<memory_backing> {
  public:
   memory_backing(memory_backing const&) = delete;
@@ -97,21 +97,21 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   }
 
   [[nodiscard]] host_address host() const noexcept { return host_; }
-  /// Bytes. Grows with a file that has grown, if the room behind it is free.
+  /// Bytes. Grows with a file that has grown, if the addresses behind it are free.
   [[nodiscard]] std::uint64_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
   /// The unit of discard, in bytes: the host's page, or the huge page.
   [[nodiscard]] std::uint64_t page_size() const noexcept { return page_size_; }
   [[nodiscard]] memory_kind kind() const noexcept { return kind_; }
   [[nodiscard]] std::string_view name() const noexcept { return name_.view(); }
   [[nodiscard]] backing_identity identity() const noexcept { return identity_; }
-  /// Where in its file a byte of it lies; no descriptor where it has none. For backends that map by file.
+  /// Where in its file a byte lies; descriptor -1 if it has none. For backends that map by file.
   [[nodiscard]] file_source source_at(block_offset at) const noexcept { return {descriptor_, file_offset_ + at.value}; }
   [[nodiscard]] std::byte* data() const noexcept {
     return reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(host_.value));
   }
 
-  /// Gives the bytes back to the host; who reads them next finds zeros in a new page. `leave` is a gate's permit: needed also where
-  /// the memory was removed from the map meanwhile, because an attach that is under way still goes by the map that it began with.
+  /// Gives the bytes back to the host; the next read finds zeros in a new page. `leave`: a gate's
+  /// permit, needed even off the map: an attach under way still maps the view it began with.
   /// Fails: `discards_disabled` if the permit was not granted; `other_gate` if another one guards this memory; `invalid_extent`;
   /// `past_the_end`; `not_aligned` if it is not whole pages of this block (the kernel would round a length up and take a page more);
   /// `unsupported` for a device's memory; the kernel's errno.
@@ -139,8 +139,8 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     return {};
   }
 
-  /// Faults the pages around these bytes in for writing; contents stay. Law 15: without it Linux 6.1 pins
-  /// the shared zero page behind a read-only mapping of private memory, and the CPU's next write goes elsewhere.
+  /// Faults their pages in for writing; contents stay. Law 15: without it Linux 6.1 pins the shared
+  /// zero page behind a read-only mapping of private memory; the CPU's next write goes elsewhere.
   /// Cost: a page fault for each absent page. Safe against concurrent writers.
   /// Fails: `invalid_extent`; `past_the_end`; `memory_gone` if the file behind it shrank; `unsupported` for a device's
   /// memory; the kernel's errno. Pages faulted in by then stay resident.
@@ -150,12 +150,12 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     if (kind_ == memory_kind::device) return failure(error{"populate", errc::unsupported}.at(what).of(name()));
     const extent<block_offset> pages{block_offset{round_down(what.first.value, page_size_)},
                                      block_offset{what.last.value | (page_size_ - 1)}};
-    // First no more of it may be merged with equal pages (KSM), or the zero page may be put back at once. EINVAL: a kernel without KSM.
+    // First stop KSM from merging it, or the zero page may return. EINVAL: a kernel without KSM.
     std::int64_t answer = is_private(kind_) ? calls_->madvise(host_at(pages), pages.size(), MADV_UNMERGEABLE) : 0;
     if (answer >= 0 || answer == -EINVAL) answer = -EINTR;
     while (answer == -EINTR) answer = calls_->madvise(host_at(pages), pages.size(), detail::populate_write);
-    // An advice that the kernel does not know is refused even for no bytes at all; memory that may not be
-    // written is refused too, and must not be touched.
+    // A kernel that lacks the advice refuses it even for zero bytes. Any other EINVAL: the memory
+    // is not writable, and must not be touched.
     if (answer == -EINVAL && calls_->madvise(host_.value, 0, detail::populate_write) == -EINVAL) {
       touch_each(pages);
       answer = 0;
@@ -165,14 +165,15 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     return {};
   }
 
-  /// From now on only permits of `gate` let it be discarded. Each address space that shows it does so. Fails (false): another gate has it.
+  /// From now on only permits of `gate` discard it. Called by each address space that shows it.
+  /// Fails (false): another gate guards it.
   [[nodiscard]] bool guard(gate_id gate) noexcept { return guard_.guard(gate); }
   /// Requires: an earlier `guard` that succeeded.
   void unguard() noexcept { guard_.unguard(); }
 
-  /// Somebody (a placed region, a view) may let a device or a reader reach this memory: it cannot be freed.
+  /// Takes a reference (for a placed region, a view): referenced memory cannot be freed.
   void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
-  /// The same where it may have been freed meanwhile. Answers whether it is still there.
+  /// As `retain`, for memory that may have been freed meanwhile. Returns whether it is still there.
   [[nodiscard]] bool retain_if_there() noexcept {
     auto now = references_.load(std::memory_order_relaxed);
     while (now != freed && !references_.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel)) {}
@@ -187,7 +188,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     const auto now = references_.load(std::memory_order_acquire);
     return now == freed ? 0 : now;
   }
-  /// Whether a map that shows this memory was edited: what was noted about the memory before that holds no more.
+  /// Changed by every edit of a map that shows this memory: cached look-ups are void then.
   [[nodiscard]] detail::edit_generation& generation() noexcept { return generation_; }
 
  private:
@@ -197,15 +198,15 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   template <class Kernel>
   friend class detail::shared_files;
 
-  /// In place of a count: the memory was given back, and nobody can refer to it any more.
+  /// In place of a reference count: the memory was freed, and cannot be referred to any more.
   static constexpr std::uint32_t freed = ~std::uint32_t{0};
 
   explicit memory_backing(label name, detail::memory_calls const& calls) noexcept : calls_{&calls}, name_{name} {}
 
   [[nodiscard]] std::uint64_t host_at(extent<block_offset> what) const noexcept { return host_.value + what.first.value; }
 
-  /// One write fault a page. A compare-and-exchange with the value that is there: a vCPU's write beside it
-  /// is not lost, and no compiler turns it into a load, as some do with `fetch_or(0)`.
+  /// One write fault per page, by compare-and-exchange with the present value: no vCPU's write is
+  /// lost, and no compiler turns it into a load, as some do with `fetch_or(0)`.
   void touch_each(extent<block_offset> pages) noexcept {
     const std::uint64_t step = linux_kernel::page_size();
     for (std::uint64_t at = pages.first.value; at <= pages.last.value; at += step) {
@@ -215,8 +216,8 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     }
   }
 
-  /// Zeros in place of a private file's bytes, and of what was written over them: made ready elsewhere, so that a failure finds the
-  /// bytes still there, then moved over them in one step for whoever touches them meanwhile.
+  /// Replaces a private file's bytes, and copy-on-write pages, by zeros: mapped elsewhere first, so
+  /// that a failure keeps the bytes, then moved over them, which is atomic for concurrent accesses.
   [[nodiscard]] std::int64_t replace(extent<block_offset> what) noexcept {
     const auto made = calls_->mmap(what.size(), protection_, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (made < 0) return made;
@@ -227,8 +228,8 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     return answer;
   }
 
-  /// One of the blocks that show it goes. Answers 0; nothing if it is the last one and something refers to the memory; the negative errno
-  /// if the kernel will not unmap it. Then the block is as before, unless it goes `for_good`.
+  /// One of its blocks goes. Returns 0; nullopt if it is the last and the memory is referenced; the
+  /// negative errno of munmap: then the block is as before, unless it goes `for_good`.
   [[nodiscard]] std::optional<std::int64_t> leave(bool for_good) noexcept {
     {
       const auto locked = lock_registry();
@@ -240,7 +241,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
       if (!references_.compare_exchange_strong(none, freed, std::memory_order_acq_rel)) return std::nullopt;
       unlink();
     }
-    const auto answer = give_back();  // of much memory it takes a while, in which others need not wait
+    const auto answer = give_back();  // without the lock: unmapping much memory takes long
     if (answer < 0 && !for_good) {
       const auto locked = lock_registry();
       references_.store(0, std::memory_order_release);
@@ -262,7 +263,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     *at = older_;
   }
 
-  /// Unmaps what is ours. Ensures: after a failure it is as before.
+  /// Unmaps owned memory, closes the file. Ensures: after a failure it is as before.
   [[nodiscard]] std::int64_t give_back() noexcept {
     if (owned_ && host_.value != 0) {
       if (const auto answer = calls_->munmap(host_.value, size()); answer < 0) return answer;
@@ -271,7 +272,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     close_file();
     return 0;
   }
-  /// Linux gives the descriptor back whatever close answers.
+  /// Linux releases the descriptor whatever close returns.
   void close_file() noexcept {
     if (descriptor_ >= 0) static_cast<void>(calls_->close(std::exchange(descriptor_, -1)));
   }
@@ -287,9 +288,9 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   memory_kind kind_ = memory_kind::private_anonymous;
   detail::discard_method method_ = detail::discard_method::refuse;
   bool owned_ = false;
-  std::uint32_t blocks_ = 1;  ///< that show it; with a registry only under its lock
+  std::uint32_t blocks_ = 1;  ///< blocks that show it; guarded by the registry's lock, if there is one
   detail::file_registry* registry_ = nullptr;
-  memory_backing* older_ = nullptr;  ///< in the registry
+  memory_backing* older_ = nullptr;  ///< next in the registry's list
   std::atomic<std::uint32_t> references_{0};
   detail::memory_guard guard_;
   detail::edit_generation generation_;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which gate guards a block of memory, and for how many: one word, so that who comes second is refused, whoever that is.
+// Which gate guards a block of memory, and how many times: one atomic word, so that of two gates
+// that compete the second is refused.
 //
-//     gate (32 bits) | how often (32 bits)      0 times: nobody's
+//     gate (32 bits) | how often (32 bits)      0 times: unguarded
 #pragma once
 
 #include <tether/core/discard_permit.hpp>
@@ -11,17 +12,17 @@
 
 namespace tether::detail {
 
-/// What to do about a second gate.
+/// The advice for `other_gate`.
 inline constexpr auto one_gate = "give every container and every balloon of a guest the same discard_gate";
 
-/// A memory's gate. Any thread may call anything.
+/// The gate of one memory. Thread-safe.
 class memory_guard {
  public:
   memory_guard() noexcept = default;
   memory_guard(memory_guard const&) = delete;
   memory_guard& operator=(memory_guard const&) = delete;
 
-  /// Once more `gate`'s, until `unguard` was called as often. Fails (false): it is another gate's now.
+  /// Guarded by `gate` until `unguard` was called as often. Fails (false): another gate guards it.
   [[nodiscard]] bool guard(gate_id gate) noexcept {
     std::uint64_t seen = word_.load(std::memory_order_relaxed);
     do {
@@ -33,7 +34,8 @@ class memory_guard {
   /// Requires: an earlier `guard` that succeeded.
   void unguard() noexcept { word_.fetch_sub(1, std::memory_order_release); }
 
-  /// Guards for the length of a discard: so another gate's containers cannot begin to pin meanwhile, which would not wait for its permit.
+  /// Guards for the length of a discard: meanwhile another gate's containers, which would not wait
+  /// for this permit, cannot begin to pin.
   class for_a_while {
    public:
     for_a_while(memory_guard& of, gate_id gate) noexcept : of_{of}, guarded_{of.guard(gate)} {}

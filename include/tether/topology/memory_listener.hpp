@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Who follows the guest's memory map. A commit is told as `begin`, all `remove`s, all `add`s, `commit`;
-// only `commit` answers, and until it has answered the listener may put everything off.
+// A listener to the guest's memory map. A commit is told as `begin`, all `remove`s, all `add`s,
+// `commit`; only `commit` returns a result, and the listener may defer all work until then.
 //
 //     begin(kind)  remove(a) remove(b)   add(c) add(d)   commit() -> done, or refused and as before
 #pragma once
@@ -13,17 +13,17 @@
 
 namespace tether {
 
-/// Whether a change can be taken back (law 12).
+/// Whether a change can be rolled back (law 12).
 enum class commit_kind : std::uint8_t {
-  refusable,   ///< ours: a listener that refuses it undoes it for everyone
-  compulsory,  ///< decided elsewhere: it happens, and a listener that cannot follow fences what it concerns
+  refusable,   ///< ours: if one listener refuses it, it is rolled back for all
+  compulsory,  ///< decided by guest or kernel: it is published, and a listener that cannot follow fences what it concerns
 };
 
 /// Minimal: the four calls, all `noexcept`.
-/// Laws: after a failed `commit` of a refusable change the listener is exactly as before `begin` (or says
-/// `error::stuck()`); after a failed `commit` of a compulsory change nothing of what was removed is
-/// mapped, and of what was added only what works. Within one change every removal takes effect before
-/// any addition. It must not begin a transaction on the address space that calls it.
+/// Laws: after a failed `commit` of a refusable change the listener is exactly as before `begin`
+/// (or its error is `stuck()`); after a failed `commit` of a compulsory change nothing of what was
+/// removed is mapped, and of what was added only what works. Within one change every removal takes
+/// effect before any addition. It must not begin a transaction on the address space that calls it.
 /// Models: `dma_listener`, the recorder in `test/support`.
 template <class L>
 concept memory_listener = requires(L& listener, section const& one, commit_kind kind) {

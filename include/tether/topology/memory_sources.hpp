@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Where a RAM block's memory comes from. Each source first makes the record, which cleans up after itself,
-// and then fills it in call by call: so a failure at any call leaves nothing behind.
+// Where a RAM block's memory comes from. Each source first makes the `memory_backing`, whose
+// destructor cleans up, then fills it in call by call: a failure at any call leaves nothing behind.
 #pragma once
 
 #include <tether/topology/label.hpp>
@@ -30,12 +30,12 @@
 
 namespace tether::detail {
 
-// linux/magic.h and linux/memfd.h, which not every installation has.
+// From linux/magic.h and linux/memfd.h, which not every installation has.
 inline constexpr std::uint64_t tmpfs_magic = 0x01021994;
 inline constexpr std::uint64_t hugetlbfs_magic = 0x958458f6;
 inline constexpr unsigned huge_size_shift = 26;
 
-/// Of linux/fcntl.h, since 5.1.
+/// F_SEAL_FUTURE_WRITE of linux/fcntl.h, since 5.1.
 inline constexpr unsigned seal_future_write = 0x10;
 
 /// The three sources, over one kernel.
@@ -74,14 +74,14 @@ class memory_sources {
     const auto where = extent<host_address>::of(host, size);
     if (host.value == 0 || !where) return failure(error{what, errc::invalid_extent}.of(name));
     const bool huge = kind == memory_kind::hugetlb;
-    // Of huge pages the kernel tells the size; nobody needs to be asked for the default.
+    // The look-up below tells the size of huge pages, so the default is not needed.
     auto ready = blank(what, name, size, kind, huge && page_size == 0 ? Kernel::page_size() : page_size);
     if (!ready) return failure(ready.error());
     memory_backing& memory = **ready;
     if (!where->aligned_to(Kernel::page_size()))
       return failure(error{what, errc::not_aligned}.at(*where).of(name).advise("align it to {} bytes", Kernel::page_size()));
     memory.host_ = host;
-    // A device's memory is never discarded nor populated, so nothing here depends on what it is; the IOMMU's kernel judges it.
+    // Never discarded or populated, so its kind is not checked: the IOMMU's kernel judges it.
     if (kind == memory_kind::device) return settle(what, std::move(*ready));
 
     const auto found = mapped_memory_lookup<Kernel>::of(what, *where);
@@ -112,7 +112,7 @@ class memory_sources {
     if (own == -EBADF) return failure(error{what, errc::bad_descriptor}.of(name).advise("it is not open"));
     if (own < 0) return refused(what, name, own);
     memory.descriptor_ = static_cast<int>(own);
-    // Looked at through our own descriptor, so that nobody exchanges it under us.
+    // Checked through our own descriptor, so that it cannot be exchanged meanwhile.
     struct stat status {};
     if (const auto answer = Kernel::fstat(memory.descriptor_, status); answer < 0) return refused(what, name, answer);
     if (!S_ISREG(status.st_mode)) return failure(error{what, errc::bad_descriptor}.of(name).advise("it is not a file"));
@@ -130,7 +130,7 @@ class memory_sources {
 
     memory.kind_ = magic == hugetlbfs_magic ? memory_kind::hugetlb : memory_kind::shared;
     memory.method_ = discard_method::punch_hole;
-    // tmpfs with huge pages reports theirs as the block size, yet frees by the host's page.
+    // tmpfs with huge pages reports their size as the block size, yet frees single host pages.
     memory.page_size_ = magic == hugetlbfs_magic ? static_cast<std::uint64_t>(status.st_blksize) : Kernel::page_size();
     memory.identity_ = {status.st_dev, status.st_ino, 0};
     if (((size | file_offset) & (memory.page_size_ - 1)) != 0)
@@ -143,7 +143,7 @@ class memory_sources {
     return failure(error::from_errno(what, static_cast<int>(-answer)).of(name));
   }
 
-  /// The record of memory that has no host address yet.
+  /// A `memory_backing` that has no host address yet.
   static result<std::unique_ptr<memory_backing>> blank(const char* what, std::string_view name, std::uint64_t size, memory_kind kind,
                                                        std::uint64_t page_size) noexcept {
     if (size == 0) return failure(error{what, errc::invalid_extent}.of(name));
@@ -167,7 +167,7 @@ class memory_sources {
     fresh->method_ = method_of(kind);
     return fresh;
   }
-  /// Of memory without a file of its own.
+  /// For memory without a file of its own.
   static discard_method method_of(memory_kind kind) noexcept {
     switch (kind) {
       case memory_kind::private_anonymous: return discard_method::forget_private;
@@ -179,7 +179,8 @@ class memory_sources {
     return discard_method::refuse;
   }
 
-  /// Shared memory of ours. Whoever is sent its descriptor cannot take it away under us (SIGBUS), nor seal it; holes stay possible.
+  /// New shared memory. A process that is sent its descriptor cannot truncate it under us (SIGBUS),
+  /// nor seal it; punching holes stays possible.
   static made new_file(const char* what, std::unique_ptr<memory_backing> ready, std::uint64_t size) noexcept {
     memory_backing& memory = *ready;
     const label name = memory.name_;
@@ -196,10 +197,10 @@ class memory_sources {
     return shared_files<Kernel>::window({what, name, 0, size, size}, std::move(ready));
   }
 
-  /// Neither sealed against what we do to it, nor open to what it must be sealed against.
+  /// Checks that no seal forbids what we do to the file, and that no required seal is missing.
   static result<void> check_seals(const char* what, int descriptor, unsigned required) noexcept {
     auto answer = Kernel::seals(descriptor);
-    if (answer == -EINVAL) answer = 0;  // of a kernel that cannot seal such files
+    if (answer == -EINVAL) answer = 0;  // this kernel cannot seal such files
     if (answer < 0) return failure(error::from_errno(what, static_cast<int>(-answer)));
     const auto has = static_cast<unsigned>(answer);
     const error bad{what, errc::bad_descriptor};
@@ -213,14 +214,14 @@ class memory_sources {
     return {};
   }
 
-  /// What was lent is what it was called, or the error says what it is.
+  /// Checks that borrowed memory is of the kind it was said to be; else the error says what it is.
   static result<void> must_be(const char* what, memory_kind kind, mapped_memory const& found) noexcept {
     const error wrong{what, errc::wrong_kind};
     switch (found.what) {
       case mapped_as::nothing: return failure(error{what, errc::not_mapped}.advise("all of it must be mapped"));
       case mapped_as::mixed: return failure(wrong.advise("its parts are of several kinds: borrow each by itself"));
       case mapped_as::private_anonymous:
-        // What a private file's discards have left, all of it perhaps.
+        // A private file mapping that was discarded, perhaps as a whole, looks the same.
         if (kind == memory_kind::private_anonymous || kind == memory_kind::private_file) break;
         return failure(wrong.advise("it is private anonymous memory: name memory_kind::private_anonymous"));
       case mapped_as::private_file:
@@ -244,8 +245,8 @@ class memory_sources {
     return {};
   }
 
-  /// Private memory on a multiple of `large`, so that CPU and IOMMU can map it in large pages: takes more and gives back
-  /// what is over on both sides.
+  /// Maps private memory aligned to `large`, so that CPU and IOMMU can use large pages: maps more,
+  /// then unmaps the excess on both sides.
   static std::int64_t mmap_aligned(std::uint64_t size, int flags, std::uint64_t large) noexcept {
     const auto answer = Kernel::mmap(size + large, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (answer < 0) return answer;
@@ -256,7 +257,7 @@ class memory_sources {
     return static_cast<std::int64_t>(host);
   }
 
-  /// The memory is there, and is all of it one block's: a fork does not inherit it if it is private.
+  /// Finishes memory that is all one block's: a fork does not inherit it if it is private.
   static made settle(const char* what, std::unique_ptr<memory_backing> ready) noexcept {
     memory_backing& memory = *ready;
     memory.identity_ = {0, 0, memory.host_.value};
@@ -276,7 +277,7 @@ class memory_sources {
     }
   }
 
-  /// Bytes, or the negative errno. A file of huge pages tells their size, and needs none of them for it.
+  /// Bytes, or the negative errno. Asks an empty hugetlb memfd, which takes no page of the pool.
   static std::int64_t default_huge_page() noexcept {
     const auto file = Kernel::memfd_create("tether", MFD_CLOEXEC | MFD_HUGETLB);
     if (file < 0) return file;

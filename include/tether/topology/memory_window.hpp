@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What one block shows of its memory: all of private and borrowed memory, a part of a shared file. The block owns it, regions only
-// watch it; so a region knows when its block is gone, although another block may still show the same file.
+// The part of its memory that one block shows: all of private and borrowed memory, a range of a
+// shared file. Owned by the block, referred to weakly by regions, so a region knows when its block
+// is gone even if another block still shows the same file.
 #pragma once
 
 #include <tether/topology/label.hpp>
@@ -14,7 +15,7 @@
 
 namespace tether::detail {
 
-/// Immutable. `first` is where it begins in the memory, `size` in bytes.
+/// Immutable. `first` is its offset in the memory; `size` is in bytes.
 struct memory_window {
   std::shared_ptr<memory_backing> memory{};
   block_offset first{};
@@ -22,7 +23,8 @@ struct memory_window {
   label name{};
 };
 
-/// Keeps memory from being freed while it lives, as a placed region does. Empty where there is none, or it was freed.
+/// A scoped reference, which keeps memory from being freed as a placed region does. Empty if there
+/// is no memory, or it was freed.
 class memory_hold {
  public:
   memory_hold() noexcept = default;

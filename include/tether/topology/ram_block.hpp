@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A block of guest memory and who owns it: made here, lent by the user, or received as a descriptor.
-// A block that anything can still reach cannot be freed (law 26).
+// A block of guest memory and its ownership: allocated here, borrowed from the user, or received as
+// a descriptor. A block that is still referred to cannot be freed (law 26).
 //
 //     ram_block --owns--> window --shares--> memory_backing <--points-- section, <--retains-- placed region, view
 #pragma once
@@ -25,8 +25,8 @@
 
 namespace tether {
 
-/// What the file of a received descriptor must be. `seals` (F_SEAL_*, of fcntl(2)) must be on it: without F_SEAL_SHRINK whoever else
-/// has the file can cut it short, and the next touch is a SIGBUS.
+/// Requirements for a received file. `seals` (F_SEAL_*, of fcntl(2)) must be set on it: without
+/// F_SEAL_SHRINK another process that has it can truncate it, and the next access is a SIGBUS.
 struct file_requirements {
   unsigned seals = 0;
 };
@@ -35,9 +35,10 @@ struct file_requirements {
 class ram_block {
  public:
   /// New memory of `size` bytes, all zeros. `page_size` 0 means the kind's default. Huge pages are taken
-  /// from the pool at once, so a pool that is too small refuses here and not at the first touch.
-  /// Ensures: private memory is not inherited by a fork, which could not share a pinned page. Shared memory is a memfd that nobody can
-  /// make larger or smaller, nor seal: its descriptor can be passed on.
+  /// from the pool at once, so a pool that is too small fails here and not at the first access.
+  /// Ensures: private memory is not inherited by a fork, which could not share a pinned page.
+  /// Shared memory is a memfd, sealed against changes of its size and seals: its descriptor can be
+  /// passed on.
   /// Fails: `invalid_extent` for no bytes, `not_aligned`, `unsupported` for device memory, the kernel's
   /// errno; nothing is left behind.
   template <class Kernel = linux_kernel>
@@ -46,10 +47,11 @@ class ram_block {
     return finish(detail::memory_sources<Kernel>::allocate(name, size, kind, page_size));
   }
 
-  /// Memory of the user's: never unmapped here. It must outlive the block. Private memory is marked
-  /// MADV_DONTFORK and stays so. `page_size` is the unit of discard, 0 for the kind's own; of huge pages it must be theirs.
-  /// The kernel is asked once what is mapped there, and what is told must agree, but for a device's memory, which is never discarded.
-  /// A discard of a private file's memory is a mapping of its own (vm.max_map_count) for each run of pages.
+  /// The user's memory: never unmapped here. It must outlive the block. Private memory is marked
+  /// MADV_DONTFORK and stays so. `page_size` is the unit of discard, 0 for the kind's own; for huge
+  /// pages it must be their size. The kernel is asked once what is mapped there, and `kind` must
+  /// agree, except for device memory, which is never discarded. Discards of a private file's memory
+  /// cost a mapping (vm.max_map_count) for each run of pages.
   /// Fails: as `allocate`; `not_aligned` if it does not begin and end on a page; `not_mapped`; `wrong_kind`, which says what it is and
   /// which kind to name; `unsupported`; the errno where /proc cannot be read.
   template <class Kernel = linux_kernel>
@@ -60,10 +62,10 @@ class ram_block {
 
   /// Memory behind a descriptor, mapped shared. The descriptor is duplicated; `fd` stays the caller's.
   /// *The file is the memory, a block is a window of it*: blocks of one file share one `memory_backing`, so replacing one by another that
-  /// shows the same bytes changes nothing for a device. It is mapped until the last of them is freed. Of a file that grew beyond what was
-  /// reserved while something else came to lie behind it, the rest is other memory.
+  /// shows the same bytes changes nothing for a device. It is mapped until the last one is freed.
+  /// If a file outgrows its reservation and the addresses there are taken, its rest is new memory.
   /// Fails: `bad_descriptor` unless it is a file of tmpfs (a memfd is) or hugetlbfs, open for reading and writing, not sealed against
-  /// writing, and as `required`; `past_the_end` if it is shorter than it was said to be; `not_aligned`; the kernel's errno.
+  /// writing, and as `required`; `past_the_end` if it is too short; `not_aligned`; the errno.
   template <class Kernel = linux_kernel>
   [[nodiscard]] static result<ram_block> from_descriptor(std::string_view name, int fd, std::uint64_t file_offset, std::uint64_t size,
                                                          file_requirements required = {}) noexcept {
@@ -82,9 +84,9 @@ class ram_block {
   /// Requires: then `backing().references() == 0`, else the program stops.
   ~ram_block() { leave_for_good(); }
 
-  /// False once freed or moved from; nothing else may be asked then.
+  /// False once freed or moved from; nothing else may be called then.
   [[nodiscard]] explicit operator bool() const noexcept { return window_ != nullptr; }
-  /// The memory that it shows, from `first()` on: of a shared file the whole file.
+  /// The memory that it shows, from `first()` on; for a shared file, that of the whole file.
   [[nodiscard]] memory_backing& backing() const noexcept { return *window_->memory; }
   [[nodiscard]] block_offset first() const noexcept { return window_->first; }
   [[nodiscard]] host_address host() const noexcept { return backing().host() + window_->first.value; }
@@ -99,7 +101,8 @@ class ram_block {
   }
   [[nodiscard]] std::byte* data() const noexcept { return backing().data() + window_->first.value; }
   [[nodiscard]] std::string_view name() const noexcept { return window_->name.view(); }
-  /// The seals that are on its file now (F_SEAL_*). Fails: `unsupported` if it has no file of its own; the kernel's errno.
+  /// The seals that its file has now (F_SEAL_*). Fails: `unsupported` if it has no file of its own;
+  /// the kernel's errno.
   [[nodiscard]] result<unsigned> seals() const noexcept {
     if (backing().descriptor_ < 0) return failure(error{"ask for seals", errc::unsupported}.of(name()));
     const auto answer = backing().calls_->seals(backing().descriptor_);
@@ -117,9 +120,9 @@ class ram_block {
     return backing().populate(what.moved_to(window_->first + what.first.value));
   }
 
-  /// Gives the memory back to the host, unless another block shows the same file. A freed block may be freed again: nothing happens.
-  /// Fails: `still_in_use` if it is the last one and a placed region or a view mentions the memory; the kernel's errno. The block is
-  /// as it was then.
+  /// Gives the memory back to the host, unless another block shows the same file. Idempotent.
+  /// Fails: `still_in_use` if it is the last one and a placed region or a view refers to the
+  /// memory; the kernel's errno. Then the block is unchanged.
   [[nodiscard]] result<void> free() noexcept {
     if (!window_) return {};
     const auto answer = backing().leave(false);

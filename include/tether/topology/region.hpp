@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A region: what a user places at a guest address. A value that describes; the address space keeps its
-// own record of it once it is placed, and that record keeps the memory from being freed.
+// A region: a value that describes what a user places at a guest address. Once it is placed, the
+// address space keeps its own record of it, and that record keeps the memory from being freed.
 #pragma once
 
 #include <tether/topology/label.hpp>
@@ -18,8 +18,8 @@ namespace tether {
 
 /// Made by one of the functions below, refined by the fluent ones:
 /// `region::ram(block).named("below 4 GiB").unmergeable()`. Units: bytes. Nothing here fails or allocates:
-/// what does not fit is refused where it is placed. It watches the block, wherever that moves; once the block
-/// is freed or replaced, the region is refused as a stale handle.
+/// what does not fit is refused where it is placed. It refers to the block weakly, also after a
+/// move; once the block is freed or replaced, the region is refused as a stale handle.
 class region {
  public:
   /// Memory that guest and devices read and write: all of the block, or `size` bytes of it from `first`.
@@ -32,12 +32,12 @@ class region {
   [[nodiscard]] static region rom(ram_block& block, block_offset first, std::uint64_t size) noexcept {
     return {region_kind::rom, block, first, size};
   }
-  /// Another device's BAR, of a block that borrows its mapping.
+  /// Another device's BAR: the block borrows its mapping.
   [[nodiscard]] static region ram_device(ram_block& block) noexcept { return {region_kind::ram_device, block}; }
   [[nodiscard]] static region ram_device(ram_block& block, block_offset first, std::uint64_t size) noexcept {
     return {region_kind::ram_device, block, first, size};
   }
-  /// An emulated device's registers: there is no memory behind it, it hides what lies below.
+  /// An emulated device's registers: no memory behind it; it hides what lies below.
   [[nodiscard]] static region mmio(std::string_view name, std::uint64_t size) noexcept { return {region_kind::mmio, name, size}; }
   /// Addresses that a virtual IOMMU translates.
   [[nodiscard]] static region iommu_window(std::string_view name, std::uint64_t size) noexcept {
@@ -62,7 +62,7 @@ class region {
     that.unmergeable_ = on;
     return that;
   }
-  /// Writes to it are logged. No section changes by it.
+  /// Writes to it are logged. Changes no section.
   [[nodiscard]] region dirty_log(bool on = true) const noexcept {
     region that = *this;
     that.dirty_log_ = on;
@@ -75,13 +75,13 @@ class region {
     const auto window = window_.lock();
     return window ? window->memory.get() : nullptr;
   }
-  /// The memory, which stays while this is held; empty where `memory()` is null.
+  /// A scoped reference to the memory; empty if `memory()` is null.
   [[nodiscard]] detail::memory_hold hold() const noexcept { return detail::memory_hold{window_.lock()}; }
-  /// Where its first byte lies in the memory: of a shared file, in the file.
+  /// The offset of its first byte in the memory; for a shared file, in the file.
   [[nodiscard]] block_offset offset() const noexcept { return block_begins_ + offset_.value; }
-  /// Whether all its bytes are the block's.
+  /// Whether it lies within its block.
   [[nodiscard]] bool fits_its_block() const noexcept { return offset_.value < block_size_ && block_size_ - offset_.value >= size_; }
-  /// Bytes; 0 where there is none.
+  /// Bytes; 0 if there is no block.
   [[nodiscard]] std::uint64_t block_size() const noexcept { return block_size_; }
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
   [[nodiscard]] label const& name() const noexcept { return name_; }

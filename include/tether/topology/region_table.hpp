@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// The regions that are placed, found by their addresses, and the edits of the open transaction: applied at
-// once and written down, so that they can be taken back without allocating.
+// The placed regions, indexed by address, and the edits of the open transaction: applied at once
+// and logged, so that they can be rolled back without allocating.
 //
-// The index keeps the regions of each size class (2^(k-1) < bytes <= 2^k) apart, by first byte: whoever
-// overlaps an extent begins at most 2^k in front of it, so a look-up visits few others.
+// The index is sorted by size class k (2^(k-1) < bytes <= 2^k), then by first byte: a region that
+// overlaps an extent begins at most 2^k bytes in front of it, so a look-up visits few others.
 #pragma once
 
 #include <tether/topology/anchor.hpp>
@@ -28,7 +28,7 @@
 
 namespace tether {
 
-/// Names a placed region. Never used again for another one.
+/// Identifies a placed region. Never reused for another one.
 struct region_id {
   std::uint64_t value = 0;
   friend constexpr bool operator==(region_id, region_id) noexcept = default;
@@ -36,7 +36,7 @@ struct region_id {
 
 namespace detail {
 
-/// Sorts, and joins what overlaps or meets.
+/// Sorts, and joins extents that overlap or are adjacent.
 inline void coalesce(std::vector<extent<guest_address>>& extents) {
   std::sort(extents.begin(), extents.end(), [](auto const& a, auto const& b) { return a.first < b.first; });
   std::size_t kept = 0;
@@ -90,7 +90,8 @@ class region_table {
     }
   }
 
-  /// Calls `visit(anchor const&)` for every region's, also of those that the open transaction has removed and may put back.
+  /// Calls `visit(anchor const&)` for every region, including those that the open transaction has
+  /// removed and a roll-back would restore.
   template <class Visit>
   void for_each_anchor(Visit visit) const {
     for (auto const& [id, region] : regions_) visit(*region.held);
@@ -162,22 +163,22 @@ class region_table {
     entry.undo = undo_by::flipping;
     entry.flag = flag;
     entry.was = region.*flag;
-    // Whether writes are logged is nothing that a section shows.
+    // The dirty log flag is not part of a section, so it changes no extent.
     if (region.*flag != on && flag != &placed_region::dirty_log) entry.before = region.where;
     region.*flag = on;
   }
 
-  /// How many edits the open transaction has made: something to undo to.
+  /// How many edits the open transaction has made: a savepoint for `undo_to`.
   [[nodiscard]] std::size_t mark() const noexcept { return log_.size(); }
 
-  /// Takes back every edit after `mark`, last one first.
+  /// Rolls back every edit after `mark`, last one first.
   void undo_to(std::size_t mark) noexcept {
     while (log_.size() > mark) {
       take_back(log_.back());
       log_.pop_back();
     }
   }
-  /// The edits stay.
+  /// Makes the edits permanent.
   void keep() noexcept { log_.clear(); }
 
   /// The guest addresses that the edits touched: sorted, disjoint.
@@ -192,7 +193,7 @@ class region_table {
     return changed;
   }
 
-  /// Calls `visit(memory_backing&)` for each edit that changed where a region with memory is seen, or whether and how.
+  /// Calls `visit(memory_backing&)` for each edit that changed whether, where or how memory shows.
   template <class Visit>
   void for_each_edited_memory(Visit visit) const noexcept {
     for (edit const& entry : log_) {
@@ -236,7 +237,7 @@ class region_table {
 
   edit& write_down() { return log_.emplace_back(); }
 
-  /// Puts nodes back that were taken out, so it needs no memory.
+  /// Rolls one edit back. Reinserts extracted nodes, so it never allocates.
   void take_back(edit& entry) noexcept {
     switch (entry.undo) {
       case undo_by::nothing: return;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Regions to sections: one sweep over the addresses, with the regions that cover the present one in a heap.
-// The highest priority is seen, the latest among equals; runs of the same memory are one section.
+// Regions to sections: one sweep over the addresses, with the regions that cover the current one in
+// a heap. The highest priority is visible, among equals the latest; runs of the same memory are one
+// section.
 //
 //     priority 1         [--mmio--]
 //     priority 0    [--------ram---------]
@@ -26,7 +27,7 @@ struct section_run {
   std::vector<anchor_pointer> anchors;
 
   [[nodiscard]] std::size_t size() const noexcept { return sections.size(); }
-  /// Grows both before it changes either: together they stay as long as each other.
+  /// Grows both before it changes either, so a failure leaves them equally long.
   void append(section const& one, anchor_pointer held) {
     sections.reserve(grown(sections));
     anchors.reserve(grown(anchors));
@@ -51,14 +52,15 @@ struct section_run {
           region.unmergeable, region.held->name().view()};
 }
 
-/// Whether `next` carries on where `before` ends, in the same memory with the same meaning.
+/// Whether `next` continues `before`, in the same memory with the same attributes.
 [[nodiscard]] inline bool merges(section const& before, section const& next) noexcept {
   return before.memory != nullptr && before.memory == next.memory && before.where.meets(next.where) &&
          next.offset - before.offset == before.where.size() && before.kind == next.kind && before.read_only == next.read_only &&
          !before.unmergeable && !next.unmergeable;
 }
 
-/// Appends to `into` what is seen `within`. Cost: n log n for the n regions that overlap it. Fails: throws `std::bad_alloc`.
+/// Appends to `into` the sections visible `within`. Cost: n log n for the n regions that overlap
+/// it. Fails: throws `std::bad_alloc`.
 inline void render(region_table const& regions, extent<guest_address> within, section_run& into) {
   std::vector<placed_region const*> waiting;
   regions.for_each_in(within, [&](placed_region const& region) { waiting.push_back(&region); });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A section: a run of guest addresses with one meaning. Rendered out of the regions by the address
-// space, or made by a VMM's own memory model; it is what a memory listener is told of.
+// A section: a run of guest addresses with the same attributes. Rendered from the regions by the
+// address space, or made by a VMM's own memory model; memory listeners are told of sections.
 #pragma once
 
 #include <tether/core/access.hpp>
@@ -22,7 +22,7 @@ enum class region_kind : std::uint8_t {
   iommu_window,  ///< addresses that a virtual IOMMU translates
 };
 
-/// Units: bytes. Invariant: `where` is page-free, any byte will do; `memory` is null exactly for mmio and
+/// Units: bytes. Invariant: `where` need not be page-aligned; `memory` is null exactly for mmio and
 /// iommu_window; `offset` is where the section's first byte lies in `memory`.
 struct section {
   extent<guest_address> where{};
@@ -34,7 +34,7 @@ struct section {
   /// Lives as long as the view that the section came from.
   std::string_view name{};
 
-  /// Whether nothing that a listener acts on differs. The name is not part of it.
+  /// Whether everything that a listener acts on is equal. The name is not part of it.
   friend constexpr bool operator==(section const& a, section const& b) noexcept {
     return a.where == b.where && a.memory == b.memory && a.offset == b.offset && a.kind == b.kind && a.read_only == b.read_only &&
            a.unmergeable == b.unmergeable;

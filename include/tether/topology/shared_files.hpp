@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
-// The shared files that this process has mapped. *The file is the memory; what was received is a window of it* (law 26): address space
-// is reserved for the whole file, and what is asked for is opened to be touched. So whoever sends a memory table again, or the same
-// files cut otherwise, names memory that is there already, and nothing has to be unmapped.
+// The shared files that this process has mapped. *The file is the memory; a block is a window of
+// it* (law 26): address space is reserved for the whole file, and the windows asked for are made
+// accessible. So a memory table that is sent again, or the same files cut otherwise, names memory
+// that is mapped already, and nothing has to be unmapped.
 //
 //     file          | window |      window |                  |
 //     host  +-------|--------|-------------|------------------+   PROT_NONE but for the windows
-//           ^ host, on a large page's border: so the kernel can map large pages
+//           ^ host, aligned to a large page, so that the kernel can map large pages
 //
-// Its map is the file's own, opened by mprotect, so that a failure leaves no gap that another thread's map could fall into.
+// The reservation is a PROT_NONE mapping of the file, and mprotect opens its windows, so that a
+// failure leaves no gap that another thread's mmap could fall into.
 #pragma once
 
 #include <tether/topology/label.hpp>
@@ -32,7 +34,7 @@
 
 namespace tether::detail {
 
-/// The registry of a kernel. Never destroyed: a block of static duration may be freed after everything else.
+/// One registry per kernel type. Never destroyed: a static block may be freed after all else.
 union lasting_registry {
   file_registry value;
   constexpr lasting_registry() noexcept : value{} {}
@@ -41,13 +43,14 @@ union lasting_registry {
 template <class Kernel>
 inline constinit lasting_registry registry_of{};
 
-/// Windows of files. Safe from any thread: two that receive one file at once get one memory.
+/// Makes windows of files. Thread-safe: two threads that receive one file at once get one memory.
 template <class Kernel>
 class shared_files {
  public:
   using made = result<std::shared_ptr<memory_window const>>;
 
-  /// What is asked for. Units: bytes of the file; `first` and `size` are whole pages of the record's, within `file_size`.
+  /// The window asked for. Units: bytes of the file; `first` and `size` are multiples of the
+  /// record's page size, within `file_size`.
   struct request {
     const char* operation;
     label name;
@@ -56,8 +59,9 @@ class shared_files {
     std::uint64_t file_size;
   };
 
-  /// Requires: `record` has the descriptor, identity, kind, method and page size. Only the first to come needs it further.
-  /// A file that has outgrown what was reserved is extended in place, or where something lies there already, is other memory.
+  /// Requires: `record` has the descriptor, identity, kind, method and page size. It is kept only
+  /// for a file not mapped yet. A file that has outgrown its reservation is extended in place or,
+  /// if the addresses there are taken, is other memory.
   /// Fails: the kernel's errno; not enough memory; nothing is left behind.
   static made window(request const& asked, std::unique_ptr<memory_backing> record) noexcept try {
     auto fresh = std::make_shared<memory_window>();
@@ -81,7 +85,8 @@ class shared_files {
   }
 
  private:
-  /// A larger file than any guest's memory is mapped in parts: its size costs whoever sends it nothing, but us our address space.
+  /// A file larger than any guest's memory is mapped in parts: a sparse file costs its sender
+  /// nothing, but would cost us our address space.
   static constexpr std::uint64_t largest_reservation = 16 * 1024 * GiB;
 
   static made refused(request const& asked, std::int64_t answer) noexcept {
@@ -97,7 +102,7 @@ class shared_files {
     return a.identity_.device == b.identity_.device && a.identity_.inode == b.identity_.inode && a.page_size_ == b.page_size_;
   }
 
-  /// Whether the window lies in what is reserved, or that can be extended to its end.
+  /// Whether the window lies in the reservation, which is extended to its end if possible.
   static bool reaches(memory_backing& memory, request const& asked) noexcept {
     const std::uint64_t reserved_end = memory.file_offset_ + memory.size();
     const std::uint64_t end = asked.first + asked.size;
@@ -107,7 +112,7 @@ class shared_files {
     constexpr int flags = MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
     const auto answer = Kernel::mmap_at(wanted, end - reserved_end, PROT_NONE, flags, memory.descriptor_, reserved_end);
     if (answer < 0) return false;
-    if (static_cast<std::uint64_t>(answer) != wanted) {  // a kernel before 4.17 takes the flag for a wish
+    if (static_cast<std::uint64_t>(answer) != wanted) {  // before Linux 4.17 the address is only a hint
       static_cast<void>(Kernel::munmap(static_cast<std::uint64_t>(answer), end - reserved_end));
       return false;
     }
@@ -115,10 +120,11 @@ class shared_files {
     return true;
   }
 
-  /// Lets the window be touched. What is open stays as it is, pins and all. 0, or the negative errno.
+  /// Makes the window accessible; what is accessible keeps its pins. 0, or the negative errno.
   static std::int64_t open(memory_backing const& memory, request const& asked) noexcept {
     if (memory.kind_ == memory_kind::hugetlb) {
-      // The whole reserved no page of the pool. A map of the window does, for the file, and they stay the file's without it.
+      // The reservation (NORESERVE) took no page of the pool. Mapping the window does, and
+      // the pages stay reserved for the file.
       const auto taking = Kernel::mmap(asked.size, PROT_NONE, MAP_SHARED, memory.descriptor_, asked.first);
       if (taking < 0) return taking;
       static_cast<void>(Kernel::munmap(static_cast<std::uint64_t>(taking), asked.size));
@@ -126,7 +132,7 @@ class shared_files {
     return Kernel::mprotect(memory.host_.value + (asked.first - memory.file_offset_), asked.size, PROT_READ | PROT_WRITE);
   }
 
-  /// Address space for the whole file, or for the window where there is not as much. 0, or the negative errno.
+  /// Reserves addresses for the file, or if they run short, the window. 0, or the negative errno.
   static std::int64_t reserve(memory_backing& memory, request const& asked) noexcept {
     const std::uint64_t whole = std::max(round_down(asked.file_size, memory.page_size_), asked.first + asked.size);
     if (whole == asked.size) return map(memory, 0, whole, true);
@@ -143,7 +149,8 @@ class shared_files {
     if (large <= memory.page_size_) {
       answer = Kernel::mmap(size, protection, flags, memory.descriptor_, first);
     } else {
-      // A place that is large enough is looked for and let go. Should another thread take it, the kernel chooses, and pages are small.
+      // Finds an aligned address by mapping more and unmapping it. If another thread takes it
+      // meanwhile, the kernel chooses, and pages are small.
       const auto room = Kernel::mmap(size + large, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
       if (room < 0) return room;
       const auto from = static_cast<std::uint64_t>(room);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Edits to the guest's memory map that become visible together, or not at all. Transactions of one thread
-// nest; only the outermost acts. One that is destroyed uncommitted has done nothing.
+// nest; only the outermost commits. One that is destroyed uncommitted is rolled back.
 //
 //     auto change = guest.begin();
 //     change.remove(old);
@@ -26,13 +26,13 @@
 
 namespace tether {
 
-/// An open transaction. Belongs to the thread that began it; other threads' wait until it ends.
+/// An open transaction. Belongs to the thread that began it; those of others wait for its end.
 /// A failed edit changes nothing, and the transaction goes on without it.
 class [[nodiscard]] transaction {
  public:
   transaction(transaction const&) = delete;
   transaction& operator=(transaction const&) = delete;
-  /// Drops the edits unless committed.
+  /// Rolls the edits back unless committed.
   ~transaction() {
     if (!open_) return;
     if (writer_->depth() != depth_) stop("tether[M2]: a transaction was destroyed before one that began inside it");
@@ -41,15 +41,15 @@ class [[nodiscard]] transaction {
     writer_->leave();
   }
 
-  /// Puts a region at a guest address. The highest priority is seen, among equals the one placed last.
+  /// Places a region. The highest priority is visible, among equals the one placed last.
   /// Fails: `invalid_extent` for no bytes or past 2^64; `past_the_end` of its memory; `stale_handle` if its
-  /// block is gone; `other_gate` if the gate of another address space guards that; not enough memory.
+  /// block is gone; `other_gate` if another address space's gate guards it; not enough memory.
   [[nodiscard]] result<region_id> place(region const& what, guest_address at, int priority = 0) noexcept {
     constexpr auto operation = "place";
     if (auto may = may_edit(operation); !may) return failure(may.error());
     const auto name = what.name().view();
     const auto where = extent<guest_address>::of(at, what.size());
-    const auto memory = what.hold();  // or it might be freed before the placed region refers to it
+    const auto memory = what.hold();  // else it might be freed before the placed region refers to it
     if (what.needs_memory()) {
       if (memory.get() == nullptr) return failure(error{operation, errc::stale_handle}.of(name).advise("its RAM block is gone"));
       if (where && !what.fits_its_block())
@@ -67,7 +67,7 @@ class [[nodiscard]] transaction {
     }
   }
 
-  /// Fails, like all that follow: `stale_handle` if there is no such region; not enough memory.
+  /// Fails, like the edits below: `stale_handle` if there is no such region; not enough memory.
   [[nodiscard]] result<void> remove(region_id id) noexcept {
     return edit("remove", id, [&](placed_region const&) { writer_->regions().remove(id); });
   }
@@ -81,23 +81,24 @@ class [[nodiscard]] transaction {
     return edit("move", id, [&](placed_region const& region) { writer_->regions().move(id, region.where.moved_to(to)); });
   }
 
-  /// Devices and the guest may only read it, or write it again: a removal and an addition.
+  /// Makes it read-only or writable, for devices and guest: told as a removal and an addition.
   [[nodiscard]] result<void> set_read_only(region_id id, bool on) noexcept {
     return flip("set read-only", id, &placed_region::read_only, on);
   }
-  /// A disabled region contributes nothing, and keeps its place.
+  /// A disabled region shows nothing, but keeps its place.
   [[nodiscard]] result<void> set_enabled(region_id id, bool on) noexcept { return flip("set enabled", id, &placed_region::enabled, on); }
-  /// Whether writes are logged: listeners are told nothing, for no mapping changes.
+  /// Whether writes are logged: listeners are told nothing, because no mapping changes.
   [[nodiscard]] result<void> set_dirty_log(region_id id, bool on) noexcept {
     return flip("set the dirty log", id, &placed_region::dirty_log, on);
   }
 
   /// Ends the transaction. Inside another one it only hands the edits to that one (and makes it compulsory if
   /// this one is). The outermost computes the new view, tells the listeners and publishes, in this order, so
-  /// a listener that asks sees the old view. If the view does not change, nobody is told anything.
-  /// Fails: a refusable one with the first listener's error, and everything is undone: in-flight DMA to the
-  /// extents concerned may have faulted meanwhile; `error::stuck()` if a listener could not go back. Any one
-  /// with not enough memory, before a listener was told: then a compulsory one is not published either.
+  /// a listener that asks sees the old view. If the view does not change, no listener is told.
+  /// Fails: a refusable one with the first listener's error, and everything is rolled back:
+  /// in-flight DMA to the extents concerned may have faulted meanwhile; `error::stuck()` if a
+  /// listener's roll-back failed. Either kind with not enough memory, before any listener was told:
+  /// then nothing is published.
   [[nodiscard]] result<commit_report> commit() noexcept {
     if (auto may = may_edit("commit"); !may) return failure(may.error());
     open_ = false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// A reader's hold on one view: what it shows stays there, memory included, however many commits go by.
+// A reader's reference to one view: keeps it and its memory alive, however many commits follow.
 #pragma once
 
 #include <tether/topology/flat_view.hpp>
@@ -12,8 +12,8 @@
 
 namespace tether {
 
-/// Keeps a view, and every memory that it mentions, from going away. Cheap to copy. A block cannot be freed
-/// while a guard's view mentions it, so hold one for an operation, not for ever.
+/// Keeps a view, and all memory that it refers to, alive. Cheap to copy. A block cannot be freed
+/// while a guard's view refers to it, so keep one for an operation, not for ever.
 class view_guard {
  public:
   /// Requires: `view` is not null.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The next view out of the last one: only what lies around the changed addresses is rendered and copied,
-// every other chunk is taken as it is.
+// Makes the next view from the last one: only what lies around the changed addresses is rendered
+// and copied, every other chunk is shared.
 #pragma once
 
 #include <tether/topology/flat_view.hpp>
@@ -99,9 +99,9 @@ class view_builder {
   return changed;
 }
 
-/// What is seen now, if `before` was seen and only `changed` (sorted, disjoint) was edited since.
-/// Ensures: the same sections as a view rendered from nothing. Cost: of what changed, and of one pointer for
-/// each 512 sections. Fails: throws `std::bad_alloc`.
+/// The view that follows `before` if only `changed` (sorted, disjoint) was edited since.
+/// Ensures: the same sections as a view rendered from scratch. Cost: that of the change, and one
+/// pointer for each 512 sections. Fails: throws `std::bad_alloc`.
 [[nodiscard]] inline flat_view updated(flat_view const& before, region_table const& regions, std::vector<extent<guest_address>> changed) {
   for (auto& one : changed) one = widened(before, one);
   coalesce(changed);
@@ -112,7 +112,7 @@ class view_builder {
     const auto end = before.first_beginning_after(one.last);
     seen.clear();
     render(regions, one, seen);
-    // An edit that nobody can see (below something else) costs no copy.
+    // An edit that is hidden below another region costs no copy.
     auto at = begin;
     std::size_t same = 0;
     for (; at != end && same < seen.size() && before.at(at) == seen.sections[same] && before.anchor_at(at) == seen.anchors[same]; ++same)
