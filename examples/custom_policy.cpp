@@ -14,7 +14,7 @@ namespace {
 
 using container = tether::container<tether::io_uring_buffers, custom::inhibit_and_count, custom::one_for_each_module<3 * tether::MiB>>;
 
-/// Who holds the gate, as an operator would list it. Answers how many holds there are.
+/// The holders of the gate, as an operator would list them. Answers how many holds there are.
 template <class Threading>
 std::uint32_t list(char const* when, tether::discard_gate<Threading> const& gate) {
   std::uint32_t all = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Two policies that a user could write: small structs, treated like tether's own. The laws that tether's own are held
-// to hold them as well: `test/laws/custom_policy.cpp` names them there, and that is all it takes.
+// Two policies as a user could write them: small structs, treated like tether's own. They are held
+// to the same laws: `test/laws/custom_policy.cpp` names them there, and that is all it takes.
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -16,15 +16,15 @@
 
 namespace custom {
 
-/// Who holds the balloon down: an unsettled group, once for itself and once more for each of its devices that is open and
-/// did not agree. Discards are inhibited exactly as long as with `inhibit_per_group`, but who lists the gate's holders sees
-/// how many devices still stand in the way.
+/// Each unsettled group inhibits the balloon, once for itself and once more for each of its open
+/// devices that did not agree. Discards are inhibited exactly as long as with `inhibit_per_group`,
+/// but a list of the gate's holders shows how many devices still stand in the way.
 struct inhibit_and_count {
   using slot = tether::inhibition_slot;
   [[nodiscard]] static constexpr std::uint32_t holds(tether::group_tally group) noexcept {
     return group.attached && !group.settled() ? 1 + group.others : 0;
   }
-  /// A group whose devices do not all say the same is refused.
+  /// A group with mixed consent is refused.
   [[nodiscard]] static constexpr bool admits(tether::group_tally group) noexcept { return group.agreed == 0 || group.others == 0; }
 };
 

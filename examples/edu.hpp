@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// A driver for QEMU's `edu` device: a PCI device made for teaching, with a DMA engine that goes through the IOMMU.
-// It copies between memory and a buffer of its own that nobody else can see, so bytes go in and out by way of a
-// mailbox: memory at an I/O address that both sides know.
+// A driver for QEMU's `edu` device: a PCI device made for teaching, with a DMA engine that goes
+// through the IOMMU. It copies between memory and an internal buffer that nothing else can reach,
+// so bytes go in and out through a mailbox: memory at an I/O address that both sides know.
 //
 //     dma_write:  bytes -> mailbox -load-> buffer -store-> memory
 //     dma_read:   memory -load-> buffer -store-> mailbox -> bytes
@@ -46,8 +46,9 @@ inline std::vector<std::string> devices() {
   return found;
 }
 
-/// The DMA engine of an open device. `Device`: what a backend opens; its registers are mapped as long as this lives.
-/// Models `tether::dma_engine`, but that the IOMMU alone knows what it refused: the device says it is done either way.
+/// The DMA engine of an open device. `Device`: what a backend opens; its registers are mapped as
+/// long as this lives. Models `tether::dma_engine`, except that only the IOMMU knows what it
+/// refused: the device reports success either way.
 template <class Device>
 class engine {
  public:

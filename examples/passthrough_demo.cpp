@@ -32,7 +32,7 @@ namespace {
 
 using namespace demo;
 
-/// Tells story after story, and keeps what came of them.
+/// Runs story after story, and keeps the results.
 class walk {
  public:
   walk(std::uint64_t memory, pinning allowed)
@@ -92,7 +92,8 @@ class walk {
             .guest_bytes = bytes};
   }
 
-  /// A strategy that cuts finely may need more mappings than there are: then its guest is a smaller one.
+  /// A granularity that cuts finely may need more mappings than there are: then its guest is a
+  /// smaller one.
   template <class Backend, class Granularity>
   void shrink_to_budget(row& told) {
     const auto iommu = must(make_backend<Backend>());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// You want a rule of your own for who holds the balloon down: one hold for a container, instead of one for each group. This is
-// how to get it right: write it, let it be proven, read the counterexample, mend it. Answers 0 if all went as told here.
+// You want a rule of your own for when discards are inhibited: one hold for a container, instead of
+// one for each group. This is how to get it right: write it, let it be proven, read the
+// counterexample, fix it. Answers 0 if all went as told here.
 #include <tether/proof.hpp>
 #include <tether/tether.hpp>
 
@@ -11,8 +12,8 @@
 
 namespace {
 
-// The first idea. A group pins memory, so somebody must hold the balloon down; but a device that agrees to discards pins only
-// what a request uses. So: hold until somebody has agreed.
+// The first idea. A group pins memory, so discards must be inhibited; but a device that agrees to
+// discards pins only what a request uses. So: hold until some device has agreed.
 struct until_somebody_agrees {
   using slot = tether::inhibition_slot;
   static constexpr std::uint32_t holds(tether::container_tally container) noexcept {
@@ -20,14 +21,16 @@ struct until_somebody_agrees {
   }
 };
 
-// The second. The counterexample shows one group that agreed speaking for another that did not. So: never let go.
+// The second. In the counterexample the consent of one group was taken for that of another, which
+// did not agree. So: never release.
 struct as_long_as_anything_is_attached {
   using slot = tether::inhibition_slot;
   static constexpr std::uint32_t holds(tether::container_tally container) noexcept { return container.members != 0 ? 1 : 0; }
 };
 
-// The third. Safe that was, but the guest gave memory back that nobody could have pinned, and was refused. So: hold until *every*
-// group that is attached has settled, that is, it is known not to pin and no device is open in it that did not agree.
+// The third. The second was safe, but memory was given back that nothing could have pinned, and the
+// discard was refused. So: hold until *every* group that is attached has settled, that is, it is
+// known not to pin and no device is open in it that did not agree.
 struct until_all_have_agreed {
   using slot = tether::inhibition_slot;
   static constexpr std::uint32_t holds(tether::container_tally container) noexcept {
@@ -46,7 +49,7 @@ static_assert(tether::proven_safe<passthrough<until_all_have_agreed>>);
 /// search that the compiler makes. Answers whether nothing can go wrong.
 template <class Policy>
 bool prove(char const* name) {
-  // Not of a container: some of the wrong ones do not get that far (tether[I11]).
+  // Not taken from a container: some of the wrong ones do not compile in one (tether[I11]).
   using configuration = tether::proof::essence<Policy, tether::lifecycle_of<tether::attach_unit::group>>;
   const auto found = tether::proof::search<configuration>();
   std::printf("%s: %d states, %d transitions\n", name, static_cast<int>(found.states), static_cast<int>(found.transitions));

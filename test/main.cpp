@@ -21,12 +21,13 @@
 
 namespace {
 
-std::string program;       // --ctest-program=: what ctest is to start
-std::string label;         // --ctest-label=: what stands before each name
+std::string program;       // --ctest-program=: the command that ctest runs
+std::string label;         // --ctest-label=: the prefix of each name
 bool exactly_one = false;  // --exactly-one: given by ctest
 unsigned selected = 0;     // test cases that passed the filters
 
-/// What ctest must not run two of at once: tests that compete for the user's locked-memory limit, or for the huge page pool.
+/// The resource for which tests compete, so that ctest does not run two of them at once: the user's
+/// locked-memory limit, or the huge page pool.
 std::string_view shared_resource(std::string_view file) {
   struct rule {
     std::string_view where;

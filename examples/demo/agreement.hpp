@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What it is all about: do CPU and device see the same bytes? Both are asked, in both directions, about every byte.
+// The point of the demo: do CPU and device see the same bytes? Both are asked, in both directions,
+// about every byte.
 #pragma once
 
 #include "guest_ram.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the demo is asked to do. Anything that it does not understand is answered with one sentence.
+// The demo's command line. Anything that it does not understand is answered with one sentence.
 #pragma once
 
 #include <tether/core/address.hpp>

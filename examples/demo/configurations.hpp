@@ -69,15 +69,15 @@ inline const std::string name_of_policy<tether::largest_page> = "largest_page";
 template <std::uint64_t Size>
 inline const std::string name_of_policy<tether::fixed_block<Size>> = "fixed_block<" + in_words(Size) + ">";
 
-/// A backend of one's own.
+/// A user's own backend.
 template <class Backend>
 [[nodiscard]] tether::result<Backend> make_backend() {
   if constexpr (requires { Backend::open(); }) return Backend::open();
   else return Backend{};
 }
 
-/// How many mappings a guest of `bytes` at guest address 0 takes, worked out from what the policy promises and not by the
-/// policy. `host` is where its memory lies.
+/// How many mappings a guest of `bytes` at guest address 0 takes, computed from what the policy
+/// promises and not by the policy. `host` is where its memory lies.
 template <class Granularity>
 [[nodiscard]] std::uint64_t mappings_promised(std::uint64_t bytes, tether::host_address host, tether::page_sizes pages) {
   if constexpr (tether::maps_in_blocks<Granularity>) return (bytes + Granularity::block_size - 1) / Granularity::block_size;

@@ -35,10 +35,10 @@ namespace demo {
 /// What a request of an endpoint that pins on demand takes beside the guest. Units: bytes.
 inline constexpr std::uint64_t room_for_requests = 64 * tether::KiB;
 
-/// How large a guest the kernel pins here.
+/// The largest guest that the kernel pins here.
 struct pinning {
   std::uint64_t most = 0;  ///< bytes; 0: none
-  std::string why{};       ///< where it is less than was wanted
+  std::string why{};       ///< the reason, where it is less than was wanted
 };
 
 [[nodiscard]] inline tether::result<void> try_to_pin(tether::io_uring_buffers& iommu, std::uint64_t bytes) {
@@ -48,7 +48,7 @@ struct pinning {
   return iommu.unmap(everything.where);
 }
 
-/// Tries it: whether the locked-memory limit counts for this process is for the kernel alone to know.
+/// Tries it: only the kernel knows whether the memlock limit applies to this process.
 [[nodiscard]] inline pinning largest_pinned_guest(std::uint64_t wanted) {
   auto iommu = tether::io_uring_buffers::open();
   if (!iommu) return {0, iommu.error().sentence()};
@@ -69,7 +69,7 @@ struct pinning {
   return {most, of_the_limit};
 }
 
-/// Why the backends that pass hardware through were not walked, one sentence for each.
+/// Why the backends that pass hardware through were skipped, one sentence for each.
 [[nodiscard]] inline std::vector<std::string> backends_for_hardware() {
   const auto sentence_of = [](char const* backend, char const* node) {
     std::error_code unknown;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Rows for programs.
+// The rows as JSON, for programs.
 #pragma once
 
 #include "row.hpp"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A story has no use for half of its steps: the first thing that fails ends it, with the error's own sentence.
+// A story is of no use without all of its steps: the first failure ends it, with the error's own
+// sentence.
 #pragma once
 
 #include <tether/core/error.hpp>

@@ -32,11 +32,11 @@ struct plot {
   [[nodiscard]] constexpr std::uint64_t requested() const noexcept {
     return std::uint64_t{early.count} + while_attached.count + while_mediated.count + while_attached.count;
   }
-  /// How much a mediated device reads and writes: one request each, for kernels that take their time to let a pin go.
+  /// How much a mediated device reads and writes: one request each, for kernels that unpin slowly.
   [[nodiscard]] constexpr frame_run for_the_mediated_one() const noexcept { return {while_attached.first, 16}; }
 };
 
-/// What the CPU must see at the end, wherever it looks. Answers the bytes that are not so.
+/// What the CPU must see at the end, in all frames. Answers how many bytes differ.
 [[nodiscard]] inline std::uint64_t bytes_lost(guest_ram const& ram, plot const& plot) noexcept {
   const auto from_to = [](std::uint32_t first, std::uint32_t end) { return frame_run{first, end - first}; };
   const auto end_of = [](frame_run frames) { return frames.first + frames.count; };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What one configuration's story came to, and what it must come to.
+// The result of one configuration's story, and the expected one.
 #pragma once
 
 #include <tether/discard/report.hpp>
@@ -16,7 +16,7 @@ enum class verdict : std::uint8_t {
   safe,       ///< they never did, and every count is right
   refused,    ///< it does not fit; nothing was touched, and the error says what would fit
   not_run,    ///< this machine does not allow it
-  wrong,      ///< it is not as it must be
+  wrong,      ///< a check failed
 };
 
 [[nodiscard]] inline char const* name_of(verdict what) noexcept {
@@ -44,7 +44,7 @@ struct row {
   std::vector<std::string> remarks{};
   bool went_wrong = false;
 
-  /// Holds a count against what it must be.
+  /// Compares a count with its expected value.
   void expect(char const* what, std::uint64_t found, std::uint64_t expected) {
     if (found != expected) remark_wrong(std::string{what} + ": " + std::to_string(found) + ", and not " + std::to_string(expected));
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Bytes, as people say them.
+// Sizes in readable units.
 #pragma once
 
 #include <tether/core/address.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The story with tether, the same for every configuration: a guest gives memory back before, while and after a
-// device is attached that pins it, and a mediated device comes that does not.
+// The story with tether, the same for every configuration: a guest gives memory back before, while
+// and after a device is attached that pins it, and while a mediated device is attached that does
+// not.
 #pragma once
 
 #include "agreement.hpp"
@@ -33,7 +34,7 @@ struct call_counter {
   void mapped(tether::mapping const&) noexcept { ++map_calls; }
 };
 
-/// What a story needs, in the order in which it is made. Nothing of it outlives what it refers to.
+/// What a story needs, in order of construction. Nothing of it outlives what it refers to.
 template <class Backend, class Inhibition, class Granularity>
 struct stage {
   using container = tether::container<Backend, Inhibition, Granularity, call_counter>;
@@ -54,7 +55,7 @@ struct stage {
     must(guest.place(tether::region::ram(block), tether::guest_address{0}));
   }
 
-  /// The guest gives frames back, and the host does what it may.
+  /// The guest gives frames back, and the host discards those that it may.
   void inflate(frame_run frames, row& told) {
     send_frames(frames, [&](std::span<std::byte const> numbers) { told.frames += balloon.inflate(numbers); });
   }
@@ -79,7 +80,8 @@ void tell(row& told) {
   on.ram.write(plot.all, turn::boot);
   on.inflate(plot.early, told);
 
-  // A device comes that pins all of the guest: from before the first pin, the balloon is held down.
+  // A device is attached that pins all of the guest: discards are inhibited from before the first
+  // pin.
   auto nic = must(on.dma.attach(on.nic));
   auto eth0 = must(nic.open("eth0"));
   told.map_calls = on.dma.observer().map_calls;
@@ -96,7 +98,8 @@ void tell(row& told) {
     told.stale_bytes += disagreements(on.ram, frames, *eth0, turn::touched, turn::device_wrote);
   }
 
-  // A mediated device joins and agrees to discards. Its neighbour pins for good, so it may not, and nothing changes.
+  // A mediated device is attached and agrees to discards. Its neighbour pins for good, so it may
+  // not, and nothing changes.
   auto gpu = must(on.dma.attach(on.gpu));
   auto vgpu0 = must(gpu.open("vgpu0", tether::agrees_to_discards));
   const auto held = on.gate.counts();
@@ -108,7 +111,8 @@ void tell(row& told) {
   on.use_again(plot.while_mediated, turn::touched);
   told.stale_bytes += disagreements(on.ram, plot.while_mediated, *eth0, turn::touched, turn::device_wrote);
 
-  // The NIC is unplugged, and its pins are gone before its hold is. What was inhibited is not made up for; asked again, it goes.
+  // The NIC is unplugged, and its pins are gone before its hold is. Inhibited requests are not
+  // repeated; asked again, the frames are discarded.
   must(nic.request_unplug());
   must(nic.detach());
   told.expect("bytes pinned after the unplug", pinned_now() - pinned_before, 0);
@@ -120,7 +124,7 @@ void tell(row& told) {
   told.stale_bytes += disagreements(on.ram, plot.for_the_mediated_one(), *vgpu0, turn::touched_again, turn::mediated_wrote);
   must(gpu.detach());
 
-  // Nothing that was not given back has changed, and nothing that was written since is lost.
+  // Memory that was not given back has not changed, and nothing that was written since is lost.
   told.expect("bytes that the CPU does not see as they were last written", bytes_lost(on.ram, plot), 0);
 
   const std::uint64_t inhibited = pins ? std::uint64_t{plot.while_attached.count} + plot.while_mediated.count : 0;

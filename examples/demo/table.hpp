@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Rows for people: a table on standard output, and on a terminal a line that says how far it is.
+// The rows as a table on standard output, and on a terminal a progress line.
 #pragma once
 
 #include "row.hpp"
@@ -36,7 +36,7 @@ class table {
 
  private:
   static constexpr std::size_t columns = 11;
-  /// Negative: to the left.
+  /// Negative: left-aligned.
   static constexpr std::array<int, columns> widths{-16, -21, -20, 5, 6, 6, 9, 9, 9, 9, -9};
 
   static void print(std::array<std::string, columns> const& cells) {
@@ -52,7 +52,7 @@ class table {
   }
 };
 
-/// A line that is written over, on a terminal only.
+/// A line that is overwritten, on a terminal only.
 class progress {
  public:
   explicit progress(std::size_t all) : all_{all}, shown_{::isatty(STDERR_FILENO) == 1} {}

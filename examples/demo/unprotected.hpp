@@ -20,7 +20,7 @@
 
 namespace demo {
 
-/// A balloon that asks nobody.
+/// A balloon without a gate.
 inline void discard_regardless(guest_ram const& ram, frame_run frames, row& told) {
   send_frames(frames, [&](std::span<std::byte const> numbers) {
     const std::uint64_t count = numbers.size() / 4;

@@ -123,7 +123,8 @@ void dma_crosses_adjacent_mappings_wherever_their_memory_lies() {
   std::vector<std::byte> seen(2 * page);
   REQUIRE(b.read(0, seen));
   CHECK(std::ranges::equal(std::span{seen}.subspan(100), sent_at(0, 2 * page - 100)));
-  // The third may be written only: a read that reaches into it moves nothing, not even from the first two.
+  // The third is write-only: a read that reaches into it moves nothing, not even from the first
+  // two.
   const auto seen_before = seen;
   const auto refused = b.read(page, std::span{seen}.first(page + 1));
   REQUIRE(!refused);

@@ -72,7 +72,8 @@ TEST_CASE("a gate with a lock of the user's own keeps the law, and takes that lo
 }
 
 TEST_CASE("a discard that begins as a hold is taken is seen by it, or sees it") {
-  // One thread a side: on two processors they meet far more often in the few instructions that matter.
+  // One thread per side: on two processors they meet far more often in the few instructions that
+  // matter.
   discard_gate<> gate;
   const auto traffic = laws::check_gate_under_threads(gate, hold_kind::any, discard_kind::uncoordinated, 1, 1, 2 * rounds);
   CHECK(traffic.discards != 0);

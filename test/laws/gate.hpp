@@ -17,8 +17,8 @@
 
 namespace tether::laws {
 
-/// A page as the kernel sees it: pinned, or being discarded, never both. The pages of a witness are plain memory on
-/// purpose: where the gate lets two in at once, the thread sanitizer sees it too.
+/// A page as the kernel sees it: pinned, or being discarded, never both. Its contents are plain
+/// memory on purpose: where the gate lets two in at once, the thread sanitizer sees it too.
 class page_witness {
  public:
   /// Lasts a while, so that a hold that did not wait for it is seen.
@@ -57,9 +57,9 @@ struct gate_traffic {
   std::uint64_t listings = 0;
 };
 
-/// `discarders` threads that each have a page of their own, which every hold pins; `holders` threads that take and give back
-/// holds in every way there is, by name and as a container does that attaches, until each has made `rounds`; `readers` threads that
-/// list who holds, all the time.
+/// `discarders` threads, each with a page of its own that every hold pins; `holders` threads that
+/// take and release holds in every way there is, by name and as an attaching container does, until
+/// each has made `rounds`; `readers` threads that list the holders all the time.
 template <class Gate>
 [[nodiscard]] gate_traffic check_gate_under_threads(Gate& gate, hold_kind kind, discard_kind forbidden, int discarders, int holders,
                                                     std::uint64_t rounds, int readers = 0) {
@@ -129,7 +129,8 @@ template <class Gate>
       };
       for (std::uint64_t round = 0; round < rounds; ++round) {
         if (round % 5 == 4) {
-          // As a container: an entry of its own, raised for a second group, and lowered bit by bit.
+          // As a container: an entry of its own, raised for a second group, and lowered step by
+          // step.
           holder attached{"attacher"};
           if (!gate.raise(attached, kind, 1)) {
             given_up += 1;

@@ -67,8 +67,8 @@ template <granularity S>
   return true;
 }
 
-/// Cutting up to any border, and from it on, gives the pieces that cutting the whole gave: so an undo, a populate and a
-/// late join cut as the attach did (law 13).
+/// Cutting up to any border, and from it on, gives the pieces that cutting the whole gave: so a
+/// rollback, a populate and a late join cut as the attach did (law 13).
 template <granularity S>
 [[nodiscard]] constexpr bool cuts_the_same_from_any_border(std::vector<mapping> const& pieces, cutting const& cut) {
   const std::uint64_t total = S::pieces(cut.whole, cut.offset, cut.sizes);

@@ -45,7 +45,8 @@ struct alone : one_by_one<Model> {
   static lone_endpoint device(std::size_t n, std::size_t m) { return {names[n][m], std::to_string(n), pins_of(n)}; }
 };
 
-/// Fewer would be too few to meet every mistake. Where the kernel takes a second to unpin a page, a dozen have to do all the same.
+/// Fewer would not meet every mistake. Where the kernel takes a second to unpin a page, a dozen
+/// have to do.
 std::uint64_t enough(std::uint64_t plain) { return unpins_slowly() ? 12 : std::max<std::uint64_t>(amount(plain), 200); }
 
 template <class Model>
@@ -62,7 +63,8 @@ void must_be_found(std::string const& name) {
   laws::print_figures(name, laws::must_find_stale_pages<Model, Policy>(enough(500)));
 }
 
-/// Wrong policies that treat many as few and need nothing more when something is closed: others do not compile (`tether[I11]`, `[I12]`).
+/// Wrong policies that treat many like few and need no more after a close: others do not compile
+/// (`tether[I11]`, `[I12]`).
 struct holds_for_nobody {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(group_tally) noexcept { return 0; }

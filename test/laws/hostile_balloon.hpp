@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// The law that tether is about, for a backend of your own: whatever a container over it does, and whatever fails meanwhile, a device
-// sees what the CPU sees. A balloon strikes before and after every call that the backend gets, on real memory. A model says which
-// backend, and what there is to attach:
+// The central law of tether, for a backend of your own: whatever a container over it does, and
+// whatever fails meanwhile, a device sees what the CPU sees. A balloon strikes before and after
+// every call to the backend, on real memory. A model names the backend, and what there is to
+// attach:
 //
 //     struct my_model {                                          where groups are attached      where single devices are
 //       using backend_type = ...;                                  group_type group(n)            endpoint_type device(n, m)
@@ -42,17 +43,17 @@
 
 namespace tether::laws {
 
-/// What a container went through.
+/// The figures of one run.
 struct struck {
   std::uint64_t operations = 0;
   std::uint64_t succeeded = 0;
   std::uint64_t faults = 0;
   std::uint64_t diverged = 0;
-  std::uint64_t strikes = 0;   ///< before and after each call of the backend, and after each operation
+  std::uint64_t strikes = 0;   ///< before and after each call to the backend, and after each operation
   std::uint64_t let_in = 0;    ///< of them: the gate permitted it
   std::uint64_t compared = 0;  ///< pages, each through a device
   std::uint64_t stale = 0;     ///< of them: the CPU has another one. Must be 0
-  std::uint64_t blind = 0;     ///< at rest, mapped for all the container says, and refused to a device. Must be 0
+  std::uint64_t blind = 0;     ///< mapped at rest as far as the container says, and refused to a device. Must be 0
 
   void add(struck const& more) {
     operations += more.operations, succeeded += more.succeeded, faults += more.faults, diverged += more.diverged;
@@ -93,7 +94,8 @@ class hostile_balloon {
     dma_.reset();
   }
 
-  /// Puts the container through `operations` random ones. Stops after the first after which a device disagrees, unless `all`.
+  /// Runs `operations` random operations. Stops at the first after which a device disagrees, unless
+  /// `all`.
   struck run(std::uint64_t operations, bool all = false) {
     for (std::uint64_t i = 0; i < operations; ++i) {
       if (below(4) == 0) add_fault();
@@ -138,7 +140,7 @@ class hostile_balloon {
     return tether_test::must(std::move(outcome));
   }
 
-  // What it does to the container.
+  // Operations on the container.
 
   void add_fault() {
     total_.faults += 1;
@@ -218,7 +220,8 @@ class hostile_balloon {
     tell("detach " + name_of(group, device) + said(outcome));
     return outcome.has_value();
   }
-  /// Memory comes, goes and changes its rights. No place gets another block at once: meanwhile one could not say what is right there.
+  /// Memory is added and removed, and changes its rights. No address changes its block in one
+  /// commit: meanwhile neither block would be the right one.
   [[nodiscard]] bool commit() {
     auto change = guest_->begin(below(4) == 0 ? commit_kind::compulsory : commit_kind::refusable);
     auto spare_region = spare_region_;
@@ -266,9 +269,10 @@ class hostile_balloon {
     std::erase_if(open_, [&](open_device const& one) { return one.name == name; });
   }
 
-  // The balloon, the guest, and the look at both.
+  // The balloon, the guest, and the comparison.
 
-  /// Whether it is let or not, the guest then writes something new to every page: with other frames or with the same ones.
+  /// Permitted or not, the guest then writes something new to every page: to other frames or to the
+  /// same ones.
   void strike() {
     total_.strikes += 1;
     const auto guest_writes = [this] {
@@ -285,14 +289,15 @@ class hostile_balloon {
     for (open_device const& one : open_) {
       for (auto const& part : *view) {
         for (std::uint64_t at = 0; at < part.where.size(); at += page) {
-          if (!one.device->dma_read(io_address{part.where.first.value + at}, seen_)) continue;  // it does not see this page, rightly or not
+          if (!one.device->dma_read(io_address{part.where.first.value + at}, seen_)) continue;  // not reached by the device, rightly or not
           total_.compared += 1;
           if (std::memcmp(seen_.data(), part.memory->data() + part.offset.value + at, page) != 0) total_.stale += 1;
         }
       }
     }
   }
-  /// Pages that a device that is open should see and does not. Where something was left out, or is not known any more, none is due.
+  /// Pages that an open device should reach and does not. Where something was left out, or is not
+  /// known any more, none is expected.
   [[nodiscard]] std::uint64_t unseen_at_rest() {
     if (dma_->diverged() || !dma_->left_out().empty()) return 0;
     std::uint64_t unseen = 0;
@@ -340,9 +345,9 @@ inline void print_figures(std::string const& of, struck const& all) {
   std::printf("figures: hostile balloon, %s: %s\n", of.c_str(), text.c_str());
 }
 
-/// Puts a model's backend under `Policies` through `operations` random ones. Fails the test where a device ever sees another page than
-/// the CPU, or none where it should see one; and where nothing was seen in a hundred, or nothing discarded:
-/// that would show nothing.
+/// Runs `operations` random operations on a model's backend under `Policies`. Fails the test where
+/// a device ever sees another page than the CPU, or none where it should see one; and where nothing
+/// was discarded, or nothing compared in a hundred operations or more: that would show nothing.
 /// Where the model cannot be made here, the test is skipped.
 template <class Model, class... Policies>
 struck check_hostile_balloon(std::uint64_t operations) {
@@ -364,7 +369,7 @@ struck check_hostile_balloon(std::uint64_t operations) {
   return all;
 }
 
-/// The same for a policy that is wrong, to its end: the test fails if no page was found stale.
+/// The same for a wrong policy, run to its end: the test fails if no stale page was found.
 template <class Model, class... Policies>
 struck must_find_stale_pages(std::uint64_t operations) {
   auto backend = Model::make();

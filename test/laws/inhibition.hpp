@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The laws of the concept `inhibition`, for any policy that protects a pinning backend: ours, and a user's own.
-// Judged by who can pin, which is worked out here and not by the policy's counts.
+// The laws of the concept `inhibition`, for any policy that protects a pinning backend: ours, and a
+// user's own. Judged by what can pin, which is computed here and not from the policy's counts.
 #pragma once
 
 #include <tether/inhibit/concepts.hpp>
@@ -24,7 +24,7 @@ template <inhibition Policy>
   return all;
 }
 
-/// Somebody can pin, or might for all that is known.
+/// Whether something can pin, or might as far as is known.
 [[nodiscard]] constexpr bool may_pin(small_world const& world) noexcept {
   for (auto const& group : world.groups) {
     if (group.attached && (!group.known || group.others != 0)) return true;
@@ -73,7 +73,7 @@ constexpr bool for_each_transition(Visit visit) {
   return true;
 }
 
-/// Holds exactly when somebody may pin: no stale mapping, and no needless refusal.
+/// Holds exactly when something may pin: no stale mapping, and no needless refusal.
 template <inhibition Policy>
 [[nodiscard]] constexpr bool holds_exactly_while_needed() {
   return for_each_transition<Policy>([](small_world const& world, small_world const& next, change) {
@@ -92,7 +92,8 @@ template <inhibition Policy>
     return true;
   });
 }
-/// An attach gives no hold back: the books are entered after the pin point, and nothing is lowered before.
+/// An attach releases no hold: the books are updated after the pin point, and nothing is lowered
+/// before.
 template <inhibition Policy>
 [[nodiscard]] constexpr bool attaching_releases_nothing() {
   return for_each_transition<Policy>([](small_world const& world, small_world const& next, change what) {
@@ -110,7 +111,8 @@ template <inhibition Policy>
   return holds_of<Policy>(small_world{}) == 0;
 }
 
-/// Any number of groups and devices is treated as two are, and the rule is a constant one: else no world tells anything of another.
+/// Any number of groups and devices is treated as two are, and the rule is a constant expression:
+/// else what holds in one world says nothing about another.
 template <inhibition Policy>
 [[nodiscard]] constexpr bool treats_many_as_few() {
   return can_be_asked<Policy> && sound_rule<Policy>;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// `iommufd` under those laws of a backend that do not speak of groups, on a fake kernel. Not among them: the budget (it knows no
-// limit), what a group is to its devices (each joins alone), unmapping everything, which is one request here and minds no hole
-// (other holes and cuts are refused, see runtime/backend/iommufd.cpp), and pins that Linux would count.
+// `iommufd` under those laws of a backend that do not involve groups, on a fake kernel. Left out:
+// the budget (it has no limit), what a group is to its devices (each joins alone), unmapping
+// everything, which is one request here that accepts holes (other holes and cuts are refused, see
+// runtime/backend/iommufd.cpp), and pins that Linux would count.
 #include <laws/backend.hpp>
 
 #include <tether/backend/iommufd.hpp>
@@ -29,7 +30,7 @@ namespace {
 
 using on_fake = basic_iommufd<fake_iommufd_kernel>;
 
-/// A real device is told what to move through its registers; this one is asked.
+/// A real device is programmed through its registers; this one is called directly.
 class laws_device {
  public:
   laws_device(on_fake::device_type opened, tether_test::fake_iommufd::device& wired) : opened_{std::move(opened)}, wired_{&wired} {}
@@ -64,8 +65,8 @@ class laws_device {
   tether_test::fake_iommufd::device* wired_;
 };
 
-/// Takes the groups of the law suite: each device of one becomes a node of the fake kernel. A group is only a name here, and a device
-/// is opened, bound and joined at once.
+/// Takes the groups of the law suite: each device of one becomes a node of the fake kernel. A group
+/// is only a name here, and a device is opened, bound and joined in one call.
 class laws_iommufd {
  public:
   static constexpr bool pins = on_fake::pins;
@@ -138,7 +139,8 @@ class laws_iommufd {
   on_fake iommu_;
 };
 
-/// The kernel joins ranges that touch, so the suite's first two are one here, and a hole takes its place between them.
+/// The kernel merges ranges that touch, so the suite's first two would be one here: a hole of one
+/// page takes its place between them.
 struct iommufd_rig {
   using backend_type = laws_iommufd;
   static result<backend_type> make(laws::limits const& small) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Watching a backend changes none of its laws, and watching the watcher neither.
+// Recording a backend changes none of its laws, and neither does recording the recording.
 #include <laws/backend.hpp>
 
 #include <tether/backend/io_uring_buffers.hpp>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// `vfio_type1` under those laws of a backend that type1 itself keeps, on a fake kernel. Not among them: an unmap of a hole
-// succeeds in type1 (the backend calls it a mismatch, and the listener never asks for one), the kernel forgets mappings when
-// the last group leaves, and a fake kernel pins nothing that Linux would count.
+// `vfio_type1` under those laws of a backend that type1 itself keeps, on a fake kernel. Left out:
+// an unmap of a hole succeeds in type1 (the backend calls it a mismatch, and the listener never
+// asks for one), the kernel drops mappings when the last group leaves, and a fake kernel pins
+// nothing that Linux would count.
 #include <laws/backend.hpp>
 
 #include <tether/backend/vfio_type1.hpp>
@@ -30,7 +31,7 @@ namespace {
 
 using type1 = basic_vfio_type1<fake_vfio_kernel>;
 
-/// A real device is told what to move through its registers; this one is asked.
+/// A real device is programmed through its registers; this one is called directly.
 class laws_device {
  public:
   laws_device(type1::device_type opened, tether_test::fake_vfio::group& group) : opened_{std::move(opened)}, group_{&group} {}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A judge of mutants: the lockstep of test/exhaustive in small, so that a mutant is tried in seconds.
+// Kills mutants: a small version of the lockstep of test/exhaustive, so that a mutant is tried in
+// seconds.
 #pragma once
 
 #include <support/lockstep_runs.hpp>

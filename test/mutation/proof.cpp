@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A judge of mutants: the search over all built-in policies and plans, at run time, because a mutant is to be tried in a second. The
-// same is demanded as in test/static/proof/proven_safe.cpp.
+// Kills mutants: the search over all built-in policies and plans, at run time, so that a mutant is
+// tried in a second. It demands the same as test/static/proof/proven_safe.cpp.
 #include <tether/proof/search.hpp>
 
 #include <tether/attach/lifecycle.hpp>
@@ -19,7 +19,7 @@ using namespace tether::proof;
 template <class Policy, attach_unit Unit, bool TellsKvm>
 bool is_safe() {
   using what = essence<Policy, lifecycle_of<Unit, TellsKvm>>;
-  // No right plan needs a hundredth of this; a wrong one may never end.
+  // No right plan needs a hundredth of this; a wrong one may not terminate.
   const findings found = search<what, small_scope>([](progress const&) {}, 100'000);
   if (!found.safe()) std::printf("%s\n", found.story().view().data());
   return found.safe() && found.reached.lacks(demanded<what>()).empty();

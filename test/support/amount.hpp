@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// How much a random or bounded test does, and from which seed: an amount that fits every preset, times TETHER_AMOUNT for a long
-// run; a seed that is always the same, unless TETHER_SEED names another.
+// How much work a random or bounded test does, and from which seed. The amount fits every preset
+// and is multiplied by TETHER_AMOUNT for a long run; the seed is always the same, unless
+// TETHER_SEED names another.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@
 
 namespace tether_test {
 
-/// What the program was built with makes it slower by about this much; amounts shrink by it, so that a test takes the same time.
+/// How much slower this build is because of its instrumentation, roughly. Amounts are divided by
+/// it, so that a test takes the same time.
 #if defined(TETHER_TEST_UNDER_TSAN) || defined(__SANITIZE_THREAD__)
 inline constexpr std::uint64_t slowdown = 16;
 #elif defined(TETHER_TEST_UNDER_ASAN) || defined(__SANITIZE_ADDRESS__)

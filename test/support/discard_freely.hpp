@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Discards memory with the leave of a gate that nobody else knows: for tests of what a discard does, not of when one may run.
+// Discards memory under a permit of a private gate: for tests of what a discard does, not of when
+// one may run.
 #pragma once
 
 #include <tether/core/address.hpp>

@@ -16,8 +16,8 @@ namespace {
 }  // namespace
 
 #ifndef TETHER_TEST_HAS_TSAN
-// All of them: a sanitizer brings its own for those that are missing, and they do not mix. Not inlined, or
-// g++ sees a free of what another operator new has made.
+// Every form is replaced: a sanitizer supplies its own for those that are missing, and the two do
+// not mix. Not inlined, or g++ sees a free of memory from another operator new.
 [[gnu::noinline]] void* operator new(std::size_t size, std::nothrow_t const&) noexcept {
   return fails() ? nullptr : std::malloc(size != 0 ? size : 1);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Lets the n-th allocation of this thread fail, in the executables that are linked with failing_allocation.cpp, which replaces
-// the global operator new.
+// Makes the n-th allocation of this thread fail, in executables that link failing_allocation.cpp,
+// which replaces the global operator new.
 #pragma once
 
 #include <support/skip.hpp>
@@ -27,7 +27,7 @@ inline constexpr bool allocations_can_fail = true;
 /// For `if (!allocations_can_fail) return cannot_fail_allocations();`
 inline void cannot_fail_allocations() { skip_because("the thread sanitizer's own operator new cannot be replaced"); }
 
-/// The allocation of this thread that fails, counted from now: 0 none, 1 the next.
+/// Which allocation of this thread fails, counted from now: 0 none, 1 the next.
 extern thread_local std::uint64_t failing_allocation;
 
 }  // namespace tether_test

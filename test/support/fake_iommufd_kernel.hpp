@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-// A kernel with iommufd in it, for tests without hardware: contexts, address spaces, page tables and devices that check what
-// Linux checks, in its order. Everything else is Linux, and any call can be made to fail (faulty_kernel).
+// A fake kernel with iommufd, for tests without hardware: contexts, address spaces (IOAS), page
+// tables (HWPT) and devices, with Linux's checks in Linux's order. All other calls go to Linux, and
+// any call can be made to fail (faulty_kernel).
 //
 //     descriptor --> file --> context { address spaces { areas --> pages }, page tables }  <--bound-- device
-//     pages are shared by the areas that COPY makes of each other, and pinned once, while a page table shows them
+//     areas that COPY made share pages, which are pinned once, while a page table maps them
 #pragma once
 
 #include <support/fake_vfio_device.hpp>
@@ -34,25 +35,25 @@
 
 namespace tether_test {
 
-/// A device as a test wants it.
+/// The properties of a device, chosen by the test.
 struct fake_cdev {
   std::string name = "0000:01:00.0";
   std::string group = "12";
   bool mediated = false;
-  int iommu = 0;  // page tables made for one kind do not suit another
+  int iommu = 0;  // the kind of IOMMU: a page table made for one kind does not suit another
   std::uint64_t alignment = 4096;
   tether::extent<tether::io_address> aperture{tether::io_address{0}, tether::io_address{0x7f'ffff'ffff}};
   std::vector<tether::extent<tether::io_address>> reserved{{tether::io_address{0xfee0'0000}, tether::io_address{0xfeef'ffff}}};
-  unsigned number = 0;  // the minor one of its node, under major 510
-  bool busy = false;    // its group is somebody else's
+  unsigned number = 0;  // minor number of its node, under major 510
+  bool busy = false;    // its group has another owner
 };
 
-/// All state, process-wide as a kernel's is.
+/// The kernel's whole state; process-wide, like a real kernel's.
 class fake_iommufd {
  public:
   using ranges = std::vector<tether::extent<tether::io_address>>;
 
-  /// What is pinned as one: by address, or a piece of a file.
+  /// A unit of pinning: memory at an address, or a piece of a file.
   struct pages {
     std::uint64_t host = 0;
     std::uint64_t length = 0;
@@ -92,10 +93,10 @@ class fake_iommufd {
   };
   struct device {
     fake_cdev is{};
-    unsigned users = 0;  // descriptors and mapped BARs
+    unsigned users = 0;  // reference count: descriptors and mapped BARs
     std::shared_ptr<context> bound{};
     std::uint32_t id = 0;
-    std::uint32_t attached = 0;  // a page table; of a mediated one an address space
+    std::uint32_t attached = 0;  // id of a page table; for a mediated device, of an address space
   };
   struct file {
     std::shared_ptr<context> as_context{};
@@ -110,10 +111,10 @@ class fake_iommufd {
   bool allocates_page_tables = true;
   bool maps_files = true;
   std::uint64_t lockable = ~std::uint64_t{0};
-  std::uint64_t unmaps_too_little = 0;     // bytes that an unmap forgets to report
-  std::optional<ranges> ranges_to_tell{};  // instead of the truth
-  std::function<void()> before_copy{};     // another thread's chance
-  std::function<void()> before_open{};     // another process's: nodes are exchanged
+  std::uint64_t unmaps_too_little = 0;     // bytes by which an unmap under-reports
+  std::optional<ranges> ranges_to_tell{};  // reported instead of the real ranges
+  std::function<void()> before_copy{};     // hook: another thread acts here
+  std::function<void()> before_open{};     // hook: another process acts here, and exchanges nodes
   std::vector<unsigned long> requests{};   // every ioctl
   std::recursive_mutex mutex{};
 
@@ -130,8 +131,8 @@ class fake_iommufd {
     for (auto const* one : pinned) bytes += one->length;
     return bytes;
   }
-  /// All that a failure must leave as it was, as text.
-  /// With `same_tables` no numbers of page tables: one that is made again is another one to the kernel, and the same to us.
+  /// Everything that a failure must leave unchanged, as text. With `same_tables` the ids of page
+  /// tables are left out: a table that is made again has a new id, and is the same to us.
   [[nodiscard]] std::string seen(bool same_tables = false) const {
     std::string all;
     const auto say = [&](const char* word, auto... numbers) { ((all += word), ..., (all += " " + std::to_string(numbers))), all += "; "; };
@@ -213,7 +214,8 @@ class fake_iommufd {
     return control_context(*at->second.as_context, request, argument);
   }
 
-  /// A device moves bytes, as far as its address space lets it. 0, or the errno of what an IOMMU's fault would say.
+  /// DMA by a device, as far as its address space allows. Answers 0, or the errno that stands for
+  /// an IOMMU fault.
   int dma(device const& of, std::uint64_t at, std::byte* bytes, std::uint64_t size, bool device_writes) const {
     if (size == 0) return 0;
     const std::uint64_t last = at + (size - 1);
@@ -325,7 +327,7 @@ class fake_iommufd {
     const tether::extent<tether::io_address> where{tether::io_address{first}, tether::io_address{last}};
     return std::ranges::any_of(may, [&](auto const& one) { return one.contains(where); });
   }
-  /// 0, or why what is mapped here cannot be pinned.
+  /// 0, or the errno that says why what is mapped here cannot be pinned.
   int pin_all(context const& in, std::uint32_t space, std::uint64_t locked_before) const {
     for (auto const& [first, one] : in.spaces.at(space).areas) {
       for (std::uint64_t at = 0; at < one.what->length; at += tether::linux_kernel::page_size()) {
@@ -457,7 +459,8 @@ class fake_iommufd {
     what.flags = request.flags;
     return insert(in, request.to_ioas, request.to_iova, request.length, std::move(what));
   }
-  /// Not atomic, as the kernel's is not: what comes before a cut is gone. And a hole is the same word.
+  /// Not atomic, as in the kernel: areas before one that would be cut are unmapped already. A hole
+  /// has the same errno as a cut.
   std::int64_t unmap(context& in, void* argument) {
     tether::iommufd_abi::unmapping request{};
     if (!read(argument, request)) return -EINVAL;
@@ -497,7 +500,7 @@ class fake_iommufd {
     space.huge_pages = request.value == 1;
     return 0;
   }
-  /// The pin point: everything that is mapped must suit, or there is no page table.
+  /// The pin point: everything that is mapped must be usable, or no page table is made.
   std::int64_t add_table(context& in, std::uint32_t space, device const& made_for, bool automatic) {
     if (made_for.is.alignment > tether::linux_kernel::page_size()) return -EINVAL;
     const auto before = locked();
@@ -586,7 +589,7 @@ class fake_iommufd {
   }
 };
 
-/// The seam: iommufd and its devices are the fake's, the rest is Linux's. Safe from any thread.
+/// The seam: calls on iommufd and its devices go to the fake, all others to Linux. Thread-safe.
 struct fake_iommufd_kernel : tether::faulty_kernel {
   using faulty_kernel::answer;
 

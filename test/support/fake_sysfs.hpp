@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// A folder made up to look like /sys, as far as vfio_sysfs reads it.
+// A temporary folder laid out like /sys, as far as vfio_sysfs reads it.
 #pragma once
 
 #include <cstdlib>
@@ -49,7 +49,8 @@ class fake_sysfs {
     const auto folder = root_ / "devices/virtual/vfio" / group;
     add_node_folder(folder, "vfio", number);
   }
-  /// The node that a driver of VFIO makes for a device. Without a number ("510:0") it is that of a kernel before 6.6.
+  /// The node that a VFIO driver makes for a device. Without a device number ("510:0") it is as on
+  /// a kernel before 6.6.
   void add_node(std::string const& device, std::string const& node, std::string const& number) const {
     using namespace std::filesystem;
     const auto folder = root_ / "devices" / device / "vfio-dev" / node;
@@ -63,7 +64,8 @@ class fake_sysfs {
   }
 
  private:
-  /// As the kernel has a device with a node: in its class, and among all nodes by number.
+  /// Lists a device that has a node as the kernel does: in its class, and among all nodes by
+  /// number.
   void add_node_folder(std::filesystem::path const& folder, std::string const& of_class, std::string const& number) const {
     using namespace std::filesystem;
     create_directories(folder);

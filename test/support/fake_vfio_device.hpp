@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A VFIO device as fake kernels have it, whichever interface maps for it: one BAR and configuration space, in a file.
+// A VFIO device in a fake kernel, whichever interface maps for it: one BAR and configuration space,
+// in a file.
 #pragma once
 
 #include <tether/core/address.hpp>

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-// A kernel with VFIO in it, for tests without hardware: containers, groups and devices that check what Linux's
-// type1 driver checks, in its order. Everything else is Linux, and any call can be made to fail (faulty_kernel).
+// A fake kernel with VFIO, for tests without hardware: containers, groups and devices, with the
+// checks of Linux's type1 driver in its order. All other calls go to Linux, and any call can be
+// made to fail (faulty_kernel).
 //
 //     descriptor --> file --> container { entries, members }  <-- group { devices } <-- device
-//     each descriptor is a real one as well, so that leaks are seen where they always are, in /proc/self/fd
+//     each descriptor is a real one as well, so that leaks show up in /proc/self/fd
 #pragma once
 
 #include <support/fake_vfio_device.hpp>
@@ -36,7 +37,7 @@
 
 namespace tether_test {
 
-/// A group as a test wants it.
+/// The properties of a group, chosen by the test.
 struct fake_group {
   std::vector<std::string> devices{"0000:01:00.0"};
   bool pins = true;
@@ -44,10 +45,10 @@ struct fake_group {
   std::uint64_t page_sizes = 0x4020'1000;
   std::vector<tether::extent<tether::io_address>> usable{{tether::io_address{0}, tether::io_address{0xfedf'ffff}},
                                                          {tether::io_address{0xfef0'0000}, tether::io_address{0x7f'ffff'ffff}}};
-  std::optional<unsigned> number{};  // the minor one of its node, under major 509; else what its path ends in
+  std::optional<unsigned> number{};  // minor number of its node, under major 509; else what its path ends in
 };
 
-/// All state, process-wide as a kernel's is. Not thread-safe.
+/// The kernel's whole state; process-wide, like a real kernel's. Not thread-safe.
 class fake_vfio {
  public:
   struct entry {
@@ -71,7 +72,7 @@ class fake_vfio {
   struct file {
     std::shared_ptr<container> as_container{};
     group* as_group = nullptr;
-    group* of_group = nullptr;  // a device's
+    group* of_group = nullptr;  // of a device
   };
 
   std::map<std::string, group> groups;  // by path
@@ -84,11 +85,11 @@ class fake_vfio {
   bool unmap_all = true;
   bool tells_available = true;
   int set_iommu_errno = 0;
-  std::uint64_t unmaps_too_little = 0;      // bytes that an unmap forgets to report
-  std::vector<std::byte> info_to_tell{};    // instead of the truth, if not empty
+  std::uint64_t unmaps_too_little = 0;      // bytes by which an unmap under-reports
+  std::vector<std::byte> info_to_tell{};    // reported instead of the real information, if not empty
   std::vector<unsigned long> requests{};    // every ioctl
 
-  /// What must be as before after a failure. Devices and groups that are open, and all that is mapped.
+  /// Everything that a failure must leave unchanged: open devices and groups, and all mappings.
   [[nodiscard]] std::vector<std::pair<std::uint64_t, entry>> mapped() const {
     std::vector<std::pair<std::uint64_t, entry>> all;
     for (auto const& [number, one] : files) {
@@ -152,7 +153,8 @@ class fake_vfio {
     return at->second.of_group != nullptr ? control_fake_device(request, argument) : -ENOTTY;
   }
 
-  /// A device moves bytes, as far as its container lets it. 0, or the errno of what an IOMMU's fault would say.
+  /// DMA by a device, as far as its container allows. Answers 0, or the errno that stands for an
+  /// IOMMU fault.
   int dma(group const& of, std::uint64_t at, std::byte* bytes, std::uint64_t size, bool device_writes) {
     if (size == 0) return 0;
     const std::uint64_t last = at + (size - 1);
@@ -186,7 +188,8 @@ class fake_vfio {
     --of.devices_open;
     if (of.descriptors == 0) release(of);
   }
-  /// The last descriptor of a group is closed: it leaves its container, as soon as no device of it is open.
+  /// The last descriptor of a group was closed: it leaves its container as soon as no device of it
+  /// is open.
   void release(group& one) {
     if (one.devices_open != 0) return;
     leave(one);
@@ -394,7 +397,7 @@ class fake_vfio {
       default: return -ENOTTY;
     }
   }
-  /// The pin point: everything that is mapped must suit, or nothing happens.
+  /// The pin point: everything that is mapped must be usable, or nothing happens.
   std::int64_t join(group& one, std::shared_ptr<container> const& into) {
     const bool was_pinning = pinning(*into);
     const std::string path = path_of(one);
@@ -416,7 +419,7 @@ class fake_vfio {
   }
 };
 
-/// The seam: VFIO is the fake's, the rest is Linux's.
+/// The seam: VFIO calls go to the fake, all others to Linux.
 struct fake_vfio_kernel : tether::faulty_kernel {
   using faulty_kernel::answer;
 

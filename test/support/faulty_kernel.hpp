@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Linux with a mistake at a chosen call: the n-th system call from now answers an errno and does nothing.
-// A sweep raises n until no fault fires any more, and so walks every failure path there is.
+// Linux with a fault at a chosen call: the n-th system call from now answers an errno and does
+// nothing. A sweep raises n until no fault fires any more, and so walks every failure path.
 #pragma once
 
 #include <tether/core/kernel.hpp>
@@ -12,14 +12,14 @@
 
 namespace tether {
 
-/// The calls of the seam, to count them apart. `numbered` is `call(number, ...)`.
+/// The calls of the seam, to count them separately. `numbered` is `call(number, ...)`.
 enum class kernel_call : std::uint8_t {
   mmap, move_mapping, mprotect, munmap, madvise, memfd_create, ftruncate, fallocate, fstat, stat, duplicate, descriptor_flags, add_seals,
   seals, close, numbered, other
 };
 
-/// Counters are process-wide (the kernel is stateless, so its failures must be) and safe from any thread.
-/// Whoever adds a function to `linux_kernel` adds one line here, or it can not be made to fail.
+/// Counters are process-wide (the kernel seam is stateless, so its faults must be) and thread-safe.
+/// A function that is added to `linux_kernel` needs one line here, or it cannot be made to fail.
 struct faulty_kernel : linux_kernel {
   using answer = linux_kernel::answer;
 
@@ -31,7 +31,8 @@ struct faulty_kernel : linux_kernel {
     state().until = times;
     state().countdown = n == 0 ? 0 : n + times - 1;
   }
-  /// The `n`-th call from now fails as well, with the same errno, whenever that is: an undo, mostly. 0: none.
+  /// The `n`-th call from now fails as well, with the same errno, wherever that is: mostly in a
+  /// rollback. 0: none.
   static void also_fail_at(std::uint64_t n) noexcept { state().second_countdown = n; }
   /// Calls since the last `reset`; failed ones too, `close` and `munmap` only if they count.
   [[nodiscard]] static std::uint64_t calls() noexcept { return state().calls; }
@@ -39,9 +40,9 @@ struct faulty_kernel : linux_kernel {
   [[nodiscard]] static std::uint64_t calls_of(kernel_call which) noexcept { return state().each[static_cast<std::size_t>(which)]; }
   /// How many failures `fail_at` has caused.
   [[nodiscard]] static std::uint64_t fired() noexcept { return state().fired; }
-  /// Whether `close` and `munmap`, which undo things, count and fail too. Off after `reset`.
+  /// Whether `close` and `munmap`, the calls of a rollback, count and fail too. Off after `reset`.
   static void count_cleanup(bool on) noexcept { state().cleanup = on; }
-  /// No fault is armed, nothing is counted.
+  /// Disarms every fault and clears the counters.
   static void reset() noexcept {
     state().countdown = 0;
     state().second_countdown = 0;
@@ -112,7 +113,7 @@ struct faulty_kernel : linux_kernel {
     if (const int fault = next(kernel_call::seals)) return -fault;
     return linux_kernel::seals(descriptor);
   }
-  /// Linux gives the descriptor back even where close fails, and so does this.
+  /// Linux frees the descriptor even where close fails, and so does this.
   [[nodiscard]] static answer close(int descriptor) noexcept {
     const int fault = next(kernel_call::close);
     const answer real = linux_kernel::close(descriptor);
@@ -139,7 +140,7 @@ struct faulty_kernel : linux_kernel {
   }
 
  private:
-  /// Answers what it was; 0 stays 0.
+  /// Decrements unless 0. Answers the value before.
   static std::uint64_t one_less(std::atomic<std::uint64_t>& count) noexcept {
     auto left = count.load();
     while (left != 0 && !count.compare_exchange_weak(left, left - 1)) {}
@@ -162,7 +163,7 @@ struct faulty_kernel : linux_kernel {
   }
 };
 
-/// A fault for the length of a scope: armed at its beginning, everything reset at its end.
+/// A fault armed for a scope; everything is reset at the end of the scope.
 class [[nodiscard]] injected_fault {
  public:
   explicit injected_fault(std::uint64_t n, int errno_value, bool cleanup_too = false, std::uint64_t times = 1) noexcept {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// A VMM with a memory model of its own that is often wrong, feeding a `dma_listener`: what should be there is a plain list that is asked
-// about every section, and what is there is read by a device, page by page. For the fuzzer and for a bounded run (scenario).
+// A VMM with a memory model of its own, which is often wrong, feeds a `dma_listener`. What should
+// be mapped is a plain list that is checked against every section; what is mapped is read by a
+// device, page by page. For the fuzzer and for a bounded run (scenario).
 #pragma once
 
 #include <tether/backend/recording.hpp>
@@ -26,7 +27,7 @@
 
 namespace tether_test {
 
-/// What is called if something does not hold; it does not return.
+/// Called when a check fails; does not return.
 using complaint = void (*)(std::string const&);
 
 /// `Block`: the bytes of the pieces that `Granularity` cuts, 0 for whole sections.
@@ -72,11 +73,11 @@ class fed_by_hand {
     section what;
     bool removal = false;
   };
-  /// One change, as told, and what a slow reader makes of it.
+  /// One change as it is fed, and what a slow reference model makes of it.
   struct change {
     commit_kind kind = commit_kind::refusable;
     std::vector<section> removals, additions;
-    std::vector<section> goes, comes;  // those that are right
+    std::vector<section> goes, comes;  // those that are valid
     std::vector<wrong_thing> wrong;
   };
 
@@ -84,7 +85,7 @@ class fed_by_hand {
     if (!holds) complain_(what);
   }
 
-  // What it might tell.
+  // Sections to feed, right and wrong.
 
   section some_section(std::uint64_t first, std::uint64_t pages) {
     section one{.where = {place(first), place(first + pages) - 1}, .name = names_.at(in_.below(names_.size()))};
@@ -108,7 +109,7 @@ class fed_by_hand {
     }
     return one;
   }
-  /// RAM beyond the aperture is refused for good, so mostly BARs and registers go there.
+  /// RAM beyond the aperture is always refused, so mostly BARs and registers are placed there.
   section addition() {
     const std::uint64_t pages = 1 + in_.below(5);
     section one = some_section(free_place(in_.below(guest_pages - pages + 1), pages), pages);
@@ -136,7 +137,7 @@ class fed_by_hand {
       return one;
     }
     switch (in_.below(11)) {
-      case 0: one.where.first = one.where.first + page; break;  // a part, or none of it
+      case 0: one.where.first = one.where.first + page; break;  // a part of it, or not mapped at all
       case 1: one.where.last = one.where.last - page; break;
       case 2: one.where.last = one.where.last + page * (1 + in_.below(4)); break;
       case 3: one.offset = one.offset + page; break;
@@ -146,12 +147,13 @@ class fed_by_hand {
       case 7: return whole_run(one);
       case 8: return addition();
       case 9: std::swap(one.where.first, one.where.last); break;
-      default: break;  // twice, if it goes in this change already; else it is right
+      default: break;  // removed twice, if this change removes it already; else valid
     }
     return one;
   }
   bool errs() { return in_.below(careful_ ? 64 : 5) == 0; }
-  /// The first page from `from` on, going round, where nothing stands or comes; who errs does not look.
+  /// The first page from `from` on, wrapping around, where nothing is placed; an erring VMM does
+  /// not look.
   std::uint64_t free_place(std::uint64_t from, std::uint64_t pages) {
     if (errs()) return from;
     const std::uint64_t places = guest_pages - pages + 1;
@@ -161,7 +163,7 @@ class fed_by_hand {
     }
     return from;
   }
-  /// One and all that meet it behind, as one section.
+  /// `one` and all sections that follow it without a gap, as one section.
   section whole_run(section one) const {
     for (bool grown = true; grown;) {
       grown = false;
@@ -174,7 +176,7 @@ class fed_by_hand {
     return one;
   }
 
-  // What a slow reader makes of it.
+  // The slow reference model.
 
   static bool any_overlaps(std::vector<section> const& all, section const& one) {
     return std::any_of(all.begin(), all.end(), [&](section const& other) {
@@ -208,7 +210,7 @@ class fed_by_hand {
       }
     }
   }
-  /// The causes that a wrong thing may be told with.
+  /// Whether `why` is an error that may be reported for this wrong thing.
   bool may_be_called(wrong_thing const& one, error const& why) const {
     if (why.extent_space() != tether::space::guest_physical || why.first() != one.what.where.first.value) return false;
     if (why.last() != one.what.where.last.value || why.subject() != one.what.name) return false;
@@ -219,7 +221,7 @@ class fed_by_hand {
     return invalid ? one.what.memory == nullptr : why.is(errc::past_the_end) || why.is(errc::overlaps);
   }
 
-  // Telling. Names live for the call only.
+  // Feeding. Names live for the call only.
 
   void begin(commit_kind kind) { listener_.begin(kind); }
   template <class Call>
@@ -238,14 +240,14 @@ class fed_by_hand {
   }
   tether::result<void> commit() { return listener_.commit(); }
 
-  // One change, and what must come of it.
+  // One change, and its expected outcome.
 
   void one_change() {
     change now;
     now.kind = in_.below(3) == 0 ? commit_kind::compulsory : commit_kind::refusable;
     there_ = standing_;
     for (auto n = in_.below(4); n-- > 0;) now.removals.push_back(removal());
-    if (!now.removals.empty() && in_.below(3) == 0) {  // put back
+    if (!now.removals.empty() && in_.below(3) == 0) {  // removed and added again
       now.additions.push_back(now.removals.front());
       there_.push_back(now.removals.front());
       totals_.put_back += 1;
@@ -283,7 +285,7 @@ class fed_by_hand {
     compare();
   }
   void tell(change const& now) {
-    if (in_.below(16) == 0) {  // begun, and thought better of
+    if (in_.below(16) == 0) {  // begun and abandoned
       begin(commit_kind::refusable);
       for (section const& one : standing_) remove(one);
       add(some_section(0, 2));
@@ -322,12 +324,14 @@ class fed_by_hand {
     }
   }
 
-  /// The change was followed, or had to be: the list follows it, and what is newly left out may be.
+  /// The change was followed, or was compulsory: the list follows it. Checks that what is newly
+  /// left out may be.
   template <class Snapshot>
   void happened(change const& now, Snapshot const& before, bool struck, tether::result<void> const& outcome) {
     for (section const& one : now.goes) demand(take(standing_, one), "what goes was there");
     standing_.insert(standing_.end(), now.comes.begin(), now.comes.end());
-    // Those left out before that did not go are there still, in order; the others came now.
+    // What was left out before and not removed is still there, in order; the rest came with this
+    // change.
     std::vector<extent_text> expected;
     for (extent_text const& one : before.left_out)
       if (std::none_of(now.goes.begin(), now.goes.end(), [&](section const& gone) { return one.first == gone.where.first.value; }))
@@ -348,7 +352,7 @@ class fed_by_hand {
     demand(!memory_left_out || (now.kind == commit_kind::compulsory && !outcome), "that devices do not see what they must is told");
     demand(outcome.has_value() || !now.wrong.empty() || memory_left_out, "a change that could be followed succeeds");
   }
-  /// A failed undo, or a compulsory change that could not unmap.
+  /// A failed rollback, or a compulsory change that could not unmap.
   void recover(change const& now, bool struck, tether::result<void> const& outcome) {
     demand(struck, "nothing but the backend makes it diverge");
     demand(!outcome.has_value() && (outcome.error().stuck() || now.kind == commit_kind::compulsory), "that it diverged is told");
@@ -376,7 +380,7 @@ class fed_by_hand {
     compare();
   }
 
-  // What is there.
+  // What is mapped.
 
   struct extent_text {
     std::uint64_t first = 0, last = 0;
@@ -420,7 +424,7 @@ class fed_by_hand {
   };
   state snapshot() { return {reach(), left_out(), listener_.usage(), iommu_.free_mappings()}; }
 
-  /// The sum of what stands.
+  /// Compares what a device reaches, and the usage, with the list.
   void compare() {
     reached_pages expected;
     tether::mapped_usage sum;
@@ -477,7 +481,7 @@ class fed_by_hand {
   tether::dma_listener<tether::recording<tether::software_iommu>, Granularity, tether::trim_edges, tether::no_observation, std::mutex> listener_{
       iommu_, mutex_};
   std::vector<section> standing_;
-  std::vector<section> there_;  // what the VMM believes to stand in the midst of making up a change
+  std::vector<section> there_;  // what the VMM takes to be mapped while it makes up a change
   const bool careful_ = in_.flag();
   totals totals_;
 };

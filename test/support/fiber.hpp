@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Several stacks on one thread, switched by hand: for tests that decide when which "thread" goes on. The sanitizers are told of
-// every switch, or they would take one stack for another.
+// Several stacks on one thread, switched explicitly: for tests that decide which "thread" runs
+// when. The sanitizers are told of every switch, or they would take one stack for another.
 #pragma once
 
 #include <support/amount.hpp>
@@ -19,7 +19,7 @@
 
 namespace tether_test {
 
-/// One stack. The default-constructed one is the stack that the thread runs on already.
+/// One stack. A default-constructed one is the stack that the thread already runs on.
 /// Requires: everything on one thread; a fiber is destroyed while it is suspended, with nothing on its stack that must be destroyed.
 class fiber {
  public:
@@ -47,7 +47,8 @@ class fiber {
 #endif
   }
 
-  /// Suspends this fiber, which must be the running one, and goes on with `to`. Returns when somebody switches back.
+  /// Suspends this fiber, which must be the running one, and resumes `to`. Returns when this one is
+  /// resumed.
   void switch_to(fiber& to) noexcept {
     going_to() = &to;
 #ifdef TETHER_TEST_FIBERS_FOR_TSAN
@@ -64,7 +65,7 @@ class fiber {
   }
 
  private:
-  /// Roomy, because the address sanitizer's frames are.
+  /// Large, because the address sanitizer's frames are.
   static constexpr std::size_t stack_bytes = 256 * 1024;
 
   static void begin() {

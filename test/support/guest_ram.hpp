@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a guest's memory holds, for tests of discards: every frame is marked before, and a frame that really went reads as
-// zeros afterwards. Also the huge pages that a test needs, for as long as it needs them.
+// The contents of a guest's memory, for tests of discards: every frame is marked first, and a frame
+// that was really discarded reads as zeros afterwards. Also huge pages, for as long as a test needs
+// them.
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -32,11 +33,12 @@ inline void mark_all(tether::ram_block const& ram) {
 [[nodiscard]] inline bool is_marked(tether::ram_block const& ram, std::uint64_t offset) {
   return all_are({ram.data() + offset, frame}, std::byte(1 + (offset / frame) % 251));
 }
-/// Whether the frame reads as zeros. Looking brings a new page in.
+/// Whether the frame reads as zeros. Reading faults a new page in.
 [[nodiscard]] inline bool went(tether::ram_block const& ram, std::uint64_t offset) {
   return all_are({ram.data() + offset, frame}, std::byte{0});
 }
-/// How many frames of the block are as `mark` left them, and how many went. The rest is torn: there must be none.
+/// How many frames of the block are as `mark` left them, and how many were discarded. The rest is
+/// torn: there must be none.
 struct tally {
   std::uint64_t marked = 0;
   std::uint64_t gone = 0;

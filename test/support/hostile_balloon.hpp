@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The worst balloon there can be: whenever it is let it gives all of the guest's memory back, and the guest touches all of it again.
-// A frame that was pinned meanwhile stays with the device; the CPU has another one.
+// The worst possible balloon: whenever the gate permits it discards all of the guest's memory, and
+// the guest touches all of it again. A frame that was pinned meanwhile stays with the device; the
+// CPU gets another one.
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -10,8 +11,8 @@
 
 namespace tether_test {
 
-/// Strikes once. `blocks` are pointers to RAM blocks; `let_in()` is called if the gate permits it, `guest()` after the discard.
-/// Answers whether it was let.
+/// Strikes once. `blocks` are pointers to RAM blocks; `let_in()` is called if the gate permits the
+/// discard, `guest()` after it. Answers whether it was permitted.
 template <class Gate, class Blocks, class LetIn, class Guest>
 bool strike(Gate& gate, Blocks const& blocks, LetIn let_in, Guest guest) {
   const auto permit = gate.permit(tether::discard_kind::uncoordinated);

@@ -1,27 +1,33 @@
 // SPDX-License-Identifier: BSL-1.0
-// Runs a few threads in every order that there is, operation by operation: atomics, mutexes, condition variables. For the gate
-// (turnstile.hpp takes them as a parameter), whose rules are about what one thread sees of another.
+// A model checker for a few threads: runs every interleaving of their operations on atomics,
+// mutexes and condition variables. For the gate (turnstile.hpp takes those types as a parameter),
+// whose rules are about what one thread sees of another.
 //
-//     threads are fibers; each stops before its next operation, and the search says who goes on
+//     threads are fibers; each stops before its next operation, and the search picks the next
 //
 //              A: inside += 1 --.          .-- B: closed += 1           every such choice is tried, depth first;
 //                                 choose                               every path is run from the beginning again
 //              A: closed?     --'          '-- B: inside?
 //
-// Complete: no bound on preemptions. What makes that feasible is that a state which was met before is not walked again. A state is
-// all that the future depends on: what every thread has seen so far (threads are functions of that), and what memory still can
-// answer, as a hash of 64 bits. Two states that differ with one hash would hide a schedule: of a million states, one in ten
-// million times. How many schedules the states stand for is counted exactly, though no schedule is run twice.
+// Complete: preemptions are not bounded. What makes that feasible is that a state which was seen
+// before is not explored again. A state is everything that the future depends on: what every thread
+// has read so far (threads are functions of that) and which values memory can still answer, as a
+// 64-bit hash. Two states with one hash would hide a schedule: with a million states, a chance of
+// one in ten million. How many schedules the states stand for is counted exactly, though no
+// schedule is run twice.
 //
-// Memory is not a plain array. A word is the list of all values it ever had, and a thread may read any that is not older than one it
-// knows of already: what an order promises is exactly which ones it knows of.
-//     acquire, release    a reader learns all that the writer knew; an addition passes on what the one before it published
-//     seq_cst             nobody reads with it behind what was read or written with it before
-//     addition            always of the newest value: words that are only added to have one order of values
-// That is C++20's model for executions in which no value is read before it is written: every weaker result that a compiler or a
-// processor may give for these operations, more than x86's store buffers would show. Not covered: stores, exchanges and fences (the
-// turnstile has none), load buffering, spurious wake-ups (they could only hide a lost one).
-// Plain memory is `page`: who touches it without knowing of all that was done to it before is in a data race, and that is a finding.
+// Memory is modelled, too: a word is the list of all values that it ever had, and a thread may read
+// any that is not older than one it knows already. What a memory order promises is exactly which
+// ones it knows.
+//     acquire, release    a read learns what the writer knew; additions continue a release sequence
+//     seq_cst             reads no value older than the last one that was read or written seq_cst
+//     addition            always of the newest value: such words have one modification order
+// That is C++20's model for executions in which no value is read before it is written: every weaker
+// result that a compiler or a processor may give for these operations, more than x86's store
+// buffers would show. Not covered: stores, exchanges and fences (the turnstile has none), load
+// buffering, spurious wake-ups (they could only hide a lost one).
+// Plain memory is `page`: an access by a thread that does not know of every earlier access is a
+// data race, and is reported.
 #pragma once
 
 #include <tether/inhibit/turnstile.hpp>
@@ -53,7 +59,8 @@ inline constexpr std::size_t most_pages = 4;
 
 enum class operation : std::uint8_t { begin, load, add, subtract, lock, unlock, sleep, wake_all, act };
 
-/// One order that is weaker than the code says, for seeds: `what` on every word of that name.
+/// One memory order weakened below what the code says, to seed a mistake: `what` on every word of
+/// that name.
 struct weakening {
   std::string_view word;
   operation what;
@@ -70,14 +77,14 @@ struct actor {
 struct findings {
   std::string failure;          ///< empty: none; else what went wrong and the schedule that leads there
   std::uint64_t schedules = 0;  ///< complete orders of all operations
-  std::uint64_t states = 0;     ///< that were told apart
-  std::uint64_t steps = 0;      ///< operations that led from a state to the next, each tried once
+  std::uint64_t states = 0;     ///< distinct ones
+  std::uint64_t steps = 0;      ///< transitions between states, each tried once
 };
 
 namespace detail {
 
-/// What somebody knows of: for each word the number of its newest known value, for each page the number of writes, and of each
-/// thread's reads.
+/// A vector clock: for each word the number of its newest known value, for each page the number of
+/// writes, and of each thread's reads.
 using knowledge = std::array<std::uint8_t, most_words + most_pages * (1 + most_threads)>;
 
 inline void learn(knowledge& mine, knowledge const& theirs) noexcept {
@@ -103,14 +110,14 @@ struct message {
 };
 struct word {
   std::string_view name;
-  bool weak = false;             // some order on it is weakened: what each thread knows of it matters
+  bool weak = false;             // some order on it is weakened: what each thread knows of it is part of the state
   std::uint8_t agreed = 0;       // the newest value that was read or written seq_cst
   std::vector<message> history;  // never empty
 };
 struct lock_state {
   int owner = -1;
   knowledge published{};
-  std::uint64_t taken = 0;  // a hash of who had it, in order: what it protects is a function of that
+  std::uint64_t taken = 0;  // a hash of its owners so far, in order: what it protects is a function of that
 };
 struct pending {
   operation what = operation::begin;
@@ -125,11 +132,11 @@ enum class sleeping : std::uint8_t { no, yes, woken };
 struct thread {
   const char* name = "";
   knowledge knows{};
-  std::uint64_t seen = 0;  // a hash of every answer so far
+  std::uint64_t seen = 0;  // a hash of every value answered so far
   pending next{};
   sleeping asleep = sleeping::no;
   bool finished = true;
-  std::uint64_t permits = 0;  // what thread_local variables would be
+  std::uint64_t permits = 0;  // stands for the thread_local variables
   std::uint32_t slot = 0;
 };
 struct choice {
@@ -153,8 +160,8 @@ struct logged {
 /// The search. One at a time.
 class explorer {
  public:
-  /// `names`: of the words, as they are constructed. `wanted`: only failures that begin so count; a seed asks for its own, or
-  /// another one would be found first by a shorter way.
+  /// `names`: of the words, in order of construction. `wanted`: only failures that begin so count;
+  /// a seed asks for its own, or a shorter path to another one would be found first.
   explicit explorer(std::vector<std::string_view> names, std::vector<weakening> weak = {}, std::string_view wanted = {})
       : names_{std::move(names)}, weak_{std::move(weak)}, wanted_{wanted} {
     current_explorer() = this;
@@ -164,7 +171,7 @@ class explorer {
   ~explorer() { current_explorer() = nullptr; }
   [[nodiscard]] static explorer& current() noexcept { return *current_explorer(); }
 
-  /// Runs each schedule itself, known states or not: to hold the search against.
+  /// Runs every schedule, known states or not: to check the search against.
   void forget_states() noexcept { remembers_ = false; }
 
   /// `make` builds the objects and the threads that share them; `check` judges what is left when all threads have ended.
@@ -184,7 +191,7 @@ class explorer {
       auto world = make();
       const auto actors = threads(*world);
       run(actors);
-      if (given_up_) {  // these stacks can never be unwound; what they refer to stays, reachable
+      if (given_up_) {  // these stacks can never be unwound; what they refer to is kept, and stays reachable
         static auto& kept = *new std::vector<std::shared_ptr<void>>;
         kept.emplace_back(std::move(world));
         for (auto& one : fibers_) kept.emplace_back(std::move(one));
@@ -201,18 +208,18 @@ class explorer {
     return found_;
   }
 
-  /// The first one counts. Its schedule is that of the present execution.
+  /// Only the first failure counts. Its schedule is that of the present execution.
   void fail(std::string const& why) {
     if (!found_.failure.empty() || !why.starts_with(wanted_)) return;
     found_.failure = why + "; after:";
     for (auto const& one : log_) found_.failure += "\n  " + text_of(one);
   }
-  /// A point at which others may run, with a name for the trace. Each counts as a moment in which the thread does that.
+  /// A scheduling point with a name for the trace: the moment in which the thread does that.
   void act(const char* name) { perform({.what = operation::act, .name = name}); }
-  /// Something plain has changed that threads look at without asking (a stop token).
+  /// Plain state that threads poll has changed (a stop token).
   void environment_changes() noexcept { ++environment_; }
 
-  // What the parts below ask for.
+  // Called by the parts below.
 
   /// How a sleep can end.
   static constexpr std::uint32_t woken = 0;
@@ -239,7 +246,8 @@ class explorer {
     decide_and_switch();
     return execute(me);
   }
-  /// Wakes who sleeps (there is one condition variable), without a step of its own: a part of the step that is being executed.
+  /// Wakes the sleepers (there is one condition variable) without a step of its own: as a part of
+  /// the step that is being executed.
   void wake_sleepers() noexcept {
     for (auto& one : threads_) {
       if (one.asleep == detail::sleeping::yes) one.asleep = detail::sleeping::woken;
@@ -277,7 +285,7 @@ class explorer {
       if (!fibers_[i]) fibers_[i] = std::make_unique<fiber>(&explorer::thread_begins);
     }
     for (std::size_t i = 0; i < count_; ++i) threads_[i].seen = detail::mix(1, i);
-    // Each up to its first operation.
+    // Run each up to its first operation.
     for (std::size_t i = 0; i < count_; ++i) {
       starting_ = true;
       go_on_with(i);
@@ -300,7 +308,7 @@ class explorer {
     const auto next = starting_ ? nobody : decide();
     if (next != me) go_on_with(next);
   }
-  /// Thread-local variables go with the fiber.
+  /// Thread-local variables are switched with the fiber.
   void go_on_with(std::size_t next) {
     const auto me = running_;
     if (me != nobody) {
@@ -313,7 +321,7 @@ class explorer {
     (me != nobody ? *fibers_[me] : own_).switch_to(next != nobody ? *fibers_[next] : own_);
   }
 
-  /// How many ways there are for a thread to go on now: 0 if it is blocked.
+  /// In how many ways a thread can go on now: 0 if it is blocked.
   std::uint8_t ways(detail::thread const& one) const {
     using detail::sleeping;
     if (one.finished) return 0;
@@ -337,7 +345,8 @@ class explorer {
     return what.order;
   }
 
-  /// Who goes on, and how: as the path says, then every way in turn. `nobody` when all have ended.
+  /// Picks the thread that goes on, and how: as the path says, then every way in turn. `nobody`
+  /// when all have ended.
   std::size_t decide() {
     if (draining_) return first_way();
     if (depth_ == path_.size()) {
@@ -377,7 +386,7 @@ class explorer {
     answer_ = chosen.answer;
     return chosen.thread;
   }
-  /// What is known to be explored already only has to end, so that nothing is left on its stacks.
+  /// An execution in a known state only has to end, so that nothing is left on its stacks.
   std::size_t first_way() {
     bool all_finished = true;
     for (std::size_t k = 0; k < count_; ++k) {
@@ -387,7 +396,8 @@ class explorer {
     }
     return all_finished ? nobody : rescue();
   }
-  /// After a deadlock: a wake-up out of nowhere, for all. Where even that does not help, the stacks stay as they are.
+  /// After a deadlock: a spurious wake-up for all. Where even that does not help, the stacks stay
+  /// as they are.
   std::size_t rescue() {
     draining_ = true;
     wake_sleepers();
@@ -479,7 +489,8 @@ class explorer {
     if (detail::releases(order)) detail::learn(after.published, one.knows);
     to.history.push_back(after);
   }
-  /// States leave out what nobody could tell with seq_cst alone, so a weaker order has to be told beforehand.
+  /// States leave out what no thread could tell apart with seq_cst alone, so a weaker order has to
+  /// be declared beforehand.
   void must_be_declared(detail::word const& which, std::memory_order order) {
     if (order == std::memory_order_seq_cst || which.weak) return;
     fail("an order weaker than seq_cst on '" + std::string{which.name} + "', which was not declared");
@@ -498,7 +509,7 @@ class explorer {
     return 0;
   }
 
-  // What a state is.
+  // The state, as a hash.
 
   std::uint64_t key() const {
     std::uint64_t hash = environment_;
@@ -527,7 +538,7 @@ class explorer {
     }
     return hash;
   }
-  /// Of pages, whether the last use is known; of words, what is known of those that are weak.
+  /// Of pages, whether the last access is known; of words, what is known of the weakened ones.
   std::uint64_t what_matters_of(std::uint64_t hash, detail::knowledge const& knows) const {
     std::uint64_t bits = 0;
     for (std::size_t i = most_words; i < most_words + pages_ * (1 + most_threads); ++i) {
@@ -587,9 +598,10 @@ class explorer {
   std::vector<detail::logged> log_;
 };
 
-// What the code under test is built of instead of the standard library's.
+// Replacements for the standard library's types in the code under test.
 
-/// Additions answer nothing, so that nobody can depend on their order: it need not be part of a state.
+/// Additions answer nothing, so that no thread can depend on their order: it need not be part of a
+/// state.
 template <class Value>
 class atomic {
  public:
@@ -621,8 +633,8 @@ class mutex {
   std::size_t place_;
 };
 
-/// As std::condition_variable_any: to unlock and to fall asleep is one step, and a stop that was requested before it prevents it.
-/// A deadline may pass at any moment.
+/// As std::condition_variable_any: unlocking and falling asleep are one step, and a stop that was
+/// requested before it prevents it. A deadline may pass at any moment.
 class condition_variable {
  public:
   template <class Condition>
@@ -649,7 +661,7 @@ class condition_variable {
   }
 };
 
-/// Plain memory: what discards free, and what devices use.
+/// Plain memory: discards free it, devices use it.
 class page {
  public:
   page() : place_{explorer::current().new_page()} {}

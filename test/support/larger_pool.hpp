@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The pool of huge pages, some pages larger for a while. Where that is not allowed it stays as it is.
+// The pool of huge pages, enlarged for a scope. Where that is not allowed it stays as it is.
 #pragma once
 
 #include <fstream>

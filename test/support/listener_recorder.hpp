@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A memory listener that keeps the contract and watches that it is kept: it knows what is mapped, writes
-// down every call, notes each breach, and refuses the commits that a test tells it to.
+// A memory listener that keeps the contract and checks that its caller does: it knows what is
+// mapped, records every call, notes each breach, and refuses the commits that a test chooses.
 #pragma once
 
 #include <tether/core/error.hpp>
@@ -83,7 +83,7 @@ class listener_recorder {
     return tether::failure(why.of(who_.empty() ? "recorder" : who_));
   }
 
-  /// What it has mapped, ascending.
+  /// What is mapped, ascending.
   [[nodiscard]] std::vector<tether::section> mapped() const {
     std::vector<tether::section> all;
     for (auto const& [first, one] : mapped_) all.push_back(one);
@@ -97,7 +97,7 @@ class listener_recorder {
   std::uint64_t then_refuse_at = 0;
   std::uint64_t begins = 0;
   std::uint64_t commits = 0;
-  /// What the caller did that it must not do. Empty in a right program.
+  /// Breaches of the contract by the caller. Empty in a correct program.
   std::vector<std::string> breaches;
   /// Called inside each commit.
   void (*on_commit)(listener_recorder&) = nullptr;

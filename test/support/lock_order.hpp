@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
-// Checks the order in which locks are taken, against the one that is written in inhibit/threading.hpp and against itself: a lock
-// says what its thread had when it was asked for, whether or not anybody waited. What no run has deadlocked on is found all the same.
+// Checks lock order against the one that is written in inhibit/threading.hpp, and for cycles: each
+// lock records what its thread held when it was requested, whether or not the thread had to wait.
+// So a deadlock is found even if no run has met it.
 //
 //     thread 1: A, then B     thread 2: B, then A     ->     "a circle: A, then B, then A"
 //
-// Seen are the locks of gates, containers and balloons (`ordered_threading`), permits, and waits for discards. An address space's own
-// two mutexes are not a parameter: a test takes their place by hand around its own transactions (`in_place_of`), so what commits take
-// under them is checked. What is not: the map's lock where a container takes it while it attaches and detaches, and the locks inside
-// of backends. Those are std::mutexes, and the thread sanitizer's own detector watches them wherever tests run under it.
+// Checked: the locks of gates, containers and balloons (`ordered_threading`), permits, and waits
+// for discards. An address space's own two mutexes are not a parameter: a test marks their place by
+// hand around its own transactions (`in_place_of`), so what commits take under them is checked. Not
+// checked: the map's lock where a container takes it while it attaches and detaches, and the locks
+// inside backends. Those are std::mutexes, and the thread sanitizer's own detector watches them
+// wherever tests run under it.
 #pragma once
 
 #include <tether/inhibit/threading.hpp>
@@ -28,10 +31,11 @@
 
 namespace tether_test {
 
-/// As written in inhibit/threading.hpp. `unranked`: only held against itself.
+/// As written in inhibit/threading.hpp. `unranked`: only checked for cycles.
 enum class lock_rank : std::uint8_t { operation = 1, gate, topology, discard_state, container, backend, unranked };
 
-/// What is known of who takes what with what. Several may exist; a lock belongs to the one that it was named in.
+/// The graph of which lock was requested while which was held. Several may exist; a lock belongs to
+/// the one that it was named in.
 class lock_order {
  public:
   lock_order() = default;
@@ -44,7 +48,7 @@ class lock_order {
     return violations_;
   }
   [[nodiscard]] bool broken() const noexcept { return broken_.load(std::memory_order_relaxed); }
-  /// Pairs that were seen, in whatever order.
+  /// Pairs that were seen, in either order.
   [[nodiscard]] std::size_t pairs() const {
     const std::lock_guard guard{mutex_};
     std::size_t sum = 0;
@@ -100,7 +104,7 @@ class lock_order {
   std::atomic<bool> broken_{false};
 };
 
-/// Names the locks that are constructed on this thread while it lives, in the order in which they are.
+/// Names the locks that are constructed on this thread in its lifetime, in order of construction.
 class naming {
  public:
   naming(lock_order& order, std::string owner, std::initializer_list<lock_rank> ranks)
@@ -136,7 +140,8 @@ class naming {
   naming* outer_;
 };
 
-/// What is taken in an order: a mutex, a permit, a turn to write. Unnamed, it is not checked.
+/// Anything that is taken in an order: a mutex, a permit, a writer's turn. Unnamed, it is not
+/// checked.
 class ordered_lock {
  public:
   ordered_lock() {
@@ -152,12 +157,12 @@ class ordered_lock {
   ordered_lock(ordered_lock const&) = delete;
   ordered_lock& operator=(ordered_lock const&) = delete;
 
-  /// About to be asked for. `except` is let go of while waiting.
+  /// About to be requested. `except` is released while waiting.
   void asked(ordered_lock const* except = nullptr) const {
     if (order_ == nullptr) return;
     for (ordered_lock const* had : mine()) {
       if (had->order_ != order_ || had == except) continue;
-      static thread_local std::unordered_set<std::uint64_t> seen;  // by this thread: it need not tell again
+      static thread_local std::unordered_set<std::uint64_t> seen;  // by this thread: it need not report a pair twice
       if (seen.insert(std::uint64_t{had->id_} << 32 | id_).second) order_->note(had->id_, had->rank_, id_, rank_);
     }
   }
@@ -178,7 +183,7 @@ class ordered_lock {
   lock_rank rank_ = lock_rank::unranked;
 };
 
-/// A mutex that knows its place.
+/// A mutex with a rank.
 class ordered_mutex {
  public:
   void lock() {
@@ -197,7 +202,7 @@ class ordered_mutex {
   ordered_lock place_;
 };
 
-/// For a scope in which something has its place although its own lock cannot be seen: a transaction of an address space.
+/// For a scope that stands for a lock which cannot be replaced: a transaction of an address space.
 class in_place_of {
  public:
   explicit in_place_of(ordered_lock const& lock) : lock_{lock} {
@@ -212,7 +217,8 @@ class in_place_of {
   ordered_lock const& lock_;
 };
 
-/// The turnstile of many threads. A permit is had like a lock; to drain is to ask for it, with the gate's mutex let go of.
+/// The turnstile of many threads. A permit counts as a held lock; to drain is to request it with
+/// the gate's mutex released.
 class ordered_turnstile : public tether::detail::basic_shared_turnstile<tether::detail::parts_with<ordered_mutex>> {
   using base = tether::detail::basic_shared_turnstile<tether::detail::parts_with<ordered_mutex>>;
 
@@ -240,7 +246,7 @@ class ordered_turnstile : public tether::detail::basic_shared_turnstile<tether::
   ordered_lock discards_;
 };
 
-/// The threading of a gate, its containers and balloons whose locks are checked.
+/// The threading policy with checked locks, for a gate, its containers and its balloons.
 struct ordered_threading : tether::multi_threaded_with<ordered_mutex> {
   using turnstile = ordered_turnstile;
 };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Lockstep (law 28): a real container and the proof's world take the same operations with the same faults, the container first, the
-// world after it with the outcomes that the container's journal shows; then the two are compared whole. What the proof has shown of
-// the world holds of the container as far as this finds no difference.
+// Lockstep (law 28): a real container and the proof's world perform the same operations with the
+// same faults. The container goes first; the world follows, with the outcomes that the container's
+// journal shows; then their whole states are compared. What the proof has shown of the world holds
+// of the container as far as this finds no difference.
 //
 //     operation, faults --> container --> calls and how each ended --> world --> the same calls, in the same order?
 //                               |                                        |
@@ -42,7 +43,7 @@ struct operation {
   std::size_t group = 0;
   std::size_t device = 0;
   tether::consent agrees = tether::consent::none;
-  bool mediated = false;  ///< no IOMMU stands behind the group: matters only to the first that comes of it
+  bool mediated = false;  ///< no IOMMU stands behind the group: matters only when the first of it is attached
 };
 [[nodiscard]] inline std::string sentence(operation const& one) {
   constexpr const char* names[]{"attach", "open", "close", "detach", "abandon", "require", "end requirement"};
@@ -96,7 +97,8 @@ class in_lockstep {
   in_lockstep& operator=(in_lockstep const&) = delete;
   ~in_lockstep() { end(); }
 
-  /// Fresh containers and a fresh world. What a container leaves behind when it is destroyed is an objection.
+  /// Fresh containers and a fresh world. Whatever a destroyed container leaves behind is an
+  /// objection.
   void start_anew() {
     end();
     if (!objection.empty()) return;
@@ -114,9 +116,10 @@ class in_lockstep {
     ++all.sequences;
   }
 
-  /// Takes one operation with its faults, compares. False: there is a difference, and `objection` tells it.
+  /// Performs one operation with its faults, then compares. False: they differ, and `objection`
+  /// says where.
   [[nodiscard]] bool take(operation what, std::span<fault const> faults = {}) {
-    // What stands behind a group showed when the first of it came.
+    // Whether an IOMMU stands behind a group was decided when the first of it was attached.
     if (!of_groups && !open_[what.container][what.group].empty()) what.mediated = world_.group(what.container, what.group).mediated;
     done_.push_back({what, {faults.begin(), faults.end()}});
     ++all.operations;
@@ -133,7 +136,8 @@ class in_lockstep {
   [[nodiscard]] std::uint32_t faults_met() const { return lists_[done_.back().what.container]->met; }
   [[nodiscard]] bool diverged(std::size_t container) const { return world_.container(container).diverged; }
 
-  /// Every operation that makes sense now, each once of those that differ only in which device it is.
+  /// Every operation that makes sense now; one of those that differ only in the device (symmetry
+  /// reduction).
   [[nodiscard]] std::vector<operation> sensible() const {
     std::vector<operation> list;
     for (std::size_t c = 0; c < used_; ++c) {
@@ -162,7 +166,7 @@ class in_lockstep {
     return list;
   }
 
-  /// All that was done since the last start, and what was asked in the last operation.
+  /// All operations since the last start, and the calls of the last one.
   [[nodiscard]] std::string story() const {
     std::string text;
     for (auto const& one : done_) {
@@ -179,7 +183,7 @@ class in_lockstep {
 
   std::string objection;
   totals all;
-  /// What the world has reached in all sequences together.
+  /// What the world has reached, over all sequences.
   tether::proof::coverage reached;
 
  private:
@@ -199,7 +203,7 @@ class in_lockstep {
     return {};
   }
 
-  // The container's turn, then the world's.
+  // The container's step, then the world's.
 
   void do_it(operation const& what) {
     switch (what.what) {
@@ -218,7 +222,7 @@ class in_lockstep {
     }
     follow(what, outcome);
   }
-  /// Without a handle a user cannot even ask.
+  /// Without a handle a user cannot even make the call.
   [[nodiscard]] bool has_handle(operation const& what) const {
     auto const& handles = handles_[what.container][what.group];
     if (what.what == deed::attach) return true;
@@ -244,8 +248,8 @@ class in_lockstep {
       return mine.device[what.device]->detach();
     }
   }
-  /// Why a container must refuse an operation that the world does not even know. Whether it has diverged is asked after whether what
-  /// it is about is there, and before whether it is there already.
+  /// Why a container must refuse an operation that the world does not even know. Divergence is
+  /// checked after whether the target exists, and before whether it is attached or open already.
   [[nodiscard]] std::optional<tether::errc> senseless(operation const& what) const {
     auto const& there = open_[what.container][what.group];
     const bool device_there = std::ranges::find(there, what.device, &open_device::device) != there.end();
@@ -264,7 +268,8 @@ class in_lockstep {
     auto& there = open_[what.container][what.group];
     answer told{};
     bool goes_on = true;
-    // A group that is detached first closes what is open of it, in the order of opening: operations of their own in the world.
+    // A group that is detached first closes its open devices, in the order of opening: operations
+    // of their own in the world.
     while (of_groups && what.what == deed::detach && !there.empty() && goes_on) {
       const operation close{deed::close, what.container, what.group, there.front().device, there.front().agrees};
       if (!take_in_world(close, calls, told)) return;
@@ -275,7 +280,7 @@ class in_lockstep {
     if (!calls.objection().empty()) objection = calls.objection();
     check_ending(told, what.container, outcome);
   }
-  /// One operation in the world, and the list of who is open.
+  /// Performs one operation in the world, and updates the list of open devices.
   [[nodiscard]] bool take_in_world(operation const& what, call_reader& calls, answer& told) {
     using tether::change;
     auto& there = open_[what.container][what.group];
@@ -307,7 +312,7 @@ class in_lockstep {
     }
     return true;
   }
-  /// The container said what the world says, and for the same reason.
+  /// The container's outcome must be the world's, and for the same reason.
   void check_ending(answer const& told, std::size_t container, tether::result<void> const& outcome) {
     using tether::ending;
     if (told.ended == ending::finished) ++all.finished;
@@ -334,7 +339,8 @@ class in_lockstep {
     if (taken.has_value() != (world_.all().holds() == 0)) objection = "the world says otherwise whether somebody holds";
     if (taken) requirement_.emplace(std::move(*taken));
   }
-  /// The world does not know it: whoever has done it begins anew there. Where it fails books and holds stand, and it can be tried again.
+  /// The world has no such operation: an abandoned container starts afresh there. Where it fails
+  /// books and holds stay, and it can be tried again.
   void abandon(std::size_t which) {
     container_type& container = *containers_[which];
     if (const auto given_up = container.abandon(); !given_up) {
@@ -351,7 +357,7 @@ class in_lockstep {
     open_[which] = {};
   }
 
-  /// While somebody requires discards, every hold that is asked for is refused.
+  /// While discards are required, every request for a hold is refused.
   [[nodiscard]] bool holds_are_refused() const { return requirement_.has_value(); }
   [[nodiscard]] std::vector<call> const& calls_of(operation const& what) const { return lists_[what.container]->calls; }
 
@@ -396,7 +402,7 @@ class in_lockstep {
     }
     if (gate_ == nullptr || gate_->counts() == tether::gate_counts{}) return;
     if (objection.empty()) objection = "a destroyed container has left a hold behind";
-    static_cast<void>(gate_.release());  // it would stop the program, before anybody is told why
+    static_cast<void>(gate_.release());  // it would stop the program before the difference is reported
   }
 
   std::size_t used_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The kernel's side of the lockstep test: a backend of two groups with two devices each that keeps what a kernel would know, and
-// nothing else. What a kernel must refuse it refuses, and counts.
+// The kernel's side of the lockstep test: a backend of two groups with two devices each that keeps
+// what a kernel would know, and nothing else. What a kernel must refuse is refused, and counted.
 #pragma once
 
 #include <tether/backend/concepts.hpp>
@@ -29,7 +29,7 @@ struct device_facts {
   bool bound = false;
   bool joined = false;
   bool told = false;
-  bool kept_by_kernel = false;  ///< opened by a call that got stuck: nobody has a handle to it
+  bool kept_by_kernel = false;  ///< opened by a call that got stuck: there is no handle to it
 
   friend bool operator==(device_facts const&, device_facts const&) = default;
 };
@@ -43,7 +43,7 @@ struct group_facts {
 struct kernel_facts {
   std::array<group_facts, groups> all{};
   std::vector<tether::extent<tether::io_address>> mapped{};
-  bool next_handle_is_lost = false;  ///< the next group or device that is opened stays so, whatever becomes of its handle
+  bool next_handle_is_lost = false;  ///< the next group or device that is opened stays open, whatever becomes of its handle
   std::uint32_t forbidden = 0;       ///< calls that a kernel must refuse
   std::uint32_t dropped = 0;         ///< handles that were destroyed in use
 
@@ -68,7 +68,7 @@ struct kernel_facts {
 [[nodiscard]] inline std::size_t last_digit(std::string_view name) { return static_cast<std::size_t>(name.back() - '0'); }
 [[nodiscard]] inline std::size_t group_digit(std::string_view name) { return static_cast<std::size_t>(name[1] - '0'); }
 
-/// A group as a caller describes it, and a device.
+/// A group, and a device, as a caller describes them.
 struct described_group {
   std::string_view called;
   tether::pin_class pins;
@@ -82,7 +82,7 @@ struct described_device {
   [[nodiscard]] std::string_view group() const noexcept { return in; }
 };
 
-/// Owns a group's descriptor, or an open device: `Let_go` ends it.
+/// Owns a group's descriptor, or an open device: `Let_go` closes it.
 template <class Facts, void (*Let_go)(kernel_facts&, Facts&) noexcept>
 class handle {
  public:
@@ -118,7 +118,7 @@ inline void let_go_of_device(kernel_facts& kernel, device_facts& device) noexcep
   device = {};
 }
 
-/// The backend. It pins, or says that it does not; nothing is really pinned.
+/// The backend. It reports that it pins, or that it does not; nothing is really pinned.
 template <bool Pins, tether::attach_unit Unit>
 class iommu {
   static constexpr bool of_groups = Unit == tether::attach_unit::group;
@@ -246,7 +246,7 @@ class iommu {
     return {};
   }
   [[nodiscard]] tether::result<void> quiesce() noexcept { return {}; }
-  /// Takes with it whatever nobody has a handle to.
+  /// Also releases whatever has no handle.
   [[nodiscard]] tether::result<void> abandon() noexcept {
     for (group_facts& group : kernel_->all) {
       for (device_facts& device : group.of) {
@@ -278,7 +278,8 @@ class iommu {
     if (auto legal = allow(!it.open, "open"); !legal) return tether::failure(legal.error());
     it.open = true;
     it.kept_by_kernel = kernel_->next_handle_is_lost;
-    // The name that the caller gave lives as long as his record of the device; this one for ever.
+    // The name that the caller gave lives as long as the caller's record of the device; this one
+    // forever.
     return device_type{*kernel_, it, name_of_device(name[0] == 'a' ? 0 : 1, group_digit(name), last_digit(name)), is};
   }
 

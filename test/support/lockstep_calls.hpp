@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// One list of everything that a container asks of its backend and of KVM, in which any call can be made to fail.
+// All calls of a container to its backend and to KVM in one list, in which any call can be made to
+// fail.
 //
 //     container --> recording --> journal --> call_list <-- KVM        the n-th call of an operation fails, or gets stuck
 //                       |                                    |
@@ -26,7 +27,8 @@
 
 namespace tether_test::lockstep {
 
-/// What was asked, of the backend, of KVM or of memory: a `backend_call` by its number, the two that KVM knows, and populate.
+/// What was called, of the backend, of KVM or of memory: a `backend_call` by its number, KVM's two
+/// calls, and populate.
 enum class asked : std::uint8_t { map, unmap, join, leave, open, close, quiesce, abandon, acquire, bind, tell, forget, populate };
 static_assert(static_cast<std::uint8_t>(tether::backend_call::bind) == static_cast<std::uint8_t>(asked::bind));
 
@@ -49,7 +51,8 @@ struct call {
   return what + one.subject + "'" + how;
 }
 
-/// A call that fails: the one of this number in the operation, counted from 1.
+/// How a call fails. A fault is a number in the operation, counted from 1, and how the call of that
+/// number fails.
 enum class trouble : std::uint8_t { fails, gets_stuck };
 struct fault {
   std::uint32_t at = 0;
@@ -57,8 +60,9 @@ struct fault {
 };
 [[nodiscard]] inline tether::error injected() { return {"injected", tether::errc::memory_gone}; }
 
-/// All that is asked on behalf of one container, in order, and the faults. A call that gets stuck has happened if that lets a device
-/// reach more, and has not if that takes something from it: the worst that it can leave behind, as in the proof's world.
+/// All calls on behalf of one container, in order, and the faults. A call that gets stuck has taken
+/// effect if that lets a device reach more, and has not if it takes something from the device: the
+/// worst that it can leave behind, as in the proof's world.
 class call_list {
  public:
   call_list() {
@@ -79,13 +83,13 @@ class call_list {
     met = 0;
     arm();
   }
-  /// It is over: what has not happened by now will not.
+  /// The operation is over: faults that have not happened by now will not.
   void end() {
     disarm();
     faults_.clear();
   }
 
-  // KVM asks what it is to say to the call that it has just got, and tells how that ended.
+  // KVM asks how the call that it has just got is to end, and reports how it ended.
   [[nodiscard]] fault const* next() const noexcept { return armed_; }
   void add(call one) {
     calls.push_back(std::move(one));
@@ -123,9 +127,9 @@ class call_list {
   fault const* armed_ = nullptr;
 };
 
-/// Linux, but for populating, which is only heard: there is nothing to be brought in, millions of times.
+/// Linux, except that a populate is only recorded: millions of times, there is nothing to fault in.
 struct listening_memory : tether::linux_kernel {
-  /// On whose behalf memory is asked now, if on anybody's.
+  /// The list of the container on whose behalf memory is populated now, if any.
   static inline call_list* list = nullptr;
   static constexpr const char* name = "low";
 
@@ -135,7 +139,7 @@ struct listening_memory : tether::linux_kernel {
     if (list == nullptr) return 0;
     const bool fails = list->next() != nullptr;
     list->add({.what = asked::populate, .subject = name, .ended = fails ? tether::call_outcome::failed : tether::call_outcome::done});
-    return fails ? -EFAULT : 0;  // `injected` is what populate makes of it
+    return fails ? -EFAULT : 0;  // populate turns this into `injected`
   }
 };
 

@@ -45,8 +45,9 @@ struct compared {
   }
 };
 
-/// A look at what a container keeps to itself. Its base is private to it and the members are protected; an explicit conversion may
-/// go to a base that is private, and a class derived from that base may name its members: so nothing has to be opened for tests.
+/// Access to a container's private state. Its base is private and the members are protected; an
+/// explicit conversion may go to a private base, and a class derived from that base may name its
+/// members: so nothing has to be made public for tests.
 template <class Container>
 struct inside : tether::detail::operations_of<typename Container::backend_type, typename Container::policies> {
   using base = tether::detail::operations_of<typename Container::backend_type, typename Container::policies>;
@@ -60,8 +61,9 @@ struct inside : tether::detail::operations_of<typename Container::backend_type, 
   }
 };
 
-/// Two sections of two pages each, for all containers. The first is read-only and of private memory: a pin of it takes what is there,
-/// so it is populated whenever it is mapped, and before anything more begins to pin.
+/// Two sections of two pages each, for all containers. The first is read-only and of private
+/// memory: a pin of it takes the page that is present, so it is populated whenever it is mapped,
+/// and before anything more begins to pin.
 class shared_guest {
  public:
   shared_guest() {
@@ -89,14 +91,15 @@ class shared_guest {
   tether::address_space space;
 };
 
-/// The devices of a container that are open, in the order in which they were opened. The world knows only how many they are.
+/// The open devices of a container, in the order in which they were opened. The world knows only
+/// their number.
 struct open_device {
   std::size_t device;
   tether::consent agrees;
 };
 using open_devices = std::array<std::vector<open_device>, groups>;
 
-/// One container against the world. Each answers what differs first, or null.
+/// Compares one container with the world. Each function answers the first difference, or null.
 template <class Configuration, class Follower>
 class comparison {
   using container_type = typename Configuration::container_type;
@@ -108,7 +111,8 @@ class comparison {
              open_devices const& open, std::size_t last_device)
       : container_{container}, kernel_{kernel}, memory_{memory}, world_{world}, which_{which}, open_{open}, last_device_{last_device} {}
 
-  /// What the container keeps: divergence, books, holds, groups and their devices. The latter not while an abandon has got half way.
+  /// What the container keeps: divergence, books, holds, groups and their devices; not the devices
+  /// while an abandon is half done.
   [[nodiscard]] const char* books(bool devices_too = true) const {
     using look = inside<container_type>;
     auto const& wanted = world_.container(which_);
@@ -139,7 +143,7 @@ class comparison {
     return records == look::groups(container_).size() ? nullptr : "groups in the list that nobody attached";
   }
 
-  /// What the kernel knows: memory, groups, devices, and nothing that it must refuse.
+  /// What the kernel knows: memory, groups, devices, and that no call was forbidden.
   [[nodiscard]] const char* facts() const {
     if (kernel_.forbidden != 0) return "something was asked that a kernel must refuse";
     if (kernel_.dropped != 0) return "a handle was dropped in use";
@@ -159,7 +163,7 @@ class comparison {
   [[nodiscard]] const char* mapped() const {
     const bool wanted = world_.container(which_).page != tether::proof::page_relation::none;
     if (kernel_.mapped.empty() == wanted) return "whether memory is mapped";
-    if (world_.container(which_).diverged) return nullptr;  // some of it, nobody knows how much
+    if (world_.container(which_).diverged) return nullptr;  // some of it is mapped, unknown how much
     std::size_t pieces = 0;
     for (auto const& section : memory_) pieces += wanted ? section.size() : 0;
     return kernel_.mapped.size() == pieces && container_.usage().mappings == pieces ? nullptr : "how much is mapped";

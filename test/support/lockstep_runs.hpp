@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What is tried in lockstep: every sequence of operations up to a length with every single fault, each from a fresh container and a
-// fresh world; and long random sequences with up to three faults in an operation.
+// What lockstep tries: every sequence of operations up to a length with every single fault, each in
+// a fresh container and a fresh world; and long random sequences with up to three faults in an
+// operation.
 #pragma once
 
 #include <support/amount.hpp>
@@ -32,7 +33,8 @@ namespace tether_test::lockstep {
 template <class Configuration>
 class all_sequences {
  public:
-  /// Every sequence of `length` operations: without a fault, and with a fault at each call of each operation, of both kinds.
+  /// Every sequence of `length` operations: without a fault, and with a fault of either kind at
+  /// each call of each operation.
   void run(std::size_t length) {
     length_ = length;
     extend(false);
@@ -46,7 +48,7 @@ class all_sequences {
     std::vector<fault> faults;
   };
 
-  /// Plays what has been chosen so far in fresh containers.
+  /// Replays what has been chosen so far in fresh containers.
   [[nodiscard]] bool play() {
     pair.start_anew();
     for (step const& one : chosen_) {
@@ -60,7 +62,7 @@ class all_sequences {
     for (operation const& what : pair.sensible()) {
       try_step({what, {}}, had_fault);
       if (had_fault) continue;
-      // The place of the fault goes up until it lies behind the operation's last call.
+      // The fault moves on until it lies behind the operation's last call.
       bool met = true;
       for (std::uint32_t at = 1; met; ++at) {
         for (const trouble how : {trouble::fails, trouble::gets_stuck}) {
@@ -101,7 +103,7 @@ void random_sequences(in_lockstep<Configuration>& pair, std::uint64_t operations
       const auto needless = [&](operation const& one) { return one.what == deed::abandon && !pair.diverged(one.container); };
       if (below(8) != 0) std::erase_if(possible, needless);
       what = possible[below(possible.size())];
-    } else {  // perhaps without any sense
+    } else {  // may make no sense
       what = {static_cast<deed>(below(4)), below(2), below(groups), below(devices)};
       constexpr bool of_groups = Configuration::unit == tether::attach_unit::group;
       if (!of_groups && what.what == deed::open) what.what = deed::attach;
@@ -110,7 +112,7 @@ void random_sequences(in_lockstep<Configuration>& pair, std::uint64_t operations
       what.mediated = !Configuration::pins || below(2) != 0;
     }
     faults.clear();
-    // Few faults, so that much gets attached; and those often close together, so that they meet in an undo.
+    // Few faults, so that much gets attached; often close together, so that they hit a rollback.
     if (below(4) == 0) {
       const std::size_t how_many = 1 + below(3);
       auto at = static_cast<std::uint32_t>(1 + below(8));
@@ -124,7 +126,7 @@ void random_sequences(in_lockstep<Configuration>& pair, std::uint64_t operations
   pair.start_anew();
 }
 
-/// The objection, told with everything that led to it.
+/// The objection, with everything that led to it.
 template <class Configuration>
 void judge(in_lockstep<Configuration> const& pair) {
   const std::string told = pair.objection.empty() ? std::string{} : pair.story();

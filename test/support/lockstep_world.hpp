@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// The model's side of the lockstep test: the proof's world, made to take the operation that a real container has just taken, with the
-// outcomes that the calls of that operation show. It is the proof's own transition code that runs (`proof/transition.hpp`); all that
-// is written here is which of its futures is the one that has come true.
+// The model's side of the lockstep test: the proof's world performs the operation that a real
+// container has just performed, with the outcomes that its calls show. The transitions are the
+// proof's own code (`proof/transition.hpp`); this file only selects which successor state came
+// true.
 #pragma once
 
 #include <support/lockstep_calls.hpp>
@@ -30,15 +31,18 @@
 
 namespace tether_test::lockstep {
 
-/// What is mapped: sections, each cut in pieces, in the order of their addresses. The world has one page for all of it.
+/// What is mapped: sections, each cut into pieces, in the order of their addresses. The world has
+/// one page for all of it.
 using layout = std::vector<std::vector<tether::extent<tether::io_address>>>;
 
-/// Reads the calls of one operation, act by act, and objects to any that the act at hand does not make.
+/// Reads the calls of one operation, act by act, and objects to any that the current act does not
+/// make.
 class call_reader {
  public:
-  /// `pins`: what is mapped read-only is populated. Of `memory` that is the first section.
+  /// `pins`: what is read-only is populated when it is mapped. In `memory` that is the first
+  /// section.
   call_reader(std::span<call const> calls, layout const& memory, bool pins) : calls_{calls}, memory_{memory}, populates_{pins} {}
-  /// Whom the calls name from now on.
+  /// The group and the device that the calls name from now on.
   void about(std::string_view group, std::string_view device) noexcept {
     group_ = group;
     device_ = device;
@@ -46,7 +50,7 @@ class call_reader {
 
   struct ending {
     tether::outcome how = tether::outcome::done;
-    bool half_way = false;  ///< a replay that failed had mapped something by then
+    bool half_way = false;  ///< a failed replay had mapped something
   };
 
   [[nodiscard]] bool at_end() const noexcept { return at_ == calls_.size(); }
@@ -72,7 +76,7 @@ class call_reader {
       default: return {};
     }
   }
-  /// What is left is nobody's.
+  /// Objects if a call is left.
   void expect_end() {
     if (!at_end() && objection_.empty()) objection_ = "the world makes no more calls, the container made: " + sentence(calls_[at_]);
   }
@@ -103,7 +107,7 @@ class call_reader {
 
   tether::outcome populate() { return populates_ ? expect(asked::populate, listening_memory::name) : tether::outcome::done; }
 
-  /// Every piece is mapped; where one fails, what was mapped before it is unmapped, latest first.
+  /// Every piece is mapped; if one fails, those mapped before it are unmapped, latest first.
   ending replay() {
     std::size_t mapped = 0;
     for (std::size_t section = 0; section < memory_.size(); ++section) {
@@ -124,7 +128,8 @@ class call_reader {
     }
     return {};
   }
-  /// A backend that is not quiet is left alone; after that there is no way back, and every section is tried.
+  /// If quiescing fails nothing is unmapped. After it there is no rollback, and every section is
+  /// tried.
   ending withdraw() {
     if (const auto quiet = expect(asked::quiesce, {}); quiet != tether::outcome::done) return {quiet};
     bool all = true;
@@ -141,7 +146,7 @@ class call_reader {
   std::string objection_;
 };
 
-/// What a caller asks for, in the world's words.
+/// A caller's request, in the world's terms.
 struct request {
   std::size_t container = 0;
   std::size_t group = 0;
@@ -149,14 +154,15 @@ struct request {
   tether::consent agrees = tether::consent::none;
   bool mediated = false;
 };
-/// How it ended there.
+/// How the operation ended in the world.
 struct answer {
   tether::ending ended = tether::ending::none;
   tether::act first_failed = tether::act::nothing;
 };
 
-/// A world that follows. Real containers and groups have places in it; those that are alike may change places, because the proof
-/// tries only the first of several that are alike.
+/// A world that follows. Real containers and groups are assigned places in it; identical ones may
+/// swap places, because the proof tries only the first of several identical ones (symmetry
+/// reduction).
 template <class Essence, class Scope>
 class world_follower {
   using transition = tether::proof::transition<Essence, Scope>;
@@ -177,24 +183,25 @@ class world_follower {
   [[nodiscard]] tether::proof::group_state const& group(std::size_t real, std::size_t which) const noexcept {
     return container(real).groups[places_[real].group[which]];
   }
-  /// Whether it is this group that a diverged container was at work on: then its record is kept.
+  /// Whether a diverged container was at work on this group: then its record is kept.
   [[nodiscard]] bool diverged_at(std::size_t real, std::size_t which) const noexcept {
     return container(real).diverged && container(real).active == places_[real].group[which];
   }
-  /// Whether a container has a record of it.
+  /// Whether a container has a record of the group.
   [[nodiscard]] bool listed(std::size_t real, std::size_t which) const noexcept {
     return group(real, which).tally.attached || diverged_at(real, which);
   }
-  /// As the world's own event does: whoever has done it begins anew.
+  /// As the world's own event does: an abandoned container starts afresh.
   void abandoned(std::size_t real) noexcept { here_.containers[places_[real].container] = {}; }
   void has_diverged(std::size_t real) noexcept { here_.containers[places_[real].container].diverged = true; }
 
-  /// Takes an operation from its beginning to its end. Nothing, where the world cannot do that; `objection` says why.
+  /// Performs an operation from its beginning to its end. Empty where the world cannot do that;
+  /// `objection` says why.
   [[nodiscard]] std::optional<answer> take(request const& wanted, call_reader& calls, bool holds_are_refused) {
     stand_in_front(wanted.container, wanted.group);
     place const& at = places_[wanted.container];
     answer told{};
-    std::optional<call_reader::ending> decided;  // of a replay that is under way: it was read as a whole
+    std::optional<call_reader::ending> decided;  // of a replay that is under way, which is read as a whole
     bool begun = false;
     for (;;) {
       std::optional<future> taken;
@@ -233,7 +240,7 @@ class world_follower {
     }
   }
 
-  /// Whether every property holds in it.
+  /// The properties that do not hold in it.
   [[nodiscard]] tether::proof::broken_properties broken() const noexcept { return tether::proof::broken_in<Essence>(here_); }
 
   std::string objection;
@@ -263,7 +270,8 @@ class world_follower {
     return tether::ending::none;
   }
 
-  /// Of containers that are alike the first acts, and of groups: so it changes places with that one.
+  /// Of identical containers, and of identical groups, only the first acts in the world: so this
+  /// one swaps places with it.
   void stand_in_front(std::size_t real, std::size_t group) noexcept {
     place& mine = places_[real];
     const std::size_t first = first_like(here_.containers, mine.container);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Whether a gate would let a discard through now: a permit that is given back at once.
+// Whether a gate would let a discard through now: a permit that is taken and given back at once.
 #pragma once
 
 #include <tether/inhibit/discard_gate.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// For the steps of a test that are not what it is about: they succeed, or the test ends with the error's sentence.
+// For steps that a test needs but is not about: they succeed, or the test ends with the error's
+// sentence.
 #pragma once
 
 #include <tether/core/error.hpp>

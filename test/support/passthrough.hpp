@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// A small guest with a recorded container, for the stories of attach and detach: every backend call is preceded
-// and followed by a hostile balloon, and what can be seen of the whole is one value to compare before and after.
+// A small guest with a recorded container, for scenarios of attach and detach: a hostile balloon
+// strikes before and after every backend call, and the whole observable state is one value to
+// compare before and after.
 #pragma once
 
 #include <tether/attach/container.hpp>
@@ -33,7 +34,7 @@
 
 namespace tether_test {
 
-/// The backends that the stories are told on. `make` fails where this machine forbids one.
+/// The backends that the scenarios run on. `make` fails where this machine forbids one.
 struct on_software {
   using backend_type = tether::software_iommu;
   static constexpr const char* name = "software_iommu";
@@ -47,8 +48,9 @@ struct on_io_uring {
   static std::uint64_t pinned(backend_type const& backend) { return backend.pinned_bytes(); }
 };
 
-/// Linux 6.1 lets a fixed buffer's pages go about a second after it was told to. Sweeps that do it a thousand times ask, and
-/// walk fewer paths there; nothing else depends on it. Measured once.
+/// Linux 6.1 unpins a fixed buffer's pages about a second after it was told to. Sweeps that do it a
+/// thousand times check this, and walk fewer paths there; nothing else depends on it. Measured
+/// once.
 [[nodiscard]] inline bool unpins_slowly() {
   static const bool slowly = [] {
     auto ring = tether::io_uring_buffers::open({.slots = 4});
@@ -77,7 +79,7 @@ inline std::vector<std::unique_ptr<tether::ram_block>>& kept_blocks() {
   return all;
 }
 
-/// All that must be as before after something failed.
+/// Everything that must be unchanged after a failure.
 struct seen_state {
   tether::gate_counts counts{};
   std::vector<std::string> holders{};
@@ -140,14 +142,15 @@ class passthrough {
     }
   }
 
-  /// Writes a pattern to every byte. Ensures: every page is there.
+  /// Writes a pattern to every byte. Ensures: every page is present.
   void fill() {
     for (tether::ram_block* one : blocks()) std::memcpy(one->data(), pattern().data() + one->size() % 7919, one->size());
   }
   [[nodiscard]] std::array<tether::ram_block*, 4> blocks() const { return {low.get(), rom.get(), high.get(), spare.get()}; }
 
-  /// A balloon that gives everything back whenever it is let, after which the guest writes it all again: contents stay,
-  /// frames do not. Where something is pinned meanwhile, device and guest part ways.
+  /// A balloon that discards everything whenever it is permitted, after which the guest writes it
+  /// all again: contents stay, frames do not. Where something is pinned meanwhile, device and CPU
+  /// see different pages.
   void strike() {
     const auto let_in = [this] {
       strikes += 1;
@@ -181,7 +184,8 @@ class passthrough {
     return now;
   }
 
-  /// The blocks that may still be mapped, by what the backend was asked and by how it answered. Requires: the journal has it all.
+  /// The blocks that may still be mapped, judged by the calls to the backend and their results.
+  /// Requires: the journal is complete.
   [[nodiscard]] std::vector<tether::ram_block*> perhaps_mapped() const {
     using tether::backend_call;
     std::map<std::uint64_t, std::uint64_t> extents;
@@ -199,7 +203,8 @@ class passthrough {
     return found;
   }
 
-  /// The bytes of guest RAM and ROM at which a device and the CPU disagree, asked through an open device.
+  /// How many bytes of guest RAM and ROM differ between a device and the CPU, read through an open
+  /// device.
   template <class Device>
   [[nodiscard]] std::uint64_t disagreements(Device& device) const {
     std::uint64_t wrong = 0;

@@ -33,7 +33,7 @@ namespace tether_test {
   return found;
 }
 
-/// The size of all that is mapped, touched or not. Units: bytes.
+/// The size of all mappings, touched or not. Units: bytes.
 [[nodiscard]] inline std::uint64_t mapped_bytes() {
   unsigned long long pages = 0;
   if (std::FILE* const sizes = std::fopen("/proc/self/statm", "re")) {
@@ -49,7 +49,7 @@ namespace tether_test {
   return ::msync(reinterpret_cast<void*>(static_cast<std::uintptr_t>(host & ~(page - 1))), page, MS_ASYNC) == 0 || errno != ENOMEM;
 }
 
-/// What the kernel's list says of this page. Source: Documentation/admin-guide/mm/pagemap.rst.
+/// The pagemap entry of this page. Source: Documentation/admin-guide/mm/pagemap.rst.
 [[nodiscard]] inline std::uint64_t pagemap_entry(void const* at) {
   const int pagemap = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
   if (pagemap < 0) return 0;
@@ -60,7 +60,7 @@ namespace tether_test {
   ::close(pagemap);
   return read ? entry : 0;
 }
-/// Whether a frame is behind this page now. Reading it would bring one in.
+/// Whether the page is resident. Reading it would fault one in.
 [[nodiscard]] inline bool is_resident(void const* at) { return pagemap_entry(at) >> 63 != 0; }
 /// Whether that frame is a file's (or shared memory's), not this process's own.
 [[nodiscard]] inline bool is_of_a_file(void const* at) { return is_resident(at) && (pagemap_entry(at) >> 61 & 1U) != 0; }

@@ -21,12 +21,12 @@ using of_devices = lifecycle_of<attach_unit::device>;
 
 // Policies.
 
-/// No provisional hold: between attach and open a group is pinned and nobody holds.
+/// No provisional hold: between attach and open a group is pinned without a hold.
 struct forgets_what_has_no_device {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(group_tally group) noexcept { return group.others; }
 };
-/// The container's hold goes when one of two members has opted in.
+/// The container's hold is released when one of two members has opted in.
 struct believes_the_first {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(container_tally container) noexcept {
@@ -42,14 +42,14 @@ struct holds_for_ever {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached ? 1 : 0; }
 };
-/// Closing the last device that agreed needs a hold again, and may not get it.
+/// Closing the last device that agreed needs a hold again, which may be refused.
 struct takes_it_back_at_close {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(group_tally group) noexcept {
     return group.attached && (group.agreed == 0 || group.others != 0) ? 1 : 0;
   }
 };
-/// Right, and counting as it likes: sixteen at a time, and in tens.
+/// Right, but counting in multiples: of sixteen, of ten, of a hundred.
 struct counts_by_sixteen {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 16 : 0; }
@@ -63,44 +63,44 @@ struct counts_groups_in_hundreds {
   static constexpr std::uint32_t holds(container_tally all) noexcept { return 100 * (all.members - all.settled); }
 };
 
-// Wrong where a small world does not reach.
+// Wrong only in worlds larger than the small one.
 
-/// Three others that did not agree are outvoted by six that did, and so is one by two.
+/// Three devices that did not agree are outvoted by six that did, and so is one by two.
 struct believes_the_majority {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(group_tally group) noexcept {
     return group.attached && (!group.known || group.others > group.agreed / 2) ? 1 : 0;
   }
 };
-/// Four groups are none.
+/// The count has two bits: four groups count as none.
 struct counts_in_two_bits {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(container_tally all) noexcept { return (all.members - all.settled) & 3U; }
 };
-/// Two groups are none, in 32 bits.
+/// The sum has 32 bits: two groups count as none.
 struct counts_by_two_to_the_31st {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 1U << 31U : 0; }
 };
-/// Never asked whether it admits a mixed group, which it does not.
+/// Would refuse a mixed group, but its `admits` may throw, so it is never asked.
 struct admits_may_throw {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 1 : 0; }
   static constexpr bool admits(group_tally group) { return group.agreed == 0 || group.others == 0; }
 };
-/// It may be asked when the variable was something else.
+/// It may be evaluated when the variable had another value.
 struct reads_a_variable {
   using slot = inhibition_slot;
   static inline bool mastering = true;
   static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() && mastering ? 1 : 0; }
 };
-/// Its group goes while it is counted.
+/// Ignores `attached`: a group that has left still counts.
 struct forgets_attached {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(group_tally group) noexcept { return group.settled() ? 0 : 1; }
 };
 
-// Orders: one plan of a lifecycle, another one.
+// Orders: a lifecycle with one plan replaced.
 
 template <class Lifecycle, operation Which, plan Instead>
 struct with_plan {
@@ -119,7 +119,7 @@ constexpr plan without_undo(plan steps, std::size_t at) noexcept {
 using holds_after_the_pin = with_acts<of_groups, operation::attach_first, act::join, act::replay, act::hold, act::commit>;
 /// QEMU since 53d1b5fcfb: a group joins an existing container, a pin point, before discards are disabled.
 using joins_before_it_holds = with_acts<of_groups, operation::attach_next, act::join, act::hold, act::commit>;
-/// QEMU's vfio_put_group: discards are let go on while the mappings are live.
+/// QEMU's vfio_put_group: discards are allowed again while the mappings are live.
 using releases_before_it_unmaps = with_acts<of_groups, operation::detach_last, act::commit, act::settle, act::withdraw, act::leave>;
 /// QEMU's iommufd, both ways.
 using device_joins_before_it_holds =
@@ -128,12 +128,13 @@ using device_releases_before_it_leaves =
     with_acts<of_devices, operation::detach_last, act::commit, act::settle, act::withdraw, act::leave, act::close>;
 using leaks_on_failure =
     with_plan<of_groups, operation::attach_first, without_undo(of_groups::plan_of(operation::attach_first), 0)>;
-/// It has no device in hand that could be judged.
+/// A detach has no device whose consent could be judged.
 using judges_a_detach =
     with_acts<of_groups, operation::detach_last, act::judge, act::withdraw, act::leave, act::commit, act::settle>;
 using never_judges = with_acts<of_groups, operation::open, act::hold, act::open, act::commit, act::settle>;
 
-/// Once populated when it was mapped, and never again: Linux 6.1 pins the zero page behind what was discarded meanwhile.
+/// Populated once, when it was mapped, and never again: Linux 6.1 pins the zero page for what was
+/// discarded meanwhile.
 using joins_what_was_discarded = with_acts<of_groups, operation::attach_next, act::hold, act::join, act::commit>;
 using populates_before_it_holds = with_acts<of_groups, operation::attach_next, act::populate, act::hold, act::join, act::commit>;
 using opens_what_was_discarded =
@@ -146,17 +147,17 @@ using device_joins_what_was_discarded =
 struct counts_but_does_not_drain : proof::machinery {
   static constexpr bool gate_drains = false;
 };
-/// What got stuck on its way in is forgotten: the holds are given back, and it is pinned still.
+/// What got stuck while attaching is forgotten: the holds are released, and it is still pinned.
 struct abandons_what_it_knows : proof::machinery {
   static constexpr bool abandon_unpins = false;
 };
-/// A device that is closed stays in the books.
+/// A closed device stays in the books.
 struct never_counts_down : proof::machinery {
   static constexpr void enact(container_tally& container, group_tally& group, change what, consent agrees) noexcept {
     if (what != change::close) tether::enact(container, group, what, agrees);
   }
 };
-/// An undo that failed is taken for done, and what could not put things back for what did.
+/// A rollback that failed counts as done, and what could not be restored as restored.
 struct goes_on_after_a_failed_undo : proof::machinery {
   template <class Lifecycle>
   static constexpr cursor advance(cursor at, outcome how) noexcept {

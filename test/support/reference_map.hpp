@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a guest's memory looks like, worked out the slow way: each page asks every region, and a difference
-// compares every section with every other. Too slow for use, too simple to be wrong.
+// The expected layout of a guest's memory, computed the slow way: each page asks every region, and
+// a difference compares every section with every other. Too slow for use, too simple to be wrong.
 #pragma once
 
 #include <tether/core/address.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Runs something that must stop the program, in a child process, and answers what it said last.
+// Runs something that must abort the program, in a child process, and answers its last message.
 #pragma once
 
 #include <array>
@@ -17,7 +17,7 @@ template <class Act>
 [[nodiscard]] std::string stopped_by(Act act) {
   std::array<int, 2> ends{};
   if (::pipe(ends.data()) != 0) return "(no pipe)";
-  std::fflush(nullptr);  // or the child might say again what waits to be written
+  std::fflush(nullptr);  // or the child might write buffered output again
   const pid_t child = ::fork();
   if (child < 0) return "(no fork)";
   if (child == 0) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-// Walks every failure that an operation can meet: its n-th system call fails, for every n until none does; two of its calls fail, so
-// that the undo of the first fails as well; its n-th allocation fails; an allocation and a call. Each time in a fresh world.
+// Walks every failure that an operation can meet: its n-th system call fails, for every n until
+// none does; two of its calls fail, so that the rollback of the first fails as well; its n-th
+// allocation fails; an allocation and a call. Each time in a fresh world.
 //
 //     done    although a call failed: what failed was not needed, and the world must be consistent
-//     failed  and took everything back: the world is as before, and the operation works now
+//     failed  and rolled back: the world is as before, and the operation works now
 //     stuck   or diverged: it says so and refuses, keeps its holds, and can be abandoned
 #pragma once
 
@@ -22,7 +23,8 @@
 
 namespace tether_test {
 
-/// A kernel whose own memory is no allocation of the process: fakes keep books, and must not be the ones to run out.
+/// A kernel whose own allocations are not made to fail: fakes allocate for their state, and must
+/// not be what runs out.
 template <class Kernel>
 struct kernel_with_own_memory : Kernel {
   using typename Kernel::answer;
@@ -81,8 +83,9 @@ struct sweep_faults {
   }
 };
 
-/// How a call fails. `cleanup`: `close` and `munmap` count and fail too; the first gives its descriptor back all the same, as Linux's
-/// does, the second leaves the area. `in_pairs`: two calls as well, and a call with an allocation.
+/// How a call fails. `cleanup`: `close` and `munmap` count and fail too; a failed close frees its
+/// descriptor all the same, as Linux's does, a failed munmap leaves the area mapped. `in_pairs`:
+/// two calls as well, and a call with an allocation.
 struct sweep_way {
   int errno_value = EIO;
   bool cleanup = false;
@@ -110,24 +113,27 @@ struct sweep_figures {
   static unsigned long long number(std::uint64_t value) noexcept { return value; }
 };
 
-/// One operation, and how the world comes to where it is possible.
-/// `World` has `state()`, which is compared whole and printed; `stuck(error)`, whether the error says that the world has diverged from the
-/// kernel, and `check_diverged(before)`, which lets go of everything; `check_consistent()`; `check_at_rest()`, after everything ended.
+/// One operation, and how the world gets to where it is possible. `World` has `state()`, which is
+/// compared whole and printed; `stuck(error)`, whether the error says that the world has diverged
+/// from the kernel, and `check_diverged(before)`, which releases everything; `check_consistent()`;
+/// `check_at_rest()`, after everything ended.
 template <class World>
 struct sweep_operation {
   const char* name;
   void (*prepare)(World&);
   tether::result<void> (*act)(World&);
-  /// A refused one may have got some of the way: then it is consistent, and does the rest when it is asked again.
+  /// A refused one may be done in part: then it is consistent, and does the rest when it is asked
+  /// again.
   bool goes_on = false;
-  /// It does nothing that it could do without: no failure of a call or an allocation, but for those of a cleanup, is passed over.
+  /// It makes no call and no allocation that it could do without: outside of a cleanup it succeeds
+  /// only if none fails.
   bool needs_all = false;
 };
 
 /// What came of one attempt.
 struct sweep_attempt {
   std::uint64_t struck = 0;  ///< how many of the faults
-  std::uint64_t calls = 0;   ///< how many calls there were, those of an undo too
+  std::uint64_t calls = 0;   ///< how many calls there were, those of a rollback too
 };
 
 /// One attempt in a world of its own, and whether what came of it is right.
@@ -193,7 +199,8 @@ void sweep(sweep_operation<World> const& one, sweep_figures& figures, sweep_way 
     const sweep_attempt alone = try_faults(one, {.allocation = n}, figures, way);
     if (alone.struck == 0) break;
     if (!way.in_pairs) continue;
-    // The calls that came after the allocation had failed, from the last one down. One that comes before it strikes alone.
+    // The calls after the failed allocation, from the last one down. A call before it strikes
+    // alone.
     for (std::uint64_t m = alone.calls; m != 0 && try_faults(one, {.call = m, .allocation = n}, figures, way).struck == 2;) --m;
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// An emulated backend whose devices are attached one by one, as iommufd's are, so that those plans meet real memory, real
-// pins and a hostile balloon without hardware. Each device is a group of its own to the backend underneath.
+// An emulated backend whose devices are attached one by one, as iommufd's are, so that those plans
+// run on real memory, with real pins and a hostile balloon, without hardware. To the backend
+// underneath each device is a group of its own.
 #pragma once
 
 #include <tether/backend/concepts.hpp>
@@ -23,7 +24,7 @@
 
 namespace tether_test {
 
-/// A device, the IOMMU group that sysfs would tell, and how it pins.
+/// A device, the IOMMU group that sysfs would report, and how it pins.
 class lone_endpoint {
  public:
   lone_endpoint(std::string name, std::string group, tether::pin_class pins = tether::pin_class::pins)
@@ -59,7 +60,7 @@ class ungrouped {
    public:
     [[nodiscard]] std::string_view name() const noexcept { return state_->is.name(); }
     [[nodiscard]] bool bound() const noexcept { return state_->bound; }
-    /// As if a BAR were mapped: it can be neither left nor closed.
+    /// As if a BAR were mapped: the device can neither leave nor be closed.
     void keep_busy(bool busy) noexcept { state_->busy = busy; }
     [[nodiscard]] tether::result<void> dma_read(tether::io_address at, std::span<std::byte> into) noexcept {
       if (!state_->engine) return unreachable(at);

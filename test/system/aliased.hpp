@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// A guest that shows one memory twice, read-only at the lower address: a join pins in the order of addresses, so on Linux 6.1 what is
-// missing gets the shared zero page there, and only then a page of its own (law 15). An audit cannot see it: it has the CPU's page.
+// A guest that maps one memory twice, read-only at the lower address. A join pins in the order of
+// addresses, so on Linux 6.1 an absent page first gets the shared zero page there, and only then a
+// page of its own (law 15). An audit cannot see it: it knows only the CPU's page.
 //
 //     guest    0 [ alias: read-only ]   ...   16 MiB [ ram: read-write ]
 //     device     the zero page                frame 977                     the CPU has 977
@@ -39,7 +40,7 @@ struct aliased_on : vm_on<Backend, Policies..., audited> {
 
   void fill(std::byte with) { std::ranges::fill(std::span{this->ram.data(), this->ram.size()}, with); }
 
-  /// The device of a group that has joined reads what the CPU writes now, by both ways to it.
+  /// The device of a group that has joined reads what the CPU writes now, through both mappings.
   template <class Group>
   void device_and_cpu_agree(Group& group, unsigned turn) {
     auto device = must(group.open(edu_address()));

@@ -57,7 +57,8 @@ inline std::vector<std::uint64_t> frames_behind(std::byte const* at, std::uint64
 }
 inline std::vector<std::uint64_t> frames_behind(ram_block const& block) { return frames_behind(block.data(), block.size()); }
 
-/// VmLck: what type1 has counted against this process's limit, which is what it has pinned. Units: bytes.
+/// VmLck: what type1 has charged to this process's memlock limit, which is what it has pinned.
+/// Units: bytes.
 inline std::uint64_t locked_by_the_kernel() {
   std::ifstream status{"/proc/self/status"};
   for (std::string word; status >> word;) {
@@ -69,10 +70,11 @@ inline std::uint64_t locked_by_the_kernel() {
   return 0;
 }
 
-/// What the kernel has pinned in the whole machine, whoever asked for it; iommufd counts a privileged user's pages nowhere else.
+/// What the kernel has pinned in the whole machine, for any process; iommufd counts a privileged
+/// user's pages nowhere else.
 /// Units: bytes.
 inline std::uint64_t pinned_now() {
-  std::ofstream{"/proc/sys/vm/stat_refresh"} << '1';  // each processor keeps some to itself until it is asked
+  std::ofstream{"/proc/sys/vm/stat_refresh"} << '1';  // folds in the counters of each processor
   std::ifstream file{"/proc/vmstat"};
   std::uint64_t pages = 0;
   std::uint64_t count = 0;
@@ -128,9 +130,10 @@ inline vfio_group group_of(std::string const& address) { return must(vfio_group:
 
 using engine = edu::engine<vfio_device>;
 
-/// A mediated device, there as long as this lives: a serial port that pins nothing, in a group of its own. Tier 1 has them where the
-/// case says `modules: mdev`.
-/// Requires: declared before the container that takes it, because its removal waits until nobody has it open.
+/// A mediated device that exists as long as this object: a serial port that pins nothing, in a
+/// group of its own. Tier 1 has them where the case says `modules: mdev`.
+/// Requires: declared before the container that uses it, because its removal waits until it is
+/// closed.
 class mediated_device {
  public:
   explicit mediated_device(unsigned n = 0) : name_{"6d747479-0000-4000-8000-00000000000" + std::to_string(n % 10)} {
@@ -148,7 +151,8 @@ class mediated_device {
   std::string name_;
 };
 
-/// Two nodes of /dev have each other's names while this lives: as a container's /dev may, that was made for other devices.
+/// Swaps the names of two nodes of /dev for a scope: as in an OS container whose /dev was made for
+/// other devices.
 class exchanged_nodes {
  public:
   exchanged_nodes(std::string first, std::string second) : first_{std::move(first)}, second_{std::move(second)} { exchange(); }
@@ -167,12 +171,13 @@ class exchanged_nodes {
   std::string second_;
 };
 
-/// The kernel fails the `n`-th allocation that this thread asks it for while this lives. Only tier 2 can.
+/// Makes the kernel fail the `n`-th allocation on behalf of this thread, for a scope. Only tier 2
+/// can.
 class failing_allocation {
  public:
   explicit failing_allocation(unsigned n) {
     for (const std::filesystem::path kind : {"/sys/kernel/debug/failslab", "/sys/kernel/debug/fail_page_alloc"}) {
-      write_file(kind / "ignore-gfp-wait", "N");  // else only what may not wait can fail
+      write_file(kind / "ignore-gfp-wait", "N");  // else only allocations that may not wait can fail
       write_file(kind / "verbose", "0");
       if (kind.filename() == "fail_page_alloc") write_file(kind / "min-order", "0");
     }
@@ -185,7 +190,7 @@ class failing_allocation {
   failing_allocation& operator=(failing_allocation const&) = delete;
   ~failing_allocation() { static_cast<void>(struck()); }
 
-  /// Ends it. Whether it failed one.
+  /// Disarms it. Answers whether an allocation has failed.
   bool struck() noexcept {
     if (file_ < 0) return struck_;
     std::array<char, 16> left{};
@@ -202,7 +207,7 @@ class failing_allocation {
   bool struck_ = false;
 };
 
-/// Without the right to lock memory past the limit, and with a small limit, for a scope.
+/// For a scope: without CAP_IPC_LOCK, and with a small memlock limit.
 class as_an_ordinary_user {
  public:
   explicit as_an_ordinary_user(std::uint64_t lockable) {

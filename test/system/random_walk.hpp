@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// A random walk through the proof's own transition system, one operation at a time, and what a backend is asked in the course of
-// it. Nothing here touches a kernel: `replayed_walk.hpp` does the same for real.
+// A random walk through the proof's own transition system, one operation at a time, and the backend
+// calls in the course of it. Nothing here touches a kernel: `replayed_walk.hpp` does the same for
+// real.
 #pragma once
 
 #include <tether/proof.hpp>
@@ -23,7 +24,7 @@ using walk_scope = proof::scope<1, 2, 2>;
 using walk_world = proof::world<walk_scope>;
 using walk_future = proof::future<walk_scope>;
 
-/// Numbers that are the same for the same seed everywhere (splitmix64).
+/// Random numbers that are the same for the same seed everywhere (splitmix64).
 class dice {
  public:
   explicit dice(std::uint64_t seed) noexcept : state_{seed} {}
@@ -40,15 +41,16 @@ class dice {
   std::uint64_t state_;
 };
 
-/// A call that an event consists of. `kind` is empty where it is KVM that is asked.
+/// A call that is part of an event. `kind` is empty for a call to KVM.
 struct expected_call {
   std::string_view name;
   std::optional<backend_call> kind{};
   bool refused = false;
 };
 
-/// What is asked in an event, where the guest has two sections: the page, and behind it one that is never discarded. `half_way`:
-/// the page is mapped and the second section is not. A refused call reaches no kernel; what follows it takes back what came before.
+/// The calls of an event, where the guest has two sections: the page, and behind it one that is
+/// never discarded. `half_way`: the page is mapped and the second section is not. A refused call
+/// does not reach the kernel; what follows it rolls back what came before.
 [[nodiscard]] inline std::vector<expected_call> calls_of(proof::event const& one, bool half_way) {
   const bool fails = one.how == outcome::failed;
   const auto call = [](backend_call kind, bool refused) { return expected_call{name_of(kind), kind, refused}; };
@@ -69,11 +71,11 @@ struct expected_call {
     case act::withdraw:
       if (fails) return {call(backend_call::quiesce, true)};
       return {call(backend_call::quiesce, false), call(backend_call::unmap, false), call(backend_call::unmap, false)};
-    default: return {};  // the gate's, the books': no backend is asked
+    default: return {};  // a step of the gate or of the books: no call to the backend
   }
 }
 
-/// One event of an operation: where it leads, and what is asked for it.
+/// One event of an operation: the state it leads to, and its calls.
 struct walked_event {
   walk_future future;
   std::vector<expected_call> calls;
@@ -82,7 +84,8 @@ struct walked_event {
   }
 };
 
-/// An operation from rest to rest with whatever the balloon and the guest do meanwhile; or, between operations, one thing that those do.
+/// An operation from rest to rest with whatever the balloon and the guest do meanwhile; or, between
+/// operations, one step of theirs.
 struct walked_operation {
   std::vector<walked_event> events;
 
@@ -107,22 +110,22 @@ struct walked_operation {
   }
 };
 
-/// What can be had of a real kernel on purpose: nothing that gets stuck; and the walks' memory is mapped to be written to, so there is
-/// nothing to be populated (`recorded_then_pinned` has memory that is read-only).
+/// What can be provoked in a real kernel: nothing that gets stuck; and the walks' memory is mapped
+/// writable, so nothing is populated (`recorded_then_pinned` has read-only memory).
 [[nodiscard]] constexpr bool happens_here(act what, outcome how) noexcept {
   return how != outcome::stuck && !(what == act::populate && how == outcome::failed);
 }
 
-/// Where a walk is, what all walks have reached, and what they could not have. Reached is reached for real: `replayed_walk` sees to it
-/// that an operation's calls are these and end so.
+/// Where a walk is, what all walks have reached, and what they had to skip. Reached is reached for
+/// real: `replayed_walk` checks that an operation makes these calls and ends so.
 template <class Essence>
 struct walk {
   walk_world here{};
   proof::coverage reached{};
-  std::uint64_t left_out = 0;  ///< offers that the machine has no groups or devices for
+  std::uint64_t left_out = 0;  ///< futures that the machine has no groups or devices for
 
-  /// The next operation. `feasible(event)` says whether this machine can have what a caller asks for. Nothing gets stuck; failures are
-  /// rarer than successes; what no walk has reached is sought out.
+  /// The next operation. `feasible(event)`: whether this machine can do what a caller asks for.
+  /// Nothing gets stuck; failures are rarer than successes; what no walk has reached is preferred.
   template <class Feasible>
   [[nodiscard]] walked_operation next(dice& chance, Feasible feasible) {
     walked_operation taken;
@@ -185,7 +188,7 @@ void reach_unless_stuck(cursor at, proof::coverage& all) {
 
 }  // namespace detail
 
-/// What walks must reach in all: as the proof's own `demanded`, but for what cannot be had on purpose.
+/// What walks must reach in all: the proof's own `demanded`, less what cannot be provoked.
 template <class Essence>
 [[nodiscard]] proof::coverage demanded_of_walks() {
   proof::coverage all{};

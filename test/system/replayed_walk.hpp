@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-// Does for real what a random walk does in the proof's world: the same operations on a container over a real kernel, with the same
-// failures, and the balloon and the guest in the same places between the calls. After each event the two are compared:
+// Performs a random walk of the proof's world for real: the same operations on a container over a
+// real kernel, with the same failures, and the balloon and the guest in the same places between the
+// calls. After each event the two are compared:
 //
 //     the gate's holds      = the world's, always
 //     who has pinned what   = the world's, exactly, wherever an IOMMU decides it: pages and the very frames
 //                           <= the world's where only a mediated device could pin: its driver may pin what requests name, and this one
-//                             never does. So: never pinned when the world says that nobody can.
-//     at rest               = books, mappings and divergence; now and then by a transfer, who sees whose bytes
+//                             never does. So: never pinned where the world says that none can.
+//     at rest               = books, mappings and divergence; now and then the bytes of a transfer
 #pragma once
 
 #include <system/in_machine.hpp>
@@ -55,7 +56,7 @@ class watched_kvm {
     const int kvm = ::open("/dev/kvm", O_RDWR | O_CLOEXEC);
     const int machine = ::ioctl(kvm, KVM_CREATE_VM, 0);
     kvm_.emplace(must(kvm_device::create(machine)));
-    ::close(machine);  // KVM's device keeps it
+    ::close(machine);  // KVM's VFIO device keeps a reference to it
     ::close(kvm);
   }
   [[nodiscard]] result<void> tell(int file, std::string_view name) noexcept {
@@ -98,7 +99,7 @@ class replayed_walk {
     if constexpr (Kvm::tells) dma_.emplace(guest_, gate_, recording<backend_type>{book_, Interface::make()}, Kvm{watcher_});
     else dma_.emplace(guest_, gate_, recording<backend_type>{book_, Interface::make()});
   }
-  /// The container goes, in whatever state it is, and nothing is left of it.
+  /// Destroys the container in whatever state it is; nothing may be left of it.
   ~replayed_walk() {
     permit_.reset();
     book_.before_each({});
@@ -113,14 +114,15 @@ class replayed_walk {
   [[nodiscard]] bool feasible(proof::event const& asked) const {
     place const& there = places_[asked.group];
     const bool opens = asked.begins == change::open || asked.begins == change::attach_device;
-    // A mediated device that does not agree could pin, and this one does not. Without holds the world then has a page stale that is not.
+    // A mediated device that does not agree could pin, and this one never does: without holds the
+    // world would have a stale page that the machine does not have.
     if (opens && asked.mediated && asked.agrees == consent::none && !holds) return false;
     if (opens && there.group != nullptr) return !free_devices(there).empty();
     if (asked.begins == change::attach || asked.begins == change::attach_device) return !free_groups(asked.mediated).empty();
     return true;
   }
 
-  /// Does it. Requires: it begins where the last one ended.
+  /// Performs it. Requires: it begins where the last one ended.
   void operate(walked_operation const& operation) {
     operation_ = &operation;
     at_ = 0;
@@ -141,7 +143,7 @@ class replayed_walk {
     }
     compare_at_rest(operation.leads_to());
   }
-  /// After a container has diverged: it lets go of everything, and the next walk begins with it.
+  /// After a container has diverged: it releases everything, and the next walk begins with it.
   void abandon() {
     operation_ = nullptr;
     permit_.reset();
@@ -192,7 +194,7 @@ class replayed_walk {
     return all[extra_.roll(all.size())];
   }
 
-  // What the caller asks for, in earnest. `stays`: whether the walk has it succeed.
+  // Performs the caller's request for real. `stays`: whether it succeeds in the walk.
   result<void> perform(proof::event const& asked, bool stays) {
     place& there = places_[asked.group];
     const auto device = std::ranges::find(there.devices, asked.agrees, &open_device::agrees);
@@ -231,7 +233,8 @@ class replayed_walk {
     return answer;
   }
 
-  /// The failures of an operation, for the backend's recording. KVM's are given as they come.
+  /// Arms the failures of an operation in the backend's recording. KVM's are decided when its calls
+  /// come.
   void inject(walked_operation const& operation) {
     book_.clear();
     std::array<std::uint64_t, 16> asked{};
@@ -244,7 +247,7 @@ class replayed_walk {
     }
   }
 
-  // Between the calls. These are called from functions that may not throw: they check, and require nothing.
+  // Between the calls. Called from functions that may not throw: they use CHECK, never REQUIRE.
 
   /// Answers whether the call is to be refused.
   bool before(std::string_view call) {
@@ -261,7 +264,8 @@ class replayed_walk {
     arrive();
     while (at_ < operation_->events.size() && !operation_->events[at_].of_container()) arrive();
   }
-  /// Events for which no backend is asked have happened by the next call, and by the operation's end.
+  /// Events without a call to the backend have happened by the next call, and by the operation's
+  /// end.
   void go_past_silent() {
     while (at_ < operation_->events.size() && operation_->events[at_].calls.empty()) arrive();
   }
@@ -284,10 +288,11 @@ class replayed_walk {
     }
     compare(now);
     ++at_;
-    if (!now.future.here.absent && extra_.roll(4) == 0) touch();  // changes nothing, in the world
+    if (!now.future.here.absent && extra_.roll(4) == 0) touch();  // no change in the world
     prepare();
   }
-  /// A hold that is to be refused: this thread has a permit, of a gate that is nobody's. While the balloon has one it is refused anyway.
+  /// Makes a hold be refused: this thread takes a permit of an unrelated gate. While the balloon
+  /// has a permit it is refused anyway.
   void prepare() {
     if (at_ >= operation_->events.size() || permit_ != nullptr) return;
     auto const& next = operation_->events[at_].future.by;
@@ -327,7 +332,7 @@ class replayed_walk {
     if (pins) compare_frames(here);
     else pinned_before_.clear();
   }
-  /// What was pinned then, and what the CPU has now.
+  /// Compares the frames that were pinned with those that the CPU has now.
   void compare_frames(walk_world const& here) {
     const auto frames = frames_behind(ram_);
     counted_.frames += frames.size();
@@ -340,7 +345,7 @@ class replayed_walk {
       CHECK(frames == pinned_before_);
     } else {
       ++counted_.stale;
-      for (std::size_t i = 0; i < frames.size(); ++i) CHECK(frames[i] != pinned_before_[i]);  // it may even have gone once more
+      for (std::size_t i = 0; i < frames.size(); ++i) CHECK(frames[i] != pinned_before_[i]);  // may have been discarded once more
     }
   }
 
@@ -354,7 +359,8 @@ class replayed_walk {
     if (here.absent || (!same && container.page != proof::page_relation::pinned_other)) return;
     if (extra_.roll(same ? 10 : 4) == 0) transfer(same);
   }
-  /// A device of an IOMMU-backed group, if one is open, writes; the CPU reads it exactly if they have the same page.
+  /// A device of an IOMMU-backed group, if one is open, writes; the CPU reads the bytes exactly if
+  /// both have the same page.
   void transfer(bool same) {
     for (place& there : places_) {
       if (there.group == nullptr || there.group->mediated || there.devices.empty()) continue;
@@ -383,11 +389,11 @@ class replayed_walk {
   std::array<place, walk_scope::groups> places_{};
 
   walk_figures& counted_;
-  dice extra_;  // for what makes no difference to the world
+  dice extra_;  // for choices that make no difference to the world
   unsigned turn_ = 0;
   walked_operation const* operation_ = nullptr;
-  std::size_t at_ = 0;     // the event that comes next
-  std::size_t calls_ = 0;  // of it, that have been made
+  std::size_t at_ = 0;     // the next event
+  std::size_t calls_ = 0;  // calls of it so far
   std::vector<std::uint64_t> pinned_before_;
 };
 
