@@ -82,9 +82,10 @@ constexpr std::uint64_t word_of_lessee[2]{384, 448};
 
 /// What a thread does, for the watchdog and the end: how often it has done it, how often it must, and what it is at just now.
 struct work {
-  work(const char* called, std::uint64_t must_do) : name{called}, goal{must_do} {}
+  work(const char* called, std::uint64_t must_do, bool may_pause) : name{called}, goal{must_do}, pauses{may_pause} {}
   const char* name;
   std::uint64_t goal;
+  bool pauses;  ///< where it is far ahead of another; not where that one can do nothing without it
   std::atomic<std::uint64_t> done{0};
   std::atomic<const char*> doing{"nothing yet"};
   std::atomic<bool> paused{false};
@@ -108,12 +109,12 @@ class crew {
 
   /// `act(work&)` is called again and again.
   template <class Act>
-  work& hire(const char* name, std::uint64_t goal, Act act) {
-    work& mine = all_.emplace_back(name, goal);
+  work& hire(const char* name, std::uint64_t goal, Act act, bool pauses = true) {
+    work& mine = all_.emplace_back(name, goal, pauses);
     threads_.emplace_back([this, &mine, act]() mutable {
       while (!finished_.load(std::memory_order_relaxed)) {
         act(mine);
-        while (hired_.load() && far_ahead(mine) && !finished()) {
+        while (hired_.load() && mine.pauses && far_ahead(mine) && !finished()) {
           mine.paused = true;
           std::this_thread::sleep_for(std::chrono::microseconds{50});  // for politeness; nothing waits for it
         }
@@ -288,7 +289,8 @@ class whole {
       all.hire(i == 0 ? "leases" : "more leases", share.of(slow ? 50 : 4'000),
                [this, i, at = random(20 + i)](work& mine) mutable { use_what_is_leased(mine, i, at); });
     }
-    all.hire("unplugs under leases", share.of(slow ? 20 : 2'000), [this](work& mine) { unplug_what_is_leased(mine); });
+    constexpr bool pauses = false;  // a lease can only be taken of what it plugs in
+    all.hire("unplugs under leases", share.of(slow ? 20 : 2'000), [this](work& mine) { unplug_what_is_leased(mine); }, pauses);
     all.hire("permits", share.of(2'000'000), [this](work& mine) { ask_for_permits(mine); });
     all.hire("virtual CPU", share.of(2'000'000), [this, at = random(1)](work& mine) mutable { touch_memory(mine, at); });
     all.hire("memory map", share.of(slow ? 20 : 4'000), [this, at = random(2)](work& mine) mutable { change_the_map(mine, at); });
