@@ -6,10 +6,10 @@
 #include <tether/core/address.hpp>
 #include <tether/core/mapping.hpp>
 #include <tether/core/page_sizes.hpp>
-#include <tether/core/policies.hpp>
+#include <tether/core/slots.hpp>
 #include <tether/granule/concepts.hpp>
-#include <tether/inhibit/books.hpp>
 #include <tether/inhibit/concepts.hpp>
+#include <tether/inhibit/membership.hpp>
 
 #include <algorithm>
 #include <cstdint>

@@ -14,10 +14,7 @@
 #include <tether/granule/fixed_block.hpp>
 #include <tether/granule/largest_page.hpp>
 #include <tether/granule/whole_section.hpp>
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
-#include <tether/inhibit/inhibit_per_group.hpp>
-#include <tether/inhibit/no_inhibition.hpp>
+#include <tether/inhibit/policies.hpp>
 
 #include <boost/hana/cartesian_product.hpp>
 #include <boost/hana/filter.hpp>

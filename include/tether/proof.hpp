@@ -7,7 +7,7 @@
 // guest, every interleaving, every failure of every act, and an `abandon` that succeeds. Outside of
 // the model, and covered by something else or assumed:
 //
-//   more groups and devices      inhibit/truth_table.hpp evaluates the policy for every count up to
+//   more groups and devices      inhibit/detail/truth_table.hpp evaluates the policy for every count up to
 //                                16, then powers of two and their neighbours; between those it is
 //                                assumed to answer alike
 //   a policy's run-time answers  checked when its first container is made (tether[I16])
@@ -22,22 +22,22 @@
 //   two operations at once       a container's lock: one runs at a time
 #pragma once
 
-#include <tether/proof/automaton.hpp>
-#include <tether/proof/essence.hpp>
-#include <tether/proof/world.hpp>
+#include <tether/proof/model/plan_table.hpp>
+#include <tether/proof/model/abstraction.hpp>
+#include <tether/proof/model/state.hpp>
 
-#include <tether/proof/kernel.hpp>
-#include <tether/proof/ranks.hpp>
-#include <tether/proof/coverage.hpp>
-#include <tether/proof/property.hpp>
-#include <tether/proof/acts.hpp>
-#include <tether/proof/event.hpp>
-#include <tether/proof/transition.hpp>
+#include <tether/proof/model/kernel.hpp>
+#include <tether/proof/model/ranks.hpp>
+#include <tether/proof/search/coverage.hpp>
+#include <tether/proof/model/property.hpp>
+#include <tether/proof/model/acts.hpp>
+#include <tether/proof/model/event.hpp>
+#include <tether/proof/model/transition.hpp>
 
-#include <tether/proof/key.hpp>
-#include <tether/proof/explore.hpp>
-#include <tether/proof/slices.hpp>
-#include <tether/proof/story.hpp>
+#include <tether/proof/search/state_key.hpp>
+#include <tether/proof/search/breadth_first.hpp>
+#include <tether/proof/search/at_compile_time.hpp>
+#include <tether/proof/search/trace_text.hpp>
 #include <tether/proof/proven_safe.hpp>
-#include <tether/proof/follows.hpp>
-#include <tether/proof/search.hpp>
+#include <tether/proof/search/follows.hpp>
+#include <tether/proof/search/at_run_time.hpp>

@@ -8,15 +8,15 @@
 #include <tether/core/error.hpp>
 #include <tether/granule/edges.hpp>
 #include <tether/granule/whole_section.hpp>
-#include <tether/inhibit/books.hpp>
+#include <tether/inhibit/detail/hold_entry.hpp>
 #include <tether/inhibit/discard_gate.hpp>
-#include <tether/inhibit/holder.hpp>
 #include <tether/inhibit/kinds.hpp>
+#include <tether/inhibit/membership.hpp>
+#include <tether/listen/detail/feed.hpp>
 #include <tether/listen/dma_listener.hpp>
-#include <tether/listen/feed.hpp>
 #include <tether/listen/observation.hpp>
 #include <tether/topology/address_space.hpp>
-#include <tether/topology/guarded_space.hpp>
+#include <tether/topology/detail/guarded_space.hpp>
 
 #include <algorithm>
 #include <cstdint>

@@ -5,7 +5,7 @@
 #include <codegen/system_calls.hpp>
 
 #include <tether/inhibit/threading.hpp>
-#include <tether/listen/section_plan.hpp>
+#include <tether/listen/detail/section_plan.hpp>
 
 #include <valgrind/callgrind.h>
 

@@ -5,8 +5,7 @@
 #include <codegen/system_calls.hpp>
 
 #include <tether/attach/container.hpp>
-#include <tether/inhibit/inhibit_per_group.hpp>
-#include <tether/inhibit/no_inhibition.hpp>
+#include <tether/inhibit/policies.hpp>
 #include <tether/inhibit/threading.hpp>
 
 #include <valgrind/callgrind.h>

@@ -5,7 +5,7 @@
 
 #include <codegen/fake_iommu.hpp>
 
-#include <tether/inhibit/books.hpp>
+#include <tether/inhibit/membership.hpp>
 
 #include <string_view>
 

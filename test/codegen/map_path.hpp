@@ -8,9 +8,9 @@
 
 #include <tether/core/error.hpp>
 #include <tether/inhibit/threading.hpp>
-#include <tether/listen/attendant.hpp>
-#include <tether/listen/section_mapper.hpp>
-#include <tether/listen/section_plan.hpp>
+#include <tether/listen/detail/section_mapper.hpp>
+#include <tether/listen/detail/section_plan.hpp>
+#include <tether/listen/progress.hpp>
 
 #include <mutex>
 #include <span>

@@ -8,7 +8,7 @@
 #include <tether/granule/fixed_block.hpp>
 #include <tether/granule/largest_page.hpp>
 #include <tether/granule/whole_section.hpp>
-#include <tether/listen/section_plan.hpp>
+#include <tether/listen/detail/section_plan.hpp>
 #include <tether/topology/memory_backing.hpp>
 
 #include <bit>

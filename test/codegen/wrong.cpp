@@ -4,7 +4,7 @@
 #include <codegen/map_path.hpp>
 
 #include <tether/attach/container.hpp>
-#include <tether/attach/lifecycle.hpp>
+#include <tether/attach/lifecycle/plans.hpp>
 
 #include <cstdint>
 

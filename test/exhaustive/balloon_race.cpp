@@ -6,8 +6,7 @@
 #include <tether/discard/balloon.hpp>
 #include <tether/granule/fixed_block.hpp>
 #include <tether/granule/whole_section.hpp>
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
+#include <tether/inhibit/policies.hpp>
 
 #include <support/must.hpp>
 #include <support/passthrough.hpp>

@@ -15,7 +15,7 @@ namespace exhaustive_edit_generation {
 
 namespace {
 
-// The argument of topology/edit_generation.hpp, tried in every interleaving of its steps, each an atomic operation: two address spaces show one block, and each
+// The argument of topology/detail/edit_generation.hpp, tried in every interleaving of its steps, each an atomic operation: two address spaces show one block, and each
 // edits it twice, away and back; two readers of the first space look a frame up and note it, or use the note that is there. Between the
 // view that a note was made by and the view that it is used by, no edit of that space may lie.
 

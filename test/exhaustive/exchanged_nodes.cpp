@@ -9,11 +9,9 @@
 
 #include <tether/attach/container.hpp>
 #include <tether/backend/iommufd.hpp>
-#include <tether/backend/recording.hpp>
 #include <tether/backend/vfio_type1.hpp>
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
-#include <tether/inhibit/inhibit_per_group.hpp>
+#include <tether/inhibit/policies.hpp>
+#include <tether/testing/recording.hpp>
 
 #include <doctest/doctest.h>
 

@@ -9,7 +9,7 @@
 #include <support/skip.hpp>
 #include <support/sweep.hpp>
 
-#include <tether/backend/endpoint_group.hpp>
+#include <tether/backend/emulated/endpoint_group.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 
 #include <doctest/doctest.h>

@@ -9,9 +9,9 @@
 #include <support/sweep.hpp>
 
 #include <tether/backend/iommufd.hpp>
-#include <tether/backend/iommufd_context.hpp>
-#include <tether/backend/vfio_cdev.hpp>
-#include <tether/backend/vfio_sysfs.hpp>
+#include <tether/backend/iommufd/context.hpp>
+#include <tether/backend/vfio/cdev.hpp>
+#include <tether/backend/vfio/sysfs.hpp>
 
 #include <doctest/doctest.h>
 

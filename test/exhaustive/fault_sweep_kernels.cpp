@@ -18,7 +18,7 @@
 #include <tether/discard/page_reporting.hpp>
 #include <tether/granule/fixed_block.hpp>
 #include <tether/inhibit/discard_gate.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
+#include <tether/inhibit/policies.hpp>
 #include <tether/topology/address_space.hpp>
 
 #include <doctest/doctest.h>

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 // The proof's search in worlds that are too large for a compiler, over rules and plans that are data: so it can be asked which of
 // *all* small rules are right, and what becomes of a plan that lacks a step.
-#include <tether/proof/search.hpp>
+#include <tether/proof/search/at_run_time.hpp>
 
 #include <support/proof_seeds.hpp>
 
-#include <tether/attach/lifecycle_well_formed.hpp>
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
-#include <tether/inhibit/inhibit_per_group.hpp>
+#include <tether/attach/lifecycle/plan_rules.hpp>
+#include <tether/inhibit/policies.hpp>
 
 #include <doctest/doctest.h>
 

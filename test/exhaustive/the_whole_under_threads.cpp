@@ -19,10 +19,8 @@
 #include <tether/discard/balloon.hpp>
 #include <tether/discard/page_reporting.hpp>
 #include <tether/granule/fixed_block.hpp>
-#include <tether/listen/attendant.hpp>
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
-#include <tether/inhibit/inhibit_per_group.hpp>
+#include <tether/inhibit/policies.hpp>
+#include <tether/listen/progress.hpp>
 
 #include <support/amount.hpp>
 #include <support/lock_order.hpp>

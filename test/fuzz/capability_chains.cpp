@@ -3,9 +3,9 @@
 // iommufd's usable ranges. Nothing beyond the bytes is read, the reading ends, and the answer is that of a slow reader or an error.
 #include "input.hpp"
 
-#include <tether/backend/iommufd_ioas.hpp>
+#include <tether/backend/iommufd/ioas.hpp>
+#include <tether/backend/vfio/type1_info.hpp>
 #include <tether/backend/vfio_type1.hpp>
-#include <tether/backend/vfio_type1_info.hpp>
 
 #include <linux/vfio.h>
 

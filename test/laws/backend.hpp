@@ -11,7 +11,7 @@
 #include <support/skip.hpp>
 
 #include <tether/backend/concepts.hpp>
-#include <tether/backend/endpoint_group.hpp>
+#include <tether/backend/emulated/endpoint_group.hpp>
 
 #include <doctest/doctest.h>
 

@@ -21,8 +21,8 @@
 
 #include <tether/attach/container.hpp>
 #include <tether/backend/concepts.hpp>
-#include <tether/backend/recording.hpp>
 #include <tether/inhibit/discard_gate.hpp>
+#include <tether/testing/recording.hpp>
 #include <tether/topology/address_space.hpp>
 #include <tether/topology/ram_block.hpp>
 

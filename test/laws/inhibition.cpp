@@ -2,10 +2,7 @@
 // Our three policies and one that a user might write keep the laws; six that look right do not.
 #include <laws/inhibition.hpp>
 
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
-#include <tether/inhibit/inhibit_per_group.hpp>
-#include <tether/inhibit/no_inhibition.hpp>
+#include <tether/inhibit/policies.hpp>
 
 #include <doctest/doctest.h>
 

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <tether/inhibit/concepts.hpp>
-#include <tether/inhibit/truth_table.hpp>
+#include <tether/inhibit/detail/truth_table.hpp>
 
 #include <array>
 #include <cstdint>

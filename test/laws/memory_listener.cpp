@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <laws/memory_listener.hpp>
 
-#include <tether/backend/recording.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/granule/edges.hpp>
 #include <tether/granule/fixed_block.hpp>
 #include <tether/granule/whole_section.hpp>
 #include <tether/listen/dma_listener.hpp>
-#include <tether/topology/listener_table.hpp>
+#include <tether/testing/recording.hpp>
+#include <tether/topology/detail/listener_table.hpp>
 #include <tether/topology/ram_block.hpp>
 
 #include <support/listener_recorder.hpp>

@@ -3,8 +3,8 @@
 #include <laws/backend.hpp>
 
 #include <tether/backend/io_uring_buffers.hpp>
-#include <tether/backend/recording.hpp>
 #include <tether/backend/software_iommu.hpp>
+#include <tether/testing/recording.hpp>
 
 #include <doctest/doctest.h>
 

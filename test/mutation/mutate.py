@@ -49,20 +49,20 @@ STORIES = [judge for name in ("attach", "opt_in", "mixed_groups", "failed_attach
 
 # Header, and who judges it, in this order.
 TARGETS = {
-    "inhibit/inhibit_per_container.hpp": static("inhibit/inhibit_per_container") + PROOF + LAWS,
-    "inhibit/inhibit_per_group.hpp": static("inhibit/inhibit_per_group") + PROOF + LAWS,
-    "inhibit/inhibit_per_device.hpp": static("inhibit/inhibit_per_device") + PROOF + LAWS,
-    "inhibit/books.hpp": PROOF + static("inhibit/books"),
+    "inhibit/policies.hpp": static("inhibit/inhibit_per_container") + PROOF + LAWS,
+    "inhibit/policies.hpp": static("inhibit/inhibit_per_group") + PROOF + LAWS,
+    "inhibit/policies.hpp": static("inhibit/inhibit_per_device") + PROOF + LAWS,
+    "inhibit/membership.hpp": PROOF + static("inhibit/books"),
     "inhibit/concepts.hpp": PROOF + static("inhibit/concepts"),
     "inhibit/kinds.hpp": static("inhibit/kinds"),
-    "inhibit/ledger.hpp": program("runtime/inhibit/ledger.cpp"),
-    "attach/lifecycle_plan.hpp": PROOF + static("attach/lifecycle_plan", "attach/lifecycle", "attach/lifecycle_well_formed"),
-    "attach/lifecycle.hpp": PROOF + static("attach/lifecycle", "attach/lifecycle_well_formed"),
-    "attach/lifecycle_well_formed.hpp": static("attach/lifecycle_well_formed", "attach/lifecycle"),
-    "attach/acts.hpp": LOCKSTEP + units("acts", "audit", "handles") + STORIES,
-    "attach/tasks.hpp": LOCKSTEP + program("runtime/attach/tasks.cpp") + STORIES,
-    "attach/group_operations.hpp": program("mutation/lockstep_groups.cpp") + program("runtime/attach/group_operations.cpp") + STORIES,
-    "attach/device_operations.hpp": program("mutation/lockstep_devices.cpp") + program("runtime/attach/device_operations.cpp") + STORIES,
+    "inhibit/detail/ledger.hpp": program("runtime/inhibit/detail/ledger.cpp"),
+    "attach/lifecycle/steps.hpp": PROOF + static("attach/lifecycle_plan", "attach/lifecycle", "attach/lifecycle_well_formed"),
+    "attach/lifecycle/plans.hpp": PROOF + static("attach/lifecycle", "attach/lifecycle_well_formed"),
+    "attach/lifecycle/plan_rules.hpp": static("attach/lifecycle_well_formed", "attach/lifecycle"),
+    "attach/detail/executor.hpp": LOCKSTEP + units("acts", "audit", "handles") + STORIES,
+    "attach/detail/tasks.hpp": LOCKSTEP + program("runtime/attach/detail/tasks.cpp") + STORIES,
+    "attach/detail/group_operations.hpp": program("mutation/lockstep_groups.cpp") + program("runtime/attach/detail/group_operations.cpp") + STORIES,
+    "attach/detail/device_operations.hpp": program("mutation/lockstep_devices.cpp") + program("runtime/attach/detail/device_operations.cpp") + STORIES,
     "attach/container.hpp": LOCKSTEP + program("runtime/attach/container.cpp") + STORIES,
 }
 

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // Kills mutants: the search over all built-in policies and plans, at run time, so that a mutant is
 // tried in a second. It demands the same as test/static/proof/proven_safe.cpp.
-#include <tether/proof/search.hpp>
+#include <tether/proof/search/at_run_time.hpp>
 
-#include <tether/attach/lifecycle.hpp>
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
-#include <tether/inhibit/inhibit_per_group.hpp>
-#include <tether/proof/coverage.hpp>
+#include <tether/attach/lifecycle/plans.hpp>
+#include <tether/inhibit/policies.hpp>
+#include <tether/proof/search/coverage.hpp>
 
 #include <cstdio>
 

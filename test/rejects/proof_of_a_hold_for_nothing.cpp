@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: counterexample<[^;]*{"needless refusal after: attach mediated group 0: take hold; group 0: join container; group 0: map; open
-#include <tether/attach/lifecycle.hpp>
+#include <tether/attach/lifecycle/plans.hpp>
 #include <tether/proof/proven_safe.hpp>
 
 #include <cstdint>

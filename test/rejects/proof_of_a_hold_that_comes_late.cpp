@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: counterexample<[^;]*{"stale mapping after: attach IOMMU-backed group 0: join container; group 0: map; balloon discards; guest touches"
-#include <tether/attach/lifecycle.hpp>
+#include <tether/attach/lifecycle/plans.hpp>
 #include <tether/proof/proven_safe.hpp>
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: never_reached<.*take hold fails
-#include <tether/attach/lifecycle.hpp>
+#include <tether/attach/lifecycle/plans.hpp>
 #include <tether/proof/proven_safe.hpp>
 
 #include <cstdint>

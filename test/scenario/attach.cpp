@@ -7,9 +7,8 @@
 
 #include <tether/granule/fixed_block.hpp>
 #include <tether/granule/largest_page.hpp>
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
-#include <tether/listen/attendant.hpp>
+#include <tether/inhibit/policies.hpp>
+#include <tether/listen/progress.hpp>
 
 #include <doctest/doctest.h>
 

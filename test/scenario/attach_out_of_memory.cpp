@@ -5,7 +5,7 @@
 #include <tether/backend/io_uring_buffers.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/granule/fixed_block.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
+#include <tether/inhibit/policies.hpp>
 
 #include <support/failing_allocation.hpp>
 #include <support/must.hpp>

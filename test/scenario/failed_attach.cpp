@@ -7,8 +7,7 @@
 #include <support/skip.hpp>
 
 #include <tether/granule/largest_page.hpp>
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
+#include <tether/inhibit/policies.hpp>
 
 #include <doctest/doctest.h>
 

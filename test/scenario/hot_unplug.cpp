@@ -4,9 +4,7 @@
 #include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 #include <tether/backend/software_iommu.hpp>
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
-#include <tether/inhibit/inhibit_per_group.hpp>
+#include <tether/inhibit/policies.hpp>
 
 #include <support/must.hpp>
 #include <support/passthrough.hpp>

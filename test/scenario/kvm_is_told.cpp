@@ -5,10 +5,10 @@
 #include <support/must.hpp>
 
 #include <tether/attach/container.hpp>
-#include <tether/backend/recording.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/backend/vfio_type1.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
+#include <tether/inhibit/policies.hpp>
+#include <tether/testing/recording.hpp>
 
 #include <doctest/doctest.h>
 

@@ -3,13 +3,13 @@
 // its aperture, too few mappings, ragged edges, memory that lies across pages, windows of a virtual IOMMU.
 #include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
-#include <tether/backend/recording.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/granule/edges.hpp>
 #include <tether/granule/fixed_block.hpp>
 #include <tether/granule/largest_page.hpp>
 #include <tether/granule/whole_section.hpp>
-#include <tether/inhibit/inhibit_per_container.hpp>
+#include <tether/inhibit/policies.hpp>
+#include <tether/testing/recording.hpp>
 
 #include <support/may_discard.hpp>
 #include <support/must.hpp>

@@ -3,9 +3,9 @@
 // or joined. What a device reaches stays, so nothing is unmapped, nothing is mapped, and no access of a running device fails (law 26).
 #include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
-#include <tether/backend/recording.hpp>
 #include <tether/backend/software_iommu.hpp>
-#include <tether/inhibit/inhibit_per_group.hpp>
+#include <tether/inhibit/policies.hpp>
+#include <tether/testing/recording.hpp>
 #include <tether/topology/address_space.hpp>
 #include <tether/topology/ram_block.hpp>
 

@@ -6,9 +6,7 @@
 #include <support/passthrough.hpp>
 #include <support/skip.hpp>
 
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
-#include <tether/inhibit/inhibit_per_group.hpp>
+#include <tether/inhibit/policies.hpp>
 
 #include <doctest/doctest.h>
 

@@ -8,8 +8,7 @@
 #include <support/ungrouped.hpp>
 
 #include <tether/granule/fixed_block.hpp>
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
+#include <tether/inhibit/policies.hpp>
 
 #include <doctest/doctest.h>
 

@@ -11,7 +11,7 @@
 #include <support/faulty_kernel.hpp>
 #include <support/process_facts.hpp>
 
-#include <tether/backend/iommufd_abi.hpp>
+#include <tether/backend/iommufd/uapi.hpp>
 #include <tether/core/address.hpp>
 #include <tether/core/extent.hpp>
 

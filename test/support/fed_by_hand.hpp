@@ -4,10 +4,10 @@
 // device, page by page. For the fuzzer and for a bounded run (scenario).
 #pragma once
 
-#include <tether/backend/recording.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/granule/edges.hpp>
 #include <tether/listen/dma_listener.hpp>
+#include <tether/testing/recording.hpp>
 #include <tether/topology/ram_block.hpp>
 
 #include <fuzz/input.hpp>

@@ -30,7 +30,7 @@
 // data race, and is reported.
 #pragma once
 
-#include <tether/inhibit/turnstile.hpp>
+#include <tether/inhibit/detail/reader_indicator.hpp>
 
 #include <support/fiber.hpp>
 

@@ -13,14 +13,14 @@
 #include <support/lockstep_compare.hpp>
 #include <support/lockstep_world.hpp>
 
-#include <tether/attach/lifecycle.hpp>
-#include <tether/attach/lifecycle_plan.hpp>
+#include <tether/attach/lifecycle/plans.hpp>
+#include <tether/attach/lifecycle/steps.hpp>
 #include <tether/core/attachment.hpp>
 #include <tether/core/error.hpp>
-#include <tether/inhibit/books.hpp>
 #include <tether/inhibit/discard_gate.hpp>
-#include <tether/proof/coverage.hpp>
-#include <tether/proof/essence.hpp>
+#include <tether/inhibit/membership.hpp>
+#include <tether/proof/model/abstraction.hpp>
+#include <tether/proof/search/coverage.hpp>
 
 #include <algorithm>
 #include <array>

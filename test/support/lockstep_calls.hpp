@@ -9,11 +9,11 @@
 
 #include <support/lockstep_backend.hpp>
 
-#include <tether/backend/journal.hpp>
 #include <tether/core/attachment.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
-#include <tether/core/policies.hpp>
+#include <tether/core/slots.hpp>
+#include <tether/testing/journal.hpp>
 #include <tether/topology/memory_backing.hpp>
 
 #include <cerrno>

@@ -8,13 +8,13 @@
 #include <support/must.hpp>
 
 #include <tether/attach/container.hpp>
-#include <tether/backend/recording.hpp>
 #include <tether/core/attachment.hpp>
 #include <tether/core/mapping.hpp>
 #include <tether/granule/whole_section.hpp>
-#include <tether/inhibit/books.hpp>
-#include <tether/proof/essence.hpp>
-#include <tether/proof/world.hpp>
+#include <tether/inhibit/membership.hpp>
+#include <tether/proof/model/abstraction.hpp>
+#include <tether/proof/model/state.hpp>
+#include <tether/testing/recording.hpp>
 #include <tether/topology/address_space.hpp>
 #include <tether/topology/ram_block.hpp>
 

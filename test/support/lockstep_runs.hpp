@@ -8,12 +8,9 @@
 #include <support/lockstep.hpp>
 
 #include <tether/granule/fixed_block.hpp>
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
-#include <tether/inhibit/inhibit_per_group.hpp>
-#include <tether/inhibit/no_inhibition.hpp>
-#include <tether/proof/coverage.hpp>
-#include <tether/proof/story.hpp>
+#include <tether/inhibit/policies.hpp>
+#include <tether/proof/search/coverage.hpp>
+#include <tether/proof/search/trace_text.hpp>
 
 #include <doctest/doctest.h>
 

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: BSL-1.0
 // The model's side of the lockstep test: the proof's world performs the operation that a real
 // container has just performed, with the outcomes that its calls show. The transitions are the
-// proof's own code (`proof/transition.hpp`); this file only selects which successor state came
+// proof's own code (`proof/model/transition.hpp`); this file only selects which successor state came
 // true.
 #pragma once
 
 #include <support/lockstep_calls.hpp>
 
-#include <tether/attach/lifecycle.hpp>
-#include <tether/attach/lifecycle_plan.hpp>
+#include <tether/attach/lifecycle/plans.hpp>
+#include <tether/attach/lifecycle/steps.hpp>
 #include <tether/core/attachment.hpp>
-#include <tether/inhibit/books.hpp>
-#include <tether/proof/acts.hpp>
-#include <tether/proof/coverage.hpp>
-#include <tether/proof/essence.hpp>
-#include <tether/proof/event.hpp>
-#include <tether/proof/property.hpp>
-#include <tether/proof/transition.hpp>
-#include <tether/proof/world.hpp>
+#include <tether/inhibit/membership.hpp>
+#include <tether/proof/model/abstraction.hpp>
+#include <tether/proof/model/acts.hpp>
+#include <tether/proof/model/event.hpp>
+#include <tether/proof/model/property.hpp>
+#include <tether/proof/model/state.hpp>
+#include <tether/proof/model/transition.hpp>
+#include <tether/proof/search/coverage.hpp>
 
 #include <array>
 #include <cstddef>

@@ -6,9 +6,9 @@
 
 #include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
-#include <tether/backend/recording.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/inhibit/discard_gate.hpp>
+#include <tether/testing/recording.hpp>
 #include <tether/topology/address_space.hpp>
 #include <tether/topology/ram_block.hpp>
 

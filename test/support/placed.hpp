@@ -4,9 +4,9 @@
 
 #include <tether/core/address.hpp>
 #include <tether/core/extent.hpp>
-#include <tether/topology/anchor.hpp>
+#include <tether/topology/detail/region_table.hpp>
+#include <tether/topology/detail/section_owner.hpp>
 #include <tether/topology/region.hpp>
-#include <tether/topology/region_table.hpp>
 
 #include <memory>
 

@@ -3,12 +3,12 @@
 // thing. `of_groups` and `of_devices` are the plans that tether runs.
 #pragma once
 
-#include <tether/attach/lifecycle.hpp>
-#include <tether/attach/lifecycle_plan.hpp>
-#include <tether/core/policies.hpp>
-#include <tether/inhibit/books.hpp>
-#include <tether/inhibit/inhibit_per_group.hpp>
-#include <tether/proof/essence.hpp>
+#include <tether/attach/lifecycle/plans.hpp>
+#include <tether/attach/lifecycle/steps.hpp>
+#include <tether/core/slots.hpp>
+#include <tether/inhibit/membership.hpp>
+#include <tether/inhibit/policies.hpp>
+#include <tether/proof/model/abstraction.hpp>
 
 #include <cstddef>
 #include <cstdint>

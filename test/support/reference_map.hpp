@@ -5,8 +5,8 @@
 
 #include <tether/core/address.hpp>
 #include <tether/core/extent.hpp>
+#include <tether/topology/detail/region_table.hpp>
 #include <tether/topology/region.hpp>
-#include <tether/topology/region_table.hpp>
 #include <tether/topology/section.hpp>
 
 #include <algorithm>

@@ -5,7 +5,7 @@
 #pragma once
 
 #include <tether/backend/concepts.hpp>
-#include <tether/backend/endpoint_group.hpp>
+#include <tether/backend/emulated/endpoint_group.hpp>
 #include <tether/core/attachment.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>

@@ -5,19 +5,18 @@
 #pragma once
 
 #include <tether/attach/kvm_device.hpp>
-#include <tether/attach/lifecycle.hpp>
-#include <tether/attach/lifecycle_well_formed.hpp>
+#include <tether/attach/lifecycle/plan_rules.hpp>
+#include <tether/attach/lifecycle/plans.hpp>
 #include <tether/backend/concepts.hpp>
-#include <tether/core/policies.hpp>
+#include <tether/core/slots.hpp>
 #include <tether/granule/concepts.hpp>
 #include <tether/granule/edges.hpp>
 #include <tether/granule/whole_section.hpp>
 #include <tether/inhibit/concepts.hpp>
-#include <tether/inhibit/inhibit_per_group.hpp>
+#include <tether/inhibit/detail/truth_table.hpp>
 #include <tether/inhibit/kinds.hpp>
-#include <tether/inhibit/no_inhibition.hpp>
+#include <tether/inhibit/policies.hpp>
 #include <tether/inhibit/threading.hpp>
-#include <tether/inhibit/truth_table.hpp>
 #include <tether/listen/observation.hpp>
 
 #include <type_traits>

@@ -8,8 +8,8 @@
 #pragma once
 
 #include <tether/attach/configuration.hpp>
-#include <tether/attach/device_operations.hpp>
-#include <tether/attach/group_operations.hpp>
+#include <tether/attach/detail/device_operations.hpp>
+#include <tether/attach/detail/group_operations.hpp>
 #include <tether/attach/handles.hpp>
 #include <tether/core/attachment.hpp>
 #include <tether/core/error.hpp>

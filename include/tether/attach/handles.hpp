@@ -6,7 +6,7 @@
 
 #include <tether/attach/lease.hpp>
 #include <tether/core/error.hpp>
-#include <tether/inhibit/books.hpp>
+#include <tether/inhibit/membership.hpp>
 
 #include <cstdint>
 #include <string_view>

@@ -5,10 +5,10 @@
 // (laws 4 and 6).
 #pragma once
 
-#include <tether/backend/kernel_handles.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
-#include <tether/core/policies.hpp>
+#include <tether/core/kernel_handles.hpp>
+#include <tether/core/slots.hpp>
 
 #include <linux/kvm.h>
 

@@ -7,12 +7,12 @@
 #pragma once
 
 #include <tether/backend/concepts.hpp>
-#include <tether/backend/endpoint_group.hpp>
-#include <tether/backend/endpoint_registry.hpp>
-#include <tether/backend/interval_table.hpp>
-#include <tether/backend/io_uring_device.hpp>
-#include <tether/backend/io_uring_pins.hpp>
-#include <tether/backend/mapping_rules.hpp>
+#include <tether/backend/detail/iova_table.hpp>
+#include <tether/backend/detail/mapping_checks.hpp>
+#include <tether/backend/emulated/endpoint_group.hpp>
+#include <tether/backend/emulated/endpoint_registry.hpp>
+#include <tether/backend/io_uring/device.hpp>
+#include <tether/backend/io_uring/pins.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>

@@ -8,19 +8,19 @@
 #pragma once
 
 #include <tether/backend/concepts.hpp>
-#include <tether/backend/iommufd_abi.hpp>
-#include <tether/backend/iommufd_cdev.hpp>
-#include <tether/backend/iommufd_context.hpp>
-#include <tether/backend/iommufd_ioas.hpp>
-#include <tether/backend/iommufd_page_tables.hpp>
-#include <tether/backend/kernel_handles.hpp>
-#include <tether/backend/ring_link.hpp>
-#include <tether/backend/vfio_cdev.hpp>
-#include <tether/backend/vfio_device.hpp>
-#include <tether/backend/vfio_sysfs.hpp>
+#include <tether/backend/detail/intrusive_ring.hpp>
+#include <tether/backend/iommufd/cdev.hpp>
+#include <tether/backend/iommufd/context.hpp>
+#include <tether/backend/iommufd/hwpts.hpp>
+#include <tether/backend/iommufd/ioas.hpp>
+#include <tether/backend/iommufd/uapi.hpp>
+#include <tether/backend/vfio/cdev.hpp>
+#include <tether/backend/vfio/device.hpp>
+#include <tether/backend/vfio/sysfs.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
+#include <tether/core/kernel_handles.hpp>
 #include <tether/core/mapping.hpp>
 #include <tether/core/page_sizes.hpp>
 

@@ -7,12 +7,11 @@
 #pragma once
 
 #include <tether/backend/concepts.hpp>
-#include <tether/backend/endpoint_group.hpp>
-#include <tether/backend/endpoint_registry.hpp>
-#include <tether/backend/interval_table.hpp>
-#include <tether/backend/mapping_rules.hpp>
-#include <tether/backend/translation_gate.hpp>
-#include <tether/core/access.hpp>
+#include <tether/backend/detail/iova_table.hpp>
+#include <tether/backend/detail/mapping_checks.hpp>
+#include <tether/backend/emulated/endpoint_group.hpp>
+#include <tether/backend/emulated/endpoint_registry.hpp>
+#include <tether/backend/emulated/translation_lock.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/mapping.hpp>

@@ -7,16 +7,16 @@
 #pragma once
 
 #include <tether/backend/concepts.hpp>
-#include <tether/backend/kernel_handles.hpp>
-#include <tether/backend/mapping_rules.hpp>
-#include <tether/backend/vfio_device.hpp>
-#include <tether/backend/vfio_group.hpp>
-#include <tether/backend/vfio_joined_group.hpp>
-#include <tether/backend/vfio_sysfs.hpp>
-#include <tether/backend/vfio_type1_info.hpp>
+#include <tether/backend/detail/mapping_checks.hpp>
+#include <tether/backend/vfio/device.hpp>
+#include <tether/backend/vfio/group.hpp>
+#include <tether/backend/vfio/joined_group.hpp>
+#include <tether/backend/vfio/sysfs.hpp>
+#include <tether/backend/vfio/type1_info.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
+#include <tether/core/kernel_handles.hpp>
 #include <tether/core/mapping.hpp>
 #include <tether/core/page_sizes.hpp>
 

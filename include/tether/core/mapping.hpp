@@ -3,13 +3,21 @@
 // makes them, a strategy cuts them, a backend maps them.
 #pragma once
 
-#include <tether/core/access.hpp>
 #include <tether/core/address.hpp>
 #include <tether/core/extent.hpp>
 
 #include <cstdint>
 
 namespace tether {
+
+/// What a device may do with a mapping. Named from the device's side: `write` is the device writing
+/// RAM.
+enum class access : std::uint8_t { none = 0, read = 1, write = 2, read_write = 3 };
+
+/// Whether `granted` covers all of `wanted`.
+[[nodiscard]] constexpr bool allows(access granted, access wanted) noexcept {
+  return (static_cast<unsigned>(granted) & static_cast<unsigned>(wanted)) == static_cast<unsigned>(wanted);
+}
 
 /// The kind of host memory, which decides how it is pinned and discarded.
 enum class memory_kind : std::uint8_t {

@@ -10,17 +10,17 @@
 // guest may use inflated frames again without telling the host.
 #pragma once
 
-#include <tether/discard/batch.hpp>
-#include <tether/discard/checked_view.hpp>
+#include <tether/discard/detail/batch.hpp>
+#include <tether/discard/detail/checked_view.hpp>
+#include <tether/discard/detail/guest_memory.hpp>
+#include <tether/discard/detail/partial_pages.hpp>
 #include <tether/discard/frames.hpp>
-#include <tether/discard/guest_memory.hpp>
-#include <tether/discard/partial_pages.hpp>
 #include <tether/discard/report.hpp>
 
 #include <tether/core/error.hpp>
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/topology/address_space.hpp>
-#include <tether/topology/guarded_space.hpp>
+#include <tether/topology/detail/guarded_space.hpp>
 
 #include <algorithm>
 #include <cstddef>

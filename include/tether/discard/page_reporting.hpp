@@ -4,8 +4,8 @@
 // pins.
 #pragma once
 
+#include <tether/discard/detail/guest_memory.hpp>
 #include <tether/discard/frames.hpp>
-#include <tether/discard/guest_memory.hpp>
 #include <tether/discard/report.hpp>
 
 #include <tether/core/address.hpp>
@@ -13,7 +13,7 @@
 #include <tether/core/extent.hpp>
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/topology/address_space.hpp>
-#include <tether/topology/guarded_space.hpp>
+#include <tether/topology/detail/guarded_space.hpp>
 
 #include <algorithm>
 #include <cstdint>

@@ -11,7 +11,7 @@
 #include <tether/core/address.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/mapping.hpp>
-#include <tether/core/policies.hpp>
+#include <tether/core/slots.hpp>
 
 #include <concepts>
 #include <cstdint>

@@ -4,9 +4,9 @@
 // plans (law 10).
 #pragma once
 
-#include <tether/core/member_name.hpp>
-#include <tether/core/policies.hpp>
-#include <tether/inhibit/books.hpp>
+#include <tether/core/detail/member_name.hpp>
+#include <tether/core/slots.hpp>
+#include <tether/inhibit/membership.hpp>
 
 #include <concepts>
 #include <cstdint>

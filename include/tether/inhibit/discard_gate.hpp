@@ -9,12 +9,12 @@
 
 #include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
+#include <tether/inhibit/detail/hold_entry.hpp>
+#include <tether/inhibit/detail/ledger.hpp>
+#include <tether/inhibit/detail/reader_indicator.hpp>
 #include <tether/inhibit/hold.hpp>
-#include <tether/inhibit/holder.hpp>
 #include <tether/inhibit/kinds.hpp>
-#include <tether/inhibit/ledger.hpp>
 #include <tether/inhibit/threading.hpp>
-#include <tether/inhibit/turnstile.hpp>
 
 #include <atomic>
 #include <chrono>

@@ -5,7 +5,7 @@
 #pragma once
 
 #include <tether/core/error.hpp>
-#include <tether/inhibit/holder.hpp>
+#include <tether/inhibit/detail/hold_entry.hpp>
 
 #include <string_view>
 #include <utility>

@@ -15,9 +15,9 @@
 // (2, the readers' part of 3, 4) are never held for long.
 #pragma once
 
-#include <tether/core/policies.hpp>
+#include <tether/core/slots.hpp>
 #include <tether/core/stop.hpp>
-#include <tether/inhibit/turnstile.hpp>
+#include <tether/inhibit/detail/reader_indicator.hpp>
 
 #include <concepts>
 #include <mutex>

@@ -11,9 +11,9 @@
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/mapping.hpp>
-#include <tether/core/policies.hpp>
+#include <tether/core/pagemap.hpp>
+#include <tether/core/slots.hpp>
 #include <tether/listen/observation.hpp>
-#include <tether/listen/page_frames.hpp>
 #include <tether/topology/section.hpp>
 
 #include <cstdint>

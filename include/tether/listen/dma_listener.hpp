@@ -11,15 +11,15 @@
 #include <tether/core/error.hpp>
 #include <tether/granule/concepts.hpp>
 #include <tether/granule/edges.hpp>
-#include <tether/listen/announced_change.hpp>
-#include <tether/listen/attendant.hpp>
-#include <tether/listen/feed.hpp>
-#include <tether/listen/kept_memory.hpp>
+#include <tether/listen/detail/announced_change.hpp>
+#include <tether/listen/detail/feed.hpp>
+#include <tether/listen/detail/kept_memory.hpp>
+#include <tether/listen/detail/section_mapper.hpp>
+#include <tether/listen/detail/section_plan.hpp>
+#include <tether/listen/detail/undo_log.hpp>
 #include <tether/listen/left_out.hpp>
 #include <tether/listen/observation.hpp>
-#include <tether/listen/section_mapper.hpp>
-#include <tether/listen/section_plan.hpp>
-#include <tether/listen/undo_log.hpp>
+#include <tether/listen/progress.hpp>
 #include <tether/topology/memory_listener.hpp>
 
 #include <algorithm>

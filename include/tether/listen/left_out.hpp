@@ -5,11 +5,11 @@
 //     |  left out before this change  |  left out by it  |     a rollback cuts the second part off
 #pragma once
 
-#include <tether/core/access.hpp>
 #include <tether/core/address.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
-#include <tether/topology/label.hpp>
+#include <tether/core/label.hpp>
+#include <tether/core/mapping.hpp>
 #include <tether/topology/section.hpp>
 
 #include <algorithm>

@@ -3,11 +3,11 @@
 // functions below; one that it lacks costs nothing.
 #pragma once
 
+#include <tether/core/detail/member_name.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/mapping.hpp>
-#include <tether/core/member_name.hpp>
-#include <tether/core/policies.hpp>
+#include <tether/core/slots.hpp>
 #include <tether/topology/section.hpp>
 
 #include <concepts>

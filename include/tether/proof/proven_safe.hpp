@@ -5,14 +5,14 @@
 //     counterexample<{"stale mapping after: attach IOMMU-backed group 0: join container; ...; balloon discards; guest touches"}>
 #pragma once
 
-#include <tether/attach/lifecycle_well_formed.hpp>
+#include <tether/attach/lifecycle/plan_rules.hpp>
 #include <tether/inhibit/concepts.hpp>
-#include <tether/inhibit/truth_table.hpp>
-#include <tether/proof/coverage.hpp>
-#include <tether/proof/essence.hpp>
-#include <tether/proof/property.hpp>
-#include <tether/proof/slices.hpp>
-#include <tether/proof/story.hpp>
+#include <tether/inhibit/detail/truth_table.hpp>
+#include <tether/proof/model/abstraction.hpp>
+#include <tether/proof/model/property.hpp>
+#include <tether/proof/search/at_compile_time.hpp>
+#include <tether/proof/search/coverage.hpp>
+#include <tether/proof/search/trace_text.hpp>
 
 #include <type_traits>
 

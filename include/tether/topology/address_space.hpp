@@ -4,7 +4,7 @@
 // calls its listeners directly.
 #pragma once
 
-#include <tether/topology/map_writer.hpp>
+#include <tether/topology/detail/commit_pipeline.hpp>
 #include <tether/topology/memory_listener.hpp>
 #include <tether/topology/ram_block.hpp>
 #include <tether/topology/region.hpp>

@@ -7,7 +7,7 @@
 //     view 2   [chunk a][chunk d][chunk c]
 #pragma once
 
-#include <tether/topology/render.hpp>
+#include <tether/topology/detail/flatten.hpp>
 #include <tether/topology/section.hpp>
 
 #include <tether/core/address.hpp>

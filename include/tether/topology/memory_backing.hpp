@@ -12,9 +12,9 @@
 //     device               refused
 #pragma once
 
-#include <tether/topology/edit_generation.hpp>
-#include <tether/topology/label.hpp>
-#include <tether/topology/memory_guard.hpp>
+#include <tether/core/label.hpp>
+#include <tether/topology/detail/edit_generation.hpp>
+#include <tether/topology/detail/memory_guard.hpp>
 
 #include <tether/core/address.hpp>
 #include <tether/core/discard_permit.hpp>

@@ -5,9 +5,9 @@
 //     ram_block --owns--> window --shares--> memory_backing <--points-- section, <--retains-- placed region, view
 #pragma once
 
+#include <tether/topology/detail/memory_sources.hpp>
+#include <tether/topology/detail/memory_window.hpp>
 #include <tether/topology/memory_backing.hpp>
-#include <tether/topology/memory_sources.hpp>
-#include <tether/topology/memory_window.hpp>
 
 #include <tether/core/address.hpp>
 #include <tether/core/discard_permit.hpp>

@@ -3,8 +3,8 @@
 // address space keeps its own record of it, and that record keeps the memory from being freed.
 #pragma once
 
-#include <tether/topology/label.hpp>
-#include <tether/topology/memory_window.hpp>
+#include <tether/core/label.hpp>
+#include <tether/topology/detail/memory_window.hpp>
 #include <tether/topology/ram_block.hpp>
 #include <tether/topology/section.hpp>
 

@@ -3,9 +3,9 @@
 // address space, or made by a VMM's own memory model; memory listeners are told of sections.
 #pragma once
 
-#include <tether/core/access.hpp>
 #include <tether/core/address.hpp>
 #include <tether/core/extent.hpp>
+#include <tether/core/mapping.hpp>
 #include <tether/topology/memory_backing.hpp>
 
 #include <cstdint>

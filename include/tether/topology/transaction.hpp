@@ -8,11 +8,11 @@
 //     if (auto done = change.commit(); !done) ...   // everything is as before
 #pragma once
 
-#include <tether/topology/anchor.hpp>
-#include <tether/topology/map_writer.hpp>
+#include <tether/topology/detail/commit_pipeline.hpp>
+#include <tether/topology/detail/region_table.hpp>
+#include <tether/topology/detail/section_owner.hpp>
 #include <tether/topology/memory_listener.hpp>
 #include <tether/topology/region.hpp>
-#include <tether/topology/region_table.hpp>
 
 #include <tether/core/address.hpp>
 #include <tether/core/error.hpp>

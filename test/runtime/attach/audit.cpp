@@ -4,10 +4,10 @@
 #include <tether/attach/audit.hpp>
 
 #include <tether/backend/io_uring_buffers.hpp>
-#include <tether/backend/recording.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/discard/balloon.hpp>
 #include <tether/granule/fixed_block.hpp>
+#include <tether/testing/recording.hpp>
 
 #include <support/must.hpp>
 #include <support/pinned_memory.hpp>

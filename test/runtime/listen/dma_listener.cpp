@@ -2,10 +2,10 @@
 // The listener standing alone, fed by hand as a VMM with a memory model of its own would.
 #include <tether/listen/dma_listener.hpp>
 
-#include <tether/backend/recording.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/granule/fixed_block.hpp>
 #include <tether/granule/whole_section.hpp>
+#include <tether/testing/recording.hpp>
 #include <tether/topology/ram_block.hpp>
 
 #include <support/must.hpp>

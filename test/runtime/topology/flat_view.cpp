@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <tether/topology/detail/view_builder.hpp>
 #include <tether/topology/flat_view.hpp>
-#include <tether/topology/view_update.hpp>
 
 #include <support/must.hpp>
 #include <support/placed.hpp>

@@ -4,12 +4,11 @@
 
 #include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
-#include <tether/backend/recording.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/granule/fixed_block.hpp>
 #include <tether/granule/largest_page.hpp>
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
+#include <tether/inhibit/policies.hpp>
+#include <tether/testing/recording.hpp>
 
 #include <boost/hana/all_of.hpp>
 #include <boost/hana/cartesian_product.hpp>

@@ -2,7 +2,7 @@
 // The smallest backend there is, written as a user would, models the concept; take any part away and it does not.
 #include <tether/backend/concepts.hpp>
 
-#include <tether/backend/recording.hpp>
+#include <tether/testing/recording.hpp>
 
 #include <cstddef>
 #include <cstdint>

@@ -29,4 +29,10 @@ static_assert(!is_private(memory_kind::shared) && !is_private(memory_kind::huget
 
 static_assert(std::is_trivially_copyable_v<mapping> && sizeof(mapping) == 32);
 
+// Rights cover rights.
+static_assert(allows(access::read_write, access::read) && allows(access::read_write, access::write) && allows(access::read_write, access::read_write) && allows(access::read_write, access::none));
+static_assert(allows(access::read, access::read) && !allows(access::read, access::write) && !allows(access::read, access::read_write) && allows(access::read, access::none));
+static_assert(allows(access::write, access::write) && !allows(access::write, access::read) && !allows(access::write, access::read_write));
+static_assert(!allows(access::none, access::read) && !allows(access::none, access::write) && allows(access::none, access::none));
+
 }  // namespace

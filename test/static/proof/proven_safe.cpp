@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 // Every built-in configuration is proven here, once. What differs in nothing that matters is one proof, and what does the same but
 // for telling KVM follows from the one that does. (All are searched on their own, in larger worlds, by test/exhaustive.)
-#include <tether/proof/follows.hpp>
 #include <tether/proof/proven_safe.hpp>
+#include <tether/proof/search/follows.hpp>
 
 #include <tether/attach/container.hpp>
 #include <tether/attach/kvm_device.hpp>
 #include <tether/backend/iommufd.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/backend/vfio_type1.hpp>
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
+#include <tether/inhibit/policies.hpp>
 
 namespace tether {
 namespace {

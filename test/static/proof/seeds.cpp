@@ -5,10 +5,7 @@
 
 #include <support/proof_seeds.hpp>
 
-#include <tether/inhibit/inhibit_per_container.hpp>
-#include <tether/inhibit/inhibit_per_device.hpp>
-#include <tether/inhibit/inhibit_per_group.hpp>
-#include <tether/inhibit/no_inhibition.hpp>
+#include <tether/inhibit/policies.hpp>
 
 #include <string_view>
 #include <type_traits>

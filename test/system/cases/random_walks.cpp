@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The one part of the proof that is modelled is what a kernel pins when (proof/kernel.hpp). So random walks through the proof's own
+// The one part of the proof that is modelled is what a kernel pins when (proof/model/kernel.hpp). So random walks through the proof's own
 // worlds are done on the real kernel as well, and after every event the kernel is asked.
 // tier: 1 2
 // machine: -device pcie-pci-bridge,id=one,addr=8 -device edu,bus=one,addr=1 -device edu,bus=one,addr=2

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: BSL-1.0
+// The operations of a container whose backend attaches devices one by one (iommufd): a device's
+// consent to discards is known, and it is opened, before it can reach any memory, so no hold is
+// taken provisionally (law 9).
+//
+//     attach(device):  judge -> open -> bind -> hold -> join -> replay      detach:  withdraw -> leave -> close -> settle
+#pragma once
+
+#include <tether/attach/detail/executor.hpp>
+#include <tether/attach/detail/tasks.hpp>
+#include <tether/attach/handles.hpp>
+#include <tether/attach/lifecycle/plans.hpp>
+#include <tether/core/error.hpp>
+#include <tether/inhibit/membership.hpp>
+#include <tether/listen/progress.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+#include <list>
+#include <mutex>
+#include <string_view>
+#include <system_error>
+
+namespace tether::detail {
+
+/// A group here is an IOMMU group (sysfs' iommu_group), devices that the IOMMU cannot isolate from
+/// each other: its record exists from its first device to its last.
+template <class Backend, class Configuration>
+class device_operations : public acts<Backend, Configuration> {
+  using base = acts<Backend, Configuration>;
+
+ public:
+  using endpoint_type = typename Backend::endpoint_type;
+  using device_type = typename Backend::device_type;
+  using attached = basic_attached_device<device_operations>;
+  using opened = attached;
+  using base::base;
+
+  /// Attaches a device: judges its consent, opens it, inhibits discards, joins, maps. All or
+  /// nothing (law 11).
+  /// Fails: `already_there`, `diverged`, `other_gate` (a guest has one gate), `consent_refused`,
+  /// `mixed_group`, `unplug_requested` while its group is being unplugged, what the gate, the
+  /// strategy or the backend says, naming extent and cause.
+  /// Cost: pins the guest's memory, unless another device has already.
+  [[nodiscard]] result<attached> attach(endpoint_type const& device, consent agrees = consent::none) noexcept {
+    return attach_with(device, agrees, static_cast<unattended*>(nullptr));
+  }
+  /// The same, with a progress monitor: called before each piece, it can cancel the attach
+  /// (law 27).
+  template <attendant Attendant>
+  [[nodiscard]] result<attached> attach(endpoint_type const& device, consent agrees, Attendant& who) noexcept {
+    return attach_with(device, agrees, &who);
+  }
+
+ protected:
+  friend attached;
+  using group_record = typename base::record;
+
+  template <class Attendant>
+  result<attached> attach_with(endpoint_type const& description, consent agrees, Attendant* who) noexcept {
+    std::lock_guard alone{this->operation_};
+    const std::string_view name = description.name();
+    if (auto able = this->may_work("attach", name); !able) return failure(able.error());
+    if (!this->guarded_.usable()) [[unlikely]] return failure(this->guarded_.usable().error().of(name));
+    auto group = std::ranges::find(this->groups_, description.group(), &group_record::name);
+    for (group_record const& one : this->groups_) {
+      if (std::ranges::find(one.devices, name, &device_record<Backend>::name) != one.devices.end()) {
+        return failure(error{"attach", errc::already_there}.of(name));
+      }
+    }
+    if (group != this->groups_.end() && group->unplug_requested) return failure(error{"attach", errc::unplug_requested}.of(name));
+    std::list<group_record> fresh_group;
+    std::list<device_record<Backend>> fresh;
+    try {
+      if (group == this->groups_.end()) group = fresh_group.emplace(fresh_group.end(), this->next_id_++, description.group());
+      fresh.emplace_back(this->next_id_++, name, agrees);
+    } catch (std::exception const&) {
+      return failure(error{"attach", std::make_error_code(std::errc::not_enough_memory)}.of(name));
+    }
+    device_task<Backend, typename base::inhibition, Attendant> task{*group, fresh.back(), description, who};
+    const ending end = this->tally_.members == 0 ? this->template run<cursor{operation::attach_first}>(task)
+                                                 : this->template run<cursor{operation::attach_next}>(task);
+    if (end == ending::rolled_back) return failure(*task.first_error);
+    const std::uint64_t id = fresh.back().id;
+    group->devices.splice(group->devices.end(), fresh);
+    this->groups_.splice(this->groups_.end(), fresh_group);
+    if (end == ending::diverged) return failure(this->diverge(*task.first_error));
+    return attached{*this, group->id, id};
+  }
+
+  result<void> detach(std::uint64_t id, std::uint64_t device_id) noexcept {
+    std::lock_guard alone{this->operation_};
+    const auto group = this->find(id);
+    if (group == this->groups_.end()) return failure(error{"detach", errc::stale_handle});
+    const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
+    if (device == group->devices.end()) return failure(error{"detach", errc::stale_handle});
+    if (auto able = this->may_work("detach", device->name); !able) return able;
+    if (device->leases.out() != 0) [[unlikely]] return failure(device->lease_in_the_way_of("detach"));
+    device_task<Backend, typename base::inhibition> task{*group, &*device, device->agrees};
+    const bool last = this->tally_.members == 1 && group->tally.open() == 1;
+    const ending end = last ? this->template run<cursor{operation::detach_last}>(task)
+                            : this->template run<cursor{operation::detach_next}>(task);
+    if (end == ending::diverged) return failure(this->diverge(*task.first_error));
+    if (end == ending::rolled_back) return failure(*task.first_error);
+    group->devices.erase(device);
+    if (group->devices.empty()) this->groups_.erase(group);
+    return {};
+  }
+};
+
+}  // namespace tether::detail

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: BSL-1.0
+// What each act of a plan does. The order is not here: `run` unrolls, at compile time, the plan
+// that `lifecycle.hpp` holds as data, one function instance per step: no table, switch or loop
+// remains.
+#pragma once
+
+#include <tether/attach/detail/records.hpp>
+#include <tether/attach/detail/tasks.hpp>
+#include <tether/attach/lifecycle/plans.hpp>
+#include <tether/backend/concepts.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/stop.hpp>
+#include <tether/inhibit/concepts.hpp>
+#include <tether/inhibit/detail/truth_table.hpp>
+#include <tether/inhibit/discard_gate.hpp>
+#include <tether/inhibit/membership.hpp>
+#include <tether/listen/detail/feed.hpp>
+#include <tether/listen/dma_listener.hpp>
+#include <tether/listen/observation.hpp>
+#include <tether/listen/progress.hpp>
+#include <tether/topology/address_space.hpp>
+#include <tether/topology/detail/guarded_space.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <list>
+#include <mutex>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace tether::detail {
+
+/// A container's state, and the acts on it.
+template <class Backend, class Configuration>
+class acts {
+ public:
+  using inhibition = typename Configuration::inhibition;
+  using threading = typename Configuration::threading;
+  using lifecycle = typename Configuration::lifecycle;
+  using kvm_type = typename Configuration::kvm;
+  using gate_type = discard_gate<threading>;
+  using record = group_record<Backend, inhibition>;
+  using listener_type = dma_listener<Backend, typename Configuration::granularity, typename Configuration::edges,
+                                     typename Configuration::observation, typename threading::mutex, trusted_feed>;
+
+  static constexpr bool tells_kvm = kvm_type::tells;
+
+  acts(address_space& space, gate_type& gate, Backend&& backend, kvm_type&& kvm) noexcept
+      : space_{space},
+        gate_{gate},
+        guarded_{space, gate.id()},
+        backend_{std::move(backend)},
+        kvm_{std::move(kvm)},
+        listener_{backend_, mutex_} {
+    if constexpr (constant_rule<inhibition>) examine_at_run_time<inhibition>();  // others are refused (tether[I9])
+  }
+
+  /// Runs the rest of a plan from `At`.
+  template <cursor At, class Task>
+  [[gnu::always_inline]] ending run(Task& task) noexcept {
+    if constexpr (At.ended != ending::none) {
+      return At.ended;
+    } else {
+      constexpr act now = act_at<lifecycle>(At);
+      const outcome how = perform<now, lifecycle::plan_of(At.in).makes>(task);
+      if constexpr (can_fail(now)) {
+        constexpr cursor if_failed = advance<lifecycle>(At, outcome::failed);
+        constexpr cursor if_stuck = advance<lifecycle>(At, outcome::stuck);
+        if constexpr (if_failed != if_stuck) {
+          if (how == outcome::stuck) [[unlikely]] return run<if_stuck>(task);
+        }
+        if (how != outcome::done) [[unlikely]] return run<if_failed>(task);
+      }
+      return run<advance<lifecycle>(At, outcome::done)>(task);
+    }
+  }
+
+  template <act Now, change Makes, class Task>
+  [[gnu::always_inline]] outcome perform(Task& task) noexcept {
+    if constexpr (Now == act::judge) return task.end(judge<Makes>(task));
+    else if constexpr (Now == act::hold) return task.end(hold_for<Makes>(task));
+    else if constexpr (Now == act::settle) settle(task.group);
+    else if constexpr (Now == act::populate) return task.end(populate());
+    else if constexpr (Now == act::acquire) return task.end(acquire(task));
+    else if constexpr (Now == act::release) task.release();
+    else if constexpr (Now == act::tell) return task.end(kvm_.tell(task.kvm_file(), task.kvm_name()));
+    else if constexpr (Now == act::forget) return task.end(kvm_.forget(task.kvm_file(), task.kvm_name()));
+    else if constexpr (Now == act::join) return task.end(join(task));
+    else if constexpr (Now == act::leave) return task.end(leave(task));
+    else if constexpr (Now == act::replay) return task.end(replay(task));
+    else if constexpr (Now == act::withdraw) return task.end(withdraw());
+    else if constexpr (Now == act::open) return task.end(open(task));
+    else if constexpr (Now == act::bind) return task.end(bind(task));
+    else if constexpr (Now == act::close) return task.end(close(task));
+    else if constexpr (Now == act::commit) enact(tally_, task.group.tally, Makes, task.agrees);
+    return outcome::done;
+  }
+
+  /// Lowers the holds to what the books need now. If they are that low already, the gate and its
+  /// lock are not touched.
+  [[gnu::always_inline]] void settle(record& of) noexcept {
+    if constexpr (holds_for_a_group<inhibition>) lower_to(of.held, holds_needed<inhibition>(of.tally));
+    if constexpr (holds_for_a_container<inhibition>) lower_to(held_, holds_needed<inhibition>(tally_));
+  }
+
+ protected:
+  template <change Makes, class Task>
+  [[gnu::always_inline]] result<void> judge(Task& task) noexcept {
+    auto pins = task.classify(backend_);
+    if (!pins) return failure(pins.error());
+    if (task.agrees == consent::given && *pins != pin_class::pins_on_demand) {
+      return failure(refused_consent(task.device->name));
+    }
+    container_tally container = tally_;
+    group_tally after = task.group.tally;
+    enact(container, after, Makes, task.agrees);
+    if (!admitted<inhibition>(after)) {
+      const error why{"open device", errc::mixed_group};
+      return failure(why.of(task.device->name).advise("choose inhibit_per_device, or open all devices of the group alike"));
+    }
+    return {};
+  }
+
+  /// Raises the holds to what the books will need; if refused, none is raised.
+  template <change Makes, class Task>
+  [[gnu::always_inline]] result<void> hold_for(Task& task) noexcept {
+    [[maybe_unused]] container_tally container = tally_;
+    [[maybe_unused]] group_tally after = task.group.tally;
+    enact(container, after, Makes, task.agrees);
+    if constexpr (holds_for_a_group<inhibition>) {
+      if (auto done = raise_to(task.group.held, holds_needed<inhibition>(after), patience_of(task)); !done) return done;
+    }
+    if constexpr (holds_for_a_container<inhibition>) {
+      if (auto done = raise_to(held_, holds_needed<inhibition>(container), patience_of(task)); !done) {
+        settle(task.group);
+        return done;
+      }
+    }
+    return {};
+  }
+  [[gnu::always_inline]] result<void> raise_to(holder& entry, std::uint32_t needed, patience const& how) noexcept {
+    return needed > entry.count() ? gate_.raise(entry, Configuration::holds, needed - entry.count(), how) : result<void>{};
+  }
+  [[gnu::always_inline]] void lower_to(holder& entry, std::uint32_t needed) noexcept {
+    if (entry.count() > needed) {
+      gate_.lower(entry, entry.count() - needed);
+    } else if (entry.count() < needed) [[unlikely]] {
+      stop("tether[I15]: an inhibition policy needs more holds now than were taken for it: closing and detaching can take none");
+    }
+  }
+  /// A progress monitor can also cancel an attach's wait for discards in progress.
+  template <class Task>
+  [[gnu::always_inline]] static patience patience_of([[maybe_unused]] Task const& task) noexcept {
+    if constexpr (requires { task.who->stop(); }) {
+      if (task.who != nullptr) return {.stop = task.who->stop()};
+    }
+    return {};
+  }
+
+  /// Under the hold: what is mapped read-only is present, and stays so.
+  [[gnu::always_inline]] result<void> populate() noexcept {
+    if constexpr (Backend::pins) {
+      std::lock_guard turn{mutex_};
+      return listener_.populate_read_only();
+    }
+    return {};
+  }
+
+  // Calls into the backend, under its lock.
+  template <class Task>
+  [[gnu::always_inline]] result<void> acquire(Task& task) noexcept {
+    std::lock_guard turn{mutex_};
+    return task.acquire(backend_);
+  }
+  template <class Task>
+  [[gnu::always_inline]] result<void> join(Task& task) noexcept {
+    std::lock_guard turn{mutex_};
+    auto joined = task.join(backend_);
+    tell_who_pins();
+    return joined;
+  }
+  template <class Task>
+  [[gnu::always_inline]] result<void> leave(Task& task) noexcept {
+    std::lock_guard turn{mutex_};
+    auto left = task.template leave<tells_kvm>(backend_);
+    tell_who_pins();
+    return left;
+  }
+  template <class Task>
+  [[gnu::always_inline]] result<void> open(Task& task) noexcept {
+    std::lock_guard turn{mutex_};
+    return task.open(backend_);
+  }
+  template <class Task>
+  [[gnu::always_inline]] result<void> bind(Task& task) noexcept {
+    std::lock_guard turn{mutex_};
+    return task.bind(backend_);
+  }
+  template <class Task>
+  [[gnu::always_inline]] result<void> close(Task& task) noexcept {
+    std::lock_guard turn{mutex_};
+    return task.close(backend_);
+  }
+  [[gnu::always_inline]] result<void> quiesce() noexcept {
+    std::lock_guard turn{mutex_};
+    return backend_.quiesce();
+  }
+
+  /// Notifies an observer that has `pinning`. A backend without `pins_now` counts as its constant
+  /// `pins` says.
+  [[gnu::always_inline]] void tell_who_pins() noexcept {
+    if constexpr (requires { listener_.observer().pinning(true); }) {
+      if constexpr (tells_who_pins<Backend>) detail::tell_pinning(listener_.observer(), backend_.pins_now());
+      else detail::tell_pinning(listener_.observer(), Backend::pins);
+    }
+  }
+
+  template <class Task>
+  [[gnu::always_inline]] result<void> replay(Task& task) noexcept {
+    if (task.who == nullptr) return space_.add_listener(listener_);
+    attended_replay<listener_type, std::remove_pointer_t<decltype(task.who)>> watched{listener_, *task.who};
+    return space_.add_listener(listener_, 0, watched);
+  }
+  /// Quiesces first, so that no DMA can begin before everything is unmapped: the devices of a group are closed by now, and a single device
+  /// must have no BAR mapped.
+  [[gnu::always_inline]] result<void> withdraw() noexcept {
+    if (auto still = quiesce(); !still) return still;
+    auto gone = space_.remove_listener(listener_);
+    if (!gone) [[unlikely]] return failure(gone.error().leaving_things_behind());
+    return {};
+  }
+
+  auto find(std::uint64_t id) noexcept { return std::ranges::find(groups_, id, &record::id); }
+  /// Null if it is not open any more. Requires: `operation_` is held.
+  device_record<Backend>* find_open(std::uint64_t id, std::uint64_t device_id) noexcept {
+    const auto group = find(id);
+    if (group == groups_.end()) return nullptr;
+    const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
+    return device == group->devices.end() || !device->device ? nullptr : &*device;
+  }
+  typename Backend::device_type* find_device(std::uint64_t id, std::uint64_t device_id) noexcept {
+    std::lock_guard alone{operation_};
+    auto* const found = find_open(id, device_id);
+    return found == nullptr ? nullptr : &*found->device;
+  }
+  result<device_lease<typename Backend::device_type>> lease(std::uint64_t id, std::uint64_t device_id) noexcept {
+    std::lock_guard alone{operation_};
+    auto* const found = find_open(id, device_id);
+    if (found == nullptr) return failure(error{"lease device", errc::stale_handle});
+    return device_lease<typename Backend::device_type>{*found->device, found->leases};
+  }
+  /// The first device with an outstanding lease, or null.
+  device_record<Backend> const* leased() const noexcept {
+    for (record const& group : groups_) {
+      if (auto const* const busy = group.leased()) return busy;
+    }
+    return nullptr;
+  }
+  result<void> request_unplug(std::uint64_t id) noexcept {
+    std::lock_guard alone{operation_};
+    const auto group = find(id);
+    if (group == groups_.end()) return failure(error{"request unplug", errc::stale_handle});
+    group->unplug_requested = true;
+    return {};
+  }
+
+  [[nodiscard]] bool is_diverged() const noexcept {
+    std::lock_guard turn{mutex_};
+    return listener_.diverged();
+  }
+  [[gnu::always_inline]] result<void> may_work(const char* what, std::string_view name) const noexcept {
+    if (!is_diverged()) [[likely]] return {};
+    return failure(error{what, errc::diverged}.of(name).advise("call abandon()"));
+  }
+  error diverge(error const& why) noexcept {
+    std::lock_guard turn{mutex_};
+    if (!listener_.diverged()) listener_.diverge(why);
+    return why.leaving_things_behind();
+  }
+
+  address_space& space_;
+  gate_type& gate_;
+  guarded_space guarded_;
+  Backend backend_;
+  [[no_unique_address]] kvm_type kvm_;
+  [[no_unique_address]] mutable typename threading::mutex operation_;  // one lifecycle operation at a time; taken first of all
+  [[no_unique_address]] mutable typename threading::mutex mutex_;      // around every call into the backend; taken last
+  listener_type listener_;
+  container_tally tally_{};
+  [[no_unique_address]] holder_if<holds_for_a_container<inhibition>> held_{"container"};
+  std::list<record> groups_;
+  std::uint64_t next_id_ = 1;
+};
+
+}  // namespace tether::detail

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSL-1.0
+// A container's records of its groups and devices. Ownership is nesting: a container owns its
+// groups, a group its devices. Users have handles to them (`handles.hpp`), never these.
+#pragma once
+
+#include <tether/attach/lease.hpp>
+#include <tether/core/attachment.hpp>
+#include <tether/core/error.hpp>
+#include <tether/inhibit/concepts.hpp>
+#include <tether/inhibit/detail/hold_entry.hpp>
+#include <tether/inhibit/membership.hpp>
+
+#include <cstdint>
+#include <list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace tether::detail {
+
+/// Replaces a holder where a policy counts no holds for that scope.
+struct no_holder {
+  explicit constexpr no_holder(std::string_view) noexcept {}
+};
+template <bool Counts>
+using holder_if = std::conditional_t<Counts, holder, no_holder>;
+
+template <class Backend>
+struct device_record {
+  device_record(std::uint64_t number, std::string_view called, consent agreed) : id{number}, name{called}, agrees{agreed} {}
+
+  std::uint64_t id;
+  std::string name;
+  consent agrees;
+  std::optional<typename Backend::device_type> device{};
+  lease_count leases{};
+
+  [[nodiscard]] error lease_in_the_way_of(const char* operation) const noexcept { return leases.in_the_way_of(operation, name); }
+};
+
+/// What a backend returned when a group joined; empty for a backend of single devices.
+template <class Backend>
+struct membership {};
+template <class Backend>
+  requires(Backend::unit == attach_unit::group)
+struct membership<Backend> {
+  std::optional<typename Backend::joined_group> joined{};
+};
+
+template <class Backend, class Inhibition>
+struct group_record : membership<Backend> {
+  group_record(std::uint64_t number, std::string_view called) : id{number}, name{called}, held{called} {}
+
+  std::uint64_t id;
+  std::string name;
+  group_tally tally{};
+  bool unplug_requested = false;
+  [[no_unique_address]] holder_if<holds_for_a_group<Inhibition>> held;
+  std::list<device_record<Backend>> devices{};
+
+  /// Its first device with an outstanding lease, or null.
+  [[nodiscard]] device_record<Backend> const* leased() const noexcept {
+    for (auto const& one : devices) {
+      if (one.leases.out() != 0) [[unlikely]] return &one;
+    }
+    return nullptr;
+  }
+};
+
+}  // namespace tether::detail

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: BSL-1.0
+// One operation in progress: its group and device, its calls into the backend, and the first error.
+// The acts are the same for groups and for single devices; `group_task` and `device_task` say what
+// each means.
+#pragma once
+
+#include <tether/attach/detail/records.hpp>
+#include <tether/attach/lifecycle/steps.hpp>
+#include <tether/backend/concepts.hpp>
+#include <tether/core/attachment.hpp>
+#include <tether/core/error.hpp>
+#include <tether/inhibit/membership.hpp>
+#include <tether/listen/progress.hpp>
+
+#include <optional>
+#include <string_view>
+#include <utility>
+
+namespace tether::detail {
+
+[[nodiscard]] inline error refused_consent(std::string_view device) noexcept {
+  return error{"open device", errc::consent_refused}.of(device).advise("open it without agrees_to_discards");
+}
+
+/// The state of an operation. Not an aggregate: g++ would zero-fill the storage of `first_error`,
+/// each time.
+template <class Backend, class Inhibition, class Attendant>
+struct task {
+  explicit task(group_record<Backend, Inhibition>& of, device_record<Backend>* one = nullptr, consent said = consent::none,
+                Attendant* watcher = nullptr) noexcept
+      : group{of}, device{one}, agrees{said}, who{watcher} {}
+
+  group_record<Backend, Inhibition>& group;
+  device_record<Backend>* device;
+  consent agrees;
+  Attendant* who;
+  std::optional<error> first_error;
+
+  [[gnu::always_inline]] outcome end(result<void> const& done) noexcept {
+    if (done) [[likely]] return outcome::done;
+    if (!first_error) first_error = done.error();
+    return done.error().stuck() ? outcome::stuck : outcome::failed;
+  }
+
+ protected:
+  /// Stores what a backend returned.
+  template <class Answer, class Place>
+  [[gnu::always_inline]] static result<void> keep(Answer&& answer, Place& place) noexcept {
+    if (!answer) [[unlikely]] return failure(answer.error());
+    place.emplace(std::move(*answer));
+    return {};
+  }
+};
+
+/// On a group: it joins, then its devices are opened.
+template <class Backend, class Inhibition, class Attendant = unattended>
+struct group_task : task<Backend, Inhibition, Attendant> {
+  using base = task<Backend, Inhibition, Attendant>;
+  using base::base;
+  group_task(group_record<Backend, Inhibition>& of, typename Backend::group_type const& described, Attendant* watcher) noexcept
+      : base{of, nullptr, consent::none, watcher}, description{&described} {}
+
+  typename Backend::group_type const* description = nullptr;
+
+  [[gnu::always_inline]] result<pin_class> classify(Backend& backend) noexcept {
+    return backend.classify(*this->group.joined, this->device->name);
+  }
+  [[gnu::always_inline]] result<void> acquire(Backend& backend) noexcept {
+    return this->keep(backend.acquire(*description), this->group.joined);
+  }
+  void release() noexcept { this->group.joined.reset(); }
+  [[gnu::always_inline]] result<void> join(Backend& backend) noexcept {
+    if constexpr (known_to_kvm<Backend>) {
+      if (this->group.joined) return backend.join(*this->group.joined);
+    }
+    return this->keep(backend.join(*description), this->group.joined);
+  }
+  /// Where KVM is told, the descriptor is still needed to make it forget; `release` closes it then.
+  template <bool TellsKvm>
+  [[gnu::always_inline]] result<void> leave(Backend& backend) noexcept {
+    auto left = backend.leave(*this->group.joined);
+    if constexpr (!TellsKvm) {
+      if (left) this->group.joined.reset();
+    }
+    return left;
+  }
+  [[gnu::always_inline]] result<void> open(Backend& backend) noexcept {
+    return this->keep(backend.open(*this->group.joined, this->device->name), this->device->device);
+  }
+  [[gnu::always_inline]] result<void> close(Backend& backend) noexcept { return backend.close(*this->device->device); }
+
+  /// What KVM is told.
+  [[nodiscard]] int kvm_file() const noexcept { return Backend::kvm_file(*this->group.joined); }
+  [[nodiscard]] std::string_view kvm_name() const noexcept { return this->group.name; }
+};
+
+/// On a single device.
+template <class Backend, class Inhibition, class Attendant = unattended>
+struct device_task : task<Backend, Inhibition, Attendant> {
+  using base = task<Backend, Inhibition, Attendant>;
+  using base::base;
+  device_task(group_record<Backend, Inhibition>& of, device_record<Backend>& one, typename Backend::endpoint_type const& described,
+              Attendant* watcher) noexcept
+      : base{of, &one, one.agrees, watcher}, description{&described} {}
+
+  typename Backend::endpoint_type const* description = nullptr;
+
+  result<pin_class> classify(Backend& backend) noexcept { return backend.classify(*description); }
+  /// The node may be another device's by now than when it was judged: it is classified again.
+  /// Nothing is bound yet, so closing it leaves nothing behind.
+  result<void> open(Backend& backend) noexcept {
+    auto opened = this->keep(backend.open(*description), this->device->device);
+    if constexpr (looks_again<Backend>) {
+      if (opened && this->agrees == consent::given && backend.classify(*this->device->device) != pin_class::pins_on_demand) {
+        const error why = refused_consent(this->device->name);
+        opened = failure(backend.close(*this->device->device) ? why : why.leaving_things_behind());
+        this->device->device.reset();
+      }
+    }
+    return opened;
+  }
+  result<void> bind(Backend& backend) noexcept { return backend.bind(*this->device->device); }
+  result<void> join(Backend& backend) noexcept { return backend.join(*this->device->device); }
+  template <bool>
+  result<void> leave(Backend& backend) noexcept {
+    return backend.leave(*this->device->device);
+  }
+  result<void> close(Backend& backend) noexcept { return backend.close(*this->device->device); }
+
+  [[nodiscard]] int kvm_file() const noexcept { return Backend::kvm_file(*this->device->device); }
+  [[nodiscard]] std::string_view kvm_name() const noexcept { return this->device->name; }
+};
+
+}  // namespace tether::detail

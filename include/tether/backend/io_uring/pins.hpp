@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: BSL-1.0
+// The book-keeping of an `io_uring_buffers` backend: which mappings are recorded, which slots they
+// own, and whether the kernel pins them now. Pinning and unpinning are all or nothing, or report
+// that the rollback failed (stuck).
+//
+//     recorded, no pinning group joined        recorded and pinned
+//        table row -> slot -> slot    ---join--->   every slot holds a buffer
+//                                     <--leave---   every tag has arrived
+#pragma once
+
+#include <tether/backend/detail/iova_table.hpp>
+#include <tether/backend/emulated/endpoint_registry.hpp>
+#include <tether/backend/io_uring/ring.hpp>
+#include <tether/backend/io_uring/slot_chains.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+#include <tether/core/kernel.hpp>
+#include <tether/core/mapping.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace tether {
+
+/// What an `io_uring_buffers` may use. The defaults are the kernel's limits; tests make them small.
+struct io_uring_options {
+  /// Slots in the kernel's table, 2 to 16,384. One is reserved for requests that pin on demand.
+  std::uint32_t slots = io_uring_most_slots;
+  /// What one slot holds at most. Units: bytes, whole host pages, at most 1 GiB.
+  std::uint64_t bytes_per_slot = io_uring_largest_buffer;
+  /// Sorted and disjoint. A mapping cannot span two ranges, not even adjacent ones.
+  std::vector<extent<io_address>> usable{{io_address{0}, io_address{0xffff'ffff'ffff}}};
+};
+
+namespace detail {
+
+/// Requires of every function but `open`: `mutex` is held.
+template <class Kernel>
+struct io_uring_pins {
+  using answer = typename Kernel::answer;
+
+  explicit io_uring_pins(io_uring_options chosen) : options{std::move(chosen)} {}
+  io_uring_pins(io_uring_pins const&) = delete;
+  io_uring_pins& operator=(io_uring_pins const&) = delete;
+  /// The kernel unpins a closed ring's pages only some time later, so they are unpinned first.
+  ~io_uring_pins() {
+    if (pinned_bytes() == 0) return;
+    static_cast<void>(settle());
+    static_cast<void>(unpin("close", {0, table.size()}));
+  }
+
+  [[nodiscard]] result<void> open() noexcept {
+    if (options.slots < 2 || options.slots > io_uring_most_slots || options.bytes_per_slot == 0 ||
+        options.bytes_per_slot > io_uring_largest_buffer || options.bytes_per_slot % Kernel::page_size() != 0) {
+      return failure(error{"open io_uring", std::make_error_code(std::errc::invalid_argument)}.advise(
+          "use 2 to {} slots of at most 1 GiB in whole host pages", io_uring_most_slots));
+    }
+    if (!slots.make(options.slots)) return failure(error{"open io_uring", std::make_error_code(std::errc::not_enough_memory)});
+    spare = slots.take(1).head;
+    return ring.open(options.slots);
+  }
+
+  /// How many slots a mapping takes.
+  [[nodiscard]] std::uint64_t slots_for(extent<io_address> where) const noexcept {
+    return (where.last - where.first) / options.bytes_per_slot + 1;
+  }
+
+  /// Pins every slot of the rows. Fails: the kernel's errno, with nothing of the rows pinned, or stuck.
+  [[nodiscard]] result<void> pin(const char* operation, table_run run) noexcept {
+    for (std::size_t row = run.from; row != run.to; ++row) {
+      const answer pinned = pin_row(row);
+      if (pinned >= 0) continue;
+      error why = refusal(operation, pinned, row, run);
+      const answer begun = begin_unpin({run.from, row + 1});
+      const answer waited = wait_for_unpins();
+      if (begun < 0 || waited < 0) why = why.leaving_things_behind();
+      return failure(why);
+    }
+    return {};
+  }
+
+  /// Empties every slot of the rows. Ensures: on success their pages are unpinned. Fails: with all
+  /// of them pinned again, or stuck.
+  [[nodiscard]] result<void> unpin(const char* operation, table_run run) noexcept {
+    const answer begun = begin_unpin(run);
+    const answer waited = wait_for_unpins();
+    if (begun >= 0 && waited >= 0) return {};
+    error why = error::from_errno(operation, static_cast<int>(-(begun < 0 ? begun : waited)));
+    if (run.from != run.to) why = why.at(table.where(run.from));
+    if (waited < 0) return failure(why.leaving_things_behind());
+    for (std::size_t row = run.from; row != run.to; ++row) {
+      if (pin_row(row) < 0) return failure(why.leaving_things_behind());
+    }
+    return failure(why);
+  }
+
+  /// Removes rows from the table and frees their slots. Requires: their pages are unpinned.
+  void forget(table_run run) noexcept {
+    for (std::size_t row = run.from; row != run.to; ++row) slots.give_back(table.payload(row));
+    table.erase(run);
+  }
+
+  /// The slot that `at` of a row lies in, and how many bytes from there on the same slot holds.
+  [[nodiscard]] std::pair<std::uint32_t, std::uint64_t> slot_at(std::size_t row, io_address at) const noexcept {
+    const std::uint64_t offset = at - table.where(row).first;
+    const std::uint64_t room = options.bytes_per_slot - offset % options.bytes_per_slot;
+    return {slots.nth(table.payload(row), offset / options.bytes_per_slot), std::min(room, table.where(row).last - at + 1)};
+  }
+
+  /// Pins what one request uses while `use` runs: the spare slot's only purpose.
+  /// Fails: the negative errno of the pin, of `use`, or of the unpin (then the next call retries
+  /// that first).
+  template <class Use>
+  [[nodiscard]] answer with_spare(host_address host, std::uint64_t size, Use use) noexcept {
+    if (const answer settled = settle(); settled < 0) return settled;
+    const std::uint64_t page = Kernel::page_size();
+    const host_address first{host.value & ~(page - 1)};
+    const std::uint64_t bytes = ((host.value + size + page - 1) & ~(page - 1)) - first.value;
+    if (const answer pinned = ring.pin(spare, first, bytes); pinned < 0) return pinned;
+    slots.set_pinned(spare, bytes);
+    const answer used = use(spare);
+    const answer emptied = empty_spare();
+    return used < 0 ? used : emptied;
+  }
+  /// Finishes what an earlier failure left pending: a request in flight, a spare slot still pinned.
+  [[nodiscard]] answer settle() noexcept {
+    if (const answer finished = ring.settle(); finished < 0) return finished;
+    return empty_spare();
+  }
+  [[nodiscard]] answer empty_spare() noexcept {
+    if (slots.pinned(spare) != 0) {
+      if (const answer begun = ring.begin_unpin(spare); begun < 0) return begun;
+      letting_go += slots.pinned(spare);
+      slots.set_pinned(spare, 0);
+    }
+    return wait_for_unpins();
+  }
+
+  [[nodiscard]] std::uint64_t pinned_bytes() const noexcept { return slots.pinned() + letting_go; }
+
+  io_uring_options options;
+  mutable std::mutex mutex;
+  io_uring_ring<Kernel> ring;
+  slot_chains slots;
+  interval_table<slot_chain> table;
+  endpoint_registry groups;
+  std::uint32_t spare = 0;
+  /// Bytes in slots that have been emptied and whose tags have not arrived.
+  std::uint64_t letting_go = 0;
+
+ private:
+  /// Pins those slots of a row that are not pinned yet.
+  [[nodiscard]] answer pin_row(std::size_t row) noexcept {
+    const mapping what = table[row];
+    std::uint64_t offset = 0;
+    const std::uint64_t size = what.where.size();
+    for (std::uint32_t slot = table.payload(row).head; slot != slot_chains::end; slot = slots.next(slot)) {
+      const std::uint64_t bytes = std::min(options.bytes_per_slot, size - offset);
+      if (slots.pinned(slot) == 0) {
+        if (const answer pinned = ring.pin(slot, what.host + offset, bytes); pinned < 0) return pinned;
+        slots.set_pinned(slot, bytes);
+      }
+      offset += bytes;
+    }
+    return 0;
+  }
+  /// Begins to empty the pinned slots of the rows: tries all of them and returns the first failure.
+  [[nodiscard]] answer begin_unpin(table_run run) noexcept {
+    answer first = 0;
+    for (std::size_t row = run.from; row != run.to; ++row) {
+      for (std::uint32_t slot = table.payload(row).head; slot != slot_chains::end; slot = slots.next(slot)) {
+        if (slots.pinned(slot) == 0) continue;
+        const answer begun = ring.begin_unpin(slot);
+        if (begun >= 0) {
+          letting_go += slots.pinned(slot);
+          slots.set_pinned(slot, 0);
+        } else if (first == 0) {
+          first = begun;
+        }
+      }
+    }
+    return first;
+  }
+  [[nodiscard]] answer wait_for_unpins() noexcept {
+    const answer waited = ring.wait_for_unpins();
+    if (waited >= 0) letting_go = 0;
+    return waited;
+  }
+
+  /// The error for a refused pin, with what to do about it.
+  [[nodiscard]] error refusal(const char* operation, answer why, std::size_t row, table_run run) const noexcept {
+    const error plain = error::from_errno(operation, static_cast<int>(-why)).at(table.where(row));
+    if (why == -ENOMEM || why == -EPERM) {
+      std::uint64_t bytes = 0;
+      for (std::size_t i = 0; i != table.size(); ++i) {
+        const bool wanted = run.from <= i && i < run.to;
+        if (wanted || slots.pinned(table.payload(i).head) != 0) bytes += table.where(i).size();
+      }
+      return plain.advise("raise the locked-memory limit (ulimit -l) to at least {} KiB", bytes / KiB);
+    }
+    if (why == -EFAULT) return plain.advise("the memory behind it must be there and writable: io_uring pins for writing");
+    return plain;
+  }
+};
+
+}  // namespace detail
+
+}  // namespace tether

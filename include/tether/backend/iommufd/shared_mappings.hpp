@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: BSL-1.0
+// What the containers of one context have mapped where, by host address (HVA), so that a second
+// container shares the pages that a first one has pinned instead of pinning them again. Its lock is
+// the innermost of all and never held across a system call, so:
+//
+//     find a source .... COPY, without the lock .... still there? -> the copy is published, too
+//                                                    gone meanwhile? -> the copy is rolled back
+#pragma once
+
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+#include <tether/core/mapping.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+#include <iterator>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <system_error>
+#include <vector>
+
+namespace tether::detail {
+
+/// Thread-safe. A record belongs to one container; only that one offers, withdraws and forgets it.
+class iommufd_book {
+  struct record {
+    std::uint32_t ioas;
+    extent<io_address> where;
+    access rights;
+    memory_kind memory;
+    bool by_file;
+    std::uint64_t offer;  // generation number, a new one for each offer; 0: not offered
+  };
+
+ public:
+  using place = std::multimap<std::uint64_t, record>::iterator;
+
+  /// A mapping of another container that may be shared.
+  struct source {
+    std::uint32_t ioas;
+    io_address first;
+    std::uint64_t offer;
+  };
+
+  /// Records what is about to be mapped, so that nothing can fail once it is. Not shared yet.
+  /// Fails: not enough memory.
+  [[nodiscard]] result<place> prepare(std::uint32_t ioas, mapping const& what, bool by_file) noexcept try {
+    const std::lock_guard lock{mutex_};
+    return records_.emplace(what.host.value, record{ioas, what.where, what.rights, what.memory, by_file, 0});
+  } catch (std::exception const&) {
+    return failure(error{"map", std::make_error_code(std::errc::not_enough_memory)}.at(what.where));
+  }
+  /// Publishes it once it is mapped, by its file or its address: from now on others may share it.
+  void offer(place which, bool by_file) noexcept {
+    const std::lock_guard lock{mutex_};
+    which->second.by_file = by_file;
+    which->second.offer = ++last_offer_;
+  }
+  /// Publishes it again after a failed unmap, under a new generation number, so that a container
+  /// that copied it meanwhile rolls its copy back.
+  void offer_again(place which) noexcept {
+    const std::lock_guard lock{mutex_};
+    which->second.offer = ++last_offer_;
+  }
+  /// Publishes a copy of `from`, if that has stayed published throughout. Otherwise returns false.
+  [[nodiscard]] bool offer_copy(place which, source const& from) noexcept {
+    const std::lock_guard lock{mutex_};
+    const auto [begin, end] = records_.equal_range(which->first);
+    if (std::none_of(begin, end, [&](auto const& one) { return one.second.offer == from.offer; })) return false;
+    which->second.offer = ++last_offer_;
+    return true;
+  }
+  /// Unpublishes it before its unmap: a container that copied it meanwhile finds it gone, and rolls
+  /// its copy back.
+  void withdraw(place which) noexcept {
+    const std::lock_guard lock{mutex_};
+    which->second.offer = 0;
+  }
+  void forget(place which) noexcept {
+    const std::lock_guard lock{mutex_};
+    records_.erase(which);
+  }
+  /// Sets whether a device behind an IOMMU has joined a container: only then are its mappings
+  /// pinned, and worth sharing.
+  void set_pinned(std::uint32_t ioas, bool pinned) noexcept try {
+    const std::lock_guard lock{mutex_};
+    std::erase(pinned_, ioas);
+    if (pinned) pinned_.push_back(ioas);
+  } catch (std::exception const&) {
+    // Then it is never shared.
+  }
+
+  /// The same memory, pinned by another container with at least these rights. `by_file`: only if
+  /// that mapped it by its file.
+  [[nodiscard]] std::optional<source> find(std::uint32_t into, mapping const& what, bool by_file) const noexcept {
+    const std::lock_guard lock{mutex_};
+    const auto [begin, end] = records_.equal_range(what.host.value);
+    const auto found = std::find_if(begin, end, [&](auto const& entry) {
+      record const& one = entry.second;
+      return one.offer != 0 && one.ioas != into && one.where.last - one.where.first == what.where.last - what.where.first &&
+             allows(one.rights, what.rights) && one.memory == what.memory && (one.by_file || !by_file) &&
+             std::ranges::find(pinned_, one.ioas) != pinned_.end();
+    });
+    if (found == end) return std::nullopt;
+    return source{found->second.ioas, found->second.where.first, found->second.offer};
+  }
+  [[nodiscard]] std::size_t size() const noexcept {
+    const std::lock_guard lock{mutex_};
+    return records_.size();
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::multimap<std::uint64_t, record> records_;
+  std::vector<std::uint32_t> pinned_;
+  std::uint64_t last_offer_ = 0;
+};
+
+}  // namespace tether::detail

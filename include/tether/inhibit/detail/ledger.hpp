@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: BSL-1.0
+// The gate's bookkeeping, without synchronisation: the counts of `kinds.hpp` and the intrusive list
+// of the entries that make them up.
+#pragma once
+
+#include <tether/core/stop.hpp>
+#include <tether/inhibit/detail/hold_entry.hpp>
+#include <tether/inhibit/kinds.hpp>
+
+#include <cstdint>
+#include <limits>
+#include <string_view>
+
+namespace tether {
+
+/// Counts and entries that always agree. Not thread-safe: protected by the gate's lock.
+class ledger {
+ public:
+  constexpr ledger() noexcept = default;
+  ledger(ledger const&) = delete;
+  ledger& operator=(ledger const&) = delete;
+
+  [[nodiscard]] constexpr gate_counts const& counts() const noexcept { return counts_; }
+  [[nodiscard]] constexpr bool empty() const noexcept { return first_ == nullptr; }
+
+  /// Whether `count` more of a kind can be counted. A count that wraps past 2^32 - 1 would open the
+  /// gate.
+  [[nodiscard]] constexpr bool has_room(holding what, std::uint32_t count) const noexcept {
+    gate_counts now = counts_;
+    return count <= std::numeric_limits<std::uint32_t>::max() - total(now, what);
+  }
+
+  /// Adds `count` to an entry, listing it if it is new. Requires: an entry that is listed keeps its kind, and there is room.
+  constexpr void add(holder& entry, holding what, std::uint32_t count) noexcept {
+    if (count == 0) return;
+    if (!has_room(what, count)) stop("tether[I17]: more holds, requirements or suspensions of one kind than a gate can count (2^32 - 1)");
+    if (entry.count_ == 0) {
+      entry.what_ = what;
+      list(entry);
+    } else if (entry.what_ != what) {
+      stop("tether[I5]: one holder entry was used for two kinds of hold");
+    }
+    entry.count_ += count;
+    total(counts_, what) += count;
+  }
+
+  /// Subtracts `count` from an entry. More than it has stops the program: the assertion that QEMU
+  /// lost in 2021.
+  constexpr void subtract(holder& entry, std::uint32_t count) noexcept {
+    if (count == 0) return;
+    if (count > entry.count_) stop("tether[I6]: a hold was released that was not held");
+    entry.count_ -= count;
+    total(counts_, entry.what_) -= count;
+    if (entry.count_ == 0) unlist(entry);
+  }
+
+  /// Moves an entry's name and count to `to`, which has none.
+  constexpr void relocate(holder& from, holder& to) noexcept {
+    const std::uint32_t count = from.count_;
+    to.name_ = from.name_;
+    subtract(from, count);
+    add(to, from.what_, count);
+  }
+
+  /// Calls `visit(holder_info)` for each entry, latest first.
+  template <class Visitor>
+  constexpr void for_each(Visitor visit) const {
+    for (holder const* one = first_; one != nullptr; one = one->next_) visit(holder_info{one->name(), one->what_, one->count_});
+  }
+
+  /// The name of the latest entry of kind `this_one` or `that_one`, empty if there is none.
+  [[nodiscard]] constexpr std::string_view find(holding this_one, holding that_one) const noexcept {
+    for (holder const* one = first_; one != nullptr; one = one->next_) {
+      if (one->what_ == this_one || one->what_ == that_one) return one->name();
+    }
+    return {};
+  }
+
+ private:
+  constexpr void list(holder& entry) noexcept {
+    entry.next_ = first_;
+    if (first_ != nullptr) first_->link_ = &entry.next_;
+    first_ = &entry;
+    entry.link_ = &first_;
+  }
+  constexpr void unlist(holder& entry) noexcept {
+    *entry.link_ = entry.next_;
+    if (entry.next_ != nullptr) entry.next_->link_ = entry.link_;
+  }
+  static constexpr std::uint32_t& total(gate_counts& of, holding what) noexcept {
+    // Nested conditionals, because a switch over five values becomes a jump table.
+    if (what < holding::any_requirement) return what == holding::any_hold ? of.any_holds : of.uncoordinated_holds;
+    if (what < holding::suspension) return what == holding::any_requirement ? of.any_requirements : of.coordinated_requirements;
+    return of.suspensions;
+  }
+
+  gate_counts counts_{};
+  holder* first_ = nullptr;
+};
+
+}  // namespace tether

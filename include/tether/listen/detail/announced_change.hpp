@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: BSL-1.0
+// One change as it is announced to a listener, from `begin` to the end of `commit`: the sections
+// removed and added that pass its feed, with memory reserved to roll back.
+#pragma once
+
+#include <tether/listen/detail/section_plan.hpp>
+#include <tether/topology/memory_listener.hpp>
+#include <tether/topology/section.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <exception>
+#include <vector>
+
+namespace tether {
+
+/// One change at a time. `Feed` is `judged_feed` or `trusted_feed`. Not thread-safe.
+template <class Feed>
+class announced_change {
+ public:
+  void begin(commit_kind kind) noexcept {
+    kind_ = kind;
+    clear();
+    feed_.begin();
+  }
+  void remove(section one) noexcept {
+    if (feed_.removes(one)) remember(removed_, one);
+  }
+  /// Reserves memory for the inverse change as well, so that a rollback and a removal never allocate.
+  void add(section one) noexcept {
+    if (!feed_.adds(one)) return;
+    make_room(standing_ + added_.size() + 1);
+    remember(added_, one);
+  }
+  /// Called once every removal and addition is announced.
+  void judge() noexcept {
+    if (!feed_.judge(added_)) out_of_memory_ = true;
+  }
+  /// Fails: what the feed found wrong.
+  [[nodiscard]] result<void> verdict() const noexcept { return feed_.verdict(); }
+  /// Ends the change. If it has not `happened`, the sections are those from before `begin`.
+  /// Ensures: announced names are no longer used.
+  void end(bool happened) noexcept {
+    if (happened) standing_ = standing_ + added_.size() - std::min(standing_ + added_.size(), removed_.size());
+    clear();
+    feed_.end(happened);
+  }
+  /// Forgets all sections.
+  void forget() noexcept {
+    standing_ = 0;
+    feed_.forget();
+  }
+
+  [[nodiscard]] commit_kind kind() const noexcept { return kind_; }
+  [[nodiscard]] std::vector<section_plan>& removed() noexcept { return removed_; }
+  [[nodiscard]] std::vector<section_plan>& added() noexcept { return added_; }
+  /// How many removed sections there is memory for.
+  [[nodiscard]] std::size_t room() const noexcept { return removed_.capacity(); }
+  [[nodiscard]] bool out_of_memory() const noexcept { return out_of_memory_; }
+  void note_out_of_memory() noexcept { out_of_memory_ = true; }
+
+ private:
+  void clear() noexcept {
+    removed_.clear();
+    added_.clear();
+    out_of_memory_ = false;
+  }
+  void remember(std::vector<section_plan>& list, section const& one) noexcept {
+    try {
+      list.push_back({.what = one});
+    } catch (std::exception const&) {
+      out_of_memory_ = true;
+    }
+  }
+  void make_room(std::size_t sections) noexcept {
+    try {
+      for (auto* list : {&removed_, &added_})
+        if (list->capacity() < sections) list->reserve(std::max(sections, 2 * list->capacity()));
+    } catch (std::exception const&) {
+      out_of_memory_ = true;
+    }
+  }
+
+  std::vector<section_plan> removed_;
+  std::vector<section_plan> added_;
+  std::size_t standing_ = 0;  // sections present, mapped or left out
+  commit_kind kind_ = commit_kind::refusable;
+  bool out_of_memory_ = false;
+  [[no_unique_address]] Feed feed_{};
+};
+
+}  // namespace tether

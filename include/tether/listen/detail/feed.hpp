@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: BSL-1.0
+// Whether a listener validates the changes announced to it. `address_space` is right by
+// construction, since its differences come from views; a VMM's own memory model may be wrong, so
+// each change is checked against the earlier ones.
+//
+//     standing  |####|    |####|####|        remove: must be one of these, and the same     -> going
+//     coming         |####|                  add: must lie where nothing stands or comes    -> coming
+//
+//     the change happened: going is forgotten, coming stands        refused: going stands again, coming is forgotten
+#pragma once
+
+#include <tether/core/address.hpp>
+#include <tether/core/errc.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/label.hpp>
+#include <tether/listen/detail/section_plan.hpp>
+#include <tether/topology/section.hpp>
+
+#include <cstdint>
+#include <exception>
+#include <forward_list>
+#include <iterator>
+#include <optional>
+#include <set>
+#include <system_error>
+#include <vector>
+
+namespace tether {
+
+/// For a feeder that is right by construction: no state, no code. Requires: each removal is equal
+/// to an earlier addition, no two sections present overlap, each lies within its memory, names live
+/// until `commit` has returned, and each commit has its `begin`.
+struct trusted_feed {
+  static constexpr void begin() noexcept {}
+  static constexpr bool removes(section&) noexcept { return true; }
+  static constexpr bool adds(section&) noexcept { return true; }
+  static constexpr bool judge(std::vector<section_plan> const&) noexcept { return true; }
+  static result<void> verdict() noexcept { return {}; }
+  static constexpr void end(bool) noexcept {}
+  static constexpr void forget() noexcept {}
+};
+
+/// Validates everything. A wrong removal or addition is not done and is an error: a refusable
+/// change is then refused as a whole, of a compulsory one the rest is done. Names need to live for
+/// the call only. The memory of sections present is compared by pointer, never dereferenced.
+/// Cost: some 100 bytes and O(log n) for each of the n sections present; a removal and a rollback
+/// need no memory.
+class judged_feed {
+ public:
+  /// Drops a change that was begun and never committed.
+  void begin() noexcept {
+    end(false);
+    open_ = true;
+  }
+  /// Whether `one` is present. Ensures: if so it is going, and its name is valid until the change
+  /// ends.
+  [[nodiscard]] bool removes(section& one) noexcept {
+    if (!open_) return false;
+    const auto found = standing_.find(one.where.first);
+    if (found == standing_.end() || *found != one) {
+      note(why_not_there(one));
+      return false;
+    }
+    going_.insert(standing_.extract(found));
+    keep_name(one);
+    return true;
+  }
+  /// Whether a change is in progress. Ensures: the name of `one` is valid until it ends.
+  [[nodiscard]] bool adds(section& one) noexcept {
+    if (open_) keep_name(one);
+    return open_;
+  }
+  /// Called once all is announced: drops the additions that are wrong. False: out of memory for one
+  /// that is right.
+  [[nodiscard]] bool judge(std::vector<section_plan>& added) noexcept {
+    bool remembered = true;
+    std::erase_if(added, [&](section_plan const& plan) {
+      if (const auto wrong = fault_of(plan.what)) {
+        note(*wrong);
+        return true;
+      }
+      try {
+        section one = plan.what;
+        one.name = {};
+        coming_.insert(one);
+        return false;
+      } catch (std::exception const&) {
+        remembered = false;
+        return true;
+      }
+    });
+    return remembered;
+  }
+  /// Fails: the first thing that was wrong. `invalid_extent`; `not_mapped` where nothing is
+  /// present, `cuts_a_mapping` where part of a section is, `invalid_argument` where others are, or
+  /// where a section names no memory; `overlaps`; `past_the_end`; `operation_not_permitted` without
+  /// a `begin`.
+  [[nodiscard]] result<void> verdict() const noexcept {
+    if (!open_) return failure(error{"commit", std::make_error_code(std::errc::operation_not_permitted)}.advise("call begin() first"));
+    return wrong_ ? failure(*wrong_) : result<void>{};
+  }
+  void end(bool happened) noexcept {
+    (happened ? going_ : coming_).clear();
+    standing_.merge(happened ? coming_ : going_);
+    names_.clear();
+    wrong_.reset();
+    open_ = false;
+  }
+  /// Forgets all sections.
+  void forget() noexcept {
+    standing_.clear();
+    end(false);
+  }
+
+ private:
+  struct by_place {
+    using is_transparent = void;
+    static guest_address place(section const& one) noexcept { return one.where.first; }
+    static guest_address place(guest_address at) noexcept { return at; }
+    template <class A, class B>
+    bool operator()(A const& a, B const& b) const noexcept {
+      return place(a) < place(b);
+    }
+  };
+  /// Disjoint, ordered by first address, without names.
+  using sections = std::set<section, by_place>;
+
+  /// The last of those that `one` overlaps, or null.
+  static section const* overlapped(sections const& all, section const& one) noexcept {
+    const auto behind = all.upper_bound(one.where.last);
+    if (behind == all.begin() || !std::prev(behind)->where.overlaps(one.where)) return nullptr;
+    return &*std::prev(behind);
+  }
+  std::optional<error> fault_of(section const& one) const noexcept {
+    const auto wrong = [&](std::error_code why) { return error{"add", why}.at(one.where).of(one.name); };
+    if (one.where.last < one.where.first) return wrong(make_error_code(errc::invalid_extent));
+    if (one.kind != region_kind::mmio && one.kind != region_kind::iommu_window) {
+      if (one.memory == nullptr) return wrong(std::make_error_code(std::errc::invalid_argument)).advise("name the memory that lies there");
+      const std::uint64_t size = one.memory->size();
+      if (one.offset.value >= size || one.where.last - one.where.first >= size - one.offset.value) {
+        return wrong(make_error_code(errc::past_the_end)).advise("its memory ends at {} bytes", size);
+      }
+    }
+    if (overlapped(standing_, one) != nullptr || overlapped(coming_, one) != nullptr) {
+      return wrong(make_error_code(errc::overlaps)).advise("remove what lies there first");
+    }
+    return std::nullopt;
+  }
+  error why_not_there(section const& one) const noexcept {
+    const auto wrong = [&](std::error_code why) {
+      return error{"remove", why}.at(one.where).of(one.name).advise("remove each section as it was added, once");
+    };
+    if (one.where.last < one.where.first) return wrong(make_error_code(errc::invalid_extent));
+    section const* const other = overlapped(standing_, one);
+    if (other == nullptr) return wrong(make_error_code(errc::not_mapped));
+    if (!one.where.contains(other->where)) return wrong(make_error_code(errc::cuts_a_mapping));
+    return wrong(std::make_error_code(std::errc::invalid_argument));
+  }
+  void note(error const& why) noexcept {
+    if (!wrong_) wrong_ = why;
+  }
+  /// Copies the name; if out of memory, the section gets an empty one.
+  void keep_name(section& one) noexcept {
+    try {
+      names_.emplace_front(one.name);
+      one.name = names_.front().view();
+    } catch (std::exception const&) {
+      one.name = {};
+    }
+  }
+
+  sections standing_;
+  sections going_;
+  sections coming_;
+  std::forward_list<label> names_;
+  std::optional<error> wrong_;
+  bool open_ = false;
+};
+
+}  // namespace tether

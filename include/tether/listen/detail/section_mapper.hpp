@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: BSL-1.0
+// Maps and unmaps one planned section: the code that each configuration instantiates, and that is
+// compared with a hand-written loop instruction by instruction (test/codegen).
+#pragma once
+
+#include <tether/backend/concepts.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/mapping.hpp>
+#include <tether/core/page_sizes.hpp>
+#include <tether/granule/concepts.hpp>
+#include <tether/listen/detail/section_plan.hpp>
+#include <tether/listen/observation.hpp>
+#include <tether/listen/progress.hpp>
+#include <tether/topology/memory_backing.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+#include <system_error>
+#include <vector>
+
+namespace tether {
+
+/// How much a container has mapped now.
+struct mapped_usage {
+  std::uint64_t mappings = 0;
+  std::uint64_t bytes = 0;
+
+  friend constexpr bool operator==(mapped_usage, mapped_usage) noexcept = default;
+};
+
+/// The map and unmap path of one configuration. Not thread-safe; the listener locks around it.
+template <class Backend, granularity Granularity, observation Observation>
+  requires maps_memory<Backend> && has_limits<Backend>
+class section_mapper {
+ public:
+  explicit section_mapper(Backend& backend) noexcept : backend_{&backend} {}
+
+  /// The page sizes under which sections are cut. Frozen from the first mapping until nothing is mapped (law 13).
+  [[nodiscard]] page_sizes sizes() const noexcept { return sizes_; }
+  /// Reads the page sizes again, unless something is mapped.
+  void refresh_sizes() noexcept {
+    if (usage_.mappings == 0) sizes_ = backend_->page_sizes();
+  }
+  [[nodiscard]] mapped_usage usage() const noexcept { return usage_; }
+  [[nodiscard]] Observation& observer() noexcept { return observer_; }
+
+  /// Maps all pieces of a section, or none. Requires: `plan.pieces != 0`.
+  /// Fails: what the backend says; `operation_canceled`. `error::stuck()` if the rollback failed.
+  template <attendant Attendant>
+  [[nodiscard]] result<void> map(section_plan const& plan, Attendant& who) noexcept {
+    if constexpr (Backend::pins) {
+      if (may_pin_the_zero_page(plan)) [[unlikely]] {
+        if (auto present = bring_in(read_only_, plan); !present) return present;
+      }
+    }
+    // Member by member: a `mapping` that is copied whole goes through memory inside the loop.
+    mapping const& all = plan.fit.inside;
+    const extent<io_address> where = all.where;
+    io_address at = where.first;
+    host_address host = all.host;
+    block_offset offset = plan.offset;
+    for (;;) {
+      const mapping rest{.where = {at, where.last}, .host = host, .rights = all.rights, .memory = all.memory};
+      const std::uint64_t bytes = Granularity::first_piece(rest, offset, sizes_);
+      const mapping piece{.where = {at, at + (bytes - 1)}, .host = host, .rights = all.rights, .memory = all.memory};
+      if (!who.go_on(piece)) return put_back(plan, at, error{"map", std::make_error_code(std::errc::operation_canceled)});
+      if constexpr (maps_files<Backend>) {
+        if (auto done = map_from_file(plan, piece, offset); !done) [[unlikely]] return put_back(plan, at, done.error());
+      } else {
+        if (auto done = backend_->map(piece); !done) [[unlikely]] return put_back(plan, at, done.error());
+      }
+      detail::tell_mapped(observer_, piece);
+      at = at + bytes;
+      if (at == where.last + 1) break;  // both may have wrapped to 0
+      host = host + bytes;
+      offset = offset + bytes;
+    }
+    usage_.mappings += plan.pieces;
+    usage_.bytes += where.size();
+    return {};
+  }
+
+  /// Unmaps a section in one call, however many pieces it has. Requires: it is mapped as planned.
+  [[nodiscard]] result<void> unmap(section_plan const& plan) noexcept {
+    if (auto done = backend_->unmap(plan.fit.inside.where); !done) [[unlikely]] return failure(done.error().of(plan.what.name));
+    detail::tell_unmapped(observer_, plan.fit.inside.where);
+    if constexpr (Backend::pins) {
+      if (may_pin_the_zero_page(plan)) [[unlikely]] leave_alone(plan);
+    }
+    usage_.mappings -= plan.pieces;
+    usage_.bytes -= plan.fit.inside.where.size();
+    return {};
+  }
+
+  /// Populates again what is mapped read-only: it was present when mapped, and may have been
+  /// discarded since.
+  /// Fails: as `memory_backing::populate`, naming the section.
+  [[nodiscard]] result<void> populate_read_only() noexcept {
+    if (read_only_.empty()) [[likely]] return {};
+    return populate_each();
+  }
+
+  /// Forgets what is mapped, after the backend has been abandoned.
+  void forget() noexcept {
+    usage_ = {};
+    read_only_.clear();
+    detail::tell_unmapped(observer_, extent<io_address>::everything());
+  }
+
+ private:
+  /// Maps by descriptor and offset if the memory is shared and has a file, else by HVA.
+  result<void> map_from_file(section_plan const& plan, mapping const& piece, block_offset offset) noexcept {
+    const file_source from = plan.what.memory->source_at(offset);
+    if (piece.memory == memory_kind::shared && from.descriptor >= 0) return backend_->map(piece, from);
+    return backend_->map(piece);
+  }
+  /// Memory that is mapped read-only. Few sections are, so a list suffices.
+  struct read_only_part {
+    memory_backing* memory;
+    extent<block_offset> where;
+    io_address mapped_at;
+  };
+
+  /// Law 15: a read-only pin of absent private memory pins the shared zero page, and the CPU's next
+  /// write goes to another page (copy-on-write).
+  static bool may_pin_the_zero_page(section_plan const& plan) noexcept {
+    return !allows(plan.fit.inside.rights, access::write) && is_private(plan.fit.inside.memory);
+  }
+  /// So it is populated, now and, by `populate_read_only`, before anything else begins to pin.
+  /// Static: with `this` g++ allocates the registers of the whole map path worse.
+  [[gnu::cold, gnu::noinline]] static result<void> bring_in(std::vector<read_only_part>& list, section_plan const& plan) noexcept {
+    const extent<block_offset> where = plan.fit.inside.where.moved_to(plan.offset);
+    try {
+      list.push_back({plan.what.memory, where, plan.fit.inside.where.first});
+    } catch (std::exception const&) {
+      return failure(error{"map", std::make_error_code(std::errc::not_enough_memory)}.of(plan.what.name));
+    }
+    auto present = plan.what.memory->populate(where);
+    if (!present) list.pop_back();
+    return present;
+  }
+  [[gnu::cold, gnu::noinline]] result<void> populate_each() noexcept {
+    for (read_only_part const& one : read_only_) {
+      if (auto present = one.memory->populate(one.where); !present) return failure(present.error().of(one.memory->name()));
+    }
+    return {};
+  }
+  [[gnu::cold, gnu::noinline]] void leave_alone(section_plan const& plan) noexcept {
+    const auto at = std::ranges::find(read_only_, plan.fit.inside.where.first, &read_only_part::mapped_at);
+    if (at == read_only_.end()) return;
+    *at = read_only_.back();
+    read_only_.pop_back();
+  }
+  /// Rolls back: unmaps the pieces before `stopped_at`.
+  [[gnu::cold, gnu::noinline]] result<void> put_back(section_plan const& plan, io_address stopped_at, error const& cause) noexcept {
+    const error why = cause.of(plan.what.name);
+    if constexpr (Backend::pins) {
+      if (may_pin_the_zero_page(plan)) leave_alone(plan);
+    }
+    if (stopped_at == plan.fit.inside.where.first) return failure(why);
+    const extent<io_address> done{plan.fit.inside.where.first, stopped_at - 1};
+    if (!backend_->unmap(done)) return failure(why.leaving_things_behind());
+    detail::tell_unmapped(observer_, done);
+    return failure(why);
+  }
+
+  Backend* backend_;
+  page_sizes sizes_{};
+  mapped_usage usage_{};
+  std::vector<read_only_part> read_only_{};
+  [[no_unique_address]] Observation observer_{};
+};
+
+}  // namespace tether

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: BSL-1.0
+// The effect of each act of a plan on the state: on the code's own counts as in `attach/detail/executor.hpp`,
+// on the facts as in a kernel. An act that a kernel must refuse is a broken property, not an
+// outcome.
+#pragma once
+
+#include <tether/attach/lifecycle/plans.hpp>
+#include <tether/attach/lifecycle/steps.hpp>
+#include <tether/core/attachment.hpp>
+#include <tether/inhibit/concepts.hpp>
+#include <tether/inhibit/membership.hpp>
+#include <tether/proof/model/abstraction.hpp>
+#include <tether/proof/model/kernel.hpp>
+#include <tether/proof/model/property.hpp>
+#include <tether/proof/model/ranks.hpp>
+#include <tether/proof/model/state.hpp>
+#include <tether/proof/search/coverage.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tether::proof {
+
+/// What an event did besides changing the state.
+struct report {
+  coverage reached{};
+  broken_properties broken = 0;
+};
+
+/// The acts of one container.
+template <class Essence, class Scope>
+class acts {
+  using policy = typename Essence::inhibition_type;
+  using needs = ranked<policy, Scope>;
+  using code = typename Essence::code;
+  using container_type = container_state<Scope>;
+  static constexpr bool of_groups = Essence::unit == attach_unit::group;
+
+ public:
+  /// The container's next act.
+  [[nodiscard]] static constexpr act next(container_type const& container) noexcept {
+    return Essence::automaton::act_at(container.at);
+  }
+  [[nodiscard]] static constexpr change makes(container_type const& container) noexcept {
+    return Essence::automaton::makes(container.at.in);
+  }
+
+  /// The tallies as they will be once the operation has committed.
+  struct membership {
+    container_tally container;
+    group_tally group;
+  };
+  [[nodiscard]] static constexpr membership after(container_type const& container) noexcept {
+    membership books{container.tally(), container.groups[container.active].tally};
+    code::enact(books.container, books.group, makes(container), container.agrees);
+    return books;
+  }
+
+  /// Whether `judge` succeeds: law 2 allows the consent, and the policy admits the membership.
+  [[nodiscard]] static constexpr bool allowed(container_type const& container) noexcept {
+    const bool pins = Essence::pins && !container.groups[container.active].mediated;
+    return !(container.agrees == consent::given && pins) && admitted<policy>(after(container).group);
+  }
+  /// Whether `hold` has holds to take from the gate, and whether `settle` has any to release.
+  [[nodiscard]] static constexpr bool raises(container_type const& container) noexcept {
+    const membership books = after(container);
+    return needs::holds(books.group) > container.groups[container.active].held ||
+           needs::holds(books.container) > container.held;
+  }
+  [[nodiscard]] static constexpr bool lowers(container_type const& container) noexcept {
+    group_state const& group = container.groups[container.active];
+    return needs::holds(group.tally) != group.held || needed_for(container) != container.held;
+  }
+
+  /// Applies the act. Of one that got stuck half way the worse case is assumed (see
+  /// `worst_when_stuck`).
+  static constexpr void perform(world<Scope>& here, std::size_t which, act what, report& said) noexcept {
+    container_type& container = here.containers[which];
+    group_state& group = container.groups[container.active];
+    device_state& device = container.device;
+    bool legal = true;
+    switch (what) {
+      case act::nothing:
+      case act::judge: break;
+      case act::hold: {
+        const membership books = after(container);
+        raise(group.held, needs::holds(books.group));
+        raise(container.held, needs::holds(books.container));
+        break;
+      }
+      case act::settle:
+        lower(group.held, needs::holds(group.tally), said);
+        lower(container.held, needed_for(container), said);
+        break;
+      case act::commit: commit(container, group, said); break;
+      case act::populate:
+        if (container.page != page_relation::none) populate(here);
+        break;
+      case act::acquire: legal = set(group.acquired); break;
+      case act::release: legal = clear(group.acquired) && !group.joined && !group.told; break;
+      case act::tell: legal = of_groups ? set(group.told) && group.acquired : set(device.told) && device.open; break;
+      case act::forget: legal = of_groups ? clear(group.told) && group.acquired : clear(device.told) && device.open; break;
+      case act::join: legal = of_groups ? set(group.joined) : set(device.joined) && device.bound; break;
+      case act::leave:
+        legal = of_groups ? clear(group.joined) && !device.open && group.users + group.vouched == 0 : clear(device.joined);
+        break;
+      case act::open: legal = set(device.open) && (!of_groups || group.joined); break;
+      case act::bind: legal = set(device.bound) && device.open; break;
+      case act::close:
+        legal = clear(device.open) && !device.joined;
+        device.bound = device.joined = false;
+        break;
+      case act::replay:
+        legal = container.page == page_relation::none && reaches<Essence::unit>(container);
+        if (legal) {
+          populate(here);  // before it is mapped
+          container.page = page_relation::recorded;
+        }
+        break;
+      case act::withdraw:
+        legal = container.page != page_relation::none && reaches<Essence::unit>(container);
+        container.page = page_relation::none;
+        break;
+    }
+    if (what == act::withdraw) overlook(here);
+    if (!legal) said.broken |= bit(property::forbidden_call);
+    if (changes_pins(what)) pin<Essence>(here, which);
+  }
+
+  /// Whether an act that got stuck is modelled as done: the case in which a device can reach more
+  /// is assumed.
+  [[nodiscard]] static constexpr bool worst_when_stuck(act what) noexcept {
+    return what != act::leave && what != act::withdraw && what != act::close && what != act::forget;
+  }
+
+ private:
+  /// The container's own holds needed; its tally is summed only for a policy that reads it.
+  [[nodiscard]] static constexpr std::uint32_t needed_for([[maybe_unused]] container_type const& container) noexcept {
+    if constexpr (holds_for_a_container<policy>) return needs::holds(container.tally());
+    else return 0;
+  }
+  /// Whether a kernel can pin or unpin at an act.
+  [[nodiscard]] static constexpr bool changes_pins(act what) noexcept { return what >= act::join && what <= act::close; }
+  static_assert(act::join < act::leave && act::leave < act::replay && act::replay < act::withdraw && act::withdraw < act::open &&
+                act::open < act::bind && act::bind < act::close);
+
+  [[nodiscard]] static constexpr bool set(bool& fact) noexcept {
+    const bool was = fact;
+    fact = true;
+    return !was;
+  }
+  [[nodiscard]] static constexpr bool clear(bool& fact) noexcept {
+    const bool was = fact;
+    fact = false;
+    return was;
+  }
+  static constexpr void raise(std::uint32_t& held, std::uint32_t needed) noexcept {
+    if (held < needed) held = needed;
+  }
+  /// Releases holds, which must not fail: a hold missing here would have to be taken, which the
+  /// gate can refuse, so it is a broken property.
+  static constexpr void lower(std::uint32_t& held, std::uint32_t needed, report& said) noexcept {
+    if (held < needed) said.broken |= bit(property::unbalanced_holds);
+    else held = needed;
+  }
+  static constexpr void commit(container_type& container, group_state& group, report& said) noexcept {
+    container_tally books = container.tally();
+    code::enact(books, group.tally, makes(container), container.agrees);
+    if (books != container.tally()) said.broken |= bit(property::wrong_books);
+  }
+};
+
+}  // namespace tether::proof

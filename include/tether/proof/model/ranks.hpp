@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSL-1.0
+// How many holds a policy needs, abstracted to ranks, which keeps the state small. One hold closes
+// a gate as well as sixteen, and a container only compares what it has with what it needs; so each
+// number that a policy gives within the model is replaced by its rank among them.
+//
+//     a policy's:   0   10   20        ranks:   0   1   2
+#pragma once
+
+#include <tether/inhibit/concepts.hpp>
+#include <tether/inhibit/detail/truth_table.hpp>
+#include <tether/inhibit/membership.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tether::proof {
+
+/// Distinct numbers in ascending order.
+template <std::size_t Most>
+struct ranking {
+  std::uint32_t values[Most]{};
+  std::size_t size = 0;
+
+  constexpr void add(std::uint32_t value) noexcept {
+    std::size_t at = 0;
+    while (at < size && values[at] < value) ++at;
+    if (value == 0 || (at < size && values[at] == value)) return;
+    for (std::size_t i = size; i > at; --i) values[i] = values[i - 1];
+    values[at] = value;
+    ++size;
+  }
+  /// The rank of a value: 0 for 0; a value that is not listed ranks with the next larger one.
+  [[nodiscard]] constexpr std::uint32_t of(std::uint32_t value) const noexcept {
+    if (value == 0) return 0;
+    std::uint32_t at = 0;
+    while (at < size && values[at] < value) ++at;
+    return at + 1;
+  }
+};
+
+/// The holds that `Policy` needs in a model of `Scope`. A policy whose answers are no constants is
+/// called each time, and its numbers are used as they are.
+template <class Policy, class Scope>
+struct ranked {
+  [[nodiscard]] static constexpr std::uint32_t holds(group_tally group) noexcept { return holds_needed<Policy>(group); }
+  [[nodiscard]] static constexpr std::uint32_t holds(container_tally container) noexcept { return holds_needed<Policy>(container); }
+};
+template <constant_rule Policy, class Scope>
+struct ranked<Policy, Scope> {
+  static constexpr std::size_t devices = Scope::devices;
+  static constexpr std::size_t groups = Scope::groups;
+
+  /// Indexed by known, agreed and others; by members and settled.
+  struct table {
+    ranking<2 * (devices + 1) * (devices + 1)> of_groups{};
+    ranking<(groups + 1) * (groups + 1)> of_containers{};
+    std::uint32_t group[2][devices + 1][devices + 1]{};
+    std::uint32_t container[groups + 1][groups + 1]{};
+  };
+  static constexpr table all = [] {
+    table made{};
+    for (const bool ranked_yet : {false, true}) {
+      for (std::uint32_t one = 0; one <= devices; ++one) {
+        for (std::uint32_t other = 0; other <= devices; ++other) {
+          for (const bool known : {false, true}) {
+            const std::uint32_t needed = holds_needed<Policy>(group_tally{one, other, true, known});
+            if (ranked_yet) made.group[known ? 1 : 0][one][other] = made.of_groups.of(needed);
+            else if (one + other <= devices && (known || one == 0)) made.of_groups.add(needed);
+          }
+        }
+      }
+      for (std::uint32_t members = 0; members <= groups; ++members) {
+        for (std::uint32_t settled = 0; settled <= groups; ++settled) {
+          const std::uint32_t needed = settled <= members ? holds_needed<Policy>(container_tally{members, settled}) : 0;
+          if (ranked_yet) made.container[members][settled] = made.of_containers.of(needed);
+          else made.of_containers.add(needed);
+        }
+      }
+    }
+    return made;
+  }();
+
+  [[nodiscard]] static constexpr std::uint32_t holds(group_tally group) noexcept {
+    if (group.attached && group.agreed <= devices && group.others <= devices) {
+      return all.group[group.known ? 1 : 0][group.agreed][group.others];
+    }
+    return all.of_groups.of(holds_needed<Policy>(group));
+  }
+  [[nodiscard]] static constexpr std::uint32_t holds(container_tally container) noexcept {
+    if (container.settled <= container.members && container.members <= groups) return all.container[container.members][container.settled];
+    return all.of_containers.of(holds_needed<Policy>(container));
+  }
+};
+
+}  // namespace tether::proof

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSL-1.0
+// A state of the model: one page of guest memory, and everything that can make the CPU and a device
+// disagree about it. It has the counts that the code under proof keeps, and beside them the facts,
+// which that code never sees and by which it is judged.
+//
+//     world ---- container ---- group            the page: gone while it was pinned (absent), or not
+//       |            |            +-- books, holds           as the code keeps them
+//       |            |            +-- joined, users, ...     as the kernel has them
+//       |            +-- the operation in progress, its device, the page as the container's devices see it
+//       +-- a discarder's permit
+#pragma once
+
+#include <tether/attach/lifecycle/plans.hpp>
+#include <tether/core/attachment.hpp>
+#include <tether/inhibit/membership.hpp>
+#include <tether/proof/model/abstraction.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tether::proof {
+
+/// One group. The first two are the code's, the rest are facts.
+struct group_state {
+  group_tally tally{};
+  std::uint32_t held = 0;
+  std::uint32_t users = 0;    ///< open devices that did not agree; where devices are attached one by one they have also joined
+  std::uint32_t vouched = 0;  ///< open devices that agreed
+  bool joined = false;        ///< the group has joined; only where groups attach as a whole
+  bool told = false;          ///< KVM has a reference to it
+  bool acquired = false;      ///< its descriptor is open
+  bool mediated = false;      ///< not behind an IOMMU: it pins what its devices pin
+
+  friend constexpr bool operator==(group_state const&, group_state const&) noexcept = default;
+};
+
+/// The page as the devices of a container see it.
+enum class page_relation : std::uint8_t {
+  none,          ///< not mapped
+  recorded,      ///< mapped, not pinned
+  pinned_same,   ///< pinned, and it is the CPU's page, or what stands for it while it has none
+  pinned_other,  ///< pinned, and the CPU has another one: a stale mapping
+};
+
+/// The device of the operation in progress; devices at rest are counted in their group.
+struct device_state {
+  bool open = false;
+  bool bound = false;
+  bool joined = false;
+  bool told = false;
+
+  friend constexpr bool operator==(device_state const&, device_state const&) noexcept = default;
+};
+
+/// One container. Its own tally is a function of its groups', so it is not stored but computed, and
+/// compared at each commit.
+template <class Scope>
+struct container_state {
+  static constexpr std::size_t nobody = Scope::groups;
+
+  group_state groups[Scope::groups]{};
+  std::uint32_t held = 0;
+  cursor at{};
+  std::size_t active = nobody;  ///< the group of the operation in progress, or of the one that diverged
+  consent agrees = consent::none;
+  bool diverged = false;
+  bool faltering = false;  ///< the replay in progress has mapped the page and is about to fail
+  page_relation page = page_relation::none;
+  device_state device{};
+
+  friend constexpr bool operator==(container_state const&, container_state const&) noexcept = default;
+
+  [[nodiscard]] constexpr bool at_rest() const noexcept { return active == nobody; }
+  [[nodiscard]] constexpr container_tally tally() const noexcept {
+    container_tally all{};
+    for (group_state const& group : groups) {
+      all.members += group.tally.attached ? 1U : 0U;
+      all.settled += group.tally.settled() ? 1U : 0U;
+    }
+    return all;
+  }
+};
+
+/// The whole state.
+template <class Scope>
+struct world {
+  container_state<Scope> containers[Scope::containers]{};
+  bool absent = false;  ///< a container has the page mapped, but it was discarded: the next CPU write faults in another
+  bool permit = false;  ///< a discard has a permit, and is not over
+  bool leaked = false;  ///< the gate counts a hold that will never be released
+
+  /// The number of holds that the gate counts.
+  [[nodiscard]] constexpr std::uint32_t holds() const noexcept {
+    std::uint32_t all = leaked ? 1 : 0;
+    for (auto const& container : containers) {
+      all += container.held;
+      for (group_state const& group : container.groups) all += group.held;
+    }
+    return all;
+  }
+};
+
+}  // namespace tether::proof

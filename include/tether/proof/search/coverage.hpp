@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a search has reached, and what it must reach: one that never saw a failed map proves nothing
+// (law 29).
+#pragma once
+
+#include <tether/attach/lifecycle/plans.hpp>
+#include <tether/attach/lifecycle/steps.hpp>
+#include <tether/inhibit/concepts.hpp>
+#include <tether/proof/model/abstraction.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tether::proof {
+
+/// Bit sets of the pairs seen: an act and its outcome, an operation and its ending.
+struct coverage {
+  std::uint64_t acts = 0;
+  std::uint64_t operations = 0;
+
+  friend constexpr bool operator==(coverage const&, coverage const&) noexcept = default;
+
+  static constexpr std::uint64_t bit(act what, outcome how) noexcept {
+    return std::uint64_t{1} << (static_cast<unsigned>(what) * 3U + static_cast<unsigned>(how));
+  }
+  static constexpr std::uint64_t bit(operation what, ending how) noexcept {
+    return std::uint64_t{1} << (static_cast<unsigned>(what) * 4U + static_cast<unsigned>(how));
+  }
+  constexpr void add(act what, outcome how) noexcept { acts |= bit(what, how); }
+  constexpr void add(operation what, ending how) noexcept { operations |= bit(what, how); }
+  constexpr void add(coverage const& other) noexcept {
+    acts |= other.acts;
+    operations |= other.operations;
+  }
+  [[nodiscard]] constexpr bool has(act what, outcome how) const noexcept { return (acts & bit(what, how)) != 0; }
+  [[nodiscard]] constexpr bool has(operation what, ending how) const noexcept { return (operations & bit(what, how)) != 0; }
+  /// What is in `demanded` and not here.
+  [[nodiscard]] constexpr coverage lacks(coverage const& demanded) const noexcept {
+    return {demanded.acts & ~acts, demanded.operations & ~operations};
+  }
+  [[nodiscard]] constexpr bool empty() const noexcept { return acts == 0 && operations == 0; }
+};
+
+/// Whether a policy can refuse a membership.
+template <class Policy>
+concept refuses_memberships = requires(group_tally group) { Policy::admits(group); };
+
+/// Whether an act can have this outcome. Kernel calls can get stuck; `judge`, `populate` and `hold`
+/// cannot.
+template <class Essence>
+[[nodiscard]] constexpr bool can_end(act what, outcome how) noexcept {
+  if (how == outcome::done) return true;
+  if (!can_fail(what)) return false;
+  if (what == act::judge) return how == outcome::failed && (Essence::pins || refuses_memberships<typename Essence::inhibition_type>);
+  if (what == act::populate) return how == outcome::failed && Essence::pins;
+  if (what == act::hold) return how == outcome::failed && !never_inhibits<typename Essence::inhibition_type>;
+  return true;
+}
+
+namespace detail {
+
+inline constexpr outcome all_outcomes[] = {outcome::done, outcome::failed, outcome::stuck};
+
+template <class Essence>
+constexpr void reach_from(cursor at, coverage& all) noexcept {
+  if (at.ended != ending::none) return all.add(at.in, at.ended);
+  const act now = Essence::automaton::act_at(at);
+  for (const outcome how : all_outcomes) {
+    if (!can_end<Essence>(now, how)) continue;
+    all.add(now, how);
+    reach_from<Essence>(Essence::automaton::advance(at, how), all);
+  }
+}
+
+}  // namespace detail
+
+/// What must be reached: every act of every plan, forward and in rollback, with every outcome it
+/// can have.
+template <class Essence>
+[[nodiscard]] constexpr coverage demanded() noexcept {
+  coverage all{};
+  for (std::size_t i = 0; i < operations; ++i) {
+    const auto what = static_cast<operation>(i);
+    if (Essence::lifecycle::plan_of(what).size() != 0) detail::reach_from<Essence>(cursor{what}, all);
+  }
+  return all;
+}
+
+}  // namespace tether::proof

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: BSL-1.0
+// The writing side of an address space, behind `transaction` and `address_space`: one writer at a
+// time, its edits, the commit that tells the listeners and publishes, and their registration.
+//
+//     edits -> new view -> difference -> listeners -> published     (or rolled back)
+//
+// Readers take another lock, just to copy a pointer, so no commit waits for them.
+#pragma once
+
+#include <tether/topology/detail/difference.hpp>
+#include <tether/topology/detail/listener_table.hpp>
+#include <tether/topology/detail/region_table.hpp>
+#include <tether/topology/detail/view_builder.hpp>
+#include <tether/topology/flat_view.hpp>
+#include <tether/topology/memory_listener.hpp>
+
+#include <tether/core/discard_permit.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/stop.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace tether {
+
+/// What a commit did.
+struct commit_report {
+  std::uint64_t removed = 0;  ///< sections that the listeners were told are gone
+  std::uint64_t added = 0;    ///< sections that they were told are there
+  /// Compulsory commits: of each listener that could not follow, and fenced what it concerned.
+  std::vector<error> fenced;
+};
+
+namespace detail {
+
+/// A scope in which this thread is calling the listeners of one address space.
+class delivery {
+ public:
+  explicit delivery(void const* space) noexcept : space_{space}, outer_{innermost} { innermost = this; }
+  delivery(delivery const&) = delete;
+  delivery& operator=(delivery const&) = delete;
+  ~delivery() { innermost = outer_; }
+
+  [[nodiscard]] static bool runs_for(void const* space) noexcept {
+    for (auto* one = innermost; one != nullptr; one = one->outer_)
+      if (one->space_ == space) return true;
+    return false;
+  }
+
+ private:
+  static inline thread_local delivery const* innermost = nullptr;
+  void const* space_;
+  delivery const* outer_;
+};
+
+class map_writer {
+ public:
+  using view_pointer = std::shared_ptr<flat_view const>;
+
+  map_writer() : published_{std::make_shared<flat_view const>()}, published_now_{published_.get()}, nothing_{published_} {}
+  map_writer(map_writer const&) = delete;
+  map_writer& operator=(map_writer const&) = delete;
+  ~map_writer() {
+    if (!listeners_.empty())
+      stop("tether[M3]: an address space was destroyed while a listener followed it; remove the listener first");
+  }
+
+  [[nodiscard]] view_pointer published() const noexcept {
+    const std::lock_guard reading{reading_};
+    return published_;
+  }
+  /// Whether `view`, kept alive by the caller, is published. No lock: callers may hold later ones.
+  [[nodiscard]] bool publishes(flat_view const& view) const noexcept { return published_now_.load() == &view; }
+
+  /// Waits for the current writer; if that is this thread, it nests. Returns the depth, from 1.
+  unsigned enter() noexcept {
+    if (delivery::runs_for(this))
+      stop("tether[M1]: a memory listener changed the address space that was calling it; do so after the commit");
+    if (owner_.load(std::memory_order_relaxed) != std::this_thread::get_id()) {
+      writing_.lock();
+      owner_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+    }
+    return ++depth_;
+  }
+  void leave() noexcept {
+    if (--depth_ != 0) return;
+    compulsory_inside_ = false;
+    owner_.store(std::thread::id{}, std::memory_order_relaxed);
+    writing_.unlock();
+  }
+
+  // The following may only be called between enter and leave.
+
+  [[nodiscard]] unsigned depth() const noexcept { return depth_; }
+  /// Whether a compulsory transaction ended inside a refusable one: then all of it is compulsory.
+  [[nodiscard]] bool escalated() const noexcept { return compulsory_inside_; }
+  void escalated(bool now) noexcept { compulsory_inside_ = now; }
+  [[nodiscard]] region_table& regions() noexcept { return regions_; }
+
+  /// Publishes the edits, or rolls them back.
+  [[nodiscard]] result<commit_report> commit(commit_kind kind) noexcept {
+    if (compulsory_inside_) kind = commit_kind::compulsory;
+    commit_report report;
+    view_pointer next;
+    difference change;
+    try {
+      auto changed = regions_.changed_extents();
+      if (changed.empty()) {
+        regions_.keep();
+        return report;
+      }
+      next = std::make_shared<flat_view const>(updated(*published_, regions_, std::move(changed)));
+      change = difference::between(*published_, *next);
+      if (kind == commit_kind::compulsory) report.fenced.reserve(listeners_.size());
+    } catch (...) {
+      regions_.undo_to(0);
+      return failure(out_of_memory("commit of the memory map"));
+    }
+    if (!change.empty()) {
+      const delivery inside{this};
+      if (auto followed = listeners_.deliver(change, kind, report.fenced); !followed) {
+        regions_.undo_to(0);
+        return failure(followed.error());
+      }
+    }
+    report.removed = change.removals.size();
+    report.added = change.additions.size();
+    for_each_memory(change, [](memory_backing& memory) { memory.generation().begin_edit(); });
+    publish(next);  // `next` is the old view now, and keeps removed memory alive
+    for_each_memory(change, [](memory_backing& memory) { memory.generation().end_edit(); });
+    regions_.keep();
+    return report;
+  }
+
+  /// Which gate guards the memory of this space, if any does yet.
+  [[nodiscard]] gate_id gate() const noexcept { return gate_; }
+
+  // The following take the lock themselves.
+
+  /// Adds a container or balloon with its gate; the first decides for all. Fails: `other_gate`.
+  [[nodiscard]] result<void> guard(gate_id gate) noexcept {
+    const turn writing{*this};
+    bool all_ours = guards_ == 0 || gate == gate_;
+    if (guards_ == 0) regions_.for_each_anchor([&](anchor const& one) { all_ours = one.guard(gate) && all_ours; });
+    if (!all_ours) {
+      if (guards_ == 0) let_go_of_memory();
+      return failure(error{"use address space", errc::other_gate}.advise(one_gate));
+    }
+    gate_ = gate;
+    guards_ += 1;
+    return {};
+  }
+  /// Requires: an earlier `guard` that succeeded.
+  void unguard() noexcept {
+    const turn writing{*this};
+    if (--guards_ != 0) return;
+    gate_ = gate_id::none;
+    let_go_of_memory();
+  }
+
+  /// Replays the map to `replay` without the lock: pinning may take seconds (law 20). Later changes
+  /// follow in further rounds, the last of them under the lock; then `who` is told of commits.
+  [[nodiscard]] result<void> add(listener_handle who, int priority, listener_handle replay) noexcept {
+    constexpr int rounds_without_lock = 3;
+    turn writing{*this};
+    if (listeners_.find(who.object()) != nullptr) return failure(error{"add a memory listener", errc::already_there});
+    try {
+      listeners_.insert(who, priority);
+    } catch (...) {
+      return failure(out_of_memory("add a memory listener"));
+    }
+    view_pointer known = nothing_;
+    for (int round = 0; published_ != known; ++round) {
+      const view_pointer target = published_;
+      const bool alone = round >= rounds_without_lock;
+      if (!alone) writing.end();
+      auto told = tell(replay, *known, *target);
+      if (!told) {
+        const delivery inside{this};
+        if (!withdraw(who, *known)) told = failure(told.error().leaving_things_behind());
+      }
+      if (!alone) writing.start();
+      if (!told) {
+        listeners_.erase(who.object());
+        return told;
+      }
+      known = target;
+    }
+    listeners_.find(who.object())->now = listener_table::state::enrolled;
+    return {};
+  }
+
+  /// Tells `who` that all is gone, without the lock, and unregisters it. Not registered: success.
+  /// An error says that it could not follow; it is unregistered all the same.
+  [[nodiscard]] result<void> remove(void const* who) noexcept {
+    turn writing{*this};
+    auto* const entry = listeners_.find(who);
+    if (entry == nullptr) return {};
+    if (entry->now != listener_table::state::enrolled)
+      return failure(error{"remove a memory listener", errc::still_in_use}.advise("another thread adds or removes it now"));
+    entry->now = listener_table::state::leaving;
+    const listener_handle listener = entry->who;
+    const view_pointer known = published_;
+    writing.end();
+    auto told = [&] {
+      const delivery inside{this};
+      return withdraw(listener, *known);
+    }();
+    writing.start();
+    listeners_.erase(who);
+    return told;
+  }
+
+ private:
+  /// The writer's lock as a scope, which can be released and taken again.
+  class turn {
+   public:
+    explicit turn(map_writer& of) noexcept : of_{&of} { start(); }
+    turn(turn const&) = delete;
+    turn& operator=(turn const&) = delete;
+    ~turn() {
+      if (mine_) end();
+    }
+    void start() noexcept {
+      of_->enter();
+      mine_ = true;
+    }
+    void end() noexcept {
+      of_->leave();
+      mine_ = false;
+    }
+
+   private:
+    map_writer* of_;
+    bool mine_ = false;
+  };
+
+  void let_go_of_memory() const noexcept {
+    regions_.for_each_anchor([](anchor const& one) { one.unguard(); });
+  }
+
+  static error out_of_memory(const char* operation) noexcept {
+    return {operation, std::make_error_code(std::errc::not_enough_memory)};
+  }
+
+  [[nodiscard]] result<void> tell(listener_handle who, flat_view const& from, flat_view const& to) const noexcept {
+    difference change;
+    try {
+      change = difference::between(from, to);
+    } catch (...) {
+      return failure(out_of_memory("replay of the memory map"));
+    }
+    if (change.empty()) return {};
+    const delivery inside{this};
+    who.begin(commit_kind::refusable);
+    for (section const& one : change.removals) who.remove(one);
+    for (section const& one : change.additions) who.add(one);
+    return who.commit();
+  }
+
+  /// Calls `visit` for the memory of each changed section and edited region, possibly repeatedly:
+  /// what was unplugged and plugged in again between two views is not in their difference.
+  template <class Visit>
+  void for_each_memory(difference const& change, Visit visit) const noexcept {
+    for (auto const* sections : {&change.removals, &change.additions}) {
+      for (section const& one : *sections)
+        if (one.memory != nullptr) visit(*one.memory);
+    }
+    regions_.for_each_edited_memory(visit);
+  }
+
+  /// Leaves the old view in `next`: freeing it may take long, and readers must not wait for that.
+  void publish(view_pointer& next) noexcept {
+    const std::lock_guard reading{reading_};
+    published_.swap(next);
+    published_now_ = published_.get();
+  }
+
+  std::mutex writing_;
+  std::atomic<std::thread::id> owner_{};
+  unsigned depth_ = 0;
+  bool compulsory_inside_ = false;
+  region_table regions_;
+  gate_id gate_ = gate_id::none;
+  std::uint32_t guards_ = 0;  // containers and balloons that use it
+  listener_table listeners_;
+  mutable std::mutex reading_;
+  view_pointer published_;
+  std::atomic<flat_view const*> published_now_;
+  view_pointer nothing_;
+};
+
+}  // namespace detail
+}  // namespace tether

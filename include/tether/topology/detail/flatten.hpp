@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSL-1.0
+// Regions to sections: one sweep over the addresses, with the regions that cover the current one in
+// a heap. The highest priority is visible, among equals the latest; runs of the same memory are one
+// section.
+//
+//     priority 1         [--mmio--]
+//     priority 0    [--------ram---------]
+//     sections      [ram][--mmio--][ram--]
+#pragma once
+
+#include <tether/topology/detail/region_table.hpp>
+#include <tether/topology/detail/section_owner.hpp>
+#include <tether/topology/section.hpp>
+
+#include <tether/core/extent.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+namespace tether::detail {
+
+/// Sections in ascending order, and the owner of each.
+struct section_run {
+  std::vector<section> sections;
+  std::vector<anchor_pointer> anchors;
+
+  [[nodiscard]] std::size_t size() const noexcept { return sections.size(); }
+  /// Grows both before it changes either, so a failure leaves them equally long.
+  void append(section const& one, anchor_pointer held) {
+    sections.reserve(grown(sections));
+    anchors.reserve(grown(anchors));
+    sections.push_back(one);
+    anchors.push_back(std::move(held));
+  }
+  void clear() noexcept {
+    sections.clear();
+    anchors.clear();
+  }
+
+ private:
+  template <class Vector>
+  static std::size_t grown(Vector const& vector) noexcept {
+    return vector.size() < vector.capacity() ? vector.capacity() : vector.capacity() * 2 + 8;
+  }
+};
+
+/// The section that `region` shows at `where`. Requires: `region.where.contains(where)`.
+[[nodiscard]] inline section shown_by(placed_region const& region, extent<guest_address> where) noexcept {
+  return {where, region.held->memory(), region.offset + (where.first - region.where.first), region.kind, region.read_only,
+          region.unmergeable, region.held->name().view()};
+}
+
+/// Whether `next` continues `before`, in the same memory with the same attributes.
+[[nodiscard]] inline bool merges(section const& before, section const& next) noexcept {
+  return before.memory != nullptr && before.memory == next.memory && before.where.meets(next.where) &&
+         next.offset - before.offset == before.where.size() && before.kind == next.kind && before.read_only == next.read_only &&
+         !before.unmergeable && !next.unmergeable;
+}
+
+/// Appends to `into` the sections visible `within`. Cost: n log n for the n regions that overlap
+/// it. Fails: throws `std::bad_alloc`.
+inline void render(region_table const& regions, extent<guest_address> within, section_run& into) {
+  std::vector<placed_region const*> waiting;
+  regions.for_each_in(within, [&](placed_region const& region) { waiting.push_back(&region); });
+  std::sort(waiting.begin(), waiting.end(), [](auto* a, auto* b) { return a->where.first < b->where.first; });
+
+  std::vector<placed_region const*> covering;
+  const auto hidden_by = [](placed_region const* a, placed_region const* b) { return b->hides(*a); };
+  placed_region const* last_seen = nullptr;
+  const std::size_t begin = into.size();
+  std::size_t next = 0;
+  for (guest_address at = within.first;;) {
+    for (; next < waiting.size() && waiting[next]->where.first <= at; ++next) {
+      covering.push_back(waiting[next]);
+      std::push_heap(covering.begin(), covering.end(), hidden_by);
+    }
+    while (!covering.empty() && covering.front()->where.last < at) {
+      std::pop_heap(covering.begin(), covering.end(), hidden_by);
+      covering.pop_back();
+    }
+    if (covering.empty()) {
+      if (next == waiting.size()) return;
+      at = waiting[next]->where.first;
+      continue;
+    }
+    placed_region const& seen = *covering.front();
+    extent<guest_address> where{at, std::min(seen.where.last, within.last)};
+    if (next < waiting.size() && waiting[next]->where.first <= where.last) where.last = waiting[next]->where.first - 1;
+    const section piece = shown_by(seen, where);
+    section* const before = into.size() > begin ? &into.sections.back() : nullptr;
+    if (before != nullptr && before->where.meets(where) && (last_seen == &seen || merges(*before, piece)))
+      before->where.last = where.last;
+    else
+      into.append(piece, seen.held);
+    last_seen = &seen;
+    if (where.last == within.last) return;
+    at = where.last + 1;
+  }
+}
+
+}  // namespace tether::detail

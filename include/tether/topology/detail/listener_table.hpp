@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSL-1.0
+// The listeners of an address space, in order of priority, and how a change is delivered to them:
+//
+//     begin      ascending            (lower priority first)
+//     removals   descending for each
+//     additions  ascending for each
+//     commit     ascending; if one refuses a refusable change, those that did not are told the inverse
+#pragma once
+
+#include <tether/topology/detail/difference.hpp>
+#include <tether/topology/flat_view.hpp>
+#include <tether/topology/memory_listener.hpp>
+#include <tether/topology/section.hpp>
+
+#include <tether/core/error.hpp>
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace tether::detail {
+
+/// A type-erased reference to a memory listener; itself a model of `memory_listener`.
+class listener_handle {
+ public:
+  template <memory_listener L>
+    requires(!std::same_as<L, listener_handle>)
+  explicit listener_handle(L& listener) noexcept : object_{&listener}, calls_{&calls_of<L>} {}
+
+  void begin(commit_kind kind) noexcept { calls_->begin(object_, kind); }
+  void remove(section const& one) noexcept { calls_->remove(object_, one); }
+  void add(section const& one) noexcept { calls_->add(object_, one); }
+  [[nodiscard]] result<void> commit() noexcept { return calls_->commit(object_); }
+
+  [[nodiscard]] void const* object() const noexcept { return object_; }
+
+ private:
+  struct calls {
+    void (*begin)(void*, commit_kind) noexcept;
+    void (*remove)(void*, section const&) noexcept;
+    void (*add)(void*, section const&) noexcept;
+    result<void> (*commit)(void*) noexcept;
+  };
+  template <class L>
+  static constexpr calls calls_of{
+      [](void* listener, commit_kind kind) noexcept { static_cast<L*>(listener)->begin(kind); },
+      [](void* listener, section const& one) noexcept { static_cast<L*>(listener)->remove(one); },
+      [](void* listener, section const& one) noexcept { static_cast<L*>(listener)->add(one); },
+      [](void* listener) noexcept -> result<void> { return static_cast<L*>(listener)->commit(); },
+  };
+
+  void* object_;
+  calls const* calls_;
+};
+
+/// Tells one listener that all of `view` is gone. Never allocates, so a roll-back may call it.
+[[nodiscard]] inline result<void> withdraw(listener_handle from, flat_view const& view) noexcept {
+  if (view.empty()) return {};
+  from.begin(commit_kind::compulsory);
+  for (section const& one : view) from.remove(one);
+  return from.commit();
+}
+
+/// The table, sorted by priority.
+class listener_table {
+ public:
+  /// Only `enrolled` ones are told of commits; the others are with a thread that adds/removes them.
+  enum class state : std::uint8_t { joining, enrolled, leaving };
+  struct entry {
+    listener_handle who;
+    int priority;
+    state now;
+    bool followed;
+  };
+
+  [[nodiscard]] bool empty() const noexcept { return entries_.empty(); }
+  [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
+  [[nodiscard]] entry* find(void const* listener) noexcept {
+    for (entry& one : entries_)
+      if (one.who.object() == listener) return &one;
+    return nullptr;
+  }
+  /// Inserts it behind those of the same priority. Fails: throws `std::bad_alloc`, is unchanged.
+  void insert(listener_handle who, int priority) {
+    const auto at = std::find_if(entries_.begin(), entries_.end(), [&](entry const& one) { return one.priority > priority; });
+    entries_.insert(at, entry{who, priority, state::joining, false});
+  }
+  void erase(void const* listener) noexcept {
+    std::erase_if(entries_, [&](entry const& one) { return one.who.object() == listener; });
+  }
+
+  /// Delivers a change to all enrolled listeners. A refused refusable change is rolled back, and
+  /// the first error returned; a refused compulsory one stays, and each refusal goes into `fenced`.
+  /// Requires: `fenced` has capacity for `size()` more.
+  [[nodiscard]] result<void> deliver(difference const& change, commit_kind kind, std::vector<error>& fenced) noexcept {
+    for (entry& one : entries_) one.followed = one.now == state::enrolled;
+    tell(change.removals, change.additions, kind);
+    std::optional<error> first;
+    bool stuck = false;
+    for (entry& one : entries_) {
+      if (!one.followed) continue;
+      auto done = one.who.commit();
+      if (done) continue;
+      one.followed = false;
+      if (kind == commit_kind::compulsory) {
+        fenced.push_back(done.error());
+        continue;
+      }
+      stuck |= done.error().stuck();
+      if (!first) first = done.error();
+    }
+    if (!first) return {};
+
+    // The roll-back is compulsory: what was added will be in no view, so it must not stay mapped.
+    tell(change.additions, change.removals, commit_kind::compulsory);
+    for (entry& one : entries_)
+      if (one.followed && !one.who.commit()) stuck = true;
+    return failure(stuck ? first->leaving_things_behind() : *first);
+  }
+
+ private:
+  void tell(std::span<section const> removals, std::span<section const> additions, commit_kind kind) noexcept {
+    for (entry& one : entries_)
+      if (one.followed) one.who.begin(kind);
+    for (section const& gone : removals)
+      for (std::size_t i = entries_.size(); i-- > 0;)
+        if (entries_[i].followed) entries_[i].who.remove(gone);
+    for (section const& fresh : additions)
+      for (entry& one : entries_)
+        if (one.followed) one.who.add(fresh);
+  }
+
+  std::vector<entry> entries_;
+};
+
+}  // namespace tether::detail

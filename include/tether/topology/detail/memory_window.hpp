@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSL-1.0
+// The part of its memory that one block shows: all of private and borrowed memory, a range of a
+// shared file. Owned by the block, referred to weakly by regions, so a region knows when its block
+// is gone even if another block still shows the same file.
+#pragma once
+
+#include <tether/core/label.hpp>
+#include <tether/topology/memory_backing.hpp>
+
+#include <tether/core/address.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+namespace tether::detail {
+
+/// Immutable. `first` is its offset in the memory; `size` is in bytes.
+struct memory_window {
+  std::shared_ptr<memory_backing> memory{};
+  block_offset first{};
+  std::uint64_t size = 0;
+  label name{};
+};
+
+/// A scoped reference, which keeps memory from being freed as a placed region does. Empty if there
+/// is no memory, or it was freed.
+class memory_hold {
+ public:
+  memory_hold() noexcept = default;
+  explicit memory_hold(std::shared_ptr<memory_window const> const& window) noexcept
+      : memory_{window && window->memory->retain_if_there() ? window->memory.get() : nullptr} {}
+  memory_hold(memory_hold&& other) noexcept : memory_{std::exchange(other.memory_, nullptr)} {}
+  memory_hold& operator=(memory_hold&&) = delete;
+  ~memory_hold() {
+    if (memory_ != nullptr) memory_->release();
+  }
+
+  [[nodiscard]] memory_backing* get() const noexcept { return memory_; }
+
+ private:
+  memory_backing* memory_ = nullptr;
+};
+
+}  // namespace tether::detail

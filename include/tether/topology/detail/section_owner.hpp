@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSL-1.0
+// The owner of a section: reference counted, it keeps the name and the memory of the section's
+// region alive. Owned by the placed region and by every view that shows it, so neither disappears
+// under a reader or a listener.
+#pragma once
+
+#include <tether/core/label.hpp>
+#include <tether/topology/memory_backing.hpp>
+
+#include <tether/core/discard_permit.hpp>
+
+#include <memory>
+
+namespace tether::detail {
+
+/// Retains its memory as long as it lives. Immutable, except for the memory's guard.
+class anchor {
+ public:
+  anchor(label const& name, memory_backing* memory) noexcept : name_{name}, memory_{memory} {
+    if (memory_ != nullptr) memory_->retain();
+  }
+  anchor(anchor const&) = delete;
+  anchor& operator=(anchor const&) = delete;
+  ~anchor() {
+    unguard();
+    if (memory_ != nullptr) memory_->release();
+  }
+
+  [[nodiscard]] label const& name() const noexcept { return name_; }
+  [[nodiscard]] memory_backing* memory() const noexcept { return memory_; }
+
+  /// Makes `gate` the guard of its memory. Fails (false): another gate guards it. Requires: no
+  /// concurrent call of this or `unguard`.
+  [[nodiscard]] bool guard(gate_id gate) const noexcept {
+    if (memory_ != nullptr && !guarded_) guarded_ = memory_->guard(gate);
+    return memory_ == nullptr || guarded_;
+  }
+  void unguard() const noexcept {
+    if (guarded_) memory_->unguard();
+    guarded_ = false;
+  }
+
+ private:
+  label name_;
+  memory_backing* memory_;
+  mutable bool guarded_ = false;  // changed by the map's writer, and by the last owner's destructor
+};
+
+/// Shared ownership is right here, and in the views: snapshots are immutable, and whether a reader
+/// or the writer drops the last reference is not known in advance.
+using anchor_pointer = std::shared_ptr<anchor const>;
+
+}  // namespace tether::detail

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <tether/backend/vfio/sysfs.hpp>
+
+#include <support/fake_sysfs.hpp>
+
+#include <doctest/doctest.h>
+
+#include <string>
+
+namespace runtime_backend_vfio_sysfs {
+
+using namespace tether;
+
+TEST_CASE("a device's group is found by PCI address and by a mediated device's UUID") {
+  tether_test::fake_sysfs made;
+  made.add("0000:01:00.0", "pci", "12", "vfio-pci");
+  made.add("83b8f4f2-509f-382f-3c1e-e6bfe0fa1001", "mdev", "13");
+  const vfio_sysfs sysfs{made.root()};
+  CHECK(sysfs.group_of("0000:01:00.0").value() == "12");
+  CHECK(sysfs.group_of("83b8f4f2-509f-382f-3c1e-e6bfe0fa1001").value() == "13");
+}
+
+TEST_CASE("a device that is not there, and one that no IOMMU translates, are told apart") {
+  tether_test::fake_sysfs made;
+  made.add("0000:02:00.0", "pci", "");
+  const vfio_sysfs sysfs{made.root()};
+  const auto absent = sysfs.group_of("0000:09:00.0");
+  REQUIRE(!absent);
+  CHECK(absent.error().is(errc::no_such_device));
+  CHECK(absent.error().sentence().find("PCI address") != std::string::npos);
+  const auto untranslated = sysfs.group_of("0000:02:00.0");
+  REQUIRE(!untranslated);
+  CHECK(untranslated.error().is(errc::no_such_device));
+  CHECK(untranslated.error().sentence().find("intel_iommu=on") != std::string::npos);
+  CHECK(!sysfs.group_of(""));
+  CHECK(!vfio_sysfs{made.root() / "nowhere"}.group_of("0000:02:00.0"));
+}
+
+TEST_CASE("only a device whose whole group is mediated pins on demand; what cannot be read pins") {
+  tether_test::fake_sysfs made;
+  made.add("0000:01:00.0", "pci", "12", "vfio-pci");
+  made.add("vgpu", "mdev", "13");
+  made.add("0000:03:00.0", "pci", "14", "vfio-pci");
+  made.add("other-vgpu", "mdev", "14");
+  const vfio_sysfs sysfs{made.root()};
+  CHECK(sysfs.pins("12", "0000:01:00.0").value() == pin_class::pins);
+  CHECK(sysfs.pins("13", "vgpu").value() == pin_class::pins_on_demand);
+  CHECK(sysfs.pins("14", "other-vgpu").value() == pin_class::pins);
+  CHECK(sysfs.pins("99", "vgpu").value() == pin_class::pins);
+  const auto absent = sysfs.pins("13", "0000:01:00.0");
+  REQUIRE(!absent);
+  CHECK(absent.error().is(errc::no_such_device));
+}
+
+TEST_CASE("the devices that keep a group from being used are named, with their drivers") {
+  tether_test::fake_sysfs made;
+  made.add("0000:01:00.0", "pci", "12", "vfio-pci");
+  made.add("0000:01:00.1", "pci", "12", "snd_hda_intel");
+  made.add("0000:01:00.2", "pci", "12");
+  made.add("0000:00:01.0", "pci", "12", "pcieport");
+  const vfio_sysfs sysfs{made.root()};
+  CHECK(sysfs.in_the_way("12") == "0000:01:00.1 (snd_hda_intel)");
+  CHECK(sysfs.driver_of("12", "0000:01:00.0") == "vfio-pci");
+  CHECK(sysfs.driver_of("12", "0000:01:00.2").empty());
+  CHECK(sysfs.devices_of("12").size() == 4);
+  CHECK(sysfs.devices_of("99").empty());
+}
+
+TEST_CASE("the module's own limit of mappings is read, and the kernel's default stands in for it") {
+  tether_test::fake_sysfs made;
+  const vfio_sysfs sysfs{made.root()};
+  CHECK(sysfs.mapping_limit() == 65535);
+  made.set_mapping_limit(64);
+  CHECK(sysfs.mapping_limit() == 64);
+}
+
+TEST_CASE("a mediated device is one by itself, whatever its neighbours are") {
+  tether_test::fake_sysfs made;
+  made.add("0000:03:00.0", "pci", "14", "vfio-pci");
+  made.add("vgpu", "mdev", "14");
+  const vfio_sysfs sysfs{made.root()};
+  CHECK(sysfs.is_mediated("vgpu"));
+  CHECK(!sysfs.is_mediated("0000:03:00.0"));
+  CHECK(!sysfs.is_mediated("absent"));
+  CHECK(!sysfs.is_mediated(""));
+}
+
+TEST_CASE("a device's own node is found, and the device behind a node") {
+  tether_test::fake_sysfs made;
+  made.add("0000:03:00.0", "pci", "14", "vfio-pci");
+  made.add_node("0000:03:00.0", "vfio7", "510:7");
+  const vfio_sysfs sysfs{made.root()};
+  CHECK(sysfs.node_of("0000:03:00.0").value() == "vfio7");
+  CHECK(sysfs.device_behind("/dev/vfio/devices/vfio7") == "0000:03:00.0");
+  CHECK(sysfs.device_behind("vfio7") == "0000:03:00.0");
+  CHECK(sysfs.device_behind("vfio8").empty());
+}
+
+TEST_CASE("a node's number tells which device or group it is, and nothing else does") {
+  tether_test::fake_sysfs made;
+  made.add("0000:03:00.0", "pci", "14", "vfio-pci");
+  made.add_node("0000:03:00.0", "vfio7", "510:7");
+  // /dev/null stands for a node that is called something else than sysfs has.
+  made.add("0000:04:00.0", "pci", "15", "vfio-pci");
+  made.add_node("0000:04:00.0", "vfio8", "1:3");
+  const vfio_sysfs sysfs{made.root()};
+  CHECK(sysfs.device_with_node("510:7") == "0000:03:00.0");
+  CHECK(sysfs.device_with_node("510:8").empty());
+  CHECK(sysfs.device_with_node("509:14").empty());
+  CHECK(sysfs.device_with_node("").empty());
+  CHECK(sysfs.group_with_node("509:14") == "14");
+  CHECK(sysfs.group_with_node("510:7").empty());
+  CHECK(sysfs.group_with_node("").empty());
+  CHECK(sysfs.device_behind("/dev/null") == "0000:04:00.0");
+
+  struct stat node{};
+  REQUIRE(::stat("/dev/null", &node) == 0);
+  CHECK(detail::node_number(node) == "1:3");
+  REQUIRE(::stat("/", &node) == 0);
+  CHECK(detail::node_number(node).empty());
+}
+
+}  // namespace runtime_backend_vfio_sysfs

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <tether/discard/detail/partial_pages.hpp>
+
+#include <tether/core/kernel.hpp>
+#include <tether/topology/ram_block.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <memory>
+#include <memory_resource>
+
+namespace runtime_discard_detail_partial_pages {
+
+using namespace tether;
+using detail::block_notes;
+using detail::partial_page;
+using detail::partial_pages;
+
+namespace {
+
+struct large_pages {
+  ram_block ram;
+  detail::anchor_pointer owner;
+
+  large_pages() : ram{make()}, owner{std::make_shared<detail::anchor const>(label{}, &ram.backing())} {}
+  ~large_pages() { owner.reset(); }
+  [[nodiscard]] std::uint64_t generation() const { return ram.backing().generation().number(); }
+  static ram_block make() {
+    alignas(64 * KiB) static std::byte bytes[256 * KiB];
+    const host_address at{reinterpret_cast<std::uintptr_t>(bytes)};
+    return ram_block::borrow("ram", at, sizeof bytes, memory_kind::private_anonymous, 64 * KiB).value();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a page is complete with its last frame, and not before, in whatever order they come") {
+  for (const std::uint64_t bytes : {8 * KiB, 64 * KiB, 2 * MiB}) {
+    partial_page page{bytes, std::pmr::get_default_resource()};
+    const std::uint64_t frames = bytes / frame_size;
+    CAPTURE(frames);
+    for (std::uint64_t i = 0; i < frames; ++i) {
+      CHECK_FALSE(page.complete());
+      const std::uint64_t frame = (i * 7 + 3) % frames;  // 7 divides no power of two, so each comes once
+      CHECK(page.give(frame));
+      CHECK_FALSE(page.give(frame));
+      CHECK(page.given() == i + 1);
+    }
+    CHECK(page.complete());
+    CHECK(page.take_back(frames - 1));
+    CHECK_FALSE(page.take_back(frames - 1));
+    CHECK_FALSE(page.complete());
+    CHECK(page.give(frames - 1));
+    CHECK(page.complete());
+  }
+}
+
+TEST_CASE("what one request was told is not taken for what another was") {
+  partial_page page{64 * KiB, std::pmr::get_default_resource()};
+  page.seen_by(1);
+  page.give(0);
+  page.waiting_here = 1;
+  page.seen_by(1);
+  CHECK(page.waiting_here == 1);
+  page.seen_by(2);
+  CHECK(page.waiting_here == 0);
+  CHECK(page.given() == 1);
+}
+
+TEST_CASE("frames of one host page meet, and those of two do not") {
+  large_pages memory;
+  partial_pages all{std::pmr::get_default_resource()};
+  block_notes* const notes = all.of(memory.ram.backing(), memory.generation(), memory.owner);
+  REQUIRE(notes != nullptr);
+  CHECK(all.of(memory.ram.backing(), memory.generation(), memory.owner) == notes);
+  partial_page* const first = notes->at(0);
+  REQUIRE(first != nullptr);
+  CHECK(notes->at(60 * KiB) == first);
+  CHECK(notes->at(64 * KiB) != first);
+  CHECK(all.size() == 2);
+}
+
+TEST_CASE("a page that the guest has back completely is not kept in mind, nor is a block without any") {
+  large_pages memory;
+  partial_pages all{std::pmr::get_default_resource()};
+  memory_backing& block = memory.ram.backing();
+  block_notes* const notes = all.of(block, memory.generation(), memory.owner);
+  notes->at(0)->give(0);
+  notes->at(4 * KiB)->give(1);
+  all.take_back(block, 4 * KiB);
+  CHECK(all.size() == 1);
+  all.take_back(block, 8 * KiB);
+  all.take_back(block, 128 * KiB);
+  CHECK(all.size() == 1);
+  CHECK_FALSE(notes->empty());
+  all.take_back(block, 0);
+  CHECK(all.size() == 0);
+  CHECK(all.of(block, memory.generation(), memory.owner)->empty());
+}
+
+TEST_CASE("notes of another generation of a block are given as they are, and only forgotten as a whole") {
+  large_pages memory;
+  partial_pages all{std::pmr::get_default_resource()};
+  memory_backing& block = memory.ram.backing();
+  const auto before = memory.generation();
+  all.of(block, before, memory.owner)->at(0)->give(0);
+  block.generation().begin_edit();
+  block.generation().end_edit();
+  const auto now = memory.generation();
+  REQUIRE(now != before);
+  CHECK(all.of(block, now, memory.owner)->generation() == before);
+  all.take_back(block, 0);  // nothing that it means
+  CHECK(all.size() == 1);
+  all.forget(block);
+  CHECK(all.size() == 0);
+  CHECK(all.of(block, now, memory.owner)->generation() == now);
+  CHECK(all.of(block, now, memory.owner)->at(0)->given() == 0);
+}
+
+TEST_CASE("notes of memory that nobody keeps alive any more are forgotten, and the notes keep it alive themselves no moment") {
+  large_pages memory;
+  partial_pages all{std::pmr::get_default_resource()};
+  memory_backing& block = memory.ram.backing();
+  all.of(block, memory.generation(), memory.owner)->at(0)->give(0);
+  all.forget_abandoned();
+  CHECK(all.size() == 1);
+  memory.owner.reset();
+  CHECK(block.references() == 0);
+  all.forget_abandoned();
+  CHECK(all.size() == 0);
+}
+
+TEST_CASE("where there is no memory to note a frame, nothing is noted and nothing thrown") {
+  large_pages memory;
+  partial_pages all{std::pmr::null_memory_resource()};
+  CHECK(all.of(memory.ram.backing(), memory.generation(), memory.owner) == nullptr);
+  CHECK(all.size() == 0);
+  block_notes notes{memory.generation(), 64 * KiB, memory.owner, std::pmr::null_memory_resource()};
+  CHECK(notes.at(0) == nullptr);
+  CHECK(notes.empty());
+}
+
+}  // namespace runtime_discard_detail_partial_pages
