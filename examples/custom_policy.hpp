@@ -21,11 +21,11 @@ namespace custom {
 /// but a list of the gate's holders shows how many devices still stand in the way.
 struct inhibit_and_count {
   using slot = tether::inhibition_slot;
-  [[nodiscard]] static constexpr std::uint32_t holds(tether::group_tally group) noexcept {
-    return group.attached && !group.settled() ? 1 + group.others : 0;
+  [[nodiscard]] static constexpr std::uint32_t holds(tether::group_counts group) noexcept {
+    return group.attached && !group.needs_no_hold() ? 1 + group.declined : 0;
   }
   /// A group with mixed consent is refused.
-  [[nodiscard]] static constexpr bool admits(tether::group_tally group) noexcept { return group.agreed == 0 || group.others == 0; }
+  [[nodiscard]] static constexpr bool admits(tether::group_counts group) noexcept { return group.agreed == 0 || group.declined == 0; }
 };
 
 /// How a section is cut: between the memory modules of a guest, so that pulling one of them out cuts no mapping in two.

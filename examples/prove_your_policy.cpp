@@ -16,8 +16,8 @@ namespace {
 // discards pins only what a request uses. So: hold until some device has agreed.
 struct until_somebody_agrees {
   using slot = tether::inhibition_slot;
-  static constexpr std::uint32_t holds(tether::container_tally container) noexcept {
-    return container.members != 0 && container.settled == 0 ? 1 : 0;
+  static constexpr std::uint32_t holds(tether::container_counts container) noexcept {
+    return container.members != 0 && container.need_no_hold == 0 ? 1 : 0;
   }
 };
 
@@ -25,7 +25,7 @@ struct until_somebody_agrees {
 // did not agree. So: never release.
 struct as_long_as_anything_is_attached {
   using slot = tether::inhibition_slot;
-  static constexpr std::uint32_t holds(tether::container_tally container) noexcept { return container.members != 0 ? 1 : 0; }
+  static constexpr std::uint32_t holds(tether::container_counts container) noexcept { return container.members != 0 ? 1 : 0; }
 };
 
 // The third. The second was safe, but memory was given back that nothing could have pinned, and the
@@ -33,8 +33,8 @@ struct as_long_as_anything_is_attached {
 // known not to pin and no device is open in it that did not agree.
 struct until_all_have_agreed {
   using slot = tether::inhibition_slot;
-  static constexpr std::uint32_t holds(tether::container_tally container) noexcept {
-    return container.settled < container.members ? 1 : 0;
+  static constexpr std::uint32_t holds(tether::container_counts container) noexcept {
+    return container.need_no_hold < container.members ? 1 : 0;
   }
 };
 
@@ -50,10 +50,10 @@ static_assert(tether::proven_safe<passthrough<until_all_have_agreed>>);
 template <class Policy>
 bool prove(char const* name) {
   // Not taken from a container: some of the wrong ones do not compile in one (tether[I11]).
-  using configuration = tether::proof::essence<Policy, tether::lifecycle_of<tether::attach_unit::group>>;
+  using configuration = tether::proof::abstraction<Policy, tether::lifecycle_of<tether::attach_unit::group>>;
   const auto found = tether::proof::search<configuration>();
   std::printf("%s: %d states, %d transitions\n", name, static_cast<int>(found.states), static_cast<int>(found.transitions));
-  const auto story = found.story();
+  const auto story = found.description();
   std::string_view rest = story.view();
   if (rest.empty()) std::puts("  nothing can go wrong");
   while (!rest.empty()) {

@@ -2,7 +2,7 @@
 // The proof, which is opt-in: code that does not include this pays nothing for it. The headers are
 // listed in reading order.
 //
-// The model checker runs the functions that a container runs (`advance`, `enact`, the policy), in
+// The model checker runs the functions that a container runs (`advance`, `apply_change`, the policy), in
 // one container of two groups of two devices (at run time in more), with one page, a balloon, a
 // guest, every interleaving, every failure of every act, and an `abandon` that succeeds. Outside of
 // the model, and covered by something else or assumed:

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-// All of tether except the proof, which is opt-in. In the order of data flow; no header of tether
-// includes this one.
+// Everything that a program needs to use tether: the public headers, in the order of data flow. The
+// proof (`tether/proof.hpp`) and the doubles for tests (`tether/testing.hpp`) are opt-in. No header
+// of tether includes this one.
 #pragma once
 
 #include <tether/version.hpp>
 
-#include <tether/core/mapping.hpp>
 #include <tether/core/address.hpp>
 #include <tether/core/attachment.hpp>
 #include <tether/core/discard_permit.hpp>
@@ -13,36 +13,23 @@
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
+#include <tether/core/kernel_handles.hpp>
+#include <tether/core/label.hpp>
 #include <tether/core/mapping.hpp>
-#include <tether/core/detail/member_name.hpp>
 #include <tether/core/page_sizes.hpp>
+#include <tether/core/pagemap.hpp>
 #include <tether/core/slots.hpp>
 #include <tether/core/stop.hpp>
 
 #include <tether/topology/address_space.hpp>
-#include <tether/topology/detail/section_owner.hpp>
-#include <tether/topology/detail/difference.hpp>
-#include <tether/topology/detail/edit_generation.hpp>
 #include <tether/topology/flat_view.hpp>
-#include <tether/topology/detail/guarded_space.hpp>
-#include <tether/core/label.hpp>
-#include <tether/topology/detail/listener_table.hpp>
-#include <tether/topology/detail/commit_pipeline.hpp>
-#include <tether/topology/detail/mapped_memory.hpp>
 #include <tether/topology/memory_backing.hpp>
-#include <tether/topology/detail/memory_guard.hpp>
 #include <tether/topology/memory_listener.hpp>
-#include <tether/topology/detail/memory_sources.hpp>
-#include <tether/topology/detail/memory_window.hpp>
 #include <tether/topology/ram_block.hpp>
 #include <tether/topology/region.hpp>
-#include <tether/topology/detail/region_table.hpp>
-#include <tether/topology/detail/flatten.hpp>
 #include <tether/topology/section.hpp>
-#include <tether/topology/detail/shared_files.hpp>
 #include <tether/topology/transaction.hpp>
 #include <tether/topology/view_guard.hpp>
-#include <tether/topology/detail/view_builder.hpp>
 
 #include <tether/granule/concepts.hpp>
 #include <tether/granule/edges.hpp>
@@ -52,84 +39,40 @@
 
 #include <tether/backend/concepts.hpp>
 #include <tether/backend/emulated/endpoint_group.hpp>
-#include <tether/backend/emulated/endpoint_registry.hpp>
-#include <tether/backend/detail/iova_table.hpp>
-#include <tether/backend/io_uring_buffers.hpp>
 #include <tether/backend/io_uring/device.hpp>
-#include <tether/backend/io_uring/pins.hpp>
-#include <tether/backend/io_uring/ring.hpp>
+#include <tether/backend/io_uring/options.hpp>
+#include <tether/backend/io_uring_buffers.hpp>
 #include <tether/backend/iommufd.hpp>
-#include <tether/backend/iommufd/uapi.hpp>
-#include <tether/backend/iommufd/shared_mappings.hpp>
-#include <tether/backend/iommufd/cdev.hpp>
 #include <tether/backend/iommufd/context.hpp>
-#include <tether/backend/iommufd/ioas.hpp>
-#include <tether/backend/iommufd/hwpts.hpp>
-#include <tether/testing/journal.hpp>
-#include <tether/core/kernel_handles.hpp>
-#include <tether/backend/detail/mapping_checks.hpp>
-#include <tether/testing/recording.hpp>
-#include <tether/backend/detail/intrusive_ring.hpp>
-#include <tether/backend/io_uring/slot_chains.hpp>
 #include <tether/backend/software_iommu.hpp>
-#include <tether/backend/emulated/translation_lock.hpp>
 #include <tether/backend/vfio/cdev.hpp>
 #include <tether/backend/vfio/device.hpp>
 #include <tether/backend/vfio/group.hpp>
-#include <tether/backend/vfio/joined_group.hpp>
-#include <tether/backend/vfio/sysfs.hpp>
 #include <tether/backend/vfio_type1.hpp>
-#include <tether/backend/vfio/type1_info.hpp>
 
-#include <tether/inhibit/membership.hpp>
 #include <tether/inhibit/concepts.hpp>
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/inhibit/hold.hpp>
-#include <tether/inhibit/detail/hold_entry.hpp>
-#include <tether/inhibit/policies.hpp>
-#include <tether/inhibit/policies.hpp>
-#include <tether/inhibit/policies.hpp>
 #include <tether/inhibit/kinds.hpp>
-#include <tether/inhibit/detail/ledger.hpp>
+#include <tether/inhibit/membership.hpp>
 #include <tether/inhibit/policies.hpp>
 #include <tether/inhibit/threading.hpp>
-#include <tether/inhibit/detail/truth_table.hpp>
-#include <tether/inhibit/detail/reader_indicator.hpp>
 
 #include <tether/discard/balloon.hpp>
-#include <tether/discard/detail/batch.hpp>
-#include <tether/discard/detail/checked_view.hpp>
 #include <tether/discard/frames.hpp>
-#include <tether/discard/detail/guest_memory.hpp>
 #include <tether/discard/page_reporting.hpp>
-#include <tether/discard/detail/partial_pages.hpp>
 #include <tether/discard/report.hpp>
 
-#include <tether/listen/detail/announced_change.hpp>
-#include <tether/listen/progress.hpp>
 #include <tether/listen/audited.hpp>
 #include <tether/listen/dma_listener.hpp>
-#include <tether/listen/detail/feed.hpp>
-#include <tether/listen/detail/kept_memory.hpp>
 #include <tether/listen/left_out.hpp>
+#include <tether/listen/mapped_usage.hpp>
 #include <tether/listen/observation.hpp>
-#include <tether/core/pagemap.hpp>
-#include <tether/listen/detail/section_filter.hpp>
-#include <tether/listen/detail/section_mapper.hpp>
-#include <tether/listen/detail/section_plan.hpp>
-#include <tether/listen/detail/undo_log.hpp>
+#include <tether/listen/progress.hpp>
 
-#include <tether/attach/detail/executor.hpp>
 #include <tether/attach/audit.hpp>
 #include <tether/attach/configuration.hpp>
 #include <tether/attach/container.hpp>
-#include <tether/attach/detail/device_operations.hpp>
-#include <tether/attach/detail/group_operations.hpp>
 #include <tether/attach/handles.hpp>
 #include <tether/attach/kvm_device.hpp>
 #include <tether/attach/lease.hpp>
-#include <tether/attach/lifecycle/plans.hpp>
-#include <tether/attach/lifecycle/steps.hpp>
-#include <tether/attach/lifecycle/plan_rules.hpp>
-#include <tether/attach/detail/records.hpp>
-#include <tether/attach/detail/tasks.hpp>

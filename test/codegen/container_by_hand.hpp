@@ -53,7 +53,7 @@ struct group_by_hand {
   bool attached = false;
   bool known = false;
   bool unplug_requested = false;
-  [[no_unique_address]] std::conditional_t<Pins, tether::holder, nothing_held> held;
+  [[no_unique_address]] std::conditional_t<Pins, tether::hold_entry, nothing_held> held;
   std::optional<fake_joined> joined{};
   std::list<device_by_hand> devices{};
 };
@@ -139,7 +139,7 @@ class container_by_hand {
     if (const int answer = leave(mine->joined->number); answer != 0) [[unlikely]]
       return still_joined(refusal("leave", answer));
     members_ -= 1;
-    settled_ -= mine->known && mine->others == 0 ? 1U : 0U;
+    settled_ -= mine->consent_known && mine->declined == 0 ? 1U : 0U;
     release(*mine);
     groups_.erase(mine);
     return {};
@@ -167,7 +167,7 @@ class container_by_hand {
       return tether::failure(error{"open device", errc::consent_refused}.of(device.name).advise("open it without agrees_to_discards"));
     }
     if constexpr (Pins) {
-      if (agreed ? mine->others != 0 : mine->agreed != 0) {
+      if (agreed ? mine->declined != 0 : mine->agreed != 0) {
         return tether::failure(error{"open device", errc::mixed_group}
                                    .of(device.name)
                                    .advise("choose inhibit_per_device, or open all devices of the group alike"));
@@ -177,23 +177,23 @@ class container_by_hand {
       }
     }
     if (auto there = populate(); !there) [[unlikely]] {
-      if (mine->known && mine->others == 0) release(*mine);
+      if (mine->consent_known && mine->declined == 0) release(*mine);
       return tether::failure(there.error());
     }
     const int answer = open_device(mine->joined->number, device.name.data());
     if (answer < 0) [[unlikely]] {
-      if (mine->known && mine->others == 0) release(*mine);
+      if (mine->consent_known && mine->declined == 0) release(*mine);
       return tether::failure(refusal("open", -answer));
     }
     device.device = fake_device{answer};
-    const bool was_settled = mine->known && mine->others == 0;
+    const bool was_settled = mine->consent_known && mine->declined == 0;
     if (agreed) {
       mine->agreed += 1;
-      mine->known = true;
+      mine->consent_known = true;
     } else {
-      mine->others += 1;
+      mine->declined += 1;
     }
-    const bool is_settled = mine->known && mine->others == 0;
+    const bool is_settled = mine->consent_known && mine->declined == 0;
     settled_ += static_cast<std::uint32_t>(is_settled) - static_cast<std::uint32_t>(was_settled);
     if (is_settled) release(*mine);
     const std::uint64_t number = device.id;
@@ -216,9 +216,9 @@ class container_by_hand {
     if (const int answer = close_device(device->device->number); answer != 0) [[unlikely]] {
       return tether::failure(refusal("close", answer));
     }
-    const bool was_settled = mine.known && mine.others == 0;
-    (device->agrees ? mine.agreed : mine.others) -= 1;
-    const bool is_settled = mine.known && mine.others == 0;
+    const bool was_settled = mine.consent_known && mine.declined == 0;
+    (device->agrees ? mine.agreed : mine.declined) -= 1;
+    const bool is_settled = mine.consent_known && mine.declined == 0;
     settled_ += static_cast<std::uint32_t>(is_settled) - static_cast<std::uint32_t>(was_settled);
     if (is_settled) release(mine);
     mine.devices.erase(device);
@@ -275,11 +275,11 @@ class container_by_hand {
   [[gnu::cold]] error diverge(error const& why) noexcept {
     std::lock_guard turn{mutex_};
     if (!listener_.diverged()) listener_.diverge(why);
-    return why.leaving_things_behind();
+    return why.with_failed_rollback();
   }
   [[gnu::cold]] tether::result<attached> take_back(std::list<group>& fresh, error const& why) noexcept {
     group& mine = fresh.back();
-    if (why.stuck() || leave(mine.joined->number) != 0) {
+    if (why.rollback_failed() || leave(mine.joined->number) != 0) {
       groups_.splice(groups_.end(), fresh);
       return tether::failure(diverge(why));
     }

@@ -31,7 +31,7 @@ struct path {
 template <class Policies>
 [[gnu::flatten]] tether::result<void> map(void* memory, tether::section_plan const& plan) noexcept {
   auto& by = *static_cast<path<Policies>*>(memory);
-  tether::unattended nobody;
+  tether::unmonitored nobody;
   std::lock_guard turn{*by.mutex};
   return by.mapper.map(plan, nobody);
 }

@@ -62,7 +62,7 @@ struct mapper_state {
     const std::uint64_t first = plan.fit.inside.where.first.value;
     why = why.of(plan.what.name);
     if (needs_pages(plan)) forget(plan);
-    if (stopped_at != first && codegen_unmap(backend->container, first, stopped_at - first) != 0) why = why.leaving_things_behind();
+    if (stopped_at != first && codegen_unmap(backend->container, first, stopped_at - first) != 0) why = why.with_failed_rollback();
     return tether::failure(why);
   }
   tether::result<void> mapped(plan_type const& plan, std::uint64_t first, std::uint64_t last) noexcept {

@@ -64,8 +64,8 @@ struct loop_and_switch {
       int answer = 0;
       for (tether::cursor at{}; at.ended == tether::ending::none;) {
         switch (tether::act_at<lifecycle>(at)) {
-          case act::hold: answer = codegen_open(number, ""); break;
-          case act::settle: answer = codegen_close(number); break;
+          case act::raise_holds: answer = codegen_open(number, ""); break;
+          case act::lower_holds: answer = codegen_close(number); break;
           case act::join: answer = codegen_join(number, group.number); break;
           case act::leave: answer = codegen_leave(number, group.number); break;
           case act::replay: answer = codegen_wait(number); break;

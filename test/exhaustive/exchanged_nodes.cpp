@@ -60,9 +60,9 @@ struct single_devices {
     else return opened;
   }
   [[nodiscard]] std::string seen() const {
-    const auto books = dma->books();
+    const auto books = dma->membership();
     return machine.seen() + " files " + std::to_string(machine.files.size()) + " holds " + std::to_string(gate.counts().any_holds) +
-           " members " + std::to_string(books.members) + "/" + std::to_string(books.settled) + (dma->diverged() ? " diverged" : "");
+           " members " + std::to_string(books.members) + "/" + std::to_string(books.need_no_hold) + (dma->diverged() ? " diverged" : "");
   }
   /// A balloon would get through, although the kernel has pinned.
   [[nodiscard]] bool corrupts() { return machine.locked() != 0 && may_discard(gate, discard_kind::uncoordinated); }
@@ -103,7 +103,7 @@ TEST_CASE("without consent such a node is attached by its path as what it is, an
   CHECK(w.dma->backend().pins_now());
   CHECK_FALSE(may_discard(w.gate, discard_kind::uncoordinated));
   // Its neighbours are the real device's.
-  CHECK(device->state()->seat.group == "12");
+  CHECK(device->state()->attachment.group == "12");
   must(device.detach());
   CHECK(may_discard(w.gate, discard_kind::uncoordinated));
   CHECK(w.machine.locked() == 0);
@@ -142,7 +142,7 @@ TEST_CASE("a node that is exchanged between the look and the open: what was open
     const auto refused = w.dma->attach(named, agrees_to_discards);
     REQUIRE(!refused);
     CHECK(refused.error().is(by_name ? errc::no_such_device : errc::consent_refused));
-    CHECK(!refused.error().stuck());
+    CHECK(!refused.error().rollback_failed());
     CHECK_FALSE(w.corrupts());
     w.put(mediated_path, true);
     CHECK(w.seen() == before);
@@ -170,7 +170,7 @@ TEST_CASE("whichever call fails while a node is exchanged, closing included, not
     const bool struck = faulty_kernel::fired() != 0;
     faulty_kernel::reset();
     REQUIRE(!refused);
-    CHECK(!refused.error().stuck());
+    CHECK(!refused.error().rollback_failed());
     w.put(mediated_path, true);
     CHECK(w.seen() == before);
     if (struck) continue;

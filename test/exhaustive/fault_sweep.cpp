@@ -164,7 +164,7 @@ void check_diverged(Rig& r, seen_state const& before) {
   const auto anew = r.state();
   CHECK(anew.holds() == 0);
   CHECK(anew.holders.empty());
-  CHECK(anew.books == container_tally{});
+  CHECK(anew.books == container_counts{});
   CHECK(anew.usage == mapped_usage{});
   CHECK(anew.pinned == 0);
   CHECK_FALSE(anew.diverged);
@@ -200,11 +200,11 @@ std::uint64_t sweep_refused(story<rig<Model, Policies...>> const& one) {
     REQUIRE_FALSE(done);
     CHECK(done.error().is(errc::memory_gone));
     if (r.book.entries().back().what == backend_call::unmap && one.withdraws) {  // what a detach cannot unmap, nobody can take back
-      CHECK(done.error().stuck());
+      CHECK(done.error().rollback_failed());
       check_diverged(r, before);
       continue;
     }
-    CHECK_FALSE(done.error().stuck());
+    CHECK_FALSE(done.error().rollback_failed());
     const auto after = r.state();
     CHECK_MESSAGE(after == before, after.text() << "\nbefore: " << before.text());
     // It was only that once: the same works now.
@@ -221,12 +221,12 @@ void sweep_stuck(story<rig<Model, Policies...>> const& one, std::uint64_t calls)
     rig<Model, Policies...> r{must(Model::make())};
     one.prepare(r);
     const auto before = r.state();
-    r.book.fail_at(n, injected.leaving_things_behind());
+    r.book.fail_at(n, injected.with_failed_rollback());
     const auto done = one.act(r);
     REQUIRE(r.book.faults_left() == 0);
     REQUIRE_FALSE(done);
     CHECK(done.error().is(errc::memory_gone));
-    CHECK(done.error().stuck());
+    CHECK(done.error().rollback_failed());
     check_diverged(r, before);
     CHECK(r.stale_strikes == 0);
   }
@@ -250,7 +250,7 @@ void sweep_twice(story<rig<Model, Policies...>> const& one, std::uint64_t calls,
       r.book.clear_faults();
       REQUIRE_FALSE(done);
       CHECK(done.error().is(errc::memory_gone));
-      if (left != 0 && done.error().stuck()) {  // a withdrawal that could not unmap: there is no undo to fail
+      if (left != 0 && done.error().rollback_failed()) {  // a withdrawal that could not unmap: there is no undo to fail
         CHECK(one.withdraws);
         check_diverged(r, before);
         break;
@@ -261,7 +261,7 @@ void sweep_twice(story<rig<Model, Policies...>> const& one, std::uint64_t calls,
         tear_down(r, fresh);
         break;
       }
-      CHECK(done.error().stuck());
+      CHECK(done.error().rollback_failed());
       diverged += 1;
       check_diverged(r, before);
       CHECK(r.stale_strikes == 0);

@@ -75,7 +75,7 @@ struct world {
     return all + " pinned " + std::to_string(ring->pinned_bytes()) + " free " + std::to_string(ring->free_mappings()) +
            (ring->pins_now() ? " pins" : "");
   }
-  [[nodiscard]] static bool stuck(result<void> const& done) { return !done && done.error().stuck(); }
+  [[nodiscard]] static bool stuck(result<void> const& done) { return !done && done.error().rollback_failed(); }
   void check_diverged(std::string const&) {
     CHECK(ring->pinned_bytes() >= pinned_by_the_kernel());  // it never takes for gone what is pinned
     must(ring->abandon());

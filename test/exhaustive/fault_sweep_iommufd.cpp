@@ -133,7 +133,7 @@ struct world {
     return refused != 0 ? "nothing" : found == std::byte{1} ? "the old" : found == std::byte{2} ? "the new" : "something else";
   }
 
-  [[nodiscard]] static bool stuck(result<void> const& done) { return !done && done.error().stuck(); }
+  [[nodiscard]] static bool stuck(result<void> const& done) { return !done && done.error().rollback_failed(); }
   /// Which of two containers has the device is not known, or a page table is left: it can be abandoned, and then nothing is.
   void check_diverged(std::string const& before) {
     if (!from) {

@@ -185,8 +185,8 @@ struct world {
     const auto counts = gate.counts();
     std::string all = "holds " + std::to_string(counts.any_holds) + "/" + std::to_string(counts.uncoordinated_holds) + " [";
     gate.for_each_holder([&](holder_info const& who) { all += std::string{who.name} + ":" + std::to_string(who.count) + " "; });
-    const auto books = dma->books();
-    all += "] members " + std::to_string(books.members) + "/" + std::to_string(books.settled) + " mapped " +
+    const auto books = dma->membership();
+    all += "] members " + std::to_string(books.members) + "/" + std::to_string(books.need_no_hold) + " mapped " +
            std::to_string(dma->usage().mappings) + "/" + std::to_string(dma->usage().bytes) + " left out " +
            std::to_string(dma->left_out().size()) + (dma->diverged() ? " diverged" : "") + " KVM";
     for (const int file : Machine::fake::told) all += " " + std::to_string(file);
@@ -202,7 +202,7 @@ struct world {
   }
 
   [[nodiscard]] bool stuck(result<void> const& done) const {
-    if (!done && done.error().stuck()) CHECK(dma->diverged());
+    if (!done && done.error().rollback_failed()) CHECK(dma->diverged());
     return dma->diverged();
   }
 
@@ -211,10 +211,10 @@ struct world {
     CHECK_FALSE(dma->diverged());
     CHECK(dma->usage().mappings == Machine::mappings());
     if (Machine::mappings() != 0) CHECK(gate.counts().any_holds != 0);
-    if (dma->books().members == 0) CHECK(gate.counts() == gate_counts{});
+    if (dma->membership().members == 0) CHECK(gate.counts() == gate_counts{});
     std::size_t sections = 0;
     for (section const& part : *guest.view()) sections += part.kind == region_kind::ram ? 1U : 0U;
-    CHECK(Machine::mappings() + dma->left_out().size() == (dma->books().members == 0 ? 0 : sections));
+    CHECK(Machine::mappings() + dma->left_out().size() == (dma->membership().members == 0 ? 0 : sections));
   }
 
   /// It refuses, holds and memory stay; abandoned, it is as new.

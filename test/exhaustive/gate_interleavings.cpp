@@ -82,7 +82,7 @@ class mistaken_turnstile {
   void close(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)].fetch_add(times, std::memory_order_seq_cst); }
   void reopen(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)].fetch_sub(times, std::memory_order_seq_cst); }
 
-  [[nodiscard]] detail::drained drain(bool coordinated_too, std::unique_lock<parts::mutex>& lock, detail::patience const& how) noexcept {
+  [[nodiscard]] detail::drained drain(bool coordinated_too, std::unique_lock<parts::mutex>& lock, detail::wait_limits const& how) noexcept {
     using detail::drained;
     if constexpr (Mistake == mistake::counts_but_does_not_drain) return drained::yes;
     waiting_.fetch_add(1, std::memory_order_seq_cst);
@@ -144,9 +144,9 @@ struct explored_threading {
   using slot = threading_slot;
   static constexpr bool checks_outer_lock = false;
   using mutex = interleavings::mutex;
-  using turnstile = Turnstile;
+  using reader_indicator = Turnstile;
 };
-using right = detail::basic_shared_turnstile<interleavings::parts>;
+using right = detail::basic_shared_reader_indicator<interleavings::parts>;
 
 /// A gate, and what its users do with it: they keep plain notes of who is where, which nobody but the scheduler can tear.
 template <class Turnstile>
@@ -187,8 +187,8 @@ struct world {
     forbidden[1] -= forbids_coordinated ? 1U : 0U;
   }
   /// As a container holds: with an entry of its own.
-  void hold(hold_kind kind, detail::patience const& how = {}) {
-    holder mine{"container"};
+  void hold(hold_kind kind, detail::wait_limits const& how = {}) {
+    hold_entry mine{"container"};
     const auto held = gate.raise(mine, kind, 1, how);
     if (held) {
       use(kind == hold_kind::any);
@@ -223,8 +223,8 @@ struct setting {
 
 constexpr auto uncoordinated = discard_kind::uncoordinated;
 constexpr auto coordinated = discard_kind::coordinated;
-constexpr detail::patience impatient{.wait = false};
-constexpr detail::patience until_some_moment{.until = {}};
+constexpr detail::wait_limits impatient{.wait = false};
+constexpr detail::wait_limits until_some_moment{.until = {}};
 
 /// Who meets at the gate.
 template <class Turnstile>

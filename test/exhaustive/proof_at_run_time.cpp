@@ -26,41 +26,41 @@ using namespace tether::proof;
 
 namespace {
 
-template <class Essence, class Scope>
+template <class Abstraction, class Scope>
 void prove(std::string const& what) {
-  const findings found = search<Essence, Scope>();
+  const findings found = search<Abstraction, Scope>();
   CHECK(found.safe());
-  CHECK(std::string{found.story().view()} == "");
-  CHECK(std::string{story_of(found.reached.lacks(demanded<Essence>())).view()} == "");
+  CHECK(std::string{found.description().view()} == "");
+  CHECK(std::string{describe_trace(found.reached.lacks(demanded<Abstraction>())).view()} == "");
   std::printf("figures: proof of %s, %s, %zux%zux%zu: %llu states, %llu transitions, nothing wrong\n", what.c_str(),
-              Essence::unit == attach_unit::group ? "groups" : "single devices", Scope::containers, Scope::groups, Scope::devices,
+              Abstraction::unit == attach_unit::group ? "groups" : "single devices", Scope::containers, Scope::groups, Scope::devices,
               static_cast<unsigned long long>(found.states), static_cast<unsigned long long>(found.transitions));
 }
 template <attach_unit Unit>
 void prove_all_policies() {
-  prove<essence<inhibit_per_container, lifecycle_of<Unit>>, scope<2, 2, 2>>("inhibit_per_container");
-  prove<essence<inhibit_per_group, lifecycle_of<Unit>>, scope<2, 2, 2>>("inhibit_per_group");
-  prove<essence<inhibit_per_device, lifecycle_of<Unit>>, scope<2, 2, 2>>("inhibit_per_device");
+  prove<abstraction<inhibit_per_container, lifecycle_of<Unit>>, scope<2, 2, 2>>("inhibit_per_container");
+  prove<abstraction<inhibit_per_group, lifecycle_of<Unit>>, scope<2, 2, 2>>("inhibit_per_group");
+  prove<abstraction<inhibit_per_device, lifecycle_of<Unit>>, scope<2, 2, 2>>("inhibit_per_device");
 }
 
 /// A rule over a group's books, or over a container's, that is a number: a bit for each membership.
 inline std::uint32_t rule = 0;
 struct group_rule {
   using slot = inhibition_slot;
-  static std::uint32_t holds(group_tally group) noexcept {
-    const std::uint32_t entry = (group.known ? 3U : 0U) + std::min<std::uint32_t>(group.others, 2);
+  static std::uint32_t holds(group_counts group) noexcept {
+    const std::uint32_t entry = (group.consent_known ? 3U : 0U) + std::min<std::uint32_t>(group.declined, 2);
     return group.attached ? rule >> entry & 1U : 0;
   }
-  static constexpr bool admits(group_tally group) noexcept { return group.agreed == 0 || group.others == 0; }
+  static constexpr bool admits(group_counts group) noexcept { return group.agreed == 0 || group.declined == 0; }
 };
 struct container_rule {
   using slot = inhibition_slot;
-  static std::uint32_t holds(container_tally container) noexcept {
+  static std::uint32_t holds(container_counts container) noexcept {
     constexpr std::array<std::uint32_t, 3> first{0, 1, 3};  // (0,0) (0,1) (1,1) (0,2) (1,2) (2,2) as (settled, members)
     const std::uint32_t members = std::min<std::uint32_t>(container.members, 2);
-    return rule >> (first[members] + std::min(container.settled, members)) & 1U;
+    return rule >> (first[members] + std::min(container.need_no_hold, members)) & 1U;
   }
-  static constexpr bool admits(group_tally group) noexcept { return group.agreed == 0 || group.others == 0; }
+  static constexpr bool admits(group_counts group) noexcept { return group.agreed == 0 || group.declined == 0; }
 };
 
 struct census {
@@ -72,7 +72,7 @@ template <class Policy, attach_unit Unit>
 census count_rules() {
   census all;
   for (rule = 0; rule < 64; ++rule) {
-    const findings found = search<essence<Policy, lifecycle_of<Unit>>>();
+    const findings found = search<abstraction<Policy, lifecycle_of<Unit>>>();
     REQUIRE(found.complete);
     all.refused_for |= found.broken;
     if (!found.safe()) continue;
@@ -105,8 +105,8 @@ struct score {
 template <class Policy, attach_unit Unit, bool Tells>
 void judge(score& all, operation changed, std::size_t at, char const* how) {
   using lifecycle = plans_as_data<Unit, Tells>;
-  using subject = essence<Policy, lifecycle>;
-  const coverage wanted = demanded<essence<Policy, lifecycle_of<Unit, Tells>>>();
+  using subject = abstraction<Policy, lifecycle>;
+  const coverage wanted = demanded<abstraction<Policy, lifecycle_of<Unit, Tells>>>();
   const findings found = search<subject, small_scope>([](progress const&) {}, 20'000);
   const bool misbehaves = !found.safe() || !found.reached.lacks(wanted).empty();
   bool malformed = false;
@@ -122,7 +122,7 @@ score mutate_every_plan() {
   using lifecycle = plans_as_data<Unit, Tells>;
   score all;
   lifecycle::reset();
-  const findings right = search<essence<Policy, lifecycle>>();
+  const findings right = search<abstraction<Policy, lifecycle>>();
   CHECK(right.safe());
   for (std::size_t what = 0; what < operations; ++what) {
     plan& here = lifecycle::plans[what];
@@ -169,10 +169,10 @@ struct mistaken : machinery {
       default: return tether::advance<Lifecycle>(at, how);
     }
   }
-  static void enact(container_tally& container, group_tally& group, change what, consent agrees) noexcept {
-    const container_tally container_was = container;
-    const group_tally was = group;
-    tether::enact(container, group, what, agrees);
+  static void apply_change(container_counts& container, group_counts& group, change what, consent agrees) noexcept {
+    const container_counts container_was = container;
+    const group_counts was = group;
+    tether::apply_change(container, group, what, agrees);
     const bool attaches = what == change::attach || what == change::attach_device;
     const bool detaches = what == change::detach || what == change::detach_device;
     const bool opens = what == change::open || what == change::attach_device;
@@ -184,14 +184,14 @@ struct mistaken : machinery {
       case 11: container.members += attaches ? 1U : 0U; break;
       case 12: container.members = detaches ? container_was.members : container.members; break;
       case 13: group.attached = group.attached || gone; break;
-      case 14: group.known = group.known || gone; break;
-      case 15: group.known = opens ? was.known : group.known; break;
-      case 16: group.known = group.known || opens; break;
-      case 17: group.known = group.known && !closes; break;
-      case 18: container.settled = container_was.settled; break;
-      case 19: if (opens) std::swap(group.agreed, group.others); break;
-      case 20: if (closes) group.others = was.others, group.agreed = was.agreed; break;
-      case 21: group.known = group.known || what == change::attach; break;
+      case 14: group.consent_known = group.consent_known || gone; break;
+      case 15: group.consent_known = opens ? was.consent_known : group.consent_known; break;
+      case 16: group.consent_known = group.consent_known || opens; break;
+      case 17: group.consent_known = group.consent_known && !closes; break;
+      case 18: container.need_no_hold = container_was.need_no_hold; break;
+      case 19: if (opens) std::swap(group.agreed, group.declined); break;
+      case 20: if (closes) group.declined = was.declined, group.agreed = was.agreed; break;
+      case 21: group.consent_known = group.consent_known || what == change::attach; break;
       default: break;
     }
   }
@@ -199,10 +199,10 @@ struct mistaken : machinery {
 template <class Policy, attach_unit Unit>
 std::uint32_t mistakes_found() {
   using lifecycle = plans_as_data<Unit, false>;
-  using subject = essence<Policy, lifecycle, true, hold_kind::any, mistaken>;
+  using subject = abstraction<Policy, lifecycle, true, hold_kind::any, mistaken>;
   lifecycle::reset();
   std::uint32_t found = 0;
-  const coverage wanted = demanded<essence<Policy, lifecycle_of<Unit>>>();
+  const coverage wanted = demanded<abstraction<Policy, lifecycle_of<Unit>>>();
   for (mistake = 0; mistake < mistakes; ++mistake) {
     const findings one = search<subject, small_scope>([](progress const&) {}, 20'000);
     if (!one.safe() || !one.reached.lacks(wanted).empty()) found |= 1U << mistake;
@@ -226,19 +226,19 @@ TEST_CASE("two containers, two groups each, two devices each: every policy is sa
   prove_all_policies<attach_unit::device>();
 }
 TEST_CASE("with KVM told two containers of two groups are safe") {
-  prove<essence<inhibit_per_device, lifecycle_of<attach_unit::group, true>>, scope<2, 2, 1>>("inhibit_per_device, KVM told");
-  prove<essence<inhibit_per_group, lifecycle_of<attach_unit::device, true>>, scope<2, 2, 1>>("inhibit_per_group, KVM told");
+  prove<abstraction<inhibit_per_device, lifecycle_of<attach_unit::group, true>>, scope<2, 2, 1>>("inhibit_per_device, KVM told");
+  prove<abstraction<inhibit_per_group, lifecycle_of<attach_unit::device, true>>, scope<2, 2, 1>>("inhibit_per_group, KVM told");
 }
 TEST_CASE("three groups are as safe as two: in one container with three devices each, and in two containers with two") {
-  prove<essence<inhibit_per_device, lifecycle_of<attach_unit::group>>, scope<1, 3, 3>>("inhibit_per_device");
-  prove<essence<inhibit_per_device, lifecycle_of<attach_unit::device>>, scope<1, 3, 3>>("inhibit_per_device");
-  prove<essence<inhibit_per_container, standard_lifecycle>, scope<2, 3, 2>>("inhibit_per_container");
+  prove<abstraction<inhibit_per_device, lifecycle_of<attach_unit::group>>, scope<1, 3, 3>>("inhibit_per_device");
+  prove<abstraction<inhibit_per_device, lifecycle_of<attach_unit::device>>, scope<1, 3, 3>>("inhibit_per_device");
+  prove<abstraction<inhibit_per_container, standard_lifecycle>, scope<2, 3, 2>>("inhibit_per_container");
 }
 
 TEST_CASE("whether a permit is one event or two makes no difference to what is found, as long as the gate drains") {
   using two_events = scope<1, 2, 2, permits::lasting>;
   for (rule = 0; rule < 64; ++rule) {
-    using subject = essence<group_rule, standard_lifecycle>;
+    using subject = abstraction<group_rule, standard_lifecycle>;
     constexpr broken_properties stale = bit(property::stale_mapping);
     CAPTURE(rule);
     CHECK(search<subject, small_scope>().safe() == search<subject, two_events>().safe());

@@ -100,7 +100,7 @@ struct work {
 class crew {
  public:
   /// How long any one of them may get nowhere. A machine that is this slow is a machine that hangs.
-  explicit crew(std::chrono::milliseconds patience = std::chrono::seconds{90}) : patience_{patience} {}
+  explicit crew(std::chrono::milliseconds wait_limits = std::chrono::seconds{90}) : patience_{wait_limits} {}
   crew(crew const&) = delete;
   crew& operator=(crew const&) = delete;
   ~crew() { end(); }
@@ -320,7 +320,7 @@ class whole {
   void check_nothing_is_left() {
     CHECK(pinning_->usage() == mapped_usage{});
     CHECK(software_->usage() == mapped_usage{});
-    CHECK(pinning_->books() == container_tally{});
+    CHECK(pinning_->membership() == container_counts{});
     CHECK_FALSE(pinning_->diverged());
     CHECK_FALSE(software_->diverged());
     CHECK(gate_->counts() == gate_counts{});
@@ -782,7 +782,7 @@ TEST_CASE("memory that is unplugged while a container attaches is neither discar
   container<io_uring_buffers> dma{guest, gate, std::move(*backend)};
   bool inhibited = false;
   bool refused = false;
-  attended watching{std::stop_token{}, [&](mapping const& piece) {
+  monitored watching{std::stop_token{}, [&](mapping const& piece) {
                       if (piece.where.first.value != 2 * MiB) return;
                       // Pinned already, and told without the map's lock: the unplug does not wait, and is not told to this container.
                       std::thread{[&] {

@@ -313,7 +313,7 @@ class program {
       demand(!compulsory, "a compulsory commit always happens");
       demand(is.refusals != was.refusals, "a commit fails only if a listener refuses it");
       demand(done.error().is(errc::over_budget), "it is the listener's error");
-      demand(done.error().stuck() == (is.refused_compulsory != was.refused_compulsory), "it says so if a listener could not go back");
+      demand(done.error().rollback_failed() == (is.refused_compulsory != was.refused_compulsory), "it says so if a listener could not go back");
       return;
     }
     demand(done->removed == gone && done->added == fresh, "it reports what changed");

@@ -128,8 +128,8 @@ struct lying_kernel : linux_kernel {
   static answer call(long, int, unsigned long request, void* argument) noexcept {
     if (request == VFIO_GROUP_GET_STATUS) static_cast<vfio_group_status*>(argument)->flags = VFIO_GROUP_FLAGS_VIABLE;
     if (request == VFIO_IOMMU_GET_INFO) tell_type1(static_cast<std::uint8_t*>(argument));
-    if (request == iommufd_abi::allocate_ioas.number) static_cast<iommufd_abi::new_ioas*>(argument)->ioas = 1;
-    if (request == iommufd_abi::read_limits.number) return tell_iommufd(*static_cast<iommufd_abi::iova_limits*>(argument));
+    if (request == iommufd_uapi::allocate_ioas.number) static_cast<iommufd_uapi::new_ioas*>(argument)->ioas = 1;
+    if (request == iommufd_uapi::read_limits.number) return tell_iommufd(*static_cast<iommufd_uapi::iova_limits*>(argument));
     return 0;
   }
 
@@ -143,10 +143,10 @@ struct lying_kernel : linux_kernel {
     std::memcpy(into, &needed, sizeof needed);
     last_written.assign(into, into + room);
   }
-  static answer tell_iommufd(iommufd_abi::iova_limits& limits) noexcept {
+  static answer tell_iommufd(iommufd_uapi::iova_limits& limits) noexcept {
     demand(++asked < 16, "it stops asking");
     auto* const into = reinterpret_cast<std::uint8_t*>(static_cast<std::uintptr_t>(limits.ranges));
-    const std::size_t room = limits.count * sizeof(iommufd_abi::iova_range);
+    const std::size_t room = limits.count * sizeof(iommufd_uapi::iova_range);
     std::copy_n(says.begin(), std::min(room, says.size()), into);
     last_written.assign(into, into + room);
     limits.alignment = alignment;

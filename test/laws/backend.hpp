@@ -163,7 +163,7 @@ void an_overlap_is_refused_and_changes_nothing() {
     const auto refused = b.iommu.map(b.memory.at(first, 8 * page, size));
     REQUIRE(!refused);
     CHECK(refused.error().is(errc::overlaps));
-    CHECK(!refused.error().stuck());
+    CHECK(!refused.error().rollback_failed());
     CHECK(refused.error().first() == first);
   }
   CHECK(b.iommu.free_mappings() == free);
@@ -182,7 +182,7 @@ void an_unmap_that_would_cut_or_hit_a_hole_removes_nothing() {
   const auto free = b.iommu.free_mappings();
   const auto refused = [&](std::uint64_t first, std::uint64_t size, errc why) {
     const auto answer = b.iommu.unmap(bytes_at(first, size));
-    return !answer && answer.error().is(why) && !answer.error().stuck();
+    return !answer && answer.error().is(why) && !answer.error().rollback_failed();
   };
   CHECK(refused(3 * page, page, errc::cuts_a_mapping));
   CHECK(refused(4 * page, page, errc::cuts_a_mapping));
@@ -261,7 +261,7 @@ void what_is_no_mapping_is_refused_and_leaves_nothing() {
   const auto page = b.page;
   const auto refused = [&](mapping const& what, errc why) {
     const auto answer = b.iommu.map(what);
-    return !answer && answer.error().is(why) && !answer.error().stuck();
+    return !answer && answer.error().is(why) && !answer.error().rollback_failed();
   };
   CHECK(refused(b.memory.at(1, 0, page), errc::not_aligned));
   CHECK(refused(b.memory.at(0, 0, page / 2), errc::not_aligned));
@@ -279,7 +279,7 @@ void what_is_no_mapping_is_refused_and_leaves_nothing() {
     const auto inside_out = b.iommu.unmap({io_address{first}, io_address{page - 1}});
     REQUIRE(!inside_out);
     CHECK(inside_out.error().is(errc::invalid_extent));
-    CHECK_FALSE(inside_out.error().stuck());
+    CHECK_FALSE(inside_out.error().rollback_failed());
   }
   CHECK(b.iommu.unmap({io_address{page}, io_address{~std::uint64_t{0}} + page}).error().is(errc::invalid_extent));  // it wraps
   CHECK(b.iommu.free_mappings() == 6);
@@ -364,7 +364,7 @@ void a_group_pins_as_soon_as_one_of_its_devices_does() {
 /// The bench's own group pins.
 template <class Rig>
 void it_tells_who_pins_after_every_join_and_leave() {
-  if constexpr (tells_who_pins<typename Rig::backend_type>) {
+  if constexpr (reports_pinning<typename Rig::backend_type>) {
     bench<Rig> b;
     CHECK(b.iommu.pins_now());
     auto mediated = b.iommu.join(mediated_group());

@@ -25,7 +25,7 @@ class page_witness {
   void discard() noexcept {
     discards_.fetch_add(1);
     bool pinned = false;
-    for (int look = 0; look < 200; ++look) pinned |= pins_.load() != 0;
+    for (int with_observer = 0; with_observer < 200; ++with_observer) pinned |= pins_.load() != 0;
     contents_ = 0;
     if (pinned || pins_.load() != 0) stale_.fetch_add(1);
     discards_.fetch_sub(1);
@@ -103,7 +103,7 @@ template <class Gate>
         bool strange = false;
         gate.for_each_holder([&](holder_info const& who) {
           listed += who.count;
-          strange = strange || who.count == 0 || who.count > 2 || who.what != as_holding(kind) || who.name.empty();
+          strange = strange || who.count == 0 || who.count > 2 || who.what != entry_kind_of(kind) || who.name.empty();
         });
         const gate_counts counts = gate.counts();
         strange = strange || listed > most || counts.any_holds + counts.uncoordinated_holds > most || counts.suspensions != 0;
@@ -131,7 +131,7 @@ template <class Gate>
         if (round % 5 == 4) {
           // As a container: an entry of its own, raised for a second group, and lowered step by
           // step.
-          holder attached{"attacher"};
+          hold_entry attached{"attacher"};
           if (!gate.raise(attached, kind, 1)) {
             given_up += 1;
             continue;

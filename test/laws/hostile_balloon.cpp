@@ -65,7 +65,7 @@ void must_be_found(std::string const& name) {
 /// (`tether[I11]`, `[I12]`).
 struct holds_for_nobody {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally) noexcept { return 0; }
+  static constexpr std::uint32_t holds(group_counts) noexcept { return 0; }
 };
 
 }  // namespace

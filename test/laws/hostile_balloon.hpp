@@ -115,7 +115,7 @@ class hostile_balloon {
     return total_;
   }
   /// The last operations, latest last.
-  [[nodiscard]] std::string story() const {
+  [[nodiscard]] std::string description() const {
     std::string text;
     for (auto const& one : told_) text += "\n  " + one;
     return text;
@@ -147,7 +147,7 @@ class hostile_balloon {
     const std::uint64_t at = 1 + below(6);
     const error why{"injected", errc::memory_gone};
     switch (below(4)) {
-      case 0: return book_.fail_at(at, why.leaving_things_behind());
+      case 0: return book_.fail_at(at, why.with_failed_rollback());
       case 1: return book_.fail_after(static_cast<backend_call>(below(10)), 1 + below(2), why);
       case 2: book_.fail_at(at + 1 + below(2), why); [[fallthrough]];
       default: return book_.fail_at(at, why);
@@ -359,7 +359,7 @@ struck check_hostile_balloon(std::uint64_t operations) {
   const std::uint64_t seed = tether_test::seed();
   hostile_balloon<Model, Policies...> subject{std::move(*backend), seed};
   const struck all = subject.run(operations);
-  const std::string why = all.stale == 0 && all.blind == 0 ? std::string{} : subject.story();
+  const std::string why = all.stale == 0 && all.blind == 0 ? std::string{} : subject.description();
   CAPTURE(seed);
   CHECK(all.stale == 0);
   CHECK(all.blind == 0);

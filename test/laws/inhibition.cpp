@@ -18,33 +18,33 @@ namespace {
 /// A user's: a hold for the container and one more for each group, so that listings tell which.
 struct belt_and_braces {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(container_tally container) noexcept { return container.settled < container.members ? 1 : 0; }
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 1 : 0; }
+  static constexpr std::uint32_t holds(container_counts container) noexcept { return container.need_no_hold < container.members ? 1 : 0; }
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return group.attached && !group.needs_no_hold() ? 1 : 0; }
 };
 
 struct forgets_what_has_no_device {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.others; }
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return group.declined; }
 };
 struct holds_for_ever {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached ? 1 : 0; }
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return group.attached ? 1 : 0; }
 };
 struct never {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally) noexcept { return 0; }
+  static constexpr std::uint32_t holds(group_counts) noexcept { return 0; }
 };
 struct believes_the_first {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(container_tally container) noexcept { return container.members != 0 && container.settled == 0 ? 1 : 0; }
+  static constexpr std::uint32_t holds(container_counts container) noexcept { return container.members != 0 && container.need_no_hold == 0 ? 1 : 0; }
 };
 struct takes_it_back_at_close {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && (group.agreed == 0 || group.others != 0) ? 1 : 0; }
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return group.attached && (group.agreed == 0 || group.declined != 0) ? 1 : 0; }
 };
 struct one_agreement_is_enough {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.known ? 1 : 0; }
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return group.attached && !group.consent_known ? 1 : 0; }
 };
 
 static_assert(keeps_the_laws_of_inhibition<inhibit_per_container>);

@@ -13,8 +13,8 @@ namespace tether::laws {
 
 /// A container of two groups and what is really open in them.
 struct small_world {
-  container_tally container{};
-  std::array<group_tally, 2> groups{};
+  container_counts container{};
+  std::array<group_counts, 2> groups{};
 };
 
 template <inhibition Policy>
@@ -27,7 +27,7 @@ template <inhibition Policy>
 /// Whether something can pin, or might as far as is known.
 [[nodiscard]] constexpr bool may_pin(small_world const& world) noexcept {
   for (auto const& group : world.groups) {
-    if (group.attached && (!group.known || group.others != 0)) return true;
+    if (group.attached && (!group.consent_known || group.declined != 0)) return true;
   }
   return false;
 }
@@ -42,28 +42,28 @@ constexpr bool for_each_transition(Visit visit) {
     bool possible = true;
     for (auto& group : world.groups) {
       group.attached = rest % 2 != 0, rest /= 2;
-      group.known = rest % 2 != 0, rest /= 2;
+      group.consent_known = rest % 2 != 0, rest /= 2;
       group.agreed = rest % 3, rest /= 3;
-      group.others = rest % 3, rest /= 3;
-      if (!group.attached && group != group_tally{}) possible = false;
-      if (group.agreed != 0 && !group.known) possible = false;
+      group.declined = rest % 3, rest /= 3;
+      if (!group.attached && group != group_counts{}) possible = false;
+      if (group.agreed != 0 && !group.consent_known) possible = false;
       if (!admitted<Policy>(group)) possible = false;
       world.container.members += group.attached ? 1U : 0U;
-      world.container.settled += group.settled() ? 1U : 0U;
+      world.container.need_no_hold += group.needs_no_hold() ? 1U : 0U;
     }
     if (!possible) continue;
     for (std::size_t at = 0; at < 2; ++at) {
       for (const change what : {change::attach, change::detach, change::open, change::close}) {
         for (const consent agrees : {consent::none, consent::given}) {
-          group_tally const& group = world.groups[at];
-          const std::uint32_t open_ones = agrees == consent::given ? group.agreed : group.others;
+          group_counts const& group = world.groups[at];
+          const std::uint32_t open_ones = agrees == consent::given ? group.agreed : group.declined;
           const bool legal = what == change::attach   ? !group.attached
                              : what == change::detach ? group.attached && group.open() == 0
                              : what == change::open   ? group.attached && open_ones < 2
                                                       : open_ones != 0;
           if (!legal) continue;
           small_world next = world;
-          enact(next.container, next.groups[at], what, agrees);
+          apply_change(next.container, next.groups[at], what, agrees);
           if (what == change::open && !admitted<Policy>(next.groups[at])) continue;
           if (!visit(world, next, what)) return false;
         }

@@ -76,7 +76,7 @@ void memory_listener_laws() {
     subject.refuse_next_commit();
     const auto refused = tell(subject.listener(), {a}, {b});
     REQUIRE_FALSE(refused);
-    CHECK_FALSE(refused.error().stuck());
+    CHECK_FALSE(refused.error().rollback_failed());
     CHECK(subject.state() == before);
     REQUIRE(tell(subject.listener(), {a}, {b}));
     CHECK(subject.reaches(b));
@@ -105,7 +105,7 @@ void memory_listener_laws() {
         for (auto const& one : additions) subject.listener().add(one);
         const auto refused = subject.listener().commit();
         REQUIRE_FALSE(refused);
-        CHECK_FALSE(refused.error().stuck());
+        CHECK_FALSE(refused.error().rollback_failed());
         CHECK(subject.left_out() == before);
         CHECK(subject.state() == state);
       }

@@ -16,10 +16,10 @@ using namespace tether::proof;
 
 template <class Policy, attach_unit Unit, bool TellsKvm>
 bool is_safe() {
-  using what = essence<Policy, lifecycle_of<Unit, TellsKvm>>;
+  using what = abstraction<Policy, lifecycle_of<Unit, TellsKvm>>;
   // No right plan needs a hundredth of this; a wrong one may not terminate.
   const findings found = search<what, small_scope>([](progress const&) {}, 100'000);
-  if (!found.safe()) std::printf("%s\n", found.story().view().data());
+  if (!found.safe()) std::printf("%s\n", found.description().view().data());
   return found.safe() && found.reached.lacks(demanded<what>()).empty();
 }
 template <attach_unit Unit, bool TellsKvm>

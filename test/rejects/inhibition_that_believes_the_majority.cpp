@@ -8,11 +8,11 @@
 // Right for two devices. Of three the one that did not agree is outvoted.
 struct majority {
   using slot = tether::inhibition_slot;
-  static constexpr std::uint32_t holds(tether::group_tally group) noexcept {
+  static constexpr std::uint32_t holds(tether::group_counts group) noexcept {
 #ifdef TETHER_CONTROL
-    return group.attached && !group.known ? 1 : group.others;
+    return group.attached && !group.consent_known ? 1 : group.declined;
 #else
-    return group.attached && !group.known ? 1 : group.others > group.agreed / 2 ? 1 : 0;
+    return group.attached && !group.consent_known ? 1 : group.declined > group.agreed / 2 ? 1 : 0;
 #endif
   }
 };

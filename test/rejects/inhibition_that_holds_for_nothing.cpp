@@ -8,11 +8,11 @@
 // Its group is gone, its hold would be counted for ever.
 struct forgets_attached {
   using slot = tether::inhibition_slot;
-  static constexpr std::uint32_t holds(tether::group_tally group) noexcept {
+  static constexpr std::uint32_t holds(tether::group_counts group) noexcept {
 #ifdef TETHER_CONTROL
-    return group.attached && !group.settled() ? 1 : 0;
+    return group.attached && !group.needs_no_hold() ? 1 : 0;
 #else
-    return group.settled() ? 0 : 1;
+    return group.needs_no_hold() ? 0 : 1;
 #endif
   }
 };

@@ -8,11 +8,11 @@
 // Right for three groups, and for the four of which the gate would be open all is well in a small world.
 struct counts_in_two_bits {
   using slot = tether::inhibition_slot;
-  static constexpr std::uint32_t holds(tether::container_tally all) noexcept {
+  static constexpr std::uint32_t holds(tether::container_counts all) noexcept {
 #ifdef TETHER_CONTROL
-    return all.members - all.settled;
+    return all.members - all.need_no_hold;
 #else
-    return (all.members - all.settled) & 3;
+    return (all.members - all.need_no_hold) & 3;
 #endif
   }
 };

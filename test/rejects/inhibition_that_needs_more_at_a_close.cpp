@@ -8,11 +8,11 @@
 // Closing the last device that did not agree would have to take a hold, and may not get it.
 struct holds_twice_while_unknown {
   using slot = tether::inhibition_slot;
-  static constexpr std::uint32_t holds(tether::group_tally group) noexcept {
+  static constexpr std::uint32_t holds(tether::group_counts group) noexcept {
 #ifdef TETHER_CONTROL
-    return group.attached && !group.settled() ? 1 + group.others : 0;
+    return group.attached && !group.needs_no_hold() ? 1 + group.declined : 0;
 #else
-    return group.settled() || !group.attached ? 0 : group.others != 0 ? 1 : 2;
+    return group.needs_no_hold() || !group.attached ? 0 : group.declined != 0 ? 1 : 2;
 #endif
   }
 };

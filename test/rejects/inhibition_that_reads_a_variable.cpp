@@ -13,8 +13,8 @@ struct while_mastering {
 #else
   static inline bool mastering = true;
 #endif
-  static constexpr std::uint32_t holds(tether::group_tally group) noexcept {
-    return group.attached && !group.settled() && mastering ? 1 : 0;
+  static constexpr std::uint32_t holds(tether::group_counts group) noexcept {
+    return group.attached && !group.needs_no_hold() && mastering ? 1 : 0;
   }
 };
 

@@ -8,11 +8,11 @@
 // Two groups, and the holds of both are none in 32 bits.
 struct counts_by_two_to_the_31st {
   using slot = tether::inhibition_slot;
-  static constexpr std::uint32_t holds(tether::group_tally group) noexcept {
+  static constexpr std::uint32_t holds(tether::group_counts group) noexcept {
 #ifdef TETHER_CONTROL
-    return group.attached && !group.settled() ? 10 : 0;
+    return group.attached && !group.needs_no_hold() ? 10 : 0;
 #else
-    return group.attached && !group.settled() ? 1U << 31U : 0;
+    return group.attached && !group.needs_no_hold() ? 1U << 31U : 0;
 #endif
   }
 };

@@ -10,7 +10,7 @@ struct forgetful {
 #ifndef TETHER_CONTROL
     using tether::act;
     if (what == tether::operation::attach_first) {
-      return {tether::change::attach, {{{act::hold, act::settle}, {act::replay}, {act::commit}}}};
+      return {tether::change::attach, {{{act::raise_holds, act::lower_holds}, {act::replay}, {act::commit}}}};
     }
 #endif
     return tether::standard_lifecycle::plan_of(what);

@@ -10,7 +10,7 @@ struct hasty {
 #ifndef TETHER_CONTROL
     using tether::act;
     if (what == tether::operation::detach_last) {
-      return {tether::change::detach, {{{act::settle}, {act::withdraw, act::replay}, {act::leave}, {act::commit}}}};
+      return {tether::change::detach, {{{act::lower_holds}, {act::withdraw, act::replay}, {act::leave}, {act::commit}}}};
     }
 #endif
     return tether::standard_lifecycle::plan_of(what);

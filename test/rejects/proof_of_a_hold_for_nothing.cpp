@@ -8,12 +8,12 @@
 // Safe it is, but the device agreed to discards and gets none.
 struct deaf {
   using slot = tether::inhibition_slot;
-  static constexpr std::uint32_t holds(tether::group_tally group) noexcept {
+  static constexpr std::uint32_t holds(tether::group_counts group) noexcept {
 #ifdef TETHER_CONTROL
-    return group.attached && !group.settled() ? 1 : 0;
+    return group.attached && !group.needs_no_hold() ? 1 : 0;
 #else
     return group.attached ? 1 : 0;
 #endif
   }
 };
-static_assert(tether::proven_safe<tether::proof::essence<deaf, tether::standard_lifecycle>>);
+static_assert(tether::proven_safe<tether::proof::abstraction<deaf, tether::standard_lifecycle>>);

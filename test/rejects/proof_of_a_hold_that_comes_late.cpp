@@ -8,12 +8,12 @@
 // It holds for open devices; but a group pins before any of its devices is open.
 struct late {
   using slot = tether::inhibition_slot;
-  static constexpr std::uint32_t holds(tether::group_tally group) noexcept {
+  static constexpr std::uint32_t holds(tether::group_counts group) noexcept {
 #ifdef TETHER_CONTROL
-    return group.attached && !group.settled() ? 1 : 0;
+    return group.attached && !group.needs_no_hold() ? 1 : 0;
 #else
-    return group.others;
+    return group.declined;
 #endif
   }
 };
-static_assert(tether::proven_safe<tether::proof::essence<late, tether::standard_lifecycle>>);
+static_assert(tether::proven_safe<tether::proof::abstraction<late, tether::standard_lifecycle>>);

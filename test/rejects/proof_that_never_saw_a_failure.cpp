@@ -9,14 +9,14 @@
 // shown. Who needs no holds says so (`never_inhibits`).
 struct silent {
   using slot = tether::inhibition_slot;
-  static constexpr std::uint32_t holds(tether::group_tally) noexcept { return 0; }
+  static constexpr std::uint32_t holds(tether::group_counts) noexcept { return 0; }
 };
 struct outspoken {
   using slot = tether::inhibition_slot;
   static constexpr bool never_inhibits = true;
 };
 #ifdef TETHER_CONTROL
-static_assert(tether::proven_safe<tether::proof::essence<outspoken, tether::standard_lifecycle, false>>);
+static_assert(tether::proven_safe<tether::proof::abstraction<outspoken, tether::standard_lifecycle, false>>);
 #else
-static_assert(tether::proven_safe<tether::proof::essence<silent, tether::standard_lifecycle, false>>);
+static_assert(tether::proven_safe<tether::proof::abstraction<silent, tether::standard_lifecycle, false>>);
 #endif

@@ -47,17 +47,17 @@ std::unique_ptr<Rig> made() {
 
 template <class Rig>
 void watch(Rig& rig, std::vector<asked>& before, std::vector<asked>& after) {
-  const auto look = [&rig](journal_entry const& entry) {
+  const auto with_observer = [&rig](journal_entry const& entry) {
     const auto counts = rig.gate.counts();
     return asked{entry.what, entry.subject, counts.any_holds + counts.uncoordinated_holds != 0, pinned_by_the_kernel()};
   };
-  rig.book.before_each([&rig, &before, look](journal_entry const& entry) {
+  rig.book.before_each([&rig, &before, with_observer](journal_entry const& entry) {
     rig.strike();
-    before.push_back(look(entry));
+    before.push_back(with_observer(entry));
   });
-  rig.book.after_each([&rig, &after, look](journal_entry const& entry) {
+  rig.book.after_each([&rig, &after, with_observer](journal_entry const& entry) {
     rig.strike();
-    after.push_back(look(entry));
+    after.push_back(with_observer(entry));
   });
 }
 
@@ -169,7 +169,7 @@ void story_of_a_cancelled_attach() {
   std::uint64_t pieces = 0;
   {
     std::stop_source stop;
-    attended watch{stop.get_token(), counting{&pieces, &stop, 0}};
+    monitored watch{stop.get_token(), counting{&pieces, &stop, 0}};
     auto group = must(rig->dma->attach(pinning_group(), watch));
     CHECK(pieces == rig->dma->usage().mappings);
     const auto reported = pieces;
@@ -184,7 +184,7 @@ void story_of_a_cancelled_attach() {
     CAPTURE(stop_at);
     std::stop_source stop;
     std::uint64_t seen = 0;
-    attended watch{stop.get_token(), counting{&seen, &stop, stop_at}};
+    monitored watch{stop.get_token(), counting{&seen, &stop, stop_at}};
     const auto cancelled = rig->dma->attach(pinning_group(), watch);
     REQUIRE_FALSE(cancelled);
     CHECK(cancelled.error().code() == std::make_error_code(std::errc::operation_canceled));

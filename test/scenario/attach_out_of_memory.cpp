@@ -66,7 +66,7 @@ struct world {
 
   struct seen {
     gate_counts counts;
-    container_tally books;
+    container_counts books;
     mapped_usage usage;
     std::uint64_t free_mappings;
     std::size_t left_out;
@@ -76,7 +76,7 @@ struct world {
     friend bool operator==(seen const&, seen const&) = default;
   };
   seen state() {
-    return {gate.counts(), dma.books(), dma.usage(), dma.backend().free_mappings(), dma.left_out().size(), dma.diverged(),
+    return {gate.counts(), dma.membership(), dma.usage(), dma.backend().free_mappings(), dma.left_out().size(), dma.diverged(),
             low.backing().references() + high.backing().references() + bar.backing().references(), guest.view()->size()};
   }
 };
@@ -99,7 +99,7 @@ std::uint64_t sweep(Prepare prepare, Act act) {
     }
     REQUIRE_FALSE(done.has_value());
     CHECK(done.error().code() == std::make_error_code(std::errc::not_enough_memory));
-    CHECK_FALSE(done.error().stuck());
+    CHECK_FALSE(done.error().rollback_failed());
     CHECK(w.state() == before);
     CHECK(act(w).has_value());  // it was only memory
     if (w.group) static_cast<void>(w.group->detach());
@@ -184,7 +184,7 @@ TEST_CASE("a change that was refused for want of memory at another listener is t
     failing_allocation = 0;
     const bool fits = done.has_value();
     if (!fits) {
-      CHECK_FALSE(done.error().stuck());
+      CHECK_FALSE(done.error().rollback_failed());
       CHECK(w.state() == before);
       CHECK(second.usage() == second_before);
     }

@@ -12,7 +12,7 @@ namespace scenario_balloon_and_hotplug {
 
 using namespace tether;
 using tether_test::frames_up;
-using tether_test::tally;
+using tether_test::counts;
 
 TEST_CASE("a balloon follows the guest's map: moved, hidden, made read-only, unplugged") {
   auto ram = ram_block::allocate("ram", 256 * KiB).value();
@@ -30,14 +30,14 @@ TEST_CASE("a balloon follows the guest's map: moved, hidden, made read-only, unp
   REQUIRE(guest.move(*id, guest_address{1 * MiB}));
   CHECK(device.inflate(frames_up(0, 8)).not_ram == 8);
   CHECK(device.inflate(frames_up(256, 8)).discarded == 8);
-  CHECK(tether_test::count(ram) == tally{56, 8});
+  CHECK(tether_test::count(ram) == counts{56, 8});
 
   // Another block lies over its upper half: the frames there are the other block's.
   const auto above = guest.place(region::ram(other), guest_address{1 * MiB + 128 * KiB}, 1);
   REQUIRE(above);
   CHECK(device.inflate(frames_up(256 + 28, 8)).calls == 2);
-  CHECK(tether_test::count(ram) == tally{52, 12});
-  CHECK(tether_test::count(other) == tally{60, 4});
+  CHECK(tether_test::count(ram) == counts{52, 12});
+  CHECK(tether_test::count(other) == counts{60, 4});
 
   REQUIRE(guest.set_read_only(*id, true));
   CHECK(device.inflate(frames_up(256 + 16, 4)).not_ram == 4);
@@ -45,8 +45,8 @@ TEST_CASE("a balloon follows the guest's map: moved, hidden, made read-only, unp
 
   REQUIRE(guest.remove(*above));
   CHECK(device.inflate(frames_up(256 + 32, 4)).discarded == 4);
-  CHECK(tether_test::count(ram) == tally{48, 16});
-  CHECK(tether_test::count(other) == tally{60, 4});
+  CHECK(tether_test::count(ram) == counts{48, 16});
+  CHECK(tether_test::count(other) == counts{60, 4});
 
   REQUIRE(guest.remove(*id));
   CHECK(device.inflate(frames_up(256, 64)).not_ram == 64);

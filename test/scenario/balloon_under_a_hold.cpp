@@ -17,7 +17,7 @@ namespace scenario_balloon_under_a_hold {
 using namespace tether;
 using tether_test::frames_down;
 using tether_test::frames_up;
-using tether_test::tally;
+using tether_test::counts;
 
 TEST_CASE("a balloon stops while a group pins, resumes after it, and makes nothing up") {
   auto ram = ram_block::allocate<faulty_kernel>("ram", 4 * MiB, memory_kind::shared).value();
@@ -32,7 +32,7 @@ TEST_CASE("a balloon stops while a group pins, resumes after it, and makes nothi
 
   // Nothing is attached: 1 MiB goes, as Linux would ask for it.
   all += device.inflate(frames_down(0, 256));
-  CHECK(tether_test::count(ram) == tally{768, 256});
+  CHECK(tether_test::count(ram) == counts{768, 256});
   CHECK(faulty_kernel::calls() == 1);
 
   {
@@ -44,14 +44,14 @@ TEST_CASE("a balloon stops while a group pins, resumes after it, and makes nothi
     // The guest takes some of both kinds back, and uses them.
     all += device.deflate(frames_up(250, 12));
     for (std::uint64_t number = 250; number < 262; ++number) tether_test::mark(ram, number * tether_test::frame);
-    CHECK(tether_test::count(ram) == tally{774, 250});
+    CHECK(tether_test::count(ram) == counts{774, 250});
     CHECK(faulty_kernel::calls() == 1);
   }
 
   // It is gone: what was asked for meanwhile stays, what is asked for now goes.
-  CHECK(tether_test::count(ram) == tally{774, 250});
+  CHECK(tether_test::count(ram) == counts{774, 250});
   all += device.inflate(frames_up(1000, 24));
-  CHECK(tether_test::count(ram) == tally{750, 274});
+  CHECK(tether_test::count(ram) == counts{750, 274});
   CHECK(faulty_kernel::calls() == 2);
 
   CHECK(all.adds_up());
@@ -79,7 +79,7 @@ TEST_CASE("two groups: the balloon resumes when the second has let go, whichever
     CHECK(device.inflate(frames_up(0, 1)).inhibited == 1);
     first_goes_first ? second->release() : first->release();
     CHECK(device.inflate(frames_up(0, 1)).discarded == 1);
-    CHECK(tether_test::count(ram) == tally{15, 1});
+    CHECK(tether_test::count(ram) == counts{15, 1});
   }
 }
 

@@ -143,7 +143,7 @@ void diverged_where_it_cannot_unmap() {
       return;
     }
     REQUIRE(report.fenced.size() == 1);
-    CHECK(report.fenced[0].stuck());
+    CHECK(report.fenced[0].rollback_failed());
     CHECK(w.dma->diverged());
     CHECK(w.gate.counts() == held);
     ram_block& kept = n == 3 ? *w.high : *w.low;

@@ -66,7 +66,7 @@ TEST_CASE("an attach that fails on the k-th region names that region and its ext
   REQUIRE_FALSE(failed);
   CHECK(failed.error().is_errno(ENOMEM));
   CHECK(failed.error().subject() == "rom");
-  CHECK(failed.error().stuck());
+  CHECK(failed.error().rollback_failed());
   must(w.dma->abandon());
 }
 
@@ -81,7 +81,7 @@ TEST_CASE("a divergence is told to the observer, holds are kept until abandon wo
   const auto failed = group.detach();
   REQUIRE_FALSE(failed);
   CHECK(failed.error().is_errno(EBUSY));
-  CHECK(failed.error().stuck());
+  CHECK(failed.error().rollback_failed());
   CHECK(w.dma->observer().rung == 1);
   CHECK(w.dma->diverged());
   CHECK(w.gate.counts().any_holds == 1);

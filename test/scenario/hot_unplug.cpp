@@ -198,7 +198,7 @@ class world {
       members += watcher_.groups[i].attached ? 1U : 0U;
       pinning = pinning || (i == 0 && watcher_.groups[i].attached);
     }
-    REQUIRE(dma_.books().members == members);
+    REQUIRE(dma_.membership().members == members);
     REQUIRE(dma_.usage().mappings == (members != 0 ? 1U : 0U));
     REQUIRE((Model::pinned(dma_.backend()) == 0 || holds() != 0));
     if constexpr (std::same_as<Model, real>) REQUIRE((Model::pinned(dma_.backend()) != 0) == pinning);

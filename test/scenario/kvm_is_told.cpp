@@ -129,7 +129,7 @@ TEST_CASE_FIXTURE(machine, "KVM that will not forget keeps a diverged container,
   auto group = must(dma.attach(edu));
   book.fail_at(backend_call::leave, 1, error::from_errno("leave", EIO));
   book.fail_at(backend_call::map, 1, error::from_errno("map", ENOMEM));
-  CHECK(group.detach().error().stuck());
+  CHECK(group.detach().error().rollback_failed());
   static_cast<void>(told());
   refuse_to_forget = EBUSY;
   CHECK(dma.abandon().error().is_errno(EBUSY));

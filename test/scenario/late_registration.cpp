@@ -101,7 +101,7 @@ TEST_CASE("a listener that refuses in any round of its registration is left with
     const auto refused = guest.add_listener(listener);
     REQUIRE_FALSE(refused);
     CHECK(refused.error().is(errc::over_budget));
-    CHECK_FALSE(refused.error().stuck());
+    CHECK_FALSE(refused.error().rollback_failed());
     CHECK(listener.mapped().empty());
     CHECK(listener.breaches.empty());
     const auto told = listener.commits;
@@ -124,7 +124,7 @@ TEST_CASE("a registration that can be undone only in part says so") {
   listener.then_refuse_at = 1;
   const auto refused = guest.add_listener(listener);
   REQUIRE_FALSE(refused);
-  CHECK(refused.error().stuck());
+  CHECK(refused.error().rollback_failed());
 }
 
 TEST_CASE("the guest may change while a listener is told that all is gone, and it hears nothing of that") {

@@ -62,7 +62,7 @@ struct small_guest {
     CHECK(book.count(backend_call::map) == 0);
     CHECK(book.entries().back().what == backend_call::leave);
     CHECK(dma.usage() == mapped_usage{});
-    CHECK(dma.books() == container_tally{});
+    CHECK(dma.membership() == container_counts{});
     CHECK(gate.counts() == gate_counts{});
     CHECK_FALSE(dma.diverged());
     CHECK(dma.left_out().empty());
@@ -316,7 +316,7 @@ TEST_CASE("whoever requires discards makes the attach fail and is named; blocks 
     CHECK(refused.error().is(errc::discards_required));
     CHECK(refused.error().subject() == "virtio-mem");
     CHECK(whole.book.entries().empty());
-    CHECK(whole.dma->books() == before.books);
+    CHECK(whole.dma->membership() == before.books);
     CHECK(whole.gate.counts().any_holds == 0);
   }
   const auto demand = must(blocks.gate.require(requirement_kind::coordinated, "virtio-mem"));

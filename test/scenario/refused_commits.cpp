@@ -65,7 +65,7 @@ TEST_CASE("a change that any one container refuses has happened to none of them"
     REQUIRE_FALSE(outcome);
     CHECK(outcome.error().subject() == std::to_string(refusing + 1));
     CHECK(outcome.error().is(errc::over_budget));
-    CHECK_FALSE(outcome.error().stuck());
+    CHECK_FALSE(outcome.error().rollback_failed());
     CHECK(listed(t.guest) == before);
     for (auto const& one : t.containers) {
       CHECK(one.mapped() == before);
@@ -103,7 +103,7 @@ TEST_CASE("where an undo fails too, the error says that something is left behind
   const auto outcome = t.guest.place(region::ram(t.other), guest_address{1 * MiB});
   REQUIRE_FALSE(outcome);
   CHECK(outcome.error().subject() == "3");
-  CHECK(outcome.error().stuck());
+  CHECK(outcome.error().rollback_failed());
   // The container that could not go back fenced the addition; nobody keeps memory that no view mentions.
   for (auto const& one : t.containers) CHECK(one.mapped() == listed(t.guest));
   CHECK(t.other.backing().references() == 0);

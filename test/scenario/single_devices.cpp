@@ -28,7 +28,7 @@ namespace {
 
 using lone_software = one_by_one<on_software>;
 using lone_uring = one_by_one<on_io_uring>;
-static_assert(backend<lone_software::backend_type> && !known_to_kvm<lone_software::backend_type>);
+static_assert(backend<lone_software::backend_type> && !has_kvm_file<lone_software::backend_type>);
 
 /// What a backend was asked, and how many holds stood then.
 struct asked {
@@ -109,13 +109,13 @@ void holds_of_two_in_a_group(std::uint32_t both, std::uint32_t one) {
   auto first = must(w.dma->attach(lone_nic("nic", "7")));
   auto second = must(w.dma->attach(lone_nic("disk", "7")));
   CHECK(w.gate.counts().any_holds == both);
-  CHECK(w.dma->books() == container_tally{.members = 1, .settled = 0});
+  CHECK(w.dma->membership() == container_counts{.members = 1, .need_no_hold = 0});
   must(first.detach());
   CHECK(w.gate.counts().any_holds == one);
   CHECK(w.disagreements(*second) == 0);
   must(second.detach());
   CHECK(w.gate.counts() == gate_counts{});
-  CHECK(w.dma->books() == container_tally{});
+  CHECK(w.dma->membership() == container_counts{});
 }
 
 /// Refuses a device that differs from its neighbour in consent, whichever came first, and touches nothing.
@@ -277,7 +277,7 @@ TEST_CASE("an undo of a device's attach that fails keeps the hold until abandon 
   const auto failed = w.dma->attach(lone_nic());
   REQUIRE_FALSE(failed);
   CHECK(failed.error().is_errno(ENOMEM));
-  CHECK(failed.error().stuck());
+  CHECK(failed.error().rollback_failed());
   CHECK(w.dma->diverged());
   CHECK(w.gate.counts().any_holds == 1);
   CHECK(w.dma->attach(lone_nic("disk", "8")).error().is(errc::diverged));

@@ -8,7 +8,7 @@ struct never {
   using slot = tether::inhibition_slot;
   static constexpr bool never_inhibits = true;
 };
-static_assert(!tether::proven_safe<tether::proof::essence<never, tether::standard_lifecycle>>);
-static_assert(tether::proven_safe<tether::proof::essence<never, tether::standard_lifecycle, false>>);
+static_assert(!tether::proven_safe<tether::proof::abstraction<never, tether::standard_lifecycle>>);
+static_assert(tether::proven_safe<tether::proof::abstraction<never, tether::standard_lifecycle, false>>);
 
 }  // namespace

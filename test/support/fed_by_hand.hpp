@@ -276,7 +276,7 @@ class fed_by_hand {
       if (now.kind == commit_kind::compulsory) totals_.compulsory_wrong += 1;
     }
     if (!outcome && now.kind == commit_kind::refusable) {
-      demand(!outcome.error().stuck(), "who is not diverged is not stuck");
+      demand(!outcome.error().rollback_failed(), "who is not diverged is not stuck");
       demand(snapshot() == before, "a refused change leaves everything as it was, what was left out included");
       totals_.refused += 1;
     } else {
@@ -355,7 +355,7 @@ class fed_by_hand {
   /// A failed rollback, or a compulsory change that could not unmap.
   void recover(change const& now, bool struck, tether::result<void> const& outcome) {
     demand(struck, "nothing but the backend makes it diverge");
-    demand(!outcome.has_value() && (outcome.error().stuck() || now.kind == commit_kind::compulsory), "that it diverged is told");
+    demand(!outcome.has_value() && (outcome.error().rollback_failed() || now.kind == commit_kind::compulsory), "that it diverged is told");
     totals_.diverged += 1;
     for (auto const& one : left_out()) demand(one.name != scrubbed, "what a diverged listener left out has its name");
     begin(commit_kind::refusable);
@@ -369,7 +369,7 @@ class fed_by_hand {
       begin(commit_kind::compulsory);
       for (section const& one : standing_) remove(one);
       const auto gone = commit();
-      demand(!gone && gone.error().stuck(), "what was told can be taken away, and nothing is unmapped");
+      demand(!gone && gone.error().rollback_failed(), "what was told can be taken away, and nothing is unmapped");
     }
     device_.reset();
     joined_.reset();

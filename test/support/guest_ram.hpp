@@ -39,13 +39,13 @@ inline void mark_all(tether::ram_block const& ram) {
 }
 /// How many frames of the block are as `mark` left them, and how many were discarded. The rest is
 /// torn: there must be none.
-struct tally {
+struct counts {
   std::uint64_t marked = 0;
   std::uint64_t gone = 0;
-  friend bool operator==(tally const&, tally const&) = default;
+  friend bool operator==(counts const&, counts const&) = default;
 };
-[[nodiscard]] inline tally count(tether::ram_block const& ram) {
-  tally all;
+[[nodiscard]] inline counts count(tether::ram_block const& ram) {
+  counts all;
   for (std::uint64_t offset = 0; offset < ram.size(); offset += frame) {
     if (is_marked(ram, offset)) all.marked += 1;
     else if (went(ram, offset)) all.gone += 1;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // A model checker for a few threads: runs every interleaving of their operations on atomics,
-// mutexes and condition variables. For the gate (turnstile.hpp takes those types as a parameter),
+// mutexes and condition variables. For the gate (reader_indicator.hpp takes those types as a parameter),
 // whose rules are about what one thread sees of another.
 //
 //     threads are fibers; each stops before its next operation, and the search picks the next

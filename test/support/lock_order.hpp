@@ -219,8 +219,8 @@ class in_place_of {
 
 /// The turnstile of many threads. A permit counts as a held lock; to drain is to request it with
 /// the gate's mutex released.
-class ordered_turnstile : public tether::detail::basic_shared_turnstile<tether::detail::parts_with<ordered_mutex>> {
-  using base = tether::detail::basic_shared_turnstile<tether::detail::parts_with<ordered_mutex>>;
+class ordered_turnstile : public tether::detail::basic_shared_reader_indicator<tether::detail::parts_with<ordered_mutex>> {
+  using base = tether::detail::basic_shared_reader_indicator<tether::detail::parts_with<ordered_mutex>>;
 
  public:
   explicit ordered_turnstile(ordered_mutex& gate) : base{gate}, gate_{&gate} {}
@@ -236,7 +236,7 @@ class ordered_turnstile : public tether::detail::basic_shared_turnstile<tether::
     base::leave(kind, mine);
   }
   [[nodiscard]] tether::detail::drained drain(bool coordinated_too, std::unique_lock<ordered_mutex>& lock,
-                                              tether::detail::patience const& how) noexcept {
+                                              tether::detail::wait_limits const& how) noexcept {
     if (how.wait) discards_.asked(&gate_->place());
     return base::drain(coordinated_too, lock, how);
   }
@@ -248,7 +248,7 @@ class ordered_turnstile : public tether::detail::basic_shared_turnstile<tether::
 
 /// The threading policy with checked locks, for a gate, its containers and its balloons.
 struct ordered_threading : tether::multi_threaded_with<ordered_mutex> {
-  using turnstile = ordered_turnstile;
+  using reader_indicator = ordered_turnstile;
 };
 
 }  // namespace tether_test

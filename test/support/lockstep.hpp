@@ -82,11 +82,11 @@ class in_lockstep {
   using opened = typename container_type::opened;
   static constexpr std::size_t most = 2;  ///< containers
   using scope = tether::proof::scope<most, groups, devices>;
-  using essence = typename Configuration::essence;
+  using abstraction = typename Configuration::abstraction;
   static constexpr bool of_groups = Configuration::unit == tether::attach_unit::group;
 
  public:
-  using follower = world_follower<essence, scope>;
+  using follower = world_follower<abstraction, scope>;
 
   /// Requires: one container or two.
   explicit in_lockstep(std::size_t containers) : used_{containers} {
@@ -145,7 +145,7 @@ class in_lockstep {
       if (diverged(c)) continue;
       for (std::size_t g = 0; g < groups; ++g) {
         auto const& there = open_[c][g];
-        const bool is_attached = world_.group(c, g).tally.attached;
+        const bool is_attached = world_.group(c, g).counts.attached;
         const bool mediated = is_attached ? world_.group(c, g).mediated : !Configuration::pins || g == 1;
         const deed one_more = of_groups ? deed::open : deed::attach;
         if (of_groups && is_attached) list.push_back({deed::detach, c, g});
@@ -167,7 +167,7 @@ class in_lockstep {
   }
 
   /// All operations since the last start, and the calls of the last one.
-  [[nodiscard]] std::string story() const {
+  [[nodiscard]] std::string description() const {
     std::string text;
     for (auto const& one : done_) {
       text.append("\n  ").append(sentence(one.what));
@@ -322,11 +322,11 @@ class in_lockstep {
     if (outcome.has_value() != (told.ended == ending::finished)) object("the world says otherwise whether it succeeds", outcome);
     if (containers_[container]->diverged() != diverges) object("the world says otherwise whether it diverges", outcome);
     if (outcome) return;
-    if (outcome.error().stuck() != diverges) object("the world says otherwise whether it is stuck", outcome);
+    if (outcome.error().rollback_failed() != diverges) object("the world says otherwise whether it is stuck", outcome);
     bool right = outcome.error().is(tether::errc::memory_gone);
     if (told.first_failed == tether::act::judge) {
       right = outcome.error().is(tether::errc::consent_refused) || outcome.error().is(tether::errc::mixed_group);
-    } else if (told.first_failed == tether::act::hold) {
+    } else if (told.first_failed == tether::act::raise_holds) {
       ++all.holds_refused;
       right = outcome.error().is(tether::errc::discards_required);
     }
@@ -369,7 +369,7 @@ class in_lockstep {
   [[nodiscard]] bool compare() {
     for (std::size_t which = 0; which < used_; ++which) {
       const auto one = comparison_of(which);
-      if (const char* what = one.books()) return differs(which, what);
+      if (const char* what = one.membership()) return differs(which, what);
       if (const char* what = one.facts()) return differs(which, what);
       if (which != done_.back().what.container && !lists_[which]->calls.empty()) return differs(which, "calls of its own");
     }

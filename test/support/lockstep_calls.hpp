@@ -115,7 +115,7 @@ class call_list {
     kernel.next_handle_is_lost = true;
     using enum tether::backend_call;
     for (const auto what : {map, join, open, acquire, bind}) journal.fail_after(what, 1, injected());
-    for (const auto what : {unmap, leave, close, quiesce, abandon}) journal.fail_at(what, 1, injected().leaving_things_behind());
+    for (const auto what : {unmap, leave, close, quiesce, abandon}) journal.fail_at(what, 1, injected().with_failed_rollback());
   }
   void disarm() noexcept {
     if (armed_ != nullptr) journal.clear_faults();
@@ -161,7 +161,7 @@ struct listening_kvm {
     const bool stuck = trouble_ahead != nullptr && trouble_ahead->how == trouble::gets_stuck;
     call one{.what = what, .subject = std::string{name}, .ended = tether::call_outcome::done};
     tether::result<void> answer{};
-    if (stuck) answer = tether::failure(injected().leaving_things_behind());
+    if (stuck) answer = tether::failure(injected().with_failed_rollback());
     else if (trouble_ahead != nullptr) answer = tether::failure(injected());
     if (answer && told == knows) {
       answer = tether::failure(tether::error::from_errno("tell KVM", knows ? EEXIST : ENOENT));

@@ -33,7 +33,7 @@ struct compared {
   using backend_type = iommu<Pins, Unit>;
   using kvm_type = std::conditional_t<TellsKvm, listening_kvm<Unit>, tether::no_kvm>;
   using container_type = tether::container<tether::recording<backend_type>, Inhibition, Granularity, kvm_type>;
-  using essence = tether::proof::essence_of<container_type>;
+  using abstraction = tether::proof::abstraction_of<container_type>;
   static constexpr tether::attach_unit unit = Unit;
   static constexpr bool pins = Pins;
   static constexpr bool tells = TellsKvm;
@@ -114,33 +114,33 @@ class comparison {
   /// What the container keeps: divergence, books, holds, groups and their devices; not the devices
   /// while an abandon is half done.
   [[nodiscard]] const char* books(bool devices_too = true) const {
-    using look = inside<container_type>;
+    using with_observer = inside<container_type>;
     auto const& wanted = world_.container(which_);
     if (container_.diverged() != wanted.diverged) return "whether it has diverged";
-    if (container_.books() != wanted.tally()) return "the container's books";
-    if (look::held(container_) != wanted.held) return "the container's holds";
+    if (container_.membership() != wanted.counts()) return "the container's books";
+    if (with_observer::held(container_) != wanted.held) return "the container's holds";
     std::size_t records = 0;
     for (std::size_t g = 0; g < groups; ++g) {
-      tether::group_tally tally{};
+      tether::group_counts counts{};
       std::uint32_t held = 0;
       bool is_listed = false;
       std::size_t in_list = 0;
-      for (auto const& record : look::groups(container_)) {
+      for (auto const& record : with_observer::groups(container_)) {
         if (record.name != name_of_group(which_, g)) continue;
-        tally = record.tally;
-        held = look::count(record.held);
+        counts = record.counts;
+        held = with_observer::count(record.held);
         is_listed = true;
         in_list = record.devices.size();
         ++records;
       }
-      if (tally != world_.group(which_, g).tally) return "a group's books";
+      if (counts != world_.group(which_, g).counts) return "a group's books";
       if (held != world_.group(which_, g).held) return "a group's holds";
       if (is_listed != world_.listed(which_, g)) return "whether a group is in the list";
       const bool came_last = std::ranges::find(open_[g], last_device_, &open_device::device) == open_[g].end();
       const bool one_more = !of_groups && world_.diverged_at(which_, g) && came_last;  // it diverged while it was attached
       if (devices_too && in_list != open_[g].size() + (one_more ? 1U : 0U)) return "how many devices are in a group's list";
     }
-    return records == look::groups(container_).size() ? nullptr : "groups in the list that nobody attached";
+    return records == with_observer::groups(container_).size() ? nullptr : "groups in the list that nobody attached";
   }
 
   /// What the kernel knows: memory, groups, devices, and that no call was forbidden.
@@ -185,7 +185,7 @@ class comparison {
       seen.kept_by_kernel = false;
       if (seen != wanted) return "what the kernel has of a device";
     }
-    return users == world_.group(which_, g).users && vouched == world_.group(which_, g).vouched ? nullptr : "how many devices are open";
+    return users == world_.group(which_, g).declining && vouched == world_.group(which_, g).consenting ? nullptr : "how many devices are open";
   }
 
   container_type const& container_;

@@ -126,7 +126,7 @@ void random_sequences(in_lockstep<Configuration>& pair, std::uint64_t operations
 /// The objection, with everything that led to it.
 template <class Configuration>
 void judge(in_lockstep<Configuration> const& pair) {
-  const std::string told = pair.objection.empty() ? std::string{} : pair.story();
+  const std::string told = pair.objection.empty() ? std::string{} : pair.description();
   const std::uint64_t seed_used = seed();
   CAPTURE(seed_used);
   CHECK(told == "");
@@ -153,8 +153,8 @@ void check(std::string const& name) {
   random_sequences(two, amount(60'000), seed());
   judge(two);
   // A comparison in which something never happened says nothing about it.
-  const auto missing = two.reached.lacks(tether::proof::demanded<typename Configuration::essence>());
-  if (slowdown == 1) CHECK(std::string{tether::proof::story_of(missing).view()} == "");
+  const auto missing = two.reached.lacks(tether::proof::demanded<typename Configuration::abstraction>());
+  if (slowdown == 1) CHECK(std::string{tether::proof::describe_trace(missing).view()} == "");
   totals sum = all.pair.all;
   sum.add(two.all);
   print_figures(name, length, sum);
@@ -163,11 +163,11 @@ void check(std::string const& name) {
 /// A user's policy that looks at both scopes: the group's hold until it has settled, and one more for the container meanwhile.
 struct holds_twice {
   using slot = tether::inhibition_slot;
-  [[nodiscard]] static constexpr std::uint32_t holds(tether::group_tally group) noexcept {
-    return group.attached && !group.settled() ? 1 : 0;
+  [[nodiscard]] static constexpr std::uint32_t holds(tether::group_counts group) noexcept {
+    return group.attached && !group.needs_no_hold() ? 1 : 0;
   }
-  [[nodiscard]] static constexpr std::uint32_t holds(tether::container_tally container) noexcept {
-    return container.settled < container.members ? 1 : 0;
+  [[nodiscard]] static constexpr std::uint32_t holds(tether::container_counts container) noexcept {
+    return container.need_no_hold < container.members ? 1 : 0;
   }
 };
 

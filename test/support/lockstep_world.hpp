@@ -63,8 +63,8 @@ class call_reader {
     const std::string_view member = Unit == tether::attach_unit::group ? group_ : device_;
     switch (what) {
       case act::acquire: return {expect(asked::acquire, group_)};
-      case act::tell: return {expect(asked::tell, member)};
-      case act::forget: return {expect(asked::forget, member)};
+      case act::add_to_kvm: return {expect(asked::tell, member)};
+      case act::remove_from_kvm: return {expect(asked::forget, member)};
       case act::join: return {expect(asked::join, member)};
       case act::leave: return {expect(asked::leave, member)};
       case act::open: return {expect(asked::open, device_)};
@@ -163,10 +163,10 @@ struct answer {
 /// A world that follows. Real containers and groups are assigned places in it; identical ones may
 /// swap places, because the proof tries only the first of several identical ones (symmetry
 /// reduction).
-template <class Essence, class Scope>
+template <class Abstraction, class Scope>
 class world_follower {
-  using transition = tether::proof::transition<Essence, Scope>;
-  using acts = tether::proof::acts<Essence, Scope>;
+  using transition = tether::proof::transition<Abstraction, Scope>;
+  using acts = tether::proof::acts<Abstraction, Scope>;
   using future = tether::proof::future<Scope>;
   using container_state = tether::proof::container_state<Scope>;
 
@@ -189,7 +189,7 @@ class world_follower {
   }
   /// Whether a container has a record of the group.
   [[nodiscard]] bool listed(std::size_t real, std::size_t which) const noexcept {
-    return group(real, which).tally.attached || diverged_at(real, which);
+    return group(real, which).counts.attached || diverged_at(real, which);
   }
   /// As the world's own event does: an abandoned container starts afresh.
   void abandoned(std::size_t real) noexcept { here_.containers[places_[real].container] = {}; }
@@ -209,10 +209,10 @@ class world_follower {
         if (next.by.container != at.container) return true;
         if (begun ? next.by.who != tether::proof::actor::container : !begins_as(next.by, wanted, at)) return true;
         if (!decided) {
-          decided = calls.template read<Essence::unit>(next.by.what);
-          if (next.by.what == tether::act::hold && holds_are_refused) decided->how = tether::outcome::failed;
+          decided = calls.template read<Abstraction::unit>(next.by.what);
+          if (next.by.what == tether::act::raise_holds && holds_are_refused) decided->how = tether::outcome::failed;
         }
-        const bool not_yet = decided->half_way && !here_.containers[at.container].faltering;
+        const bool not_yet = decided->half_way && !here_.containers[at.container].replay_will_fail;
         if (next.by.half_way != not_yet || (!not_yet && next.by.how != decided->how)) return true;
         taken = next;
         return false;
@@ -241,7 +241,7 @@ class world_follower {
   }
 
   /// The properties that do not hold in it.
-  [[nodiscard]] tether::proof::broken_properties broken() const noexcept { return tether::proof::broken_in<Essence>(here_); }
+  [[nodiscard]] tether::proof::broken_properties broken() const noexcept { return tether::proof::broken_in<Abstraction>(here_); }
 
   std::string objection;
   tether::proof::coverage reached{};

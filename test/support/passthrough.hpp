@@ -83,7 +83,7 @@ inline std::vector<std::unique_ptr<tether::ram_block>>& kept_blocks() {
 struct seen_state {
   tether::gate_counts counts{};
   std::vector<std::string> holders{};
-  tether::container_tally books{};
+  tether::container_counts books{};
   tether::mapped_usage usage{};
   std::uint64_t free_mappings = 0;
   std::uint64_t pinned = 0;
@@ -102,7 +102,7 @@ struct seen_state {
   [[nodiscard]] std::string text() const {
     std::string all = "holds " + std::to_string(counts.any_holds) + "/" + std::to_string(counts.uncoordinated_holds) + " [";
     for (auto const& one : holders) all += one + " ";
-    all += "] members " + std::to_string(books.members) + "/" + std::to_string(books.settled) + " mapped " + std::to_string(usage.mappings) + "/" +
+    all += "] members " + std::to_string(books.members) + "/" + std::to_string(books.need_no_hold) + " mapped " + std::to_string(usage.mappings) + "/" +
            std::to_string(usage.bytes) + " free " + std::to_string(free_mappings) + " pinned " + std::to_string(pinned) + "/" +
            std::to_string(pinned_by_kernel) + " left out " + std::to_string(left_out) + " trimmed " + std::to_string(trimmed) +
            (diverged ? " diverged" : "") + " fds " + std::to_string(descriptors.size()) + " contents " + std::to_string(contents) +
@@ -166,7 +166,7 @@ class passthrough {
       now.holders.push_back(std::string{who.name} + ":" + tether::name_of(who.what) + ":" + std::to_string(who.count));
     });
     std::ranges::sort(now.holders);
-    now.books = dma->books();
+    now.books = dma->membership();
     now.usage = dma->usage();
     now.free_mappings = dma->backend().free_mappings();
     now.pinned = Model::pinned(dma->backend().watched());

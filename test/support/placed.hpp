@@ -14,7 +14,7 @@ namespace tether_test {
 
 inline tether::region_id placed(tether::detail::region_table& table, tether::region const& what,
                                 tether::extent<tether::guest_address> where, int priority) {
-  return table.place(what, std::make_shared<tether::detail::anchor const>(what.name(), what.memory()), where, priority);
+  return table.place(what, std::make_shared<tether::detail::section_owner const>(what.name(), what.memory()), where, priority);
 }
 
 }  // namespace tether_test

@@ -24,43 +24,43 @@ using of_devices = lifecycle_of<attach_unit::device>;
 /// No provisional hold: between attach and open a group is pinned without a hold.
 struct forgets_what_has_no_device {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.others; }
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return group.declined; }
 };
 /// The container's hold is released when one of two members has opted in.
 struct believes_the_first {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(container_tally container) noexcept {
-    return container.members != 0 && container.settled == 0 ? 1 : 0;
+  static constexpr std::uint32_t holds(container_counts container) noexcept {
+    return container.members != 0 && container.need_no_hold == 0 ? 1 : 0;
   }
 };
 /// The second device of a group drops the first one's hold.
 struct one_agreement_is_enough {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.known ? 1 : 0; }
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return group.attached && !group.consent_known ? 1 : 0; }
 };
 struct holds_for_ever {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached ? 1 : 0; }
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return group.attached ? 1 : 0; }
 };
 /// Closing the last device that agreed needs a hold again, which may be refused.
 struct takes_it_back_at_close {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept {
-    return group.attached && (group.agreed == 0 || group.others != 0) ? 1 : 0;
+  static constexpr std::uint32_t holds(group_counts group) noexcept {
+    return group.attached && (group.agreed == 0 || group.declined != 0) ? 1 : 0;
   }
 };
 /// Right, but counting in multiples: of sixteen, of ten, of a hundred.
 struct counts_by_sixteen {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 16 : 0; }
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return group.attached && !group.needs_no_hold() ? 16 : 0; }
 };
 struct counts_in_tens {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return (group.attached && !group.known ? 10 : 0) + 10 * group.others; }
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return (group.attached && !group.consent_known ? 10 : 0) + 10 * group.declined; }
 };
 struct counts_groups_in_hundreds {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(container_tally all) noexcept { return 100 * (all.members - all.settled); }
+  static constexpr std::uint32_t holds(container_counts all) noexcept { return 100 * (all.members - all.need_no_hold); }
 };
 
 // Wrong only in worlds larger than the small one.
@@ -68,36 +68,36 @@ struct counts_groups_in_hundreds {
 /// Three devices that did not agree are outvoted by six that did, and so is one by two.
 struct believes_the_majority {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept {
-    return group.attached && (!group.known || group.others > group.agreed / 2) ? 1 : 0;
+  static constexpr std::uint32_t holds(group_counts group) noexcept {
+    return group.attached && (!group.consent_known || group.declined > group.agreed / 2) ? 1 : 0;
   }
 };
 /// The count has two bits: four groups count as none.
 struct counts_in_two_bits {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(container_tally all) noexcept { return (all.members - all.settled) & 3U; }
+  static constexpr std::uint32_t holds(container_counts all) noexcept { return (all.members - all.need_no_hold) & 3U; }
 };
 /// The sum has 32 bits: two groups count as none.
 struct counts_by_two_to_the_31st {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 1U << 31U : 0; }
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return group.attached && !group.needs_no_hold() ? 1U << 31U : 0; }
 };
 /// Would refuse a mixed group, but its `admits` may throw, so it is never asked.
 struct admits_may_throw {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 1 : 0; }
-  static constexpr bool admits(group_tally group) { return group.agreed == 0 || group.others == 0; }
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return group.attached && !group.needs_no_hold() ? 1 : 0; }
+  static constexpr bool admits(group_counts group) { return group.agreed == 0 || group.declined == 0; }
 };
 /// It may be evaluated when the variable had another value.
 struct reads_a_variable {
   using slot = inhibition_slot;
   static inline bool mastering = true;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() && mastering ? 1 : 0; }
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return group.attached && !group.needs_no_hold() && mastering ? 1 : 0; }
 };
 /// Ignores `attached`: a group that has left still counts.
 struct forgets_attached {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.settled() ? 0 : 1; }
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return group.needs_no_hold() ? 0 : 1; }
 };
 
 // Orders: a lifecycle with one plan replaced.
@@ -116,31 +116,31 @@ constexpr plan without_undo(plan steps, std::size_t at) noexcept {
   return steps;
 }
 
-using holds_after_the_pin = with_acts<of_groups, operation::attach_first, act::join, act::replay, act::hold, act::commit>;
+using holds_after_the_pin = with_acts<of_groups, operation::attach_first, act::join, act::replay, act::raise_holds, act::commit>;
 /// QEMU since 53d1b5fcfb: a group joins an existing container, a pin point, before discards are disabled.
-using joins_before_it_holds = with_acts<of_groups, operation::attach_next, act::join, act::hold, act::commit>;
+using joins_before_it_holds = with_acts<of_groups, operation::attach_next, act::join, act::raise_holds, act::commit>;
 /// QEMU's vfio_put_group: discards are allowed again while the mappings are live.
-using releases_before_it_unmaps = with_acts<of_groups, operation::detach_last, act::commit, act::settle, act::withdraw, act::leave>;
+using releases_before_it_unmaps = with_acts<of_groups, operation::detach_last, act::commit, act::lower_holds, act::withdraw, act::leave>;
 /// QEMU's iommufd, both ways.
 using device_joins_before_it_holds =
-    with_acts<of_devices, operation::attach_next, act::judge, act::open, act::bind, act::join, act::hold, act::commit>;
+    with_acts<of_devices, operation::attach_next, act::judge, act::open, act::bind, act::join, act::raise_holds, act::commit>;
 using device_releases_before_it_leaves =
-    with_acts<of_devices, operation::detach_last, act::commit, act::settle, act::withdraw, act::leave, act::close>;
+    with_acts<of_devices, operation::detach_last, act::commit, act::lower_holds, act::withdraw, act::leave, act::close>;
 using leaks_on_failure =
     with_plan<of_groups, operation::attach_first, without_undo(of_groups::plan_of(operation::attach_first), 0)>;
 /// A detach has no device whose consent could be judged.
 using judges_a_detach =
-    with_acts<of_groups, operation::detach_last, act::judge, act::withdraw, act::leave, act::commit, act::settle>;
-using never_judges = with_acts<of_groups, operation::open, act::hold, act::open, act::commit, act::settle>;
+    with_acts<of_groups, operation::detach_last, act::judge, act::withdraw, act::leave, act::commit, act::lower_holds>;
+using never_judges = with_acts<of_groups, operation::open, act::raise_holds, act::open, act::commit, act::lower_holds>;
 
 /// Populated once, when it was mapped, and never again: Linux 6.1 pins the zero page for what was
 /// discarded meanwhile.
-using joins_what_was_discarded = with_acts<of_groups, operation::attach_next, act::hold, act::join, act::commit>;
-using populates_before_it_holds = with_acts<of_groups, operation::attach_next, act::populate, act::hold, act::join, act::commit>;
+using joins_what_was_discarded = with_acts<of_groups, operation::attach_next, act::raise_holds, act::join, act::commit>;
+using populates_before_it_holds = with_acts<of_groups, operation::attach_next, act::populate, act::raise_holds, act::join, act::commit>;
 using opens_what_was_discarded =
-    with_acts<of_groups, operation::open, act::judge, act::hold, act::open, act::commit, act::settle>;
+    with_acts<of_groups, operation::open, act::judge, act::raise_holds, act::open, act::commit, act::lower_holds>;
 using device_joins_what_was_discarded =
-    with_acts<of_devices, operation::attach_next, act::judge, act::open, act::bind, act::hold, act::join, act::commit>;
+    with_acts<of_devices, operation::attach_next, act::judge, act::open, act::bind, act::raise_holds, act::join, act::commit>;
 
 // Rules.
 
@@ -153,8 +153,8 @@ struct abandons_what_it_knows : proof::machinery {
 };
 /// A closed device stays in the books.
 struct never_counts_down : proof::machinery {
-  static constexpr void enact(container_tally& container, group_tally& group, change what, consent agrees) noexcept {
-    if (what != change::close) tether::enact(container, group, what, agrees);
+  static constexpr void apply_change(container_counts& container, group_counts& group, change what, consent agrees) noexcept {
+    if (what != change::close) tether::apply_change(container, group, what, agrees);
   }
 };
 /// A rollback that failed counts as done, and what could not be restored as restored.
@@ -167,6 +167,6 @@ struct goes_on_after_a_failed_undo : proof::machinery {
 };
 
 template <class Policy, class Lifecycle = of_groups, class Machinery = proof::machinery>
-using seeded = proof::essence<Policy, Lifecycle, true, hold_kind::any, Machinery>;
+using seeded = proof::abstraction<Policy, Lifecycle, true, hold_kind::any, Machinery>;
 
 }  // namespace tether::seeds

@@ -61,8 +61,8 @@ struct expected_call {
     case act::open: return {call(backend_call::open, fails)};
     case act::bind: return {call(backend_call::bind, fails)};
     case act::close: return {call(backend_call::close, fails)};
-    case act::tell: return {{"tell KVM", {}, fails}};
-    case act::forget: return {{"let KVM forget", {}, fails}};
+    case act::add_to_kvm: return {{"tell KVM", {}, fails}};
+    case act::remove_from_kvm: return {{"let KVM forget", {}, fails}};
     case act::replay:
       if (one.half_way) return {call(backend_call::map, false)};
       if (half_way) return {call(backend_call::map, true), call(backend_call::unmap, false)};
@@ -103,7 +103,7 @@ struct walked_operation {
     }
     return ending::none;
   }
-  [[nodiscard]] std::string story() const {
+  [[nodiscard]] std::string description() const {
     proof::sentence all{};
     for (walked_event const& one : events) proof::tell(all, one.future.by, false) << "; ";
     return std::string{all.view()};
@@ -118,7 +118,7 @@ struct walked_operation {
 
 /// Where a walk is, what all walks have reached, and what they had to skip. Reached is reached for
 /// real: `replayed_walk` checks that an operation makes these calls and ends so.
-template <class Essence>
+template <class Abstraction>
 struct walk {
   walk_world here{};
   proof::coverage reached{};
@@ -129,13 +129,13 @@ struct walk {
   template <class Feasible>
   [[nodiscard]] walked_operation next(dice& chance, Feasible feasible) {
     walked_operation taken;
-    bool faltering = false;
+    bool replay_will_fail = false;
     do {
       walked_event one = choose(chance, feasible);
-      one.calls = calls_of(one.future.by, faltering);
+      one.calls = calls_of(one.future.by, replay_will_fail);
       here = one.future.here;
       reached.add(one.future.said.reached);
-      faltering = here.containers[0].faltering;
+      replay_will_fail = here.containers[0].replay_will_fail;
       taken.events.push_back(std::move(one));
     } while (!here.containers[0].at_rest() && !here.containers[0].diverged);
     return taken;
@@ -147,7 +147,7 @@ struct walk {
     std::vector<walk_future> futures;
     std::vector<std::uint64_t> weights;
     std::uint64_t sum = 0;
-    proof::transition<Essence, walk_scope>::for_each(here, [&](walk_future const& next) {
+    proof::transition<Abstraction, walk_scope>::for_each(here, [&](walk_future const& next) {
       if (!happens_here(next.by.what, next.by.how) || next.by.who == proof::actor::abandoner) return true;
       if (next.by.who == proof::actor::caller && !feasible(next.by)) {
         ++left_out;
@@ -175,26 +175,26 @@ struct walk {
 
 namespace detail {
 
-template <class Essence>
+template <class Abstraction>
 void reach_unless_stuck(cursor at, proof::coverage& all) {
   if (at.ended != ending::none) return all.add(at.in, at.ended);
-  const act now = Essence::automaton::act_at(at);
+  const act now = Abstraction::plan_table::act_at(at);
   for (const auto how : {outcome::done, outcome::failed}) {
-    if (!proof::can_end<Essence>(now, how) || !happens_here(now, how)) continue;
+    if (!proof::can_end<Abstraction>(now, how) || !happens_here(now, how)) continue;
     all.add(now, how);
-    reach_unless_stuck<Essence>(Essence::automaton::advance(at, how), all);
+    reach_unless_stuck<Abstraction>(Abstraction::plan_table::advance(at, how), all);
   }
 }
 
 }  // namespace detail
 
 /// What walks must reach in all: the proof's own `demanded`, less what cannot be provoked.
-template <class Essence>
+template <class Abstraction>
 [[nodiscard]] proof::coverage demanded_of_walks() {
   proof::coverage all{};
   for (std::size_t what = 0; what < operations; ++what) {
     const auto one = static_cast<operation>(what);
-    if (Essence::lifecycle::plan_of(one).size() != 0) detail::reach_unless_stuck<Essence>(cursor{one}, all);
+    if (Abstraction::lifecycle::plan_of(one).size() != 0) detail::reach_unless_stuck<Abstraction>(cursor{one}, all);
   }
   return all;
 }

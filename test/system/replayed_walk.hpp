@@ -87,7 +87,7 @@ class replayed_walk {
   static constexpr bool of_groups = backend_type::unit == attach_unit::group;
 
  public:
-  using essence = proof::essence_of<container_type>;
+  using abstraction = proof::abstraction_of<container_type>;
 
   replayed_walk(std::vector<real_group> const& machine, memory_kind kind, std::uint64_t seed, walk_figures& counted)
       : machine_{machine}, ram_{must(ram_block::allocate("ram", pages * page, kind))}, counted_{counted}, extra_{seed} {
@@ -133,11 +133,11 @@ class replayed_walk {
       prepare();
       const result<void> answer = perform(operation.begins(), operation.ended() == ending::finished);
       go_past_silent();
-      INFO(operation.story());
+      INFO(operation.description());
       CHECK(at_ == operation.events.size());
       CHECK(book_.faults_left() == 0);
       CHECK(answer.has_value() == (operation.ended() == ending::finished));
-      if (!answer) CHECK(answer.error().stuck() == (operation.ended() == ending::diverged));
+      if (!answer) CHECK(answer.error().rollback_failed() == (operation.ended() == ending::diverged));
     } else {
       go_past_silent();
     }
@@ -149,7 +149,7 @@ class replayed_walk {
     permit_.reset();
     must(dma_->abandon());
     CHECK(!dma_->diverged());
-    CHECK(dma_->books() == container_tally{});
+    CHECK(dma_->membership() == container_counts{});
     CHECK(gate_.counts() == gate_counts{});
     CHECK(pinned_now() == 0);
     places_ = {};
@@ -159,8 +159,8 @@ class replayed_walk {
 
  private:
   static constexpr std::uint64_t pages = 4;
-  static constexpr bool holds = holds_needed<Inhibition>(group_tally{.others = 1, .attached = true}) != 0 ||
-                                holds_needed<Inhibition>(container_tally{1, 0}) != 0;
+  static constexpr bool holds = holds_needed<Inhibition>(group_counts{.declined = 1, .attached = true}) != 0 ||
+                                holds_needed<Inhibition>(container_counts{1, 0}) != 0;
 
   struct open_device {
     std::string name;
@@ -254,7 +254,7 @@ class replayed_walk {
     if (operation_ == nullptr) return false;
     go_past_silent();
     const bool expected = at_ < operation_->events.size() && operation_->events[at_].calls[calls_].name == call;
-    CHECK_MESSAGE(expected, call << " in " << operation_->story());
+    CHECK_MESSAGE(expected, call << " in " << operation_->description());
     return expected && operation_->events[at_].calls[calls_].refused;
   }
   void after(std::string_view) {
@@ -296,7 +296,7 @@ class replayed_walk {
   void prepare() {
     if (at_ >= operation_->events.size() || permit_ != nullptr) return;
     auto const& next = operation_->events[at_].future.by;
-    if (next.what != act::hold || next.how != outcome::failed) return;
+    if (next.what != act::raise_holds || next.how != outcome::failed) return;
     obstacle_.reset(new discard_gate<>::permit_guard(nobodys_gate_.permit(discard_kind::uncoordinated)));
   }
 
@@ -309,19 +309,19 @@ class replayed_walk {
   void compare(walked_event const& now) {
     walk_world const& here = now.future.here;
     auto const& container = here.containers[0];
-    INFO(operation_->story() << "- event " << at_);
+    INFO(operation_->description() << "- event " << at_);
     const auto counts = gate_.counts();
     CHECK(counts.any_holds + counts.uncoordinated_holds == here.holds());
-    if (!proof::gate_open<essence>(here)) CHECK(balloon_.inflate(frame_numbers(0, pages)).inhibited == pages);
+    if (!proof::gate_open<abstraction>(here)) CHECK(balloon_.inflate(frame_numbers(0, pages)).inhibited == pages);
 
     const bool pins = container.page == proof::page_relation::pinned_same || container.page == proof::page_relation::pinned_other;
     bool by_an_iommu = false;
     for (std::size_t at = 0; at < walk_scope::groups; ++at) {
-      by_an_iommu = by_an_iommu || (!container.groups[at].mediated && proof::can_pin<essence::unit>(container, at));
+      by_an_iommu = by_an_iommu || (!container.groups[at].mediated && proof::can_pin<abstraction::unit>(container, at));
     }
-    const std::uint64_t all = container.faltering ? ram_.size() : ram_.size() + mailbox_.size();
+    const std::uint64_t all = container.replay_will_fail ? ram_.size() : ram_.size() + mailbox_.size();
     const std::uint64_t found = pinned_now();
-    if (pins && !by_an_iommu && proof::can_pin<essence>(container)) {
+    if (pins && !by_an_iommu && proof::can_pin<abstraction>(container)) {
       ++counted_.one_sided;
       CHECK((found == 0 || found == all));
       pinned_before_.clear();
@@ -352,7 +352,7 @@ class replayed_walk {
   void compare_at_rest(walk_world const& here) {
     auto const& container = here.containers[0];
     CHECK(dma_->diverged() == container.diverged);
-    CHECK(dma_->books() == container.tally());
+    CHECK(dma_->membership() == container.counts());
     if (container.diverged) return;
     CHECK((dma_->usage().mappings != 0) == (container.page != proof::page_relation::none));
     const bool same = container.page == proof::page_relation::pinned_same;

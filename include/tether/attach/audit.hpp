@@ -30,7 +30,7 @@ template <class Backend, class... Policies>
   static_assert(detail::remembers_frames<observer>,
                 "tether[A1]: a container can be audited only if it remembers what it pinned: give it the policy tether::audited, or "
                 "tether::audited_beside<your observer>");
-  if constexpr (detail::remembers_frames<observer>) return of.look([](observer& seen) noexcept { return seen.compare(); });
+  if constexpr (detail::remembers_frames<observer>) return of.with_observer([](observer& seen) noexcept { return seen.compare(); });
   else return audit_report{};  // never reached: refused above
 }
 

@@ -93,18 +93,18 @@ using lifecycle_for =
 
 /// Whether KVM can be told, if the policy wants it told.
 template <class Backend, class Kvm>
-inline constexpr bool tellable = !Kvm::tells || known_to_kvm<Backend>;
+inline constexpr bool tellable = !Kvm::tells || has_kvm_file<Backend>;
 
 /// Whether the plans tell KVM if and only if the KVM policy does.
 template <class Lifecycle, class Kvm>
-inline constexpr bool plans_tell = (position(Lifecycle::plan_of(operation::attach_first), act::tell) != plan::most) == Kvm::tells;
+inline constexpr bool plans_tell = (position(Lifecycle::plan_of(operation::attach_first), act::add_to_kvm) != plan::most) == Kvm::tells;
 
 /// The optional parts of a backend: one that is callable at all has the signature that it must
 /// have.
 template <class Backend>
 inline constexpr bool options_usable =
     (maps_files<Backend> || !requires(Backend& it, mapping const& what, file_source from) { it.map(what, from); }) &&
-    (tells_who_pins<Backend> || !requires(Backend& it) { it.pins_now(); });
+    (reports_pinning<Backend> || !requires(Backend& it) { it.pins_now(); });
 
 template <class Backend>
 inline constexpr bool can_pin = true;
@@ -138,7 +138,7 @@ class configuration {
   using asked_observation = policy_for<observation_slot, no_observation, Policies...>;
   using asked_kvm = policy_for<kvm_slot, no_kvm, Policies...>;
 
-  static_assert(declares_itself<Backend>,
+  static_assert(has_backend_traits<Backend>,
                 "tether[B1]: a backend needs 'static constexpr bool pins' and 'static constexpr attach_unit unit': what it pins "
                 "decides what must be held down");
   static_assert(maps_memory<Backend>,

@@ -102,10 +102,10 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
       static_cast<void>(this->diverge(gone.error()));
       return gone;
     }
-    this->tally_ = {};
+    this->counts_ = {};
     for (group_record& group : this->groups_) {
-      group.tally = {};
-      this->settle(group);
+      group.counts = {};
+      this->lower_holds(group);
     }
     this->groups_.clear();
     return {};
@@ -135,19 +135,19 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     const auto ranges = this->backend_.usable_iova();
     return {ranges.begin(), ranges.end()};
   }
-  [[nodiscard]] container_tally books() const noexcept {
+  [[nodiscard]] container_counts membership() const noexcept {
     std::lock_guard alone{this->operation_};
-    return this->tally_;
+    return this->counts_;
   }
   /// The backend, for queries of its own. Do not map or join through it.
   [[nodiscard]] Backend& backend() noexcept { return this->backend_; }
   [[nodiscard]] auto& observer() noexcept { return this->listener_.observer(); }
-  /// Returns `eyes(observer)`, called under the backend's lock: nothing is mapped or unmapped
+  /// Returns `f(observer)`, called under the backend's lock: nothing is mapped or unmapped
   /// meanwhile. Requires: it calls nothing of this container.
-  template <class Eyes>
-  decltype(auto) look(Eyes eyes) {
+  template <class Function>
+  decltype(auto) with_observer(Function f) {
     std::lock_guard turn{this->mutex_};
-    return eyes(this->listener_.observer());
+    return f(this->listener_.observer());
   }
 
  private:
@@ -171,7 +171,7 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   result<void> let_go_of_everything() noexcept {
     if constexpr (of_groups) static_cast<void>(close_every_device());  // one that stays open keeps its group from leaving
     static_cast<void>(this->space_.remove_listener(this->listener_));
-    if (auto forgotten = let_kvm_forget(); !forgotten) return forgotten;
+    if (auto forgotten = remove_all_from_kvm(); !forgotten) return forgotten;
     if (auto gone = abandon_backend(); !gone) return gone;
     if constexpr (of_groups) {
       // A group whose join got stuck is in no backend's list: closing its descriptor removes it. So
@@ -181,7 +181,7 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
       if (auto closed = close_every_device(); !closed) return closed;
     }
     std::lock_guard turn{this->mutex_};
-    this->listener_.forget();
+    this->listener_.reset();
     return {};
   }
   result<void> abandon_backend() noexcept {
@@ -205,21 +205,21 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   }
   /// Removes everything from KVM's VFIO device. What was never added to it, or was removed by an
   /// earlier attempt (ENOENT), is skipped.
-  result<void> let_kvm_forget() noexcept {
+  result<void> remove_all_from_kvm() noexcept {
     if constexpr (base::tells_kvm) {
-      const auto forget = [this](int file, std::string_view name) noexcept {
+      const auto remove = [this](int file, std::string_view name) noexcept {
         if (file < 0) return result<void>{};
-        auto forgotten = this->kvm_.forget(file, name);
+        auto forgotten = this->kvm_.remove(file, name);
         return forgotten || forgotten.error().code() == std::errc::no_such_file_or_directory ? result<void>{} : forgotten;
       };
       for (group_record& group : this->groups_) {
         if constexpr (of_groups) {
           if (!group.joined) continue;
-          if (auto done = forget(Backend::kvm_file(*group.joined), group.name); !done) return done;
+          if (auto done = remove(Backend::kvm_file(*group.joined), group.name); !done) return done;
         } else {
           for (auto& one : group.devices) {
             if (!one.device) continue;
-            if (auto done = forget(Backend::kvm_file(*one.device), one.name); !done) return done;
+            if (auto done = remove(Backend::kvm_file(*one.device), one.name); !done) return done;
           }
         }
       }

@@ -64,7 +64,7 @@ class basic_kvm_device {
   }
 
   /// Adds a group or device, by its descriptor. Fails: `already_there`, the kernel's errno.
-  [[nodiscard]] result<void> tell(int file, std::string_view name) noexcept {
+  [[nodiscard]] result<void> add(int file, std::string_view name) noexcept {
     const auto answer = set(KVM_DEV_VFIO_GROUP_ADD, file);
     if (answer >= 0) return {};
     if (answer == -EEXIST) return failure(error{"tell KVM", errc::already_there}.of(name));
@@ -73,7 +73,7 @@ class basic_kvm_device {
   /// Removes it; until then KVM keeps the group busy, even when every descriptor of it is closed
   /// (measured).
   /// Fails: the kernel's errno; ENOENT if KVM was never told.
-  [[nodiscard]] result<void> forget(int file, std::string_view name) noexcept {
+  [[nodiscard]] result<void> remove(int file, std::string_view name) noexcept {
     const auto answer = set(KVM_DEV_VFIO_GROUP_DEL, file);
     if (answer >= 0) return {};
     return failure(error::from_errno("tell KVM to forget", static_cast<int>(-answer)).of(name));
@@ -103,8 +103,8 @@ using kvm_device = basic_kvm_device<>;
 template <class K>
 concept kvm_policy = policy<K> && std::is_same_v<typename K::slot, kvm_slot> &&
                      (!K::tells || (std::movable<K> && requires(K& kvm, int file, std::string_view name) {
-                       { kvm.tell(file, name) } noexcept -> std::same_as<result<void>>;
-                       { kvm.forget(file, name) } noexcept -> std::same_as<result<void>>;
+                       { kvm.add(file, name) } noexcept -> std::same_as<result<void>>;
+                       { kvm.remove(file, name) } noexcept -> std::same_as<result<void>>;
                      }));
 
 }  // namespace tether

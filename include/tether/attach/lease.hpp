@@ -21,9 +21,9 @@ namespace detail {
 /// given while the device is being removed; ended on any thread, without a lock.
 class lease_count {
  public:
-  void give() noexcept { out_.fetch_add(1, std::memory_order_relaxed); }
+  void count_one() noexcept { out_.fetch_add(1, std::memory_order_relaxed); }
   /// Ends a lease. Requires: its holder does not use the device afterwards.
-  void take_back() noexcept { out_.fetch_sub(1, std::memory_order_release); }
+  void uncount_one() noexcept { out_.fetch_sub(1, std::memory_order_release); }
   /// If it returns 0, everything that was done through leases happens before.
   [[nodiscard]] std::uint32_t out() const noexcept { return out_.load(std::memory_order_acquire); }
   /// Why an operation is refused: the device, and how many are outstanding.
@@ -46,7 +46,7 @@ template <class Device>
 class [[nodiscard]] device_lease {
  public:
   /// For the container.
-  device_lease(Device& device, detail::lease_count& of) noexcept : device_{&device}, of_{&of} { of.give(); }
+  device_lease(Device& device, detail::lease_count& of) noexcept : device_{&device}, of_{&of} { of.count_one(); }
   device_lease(device_lease&& other) noexcept : device_{std::exchange(other.device_, nullptr)}, of_{std::exchange(other.of_, nullptr)} {}
   device_lease& operator=(device_lease&& other) noexcept {
     std::swap(device_, other.device_);
@@ -54,7 +54,7 @@ class [[nodiscard]] device_lease {
     return *this;
   }
   ~device_lease() {
-    if (of_ != nullptr) of_->take_back();
+    if (of_ != nullptr) of_->uncount_one();
   }
 
   /// Requires: not moved from.

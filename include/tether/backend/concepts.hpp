@@ -23,7 +23,7 @@ concept named = requires(T const& it) {
   { it.name() } noexcept -> std::convertible_to<std::string_view>;
 };
 
-/// Maps and unmaps. Laws: `map` maps all or leaves nothing behind (an error that is `stuck()` says
+/// Maps and unmaps. Laws: `map` maps all or leaves nothing behind (an error that is `rollback_failed()` says
 /// that the rollback failed); `unmap` is given whole mappings, one or several without a gap, and
 /// returns only when the device can no longer reach them and every pin is gone.
 template <class B>
@@ -83,7 +83,7 @@ concept attaches_devices =
 /// for: a node can be replaced between `classify(endpoint)` and `open`. A device that agreed to
 /// discards is closed again if it turns out to pin. Laws: called after `open`, before `bind`.
 template <class B>
-concept looks_again = requires(B& backend, typename B::device_type const& device) {
+concept classifies_opened_device = requires(B& backend, typename B::device_type const& device) {
   { backend.classify(device) } noexcept -> std::same_as<pin_class>;
 };
 
@@ -97,7 +97,7 @@ concept maps_files = requires(B& backend, mapping const& what, file_source from)
 /// Optional: reports whether what has joined now pins everything that is mapped (law 1). Laws: read
 /// again after every join and leave.
 template <class B>
-concept tells_who_pins = requires(B const& backend) {
+concept reports_pinning = requires(B const& backend) {
   { backend.pins_now() } noexcept -> std::same_as<bool>;
 };
 
@@ -118,7 +118,7 @@ concept can_be_abandoned = requires(B& backend) {
 
 /// Compile-time traits: whether it can pin at all, and what it attaches.
 template <class B>
-concept declares_itself = requires {
+concept has_backend_traits = requires {
   requires std::same_as<decltype(B::pins), const bool>;
   requires std::same_as<decltype(B::unit), const attach_unit>;
 };
@@ -132,7 +132,7 @@ concept attaches_single_devices = B::unit == attach_unit::device && attaches_dev
 /// Optional: KVM's VFIO device can be told of what it attaches, by descriptor, before it pins (law 4). A group joins in
 /// two steps then: `acquire` opens it, `join(acquired)` sets its container; `join(group)` is both in one.
 template <class B>
-concept known_to_kvm =
+concept has_kvm_file =
     (B::unit == attach_unit::device && requires(typename B::device_type const& device) {
       { B::kvm_file(device) } noexcept -> std::same_as<int>;
     }) || (B::unit == attach_unit::group && requires(B& backend, typename B::group_type const& group, typename B::joined_group& joined) {
@@ -146,7 +146,7 @@ concept known_to_kvm =
 /// Laws: `test/laws/backend.hpp`, instantiated for every model.
 /// Models: `vfio_type1`, `iommufd`, `io_uring_buffers`, `software_iommu`, `recording<Backend>`.
 template <class B>
-concept backend = declares_itself<B> && maps_memory<B> && has_limits<B> && (attaches_groups<B> || attaches_single_devices<B>) &&
+concept backend = has_backend_traits<B> && maps_memory<B> && has_limits<B> && (attaches_groups<B> || attaches_single_devices<B>) &&
                   quiesces<B> && can_be_abandoned<B>;
 
 /// A device whose DMA can be issued from software. Laws: each access is translated by the

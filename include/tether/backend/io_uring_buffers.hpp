@@ -66,17 +66,17 @@ class basic_io_uring_buffers {
       return failure(error{"map", errc::over_budget}.at(what.where).advise("only {} slots are free", state_->slots.free()));
     }
     if (auto inside = check_aperture(what.where, state_->options.usable); !inside) return inside;
-    const slot_chain chain = state_->slots.take(static_cast<std::uint32_t>(slots));
+    const slot_chain chain = state_->slots.allocate(static_cast<std::uint32_t>(slots));
     const auto row = state_->table.insert(what, chain);
     if (!row) {
-      state_->slots.give_back(chain);
+      state_->slots.free(chain);
       return failure(row.error());
     }
     if (state_->groups.pinning() == 0) return {};
     const table_run run{*row, *row + 1};
     auto pinned = state_->pin("map", run);
     // If the rollback failed, it stays recorded: a later unmap tries again to unpin its pages.
-    if (!pinned && !pinned.error().stuck()) state_->forget(run);
+    if (!pinned && !pinned.error().rollback_failed()) state_->erase_rows(run);
     return pinned;
   }
   /// Requires: `where` is exactly one or more whole mappings without a gap. Ensures: unpinned when it returns.
@@ -87,7 +87,7 @@ class basic_io_uring_buffers {
     const auto run = state_->table.whole(where);
     if (!run) return failure(run.error());
     auto unpinned = state_->unpin("unmap", *run);
-    if (unpinned) state_->forget(*run);
+    if (unpinned) state_->erase_rows(*run);
     return unpinned;
   }
 
@@ -156,7 +156,7 @@ class basic_io_uring_buffers {
   /// Fails: the kernel's errno.
   [[nodiscard]] result<void> quiesce() noexcept {
     const std::lock_guard nothing_in_flight{state_->mutex};
-    if (const auto settled = state_->settle(); settled < 0) return failure(error::from_errno("quiesce", static_cast<int>(-settled)));
+    if (const auto waited = state_->wait_for_requests(); waited < 0) return failure(error::from_errno("quiesce", static_cast<int>(-waited)));
     return {};
   }
   /// Ensures: nothing is mapped, joined or pinned, and the kernel has confirmed it. Fails: `still_in_use` while a device is
@@ -164,11 +164,11 @@ class basic_io_uring_buffers {
   [[nodiscard]] result<void> abandon() noexcept {
     const std::lock_guard lock{state_->mutex};
     if (auto may = state_->groups.may_abandon(); !may) return may;
-    if (const auto settled = state_->settle(); settled < 0) {
-      return failure(error::from_errno("abandon", static_cast<int>(-settled)).leaving_things_behind());
+    if (const auto waited = state_->wait_for_requests(); waited < 0) {
+      return failure(error::from_errno("abandon", static_cast<int>(-waited)).with_failed_rollback());
     }
-    if (auto unpinned = state_->unpin("abandon", everything()); !unpinned) return failure(unpinned.error().leaving_things_behind());
-    state_->forget(everything());
+    if (auto unpinned = state_->unpin("abandon", everything()); !unpinned) return failure(unpinned.error().with_failed_rollback());
+    state_->erase_rows(everything());
     state_->groups.abandon();
     return {};
   }

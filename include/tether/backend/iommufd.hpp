@@ -92,7 +92,7 @@ class basic_iommufd {
     return detail::look_at_cdev<Kernel>(endpoint, state_->sysfs);
   }
   /// How the opened device pins: a node can be replaced between `classify(endpoint)` and `open`.
-  [[nodiscard]] pin_class classify(device_type const& device) const noexcept { return device.state()->seat.pins; }
+  [[nodiscard]] pin_class classify(device_type const& device) const noexcept { return device.state()->attachment.pins; }
   /// Opens its node, or duplicates its descriptor. The kernel refuses almost every request until it
   /// is bound. Fails, with nothing open: as `open_cdev`.
   [[nodiscard]] result<device_type> open(endpoint_type const& endpoint) noexcept {
@@ -104,12 +104,12 @@ class basic_iommufd {
   [[nodiscard]] result<void> bind(device_type& device) noexcept {
     auto* const who = device.state();
     if (who == nullptr || who->descriptor.number() < 0) return failure(error{"bind device", errc::stale_handle});
-    if (who->seat.context != nullptr) return failure(error{"bind device", errc::already_there}.of(who->name));
-    iommufd_abi::device_binding request{.iommufd = descriptor()};
-    const auto answer = detail::ask<Kernel>(who->descriptor.number(), iommufd_abi::bind_device, request);
+    if (who->attachment.context != nullptr) return failure(error{"bind device", errc::already_there}.of(who->name));
+    iommufd_uapi::device_binding request{.iommufd = descriptor()};
+    const auto answer = detail::ask<Kernel>(who->descriptor.number(), iommufd_uapi::bind_device, request);
     if (answer < 0) return failure(why_not_bound(*who, static_cast<int>(-answer)));
-    who->seat.context = &state_->ioas.context().book();
-    who->seat.device = request.device;
+    who->attachment.context = &state_->ioas.context().shared();
+    who->attachment.device = request.device;
     return {};
   }
 
@@ -128,7 +128,7 @@ class basic_iommufd {
       const error why = read.error().of(who->name);
       const auto left = own.tables.detach("join", *who);
       if (left) who->joined.leave();
-      return failure(left && own.tables.destroy_unused("join", descriptor(), own.joined) ? why : why.leaving_things_behind());
+      return failure(left && own.tables.destroy_unused("join", descriptor(), own.joined) ? why : why.with_failed_rollback());
     }
     own.tell_who_pins();
     return {};
@@ -158,18 +158,18 @@ class basic_iommufd {
     if (&own == &old) return failure(error{"replace", errc::already_there}.of(who->name));
     error neighbour{"replace", errc::still_in_use};
     const bool is_alone = !old.joined.any_of([&](device_state const& one) noexcept {
-      if (&one == who || one.seat.group != who->seat.group) return false;
+      if (&one == who || one.attachment.group != who->attachment.group) return false;
       neighbour = neighbour.of(one.name).advise("it is in the same group: the two can only move together");
       return true;
     });
     if (!is_alone) return failure(neighbour);
     if (auto there = own.ioas.allocate(); !there) return there;
-    const std::uint32_t served_by = who->seat.page_table;
+    const std::uint32_t served_by = who->attachment.page_table;
     if (auto attached = own.tables.attach(descriptor(), own.ioas.id(), *who, own.joined); !attached) return attached;
     if (auto read = own.ioas.read_limits(); !read) {
       const error why = read.error().of(who->name);
       const bool back = own.tables.attach_again(*who, old.ioas.id(), served_by).has_value();
-      return failure(back && own.tables.destroy_unused("replace", descriptor(), own.joined) ? why : why.leaving_things_behind());
+      return failure(back && own.tables.destroy_unused("replace", descriptor(), own.joined) ? why : why.with_failed_rollback());
     }
     who->joined.join(own.joined);
     own.tell_who_pins();
@@ -183,7 +183,7 @@ class basic_iommufd {
       return failure(error{"close device", errc::still_in_use}.of(who->name).advise("it must leave its container first"));
     }
     auto closed = device.close();
-    if (closed) who->seat.context = nullptr;
+    if (closed) who->attachment.context = nullptr;
     return closed;
   }
   /// The descriptor that KVM's VFIO device is given before the bind. Negative once it is closed.
@@ -211,14 +211,14 @@ class basic_iommufd {
 
     [[nodiscard]] int descriptor() const noexcept { return ioas.context().descriptor(); }
     bool pins() const noexcept {
-      return joined.any_of([](device_state const& one) noexcept { return one.seat.pins == pin_class::pins; });
+      return joined.any_of([](device_state const& one) noexcept { return one.attachment.pins == pin_class::pins; });
     }
-    void tell_who_pins() noexcept { ioas.context().book().set_pinned(ioas.id(), pins()); }
+    void tell_who_pins() noexcept { ioas.context().shared().set_pinned(ioas.id(), pins()); }
     result<void> has_left(const char* operation) noexcept {
       tell_who_pins();
       auto destroyed = tables.destroy_unused(operation, descriptor(), joined);
       static_cast<void>(ioas.read_limits());  // if that fails, the previous, narrower limits stay in force
-      if (!destroyed) return failure(destroyed.error().leaving_things_behind());
+      if (!destroyed) return failure(destroyed.error().with_failed_rollback());
       return {};
     }
     result<void> nobody_has_registers(const char* operation) const noexcept {
@@ -232,9 +232,9 @@ class basic_iommufd {
     result<void> abandon() noexcept {
       if (auto quiet = nobody_has_registers("abandon"); !quiet) return quiet;
       while (auto* const one = joined.first()) {
-        static_cast<void>(detail::iommufd_page_tables<Kernel>::detach("abandon", *one));  // closing it does the same
+        static_cast<void>(detail::iommufd_hwpts<Kernel>::detach("abandon", *one));  // closing it does the same
         one->descriptor = {};
-        one->seat.context = nullptr;
+        one->attachment.context = nullptr;
         one->joined.leave();
       }
       tell_who_pins();
@@ -245,7 +245,7 @@ class basic_iommufd {
 
     vfio_sysfs sysfs;
     detail::iommufd_ioas<Kernel> ioas;
-    detail::iommufd_page_tables<Kernel> tables{};
+    detail::iommufd_hwpts<Kernel> tables{};
     detail::ring_link<device_state> joined{};
   };
 
@@ -255,7 +255,7 @@ class basic_iommufd {
   /// Bound to this very context: ids are per context, so with another one it would be attached to
   /// whatever object has our id there.
   bool is_bound(device_state const* who) const noexcept {
-    return who != nullptr && who->descriptor.number() >= 0 && who->seat.context == &state_->ioas.context().book();
+    return who != nullptr && who->descriptor.number() >= 0 && who->attachment.context == &state_->ioas.context().shared();
   }
   static error why_in_use(const char* operation, device_state const& who) noexcept {
     return error{operation, errc::still_in_use}.of(who.name).advise("{} of its BARs are still mapped", who.views.count());
@@ -267,7 +267,7 @@ class basic_iommufd {
           "it is no device's own node, or bound already: another process, or KVM, may still have it");
     }
     if (number != EBUSY) return why;
-    if (const std::string in_the_way = state_->sysfs.in_the_way(who.seat.group); !in_the_way.empty()) {
+    if (const std::string in_the_way = state_->sysfs.in_the_way(who.attachment.group); !in_the_way.empty()) {
       return error{"bind device", errc::still_in_use}.of(in_the_way).advise("bind every device of the group to vfio-pci, or to no driver");
     }
     return why.advise("its group is open under /dev/vfio, or another process has it");
@@ -281,6 +281,6 @@ class basic_iommufd {
 /// The backend, on Linux itself.
 using iommufd = basic_iommufd<>;
 
-static_assert(backend<iommufd> && maps_files<iommufd> && known_to_kvm<iommufd>);
+static_assert(backend<iommufd> && maps_files<iommufd> && has_kvm_file<iommufd>);
 
 }  // namespace tether

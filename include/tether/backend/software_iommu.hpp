@@ -45,8 +45,8 @@ struct software_iommu_state {
   explicit software_iommu_state(software_iommu_options chosen) : options{std::move(chosen)} {}
 
   software_iommu_options options;
-  translation_gate gate;
-  interval_table<> table;
+  translation_lock gate;
+  iova_table<> table;
   endpoint_registry groups;
 };
 
@@ -104,7 +104,7 @@ class software_device {
     if (bytes == 0) return {};
     const auto range = extent<io_address>::of(at, bytes);
     if (!range) return failure(error{operation, errc::invalid_extent}.at(extent<io_address>{at, at}));
-    interval_table<> const& table = iommu_->table;
+    iova_table<> const& table = iommu_->table;
     const auto run = table.covering(*range);
     if (!run) return failure(error{operation, errc::not_mapped}.at(*range));
     for (std::size_t row = run->from; row != run->to; ++row) {

@@ -80,7 +80,7 @@ class basic_vfio_type1 {
     if (answer < 0) [[unlikely]] return failure(why_not_unmapped(where, static_cast<int>(-answer)));
     if (request.size != where.size()) [[unlikely]] {
       const error why{"unmap", errc::byte_count_mismatch};
-      return failure(why.at(where).advise("the kernel unmapped {} bytes", request.size).leaving_things_behind());
+      return failure(why.at(where).advise("the kernel unmapped {} bytes", request.size).with_failed_rollback());
     }
     return {};
   }
@@ -124,7 +124,7 @@ class basic_vfio_type1 {
         return {};
       }
       const error why = info.error().of(joined->name());
-      inside = failure(joined->leave("join") ? why : why.leaving_things_behind());
+      inside = failure(joined->leave("join") ? why : why.with_failed_rollback());
     }
     if (first) container_ = {};
     return inside;
@@ -275,7 +275,7 @@ class basic_vfio_type1 {
       request.size = at_once ? 0 : half;
       if (const auto answer = control(VFIO_IOMMU_UNMAP_DMA, &request); answer < 0) {
         const auto why = error::from_errno("unmap", static_cast<int>(-answer)).at(extent<io_address>::everything());
-        return failure(from == 0 ? why : why.leaving_things_behind());
+        return failure(from == 0 ? why : why.with_failed_rollback());
       }
       if (at_once) break;
     }
@@ -294,6 +294,6 @@ class basic_vfio_type1 {
 /// The backend, on Linux itself.
 using vfio_type1 = basic_vfio_type1<>;
 
-static_assert(backend<vfio_type1> && known_to_kvm<vfio_type1>);
+static_assert(backend<vfio_type1> && has_kvm_file<vfio_type1>);
 
 }  // namespace tether

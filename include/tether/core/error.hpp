@@ -58,9 +58,9 @@ class [[nodiscard]] error {
     return that;
   }
   /// Marks that the roll-back failed too: the kernel's state may differ from ours (law 6: *stuck*).
-  [[nodiscard]] error leaving_things_behind() const noexcept {
+  [[nodiscard]] error with_failed_rollback() const noexcept {
     error that = *this;
-    that.stuck_ = true;
+    that.rollback_failed_ = true;
     return that;
   }
 
@@ -68,7 +68,7 @@ class [[nodiscard]] error {
   [[nodiscard]] std::error_code code() const noexcept { return cause_; }
   [[nodiscard]] bool is(errc cause) const noexcept { return cause_ == make_error_code(cause); }
   [[nodiscard]] bool is_errno(int number) const noexcept { return cause_ == std::error_code{number, std::generic_category()}; }
-  [[nodiscard]] bool stuck() const noexcept { return stuck_; }
+  [[nodiscard]] bool rollback_failed() const noexcept { return rollback_failed_; }
   [[nodiscard]] std::string_view subject() const noexcept { return subject_.data(); }
   [[nodiscard]] bool has_extent() const noexcept { return space_ != space::none; }
   [[nodiscard]] space extent_space() const noexcept { return space_; }
@@ -95,7 +95,7 @@ class [[nodiscard]] error {
       if (gap == std::string_view::npos) text.append(advice);
       else text.append(advice.substr(0, gap)).append(std::to_string(number_)).append(advice.substr(gap + 2));
     }
-    if (stuck_) text.append("; what it had done could not all be undone");
+    if (rollback_failed_) text.append("; what it had done could not all be undone");
     return text;
   }
 
@@ -107,7 +107,7 @@ class [[nodiscard]] error {
   std::uint64_t first_ = 0;
   std::uint64_t last_ = 0;
   space space_ = space::none;
-  bool stuck_ = false;
+  bool rollback_failed_ = false;
   std::array<char, 48> subject_{};
 };
 

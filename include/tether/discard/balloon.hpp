@@ -66,17 +66,17 @@ class balloon {
   /// Cost: one system call for each run of adjacent pages in `frames_per_permit`, in any order;
   /// allocates only for host pages larger than 4 KiB.
   /// Source: virtio 1.2, 5.5.6; QEMU d3f1f940eb, ed48c59875, b27b323914, ffa207d082.
-  discard_report inflate(std::span<std::byte const> little_endian) noexcept { return give(little_endian_frames{little_endian}); }
+  discard_report inflate(std::span<std::byte const> little_endian) noexcept { return mark_free(little_endian_frames{little_endian}); }
   /// As above, for numbers in host byte order.
-  discard_report inflate(std::span<std::uint32_t const> frames) noexcept { return give(host_order_frames{frames}); }
+  discard_report inflate(std::span<std::uint32_t const> frames) noexcept { return mark_free(host_order_frames{frames}); }
 
   /// The guest uses these frames again. Nothing is populated: the first access faults in a zeroed
   /// page. Their host pages are incomplete from now on, whatever the map says of the frames at that
   /// moment: where a frame is read-only, ROM, or crosses sections or host pages, all memory in it
   /// is in use again, also if it was inflated through an alias. Frames that could be inflated now
   /// are counted as returned, all others as `not_ram`. Holds do not matter here.
-  discard_report deflate(std::span<std::byte const> little_endian) noexcept { return take_back(little_endian_frames{little_endian}); }
-  discard_report deflate(std::span<std::uint32_t const> frames) noexcept { return take_back(host_order_frames{frames}); }
+  discard_report deflate(std::span<std::byte const> little_endian) noexcept { return mark_used(little_endian_frames{little_endian}); }
+  discard_report deflate(std::span<std::uint32_t const> frames) noexcept { return mark_used(host_order_frames{frames}); }
 
   /// The device was reset: the guest uses all frames again.
   void reset() noexcept {
@@ -89,7 +89,7 @@ class balloon {
   static constexpr unsigned views_for_a_frame = 4;
 
   template <class Frames>
-  discard_report give(Frames frames) noexcept {
+  discard_report mark_free(Frames frames) noexcept {
     discard_report report;
     report.requested = frames.size();
     if (!guarded_.usable()) {
@@ -122,7 +122,7 @@ class balloon {
           if (at != begin || ++outdated < views_for_a_frame) end = at;
           else report.partial += 1, outdated = 0;
         }
-        ready.discard(permit, report, [&](detail::piece const& one, bool gone) { settle(one, gone, request, report); });
+        ready.discard(permit, report, [&](detail::piece const& one, bool gone) { record_outcome(one, gone, request, report); });
       };
       if (options_.must_tell_host) {
         // Locked while discarding, too: a frame that is deflated concurrently must not return to
@@ -170,7 +170,7 @@ class balloon {
     detail::block_notes* notes = pages.of(block, *generation, memory.owner());
     if (notes != nullptr && notes->generation() != *generation) {
       if (ready.size() != 0) return false;  // a page of this block may be in the batch
-      pages.forget(block);
+      pages.erase(block);
       notes = pages.of(block, *generation, memory.owner());
     }
     if (detail::partial_page* const page = notes == nullptr ? nullptr : notes->at(offset); page != nullptr) {
@@ -183,9 +183,9 @@ class balloon {
 
   static void give_part(detail::partial_page& page, memory_backing& block, std::uint64_t offset, std::uint64_t request,
                         detail::batch& ready, discard_report& report) noexcept {
-    page.seen_by(request);
-    page.give(offset % block.page_size() / frame_size);
-    if (page.gone_in == request) {
+    page.start_request(request);
+    page.mark_free(offset % block.page_size() / frame_size);
+    if (page.discarded_in_request == request) {
       report.discarded += 1;  // a duplicate within the request
     } else if (page.queued != detail::partial_page::not_queued) {
       ready[page.queued].frames += 1;
@@ -193,26 +193,26 @@ class balloon {
       page.queued = ready.add({&block, round_down(offset, block.page_size()), block.page_size(), 1, &page});
     } else {
       report.partial += 1;
-      page.waiting_here += 1;
+      page.pending_in_request += 1;
     }
   }
 
   /// After an attempt to discard a host page. If it succeeded, the frames reported as partial so
   /// far become discarded ones.
-  static void settle(detail::piece const& one, bool gone, std::uint64_t request, discard_report& report) noexcept {
+  static void record_outcome(detail::piece const& one, bool gone, std::uint64_t request, discard_report& report) noexcept {
     if (one.page == nullptr) return;
     one.page->queued = detail::partial_page::not_queued;
     if (!gone) return;
-    const std::uint64_t named = one.frames + one.page->waiting_here;
-    report.partial -= one.page->waiting_here;
-    report.discarded += one.page->waiting_here;
-    if (one.page->gone_in == 0) report.completed += one.page->frames() - std::min(one.page->frames(), named);
-    one.page->waiting_here = 0;
-    one.page->gone_in = request;
+    const std::uint64_t named = one.frames + one.page->pending_in_request;
+    report.partial -= one.page->pending_in_request;
+    report.discarded += one.page->pending_in_request;
+    if (one.page->discarded_in_request == 0) report.completed += one.page->frames() - std::min(one.page->frames(), named);
+    one.page->pending_in_request = 0;
+    one.page->discarded_in_request = request;
   }
 
   template <class Frames>
-  discard_report take_back(Frames frames) noexcept {
+  discard_report mark_used(Frames frames) noexcept {
     discard_report report;
     report.requested = frames.size();
     const auto view = guest_.view();
@@ -227,8 +227,8 @@ class balloon {
         const auto part = *one.where.intersection(frame);
         const std::uint64_t first = detail::offset_in_block(one, part.first);
         const std::uint64_t last = detail::offset_in_block(one, part.last);
-        gathered_.take_back(*one.memory, first);
-        if (last / frame_size != first / frame_size) gathered_.take_back(*one.memory, last);
+        gathered_.mark_used(*one.memory, first);
+        if (last / frame_size != first / frame_size) gathered_.mark_used(*one.memory, last);
       });
     }
     return report;

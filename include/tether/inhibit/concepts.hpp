@@ -39,21 +39,21 @@ concept count_of_holds = std::integral<T> && sizeof(T) <= sizeof(std::uint32_t);
 }  // namespace detail
 
 /// Has a number of holds for the counts of a group:
-/// `static constexpr std::uint32_t holds(group_tally) noexcept`.
+/// `static constexpr std::uint32_t holds(group_counts) noexcept`.
 template <class P>
-concept holds_for_a_group = requires(group_tally const group) {
+concept holds_for_a_group = requires(group_counts const group) {
   { P::holds(group) } noexcept -> detail::count_of_holds;
 };
 /// Has a number of holds for the counts of a container:
-/// `static constexpr std::uint32_t holds(container_tally) noexcept`.
+/// `static constexpr std::uint32_t holds(container_counts) noexcept`.
 template <class P>
-concept holds_for_a_container = requires(container_tally const container) {
+concept holds_for_a_container = requires(container_counts const container) {
   { P::holds(container) } noexcept -> detail::count_of_holds;
 };
 /// Can refuse an open by the counts that it would lead to:
-/// `static constexpr bool admits(group_tally) noexcept`.
+/// `static constexpr bool admits(group_counts) noexcept`.
 template <class P>
-concept admits_some = requires(group_tally const group) {
+concept admits_some = requires(group_counts const group) {
   { P::admits(group) } noexcept -> std::convertible_to<bool>;
 };
 /// Declares that it never takes a hold: `static constexpr bool never_inhibits = true`. Just leaving
@@ -66,7 +66,7 @@ concept never_inhibits = requires {
 
 /// An inhibition policy.
 /// Minimal: `using slot = tether::inhibition_slot`, and `holds` for a group, for a container, or for both.
-/// Optional: `static constexpr bool admits(group_tally) noexcept`, false for counts that an open
+/// Optional: `static constexpr bool admits(group_counts) noexcept`, false for counts that an open
 /// may not lead to.
 /// Laws: a pure rule, a constant expression for any counts; no holds where nothing is attached;
 /// settled groups need none; many groups and devices are treated as few (`truth_table.hpp`); see
@@ -88,8 +88,8 @@ concept holds_somehow = requires(P& policy, Tally tally) { policy.holds(tally); 
 /// Whether each member of an inhibition policy can be called as tether calls it (public, static,
 /// noexcept). One that cannot would silently never be called.
 template <class P>
-concept can_be_asked = (holds_for_a_group<P> || !detail::holds_somehow<P, group_tally>) &&
-                       (holds_for_a_container<P> || !detail::holds_somehow<P, container_tally>) &&
+concept can_be_asked = (holds_for_a_group<P> || !detail::holds_somehow<P, group_counts>) &&
+                       (holds_for_a_container<P> || !detail::holds_somehow<P, container_counts>) &&
                        (holds_for_a_group<P> || holds_for_a_container<P> || !detail::has_member<P, detail::holds_name>) &&
                        (admits_some<P> || !detail::has_member<P, detail::admits_name>) &&
                        (!detail::has_member<P, detail::never_inhibits_name> ||
@@ -98,19 +98,19 @@ concept can_be_asked = (holds_for_a_group<P> || !detail::holds_somehow<P, group_
 
 /// Holds that `Policy` needs for a group, 0 if it has no rule for groups.
 template <inhibition Policy>
-[[nodiscard]] constexpr std::uint32_t holds_needed([[maybe_unused]] group_tally group) noexcept {
+[[nodiscard]] constexpr std::uint32_t holds_needed([[maybe_unused]] group_counts group) noexcept {
   if constexpr (holds_for_a_group<Policy>) return Policy::holds(group);
   else return 0;
 }
 /// Holds that `Policy` needs for a container, 0 if it has no rule for containers.
 template <inhibition Policy>
-[[nodiscard]] constexpr std::uint32_t holds_needed([[maybe_unused]] container_tally container) noexcept {
+[[nodiscard]] constexpr std::uint32_t holds_needed([[maybe_unused]] container_counts container) noexcept {
   if constexpr (holds_for_a_container<Policy>) return Policy::holds(container);
   else return 0;
 }
 /// Whether `Policy` admits an open that leads to these counts of a group.
 template <inhibition Policy>
-[[nodiscard]] constexpr bool admitted([[maybe_unused]] group_tally group) noexcept {
+[[nodiscard]] constexpr bool admitted([[maybe_unused]] group_counts group) noexcept {
   if constexpr (admits_some<Policy>) return Policy::admits(group);
   else return true;
 }

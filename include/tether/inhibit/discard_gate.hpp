@@ -46,7 +46,7 @@ class discard_gate {
   using threading = Threading;
   using time_point = std::chrono::steady_clock::time_point;
 
-  discard_gate() : turnstile_{mutex_}, id_{detail::next_gate_id()} {}
+  discard_gate() : indicator_{mutex_}, id_{detail::next_gate_id()} {}
   ~discard_gate() {
     ledger_.subtract(kept_any_holds_, kept_any_holds_.count());
     ledger_.subtract(kept_uncoordinated_holds_, kept_uncoordinated_holds_.count());
@@ -62,7 +62,7 @@ class discard_gate {
     ~permit_guard() {
       if (!this->granted_) return;
       if constexpr (Threading::checks_outer_lock) gate_.mutex_.lock();
-      gate_.turnstile_.leave(kind_, ticket_);
+      gate_.indicator_.leave(kind_, ticket_);
     }
     /// Deleted for temporaries: an unnamed permit would be released with the condition, before
     /// anything is discarded.
@@ -73,12 +73,12 @@ class discard_gate {
     friend class discard_gate;
     permit_guard(discard_gate& gate, discard_kind kind) noexcept : discard_permit{gate.id_}, gate_{gate}, kind_{kind} {
       if constexpr (Threading::checks_outer_lock) gate_.mutex_.lock();
-      this->granted_ = gate_.turnstile_.enter(kind, ticket_);
+      this->granted_ = gate_.indicator_.enter(kind, ticket_);
     }
 
     discard_gate& gate_;
     discard_kind kind_;
-    [[no_unique_address]] typename Threading::turnstile::ticket ticket_{};
+    [[no_unique_address]] typename Threading::reader_indicator::ticket ticket_{};
   };
   /// Identifies this gate: an address space and its memory accept one gate only.
   [[nodiscard]] gate_id id() const noexcept { return id_; }
@@ -111,13 +111,13 @@ class discard_gate {
     {
       std::unique_lock lock{mutex_};  // unlocked before `mine` is moved into the result, which locks again
       if (!ledger_.counts().allow(kind)) {
-        const holding also = kind == requirement_kind::any ? holding::uncoordinated_hold : holding::any_hold;
+        const entry_kind also = kind == requirement_kind::any ? entry_kind::uncoordinated_hold : entry_kind::any_hold;
         return failure(error{"require discards", errc::discards_disabled}
-                           .of(ledger_.find(holding::any_hold, also))
+                           .of(ledger_.find(entry_kind::any_hold, also))
                            .advise("detach what holds them down first"));
       }
-      if (!ledger_.has_room(as_holding(kind), 1)) return failure(uncountable("require discards", name));
-      ledger_.add(mine.entry_, as_holding(kind), 1);
+      if (!ledger_.has_room(entry_kind_of(kind), 1)) return failure(uncountable("require discards", name));
+      ledger_.add(mine.entry_, entry_kind_of(kind), 1);
     }
     return mine;
   }
@@ -129,9 +129,9 @@ class discard_gate {
     suspension<Threading> mine{*this, name};
     {
       std::unique_lock lock{mutex_};
-      if (turnstile_.entered_by_this_thread()) stop("tether[I4]: a thread that is discarding asked to suspend discards");
-      add(mine.entry_, holding::suspension, 1);
-      static_cast<void>(turnstile_.drain(true, lock, {}));
+      if (indicator_.entered_by_this_thread()) stop("tether[I4]: a thread that is discarding asked to suspend discards");
+      add(mine.entry_, entry_kind::suspension, 1);
+      static_cast<void>(indicator_.drain(true, lock, {}));
     }
     return mine;
   }
@@ -152,18 +152,18 @@ class discard_gate {
 
   /// Adds `count` holds to `entry`, as `hold` does; on failure the entry is as it was. Fails also: `value_too_large` if the gate
   /// would have to count more than 2^32 - 1 of a kind.
-  [[nodiscard]] result<void> raise(holder& entry, hold_kind kind, std::uint32_t count, detail::patience const& how = {}) noexcept {
+  [[nodiscard]] result<void> raise(hold_entry& entry, hold_kind kind, std::uint32_t count, detail::wait_limits const& how = {}) noexcept {
     std::unique_lock lock{mutex_};
-    if (turnstile_.entered_by_this_thread()) return refused(std::errc::resource_deadlock_would_occur, entry);
+    if (indicator_.entered_by_this_thread()) return refused(std::errc::resource_deadlock_would_occur, entry);
     if (!ledger_.counts().allow(kind)) {
-      const auto also = kind == hold_kind::any ? holding::coordinated_requirement : holding::any_requirement;
+      const auto also = kind == hold_kind::any ? entry_kind::coordinated_requirement : entry_kind::any_requirement;
       return failure(error{"take hold", errc::discards_required}
-                         .of(ledger_.find(holding::any_requirement, also))
+                         .of(ledger_.find(entry_kind::any_requirement, also))
                          .advise("choose a strategy with blocks, or unplug what requires discards"));
     }
-    if (!ledger_.has_room(as_holding(kind), count)) [[unlikely]] return failure(uncountable("take hold", entry.name()));
-    add(entry, as_holding(kind), count);
-    const detail::drained outcome = turnstile_.drain(kind == hold_kind::any, lock, how);
+    if (!ledger_.has_room(entry_kind_of(kind), count)) [[unlikely]] return failure(uncountable("take hold", entry.name()));
+    add(entry, entry_kind_of(kind), count);
+    const detail::drained outcome = indicator_.drain(kind == hold_kind::any, lock, how);
     if (outcome == detail::drained::yes) return {};
     subtract(entry, count);
     switch (outcome) {
@@ -177,31 +177,31 @@ class discard_gate {
   }
 
   /// Subtracts `count` from `entry`. Never fails; subtracting more than it has stops the program.
-  void lower(holder& entry, std::uint32_t count) noexcept {
+  void lower(hold_entry& entry, std::uint32_t count) noexcept {
     std::unique_lock lock{mutex_};
     subtract(entry, count);
   }
   /// Moves an entry's name and count to an entry at another address.
-  void relocate(holder& from, holder& to) noexcept {
+  void relocate(hold_entry& from, hold_entry& to) noexcept {
     std::unique_lock lock{mutex_};
     ledger_.relocate(from, to);
   }
   /// Keeps `entry`'s holds for the lifetime of the gate: their owner is being destroyed and cannot
   /// prove that its pins are gone.
-  void keep_for_ever(holder& entry, hold_kind kind) noexcept {
+  void keep_for_ever(hold_entry& entry, hold_kind kind) noexcept {
     std::unique_lock lock{mutex_};
     const std::uint32_t count = entry.count();
     ledger_.subtract(entry, count);  // the turnstile stays closed
-    ledger_.add(kind == hold_kind::any ? kept_any_holds_ : kept_uncoordinated_holds_, as_holding(kind), count);
+    ledger_.add(kind == hold_kind::any ? kept_any_holds_ : kept_uncoordinated_holds_, entry_kind_of(kind), count);
   }
 
  private:
-  guard_or_error<tether::hold<Threading>> held_for(hold_kind kind, std::string_view name, detail::patience const& how) noexcept {
+  guard_or_error<tether::hold<Threading>> held_for(hold_kind kind, std::string_view name, detail::wait_limits const& how) noexcept {
     tether::hold<Threading> mine{*this, name};
     if (auto done = raise(mine.entry_, kind, 1, how); !done) return failure(done.error());
     return mine;
   }
-  static result<void> refused(std::errc why, holder const& entry) noexcept {
+  static result<void> refused(std::errc why, hold_entry const& entry) noexcept {
     return failure(error{"take hold", std::make_error_code(why)}.of(entry.name()));
   }
 
@@ -210,28 +210,28 @@ class discard_gate {
     return why.of(name).advise("a gate counts no more than 4,294,967,295 of a kind: a policy that needs fewer holds does as well");
   }
 
-  void add(holder& entry, holding what, std::uint32_t count) noexcept {
+  void add(hold_entry& entry, entry_kind what, std::uint32_t count) noexcept {
     ledger_.add(entry, what, count);
-    if (closes(what, discard_kind::uncoordinated)) turnstile_.close(discard_kind::uncoordinated, count);
-    if (closes(what, discard_kind::coordinated)) turnstile_.close(discard_kind::coordinated, count);
+    if (closes(what, discard_kind::uncoordinated)) indicator_.close(discard_kind::uncoordinated, count);
+    if (closes(what, discard_kind::coordinated)) indicator_.close(discard_kind::coordinated, count);
   }
-  void subtract(holder& entry, std::uint32_t count) noexcept {
-    const holding what = entry.what();
+  void subtract(hold_entry& entry, std::uint32_t count) noexcept {
+    const entry_kind what = entry.what();
     ledger_.subtract(entry, count);
-    if (closes(what, discard_kind::uncoordinated)) turnstile_.reopen(discard_kind::uncoordinated, count);
-    if (closes(what, discard_kind::coordinated)) turnstile_.reopen(discard_kind::coordinated, count);
+    if (closes(what, discard_kind::uncoordinated)) indicator_.reopen(discard_kind::uncoordinated, count);
+    if (closes(what, discard_kind::coordinated)) indicator_.reopen(discard_kind::coordinated, count);
   }
-  static constexpr bool closes(holding what, discard_kind kind) noexcept {
-    return what == holding::any_hold || what == holding::suspension ||
-           (what == holding::uncoordinated_hold && kind == discard_kind::uncoordinated);
+  static constexpr bool closes(entry_kind what, discard_kind kind) noexcept {
+    return what == entry_kind::any_hold || what == entry_kind::suspension ||
+           (what == entry_kind::uncoordinated_hold && kind == discard_kind::uncoordinated);
   }
 
   mutable typename Threading::mutex mutex_;
-  typename Threading::turnstile turnstile_;
+  typename Threading::reader_indicator indicator_;
   gate_id id_;
   ledger ledger_;
-  holder kept_any_holds_{"a container that could not be torn down"};
-  holder kept_uncoordinated_holds_{"a container that could not be torn down"};
+  hold_entry kept_any_holds_{"a container that could not be torn down"};
+  hold_entry kept_uncoordinated_holds_{"a container that could not be torn down"};
 };
 
 }  // namespace tether

@@ -18,12 +18,12 @@ class discard_gate;
 /// One count in a gate. `Role` only makes the three handles distinct types.
 /// Requires: the gate outlives it.
 template <class Threading, class Role>
-class [[nodiscard]] held {
+class [[nodiscard]] scoped_entry {
  public:
-  held(held&& other) noexcept : gate_{std::exchange(other.gate_, nullptr)}, entry_{other.entry_.name()} {
+  scoped_entry(scoped_entry&& other) noexcept : gate_{std::exchange(other.gate_, nullptr)}, entry_{other.entry_.name()} {
     if (gate_ != nullptr) gate_->relocate(other.entry_, entry_);
   }
-  held& operator=(held&& other) noexcept {
+  scoped_entry& operator=(scoped_entry&& other) noexcept {
     if (this != &other) {
       release();
       gate_ = std::exchange(other.gate_, nullptr);
@@ -31,7 +31,7 @@ class [[nodiscard]] held {
     }
     return *this;
   }
-  ~held() { release(); }
+  ~scoped_entry() { release(); }
 
   /// Releases it now; later calls do nothing.
   void release() noexcept {
@@ -41,10 +41,10 @@ class [[nodiscard]] held {
 
  private:
   friend class discard_gate<Threading>;
-  held(discard_gate<Threading>& gate, std::string_view name) noexcept : gate_{&gate}, entry_{name} {}
+  scoped_entry(discard_gate<Threading>& gate, std::string_view name) noexcept : gate_{&gate}, entry_{name} {}
 
   discard_gate<Threading>* gate_;
-  holder entry_;
+  hold_entry entry_;
 };
 
 /// A guard, or the error. Testing a temporary is deleted: the guard would end with the condition,
@@ -59,12 +59,12 @@ class [[nodiscard]] guard_or_error : public result<Guard> {
 
 /// While it lives, the discards that it forbids do not run.
 template <class Threading>
-using hold = held<Threading, struct hold_role>;
+using hold = scoped_entry<Threading, struct hold_role>;
 /// While it lives, no hold can forbid the discards that it needs.
 template <class Threading>
-using requirement = held<Threading, struct requirement_role>;
+using requirement = scoped_entry<Threading, struct requirement_role>;
 /// While it lives, permits answer *inhibited*.
 template <class Threading>
-using suspension = held<Threading, struct suspension_role>;
+using suspension = scoped_entry<Threading, struct suspension_role>;
 
 }  // namespace tether

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace tether {
 
@@ -22,6 +23,33 @@ enum class hold_kind : std::uint8_t { any, uncoordinated };
 enum class discard_kind : std::uint8_t { uncoordinated, coordinated };
 /// Which discards must stay possible: all, or coordinated ones.
 enum class requirement_kind : std::uint8_t { any, coordinated };
+
+/// What an entry counts: holds, requirements or suspensions, and of which kind.
+enum class entry_kind : std::uint8_t { any_hold, uncoordinated_hold, any_requirement, coordinated_requirement, suspension };
+
+[[nodiscard]] constexpr entry_kind entry_kind_of(hold_kind kind) noexcept {
+  return kind == hold_kind::any ? entry_kind::any_hold : entry_kind::uncoordinated_hold;
+}
+[[nodiscard]] constexpr entry_kind entry_kind_of(requirement_kind kind) noexcept {
+  return kind == requirement_kind::any ? entry_kind::any_requirement : entry_kind::coordinated_requirement;
+}
+[[nodiscard]] constexpr const char* name_of(entry_kind what) noexcept {
+  switch (what) {
+    case entry_kind::any_hold: return "any hold";
+    case entry_kind::uncoordinated_hold: return "uncoordinated hold";
+    case entry_kind::any_requirement: return "any requirement";
+    case entry_kind::coordinated_requirement: return "coordinated requirement";
+    case entry_kind::suspension: return "suspension";
+  }
+  return "";
+}
+
+/// What `discard_gate::for_each_holder` reports of an entry: who, what, how many.
+struct holder_info {
+  std::string_view name;
+  entry_kind what;
+  std::uint32_t count;
+};
 
 /// How many holds, requirements and suspensions there are. Plain counts; each gate has one of
 /// these.

@@ -17,29 +17,29 @@ inline constexpr consent agrees_to_discards = consent::given;
 // and 2^32 records need more memory than it can address on any host that pins memory today.
 
 /// One group.
-struct group_tally {
+struct group_counts {
   std::uint32_t agreed = 0;  ///< open devices that agreed to discards
-  std::uint32_t others = 0;  ///< open devices that did not
+  std::uint32_t declined = 0;  ///< open devices that did not
   bool attached = false;
   /// Whether the IOMMU pins for this group is known: one of its devices has agreed, or each was
   /// asked before it was attached. Stays true until the group detaches: otherwise closing that
   /// device would have to retake a hold, and closing must not be able to fail.
-  bool known = false;
+  bool consent_known = false;
 
-  friend constexpr bool operator==(group_tally const&, group_tally const&) noexcept = default;
+  friend constexpr bool operator==(group_counts const&, group_counts const&) noexcept = default;
 
-  /// Needs no hold, because nothing can pin for this group: `known`, and no open device that did
+  /// Needs no hold, because nothing can pin for this group: `consent_known`, and no open device that did
   /// not agree.
-  [[nodiscard]] constexpr bool settled() const noexcept { return known && others == 0; }
-  [[nodiscard]] constexpr std::uint32_t open() const noexcept { return agreed + others; }
+  [[nodiscard]] constexpr bool needs_no_hold() const noexcept { return consent_known && declined == 0; }
+  [[nodiscard]] constexpr std::uint32_t open() const noexcept { return agreed + declined; }
 };
 
 /// One container.
-struct container_tally {
+struct container_counts {
   std::uint32_t members = 0;  ///< attached groups
-  std::uint32_t settled = 0;  ///< those of them that are settled
+  std::uint32_t need_no_hold = 0;  ///< those of them that are settled
 
-  friend constexpr bool operator==(container_tally const&, container_tally const&) noexcept = default;
+  friend constexpr bool operator==(container_counts const&, container_counts const&) noexcept = default;
 };
 
 /// How membership can change. Where groups are attached, their devices are opened afterwards; where
@@ -51,9 +51,9 @@ enum class change : std::uint8_t { none, attach, detach, open, close, attach_dev
 /// closes is open, what detaches is attached and has nothing open). Pure: the runtime and the proof
 /// call this very function.
 /// Always inlined: a container passes a constant `what`, so the switch folds away.
-[[gnu::always_inline]] constexpr void enact(container_tally& container, group_tally& group, change what, consent agrees) noexcept {
-  const bool was_settled = group.settled();
-  std::uint32_t& opened = agrees == consent::given ? group.agreed : group.others;
+[[gnu::always_inline]] constexpr void apply_change(container_counts& container, group_counts& group, change what, consent agrees) noexcept {
+  const bool was_settled = group.needs_no_hold();
+  std::uint32_t& opened = agrees == consent::given ? group.agreed : group.declined;
   switch (what) {
     case change::none: break;
     case change::attach:
@@ -61,29 +61,29 @@ enum class change : std::uint8_t { none, attach, detach, open, close, attach_dev
       container.members += 1;
       break;
     case change::detach:
-      group = group_tally{};
+      group = group_counts{};
       container.members -= 1;
       break;
     case change::open:
       opened += 1;
-      group.known = group.known || agrees == consent::given;
+      group.consent_known = group.consent_known || agrees == consent::given;
       break;
     case change::close: opened -= 1; break;
     case change::attach_device:
       container.members += group.attached ? 0 : 1;
       group.attached = true;
-      group.known = true;  // its consent was asked before it could pin, so no provisional hold is needed
+      group.consent_known = true;  // its consent was asked before it could pin, so no provisional hold is needed
       opened += 1;
       break;
     case change::detach_device:
       opened -= 1;
       if (group.open() == 0) {
-        group = group_tally{};
+        group = group_counts{};
         container.members -= 1;
       }
       break;
   }
-  container.settled += static_cast<std::uint32_t>(group.settled()) - static_cast<std::uint32_t>(was_settled);
+  container.need_no_hold += static_cast<std::uint32_t>(group.needs_no_hold()) - static_cast<std::uint32_t>(was_settled);
 }
 
 }  // namespace tether

@@ -22,20 +22,20 @@ namespace tether {
 /// Source: QEMU c65ee43315 and 238e917285.
 struct inhibit_per_group {
   using slot = inhibition_slot;
-  [[nodiscard]] static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 1 : 0; }
+  [[nodiscard]] static constexpr std::uint32_t holds(group_counts group) noexcept { return group.attached && !group.needs_no_hold() ? 1 : 0; }
   /// A mixed group is refused, whichever kind of device was opened first.
-  [[nodiscard]] static constexpr bool admits(group_tally group) noexcept { return group.agreed == 0 || group.others == 0; }
+  [[nodiscard]] static constexpr bool admits(group_counts group) noexcept { return group.agreed == 0 || group.declined == 0; }
 };
 
 /// One hold for the whole container while any group in it is not settled. The fewest holds, and the
 /// policy that is easiest to get wrong by hand: the hold must be taken again before *every* join.
 struct inhibit_per_container {
   using slot = inhibition_slot;
-  [[nodiscard]] static constexpr std::uint32_t holds(container_tally container) noexcept {
-    return container.settled < container.members ? 1 : 0;
+  [[nodiscard]] static constexpr std::uint32_t holds(container_counts container) noexcept {
+    return container.need_no_hold < container.members ? 1 : 0;
   }
   /// A mixed group (one device agreed, another did not) is refused: consent is for a whole group.
-  [[nodiscard]] static constexpr bool admits(group_tally group) noexcept { return group.agreed == 0 || group.others == 0; }
+  [[nodiscard]] static constexpr bool admits(group_counts group) noexcept { return group.agreed == 0 || group.declined == 0; }
 };
 
 /// One hold for each open device that did not agree, and one for the group until one of its devices
@@ -44,8 +44,8 @@ struct inhibit_per_container {
 /// Admits mixed groups, because each device has its own hold.
 struct inhibit_per_device {
   using slot = inhibition_slot;
-  [[nodiscard]] static constexpr std::uint32_t holds(group_tally group) noexcept {
-    return (group.attached && !group.known ? 1 : 0) + group.others;
+  [[nodiscard]] static constexpr std::uint32_t holds(group_counts group) noexcept {
+    return (group.attached && !group.consent_known ? 1 : 0) + group.declined;
   }
 };
 

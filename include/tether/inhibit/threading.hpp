@@ -54,7 +54,7 @@ struct single_threaded {
   using slot = threading_slot;
   static constexpr bool checks_outer_lock = false;
   using mutex = detail::no_mutex;
-  using turnstile = detail::plain_turnstile;
+  using reader_indicator = detail::plain_reader_indicator;
 };
 
 /// Discards, attaches and readers come from any thread. The default.
@@ -62,7 +62,7 @@ struct multi_threaded {
   using slot = threading_slot;
   static constexpr bool checks_outer_lock = false;
   using mutex = std::mutex;
-  using turnstile = detail::shared_turnstile;
+  using reader_indicator = detail::shared_reader_indicator;
 };
 
 /// As `multi_threaded`, with the user's mutex type: one that counts, traces, or checks the order
@@ -73,7 +73,7 @@ struct multi_threaded_with {
   using slot = threading_slot;
   static constexpr bool checks_outer_lock = false;
   using mutex = Mutex;
-  using turnstile = detail::basic_shared_turnstile<detail::parts_with<Mutex>>;
+  using reader_indicator = detail::basic_shared_reader_indicator<detail::parts_with<Mutex>>;
 };
 
 /// The VMM holds a lock of its own around every call, as QEMU's big lock (BQL). tether adds no lock
@@ -87,7 +87,7 @@ struct externally_serialised {
   using slot = threading_slot;
   static constexpr bool checks_outer_lock = true;
   using mutex = detail::outer_mutex<Lock>;
-  using turnstile = detail::plain_turnstile;
+  using reader_indicator = detail::plain_reader_indicator;
 };
 
 }  // namespace tether

@@ -52,12 +52,12 @@ class dma_listener {
   }
   /// Fails: what the backend says; whatever can be refused up front (law 14); `not_enough_memory`; `diverged`; what the feed finds wrong.
   [[nodiscard]] result<void> commit() noexcept {
-    unattended nobody;
+    unmonitored nobody;
     return commit_attended(nobody);
   }
   /// As `commit`, with a progress monitor that is called before each piece.
-  template <attendant Attendant>
-  [[nodiscard]] result<void> commit_attended(Attendant& who) noexcept {
+  template <progress_monitor Monitor>
+  [[nodiscard]] result<void> commit_attended(Monitor& who) noexcept {
     std::lock_guard turn{*mutex_};
     mapper_.refresh_sizes();
     left_out_.begin_change();
@@ -92,18 +92,18 @@ class dma_listener {
   void keep_memory_for_ever() noexcept { kept_.keep_for_ever(); }
   /// Resets it to no sections. Requires: the backend was abandoned, so nothing is mapped; no change
   /// is in progress.
-  void forget() noexcept {
-    mapper_.forget();
+  void reset() noexcept {
+    mapper_.reset();
     left_out_.clear();
     trimmed_ = 0;
     divergence_.reset();
-    change_.forget();
+    change_.reset();
     kept_.release();
   }
 
  private:
-  template <attendant Attendant>
-  result<void> follow_or_refuse(Attendant& who) noexcept {
+  template <progress_monitor Monitor>
+  result<void> follow_or_refuse(Monitor& who) noexcept {
     if (divergence_) return failure(refusal());
     if (auto right = change_.verdict(); !right) return right;
     if (change_.out_of_memory()) return failure(no_memory());
@@ -113,7 +113,7 @@ class dma_listener {
     for (; log.unmapped != change_.removed().size(); ++log.unmapped) {
       section_plan const& plan = change_.removed()[log.unmapped];
       if (plan.pieces == 0) continue;
-      if (auto done = mapper_.unmap(plan); !done) return take_back(log, done.error());
+      if (auto done = mapper_.unmap(plan); !done) return roll_back(log, done.error());
     }
     for (; log.mapped != change_.added().size(); ++log.mapped) {
       section_plan& plan = change_.added()[log.mapped];
@@ -121,20 +121,20 @@ class dma_listener {
       auto done = mapper_.map(plan, who);
       if (done) continue;
       if (!may_be_left_out(plan, done.error())) {
-        if (done.error().stuck()) kept_.keep(*plan.what.memory);
-        return take_back(log, done.error());
+        if (done.error().rollback_failed()) kept_.keep(*plan.what.memory);
+        return roll_back(log, done.error());
       }
       leave_out(plan, done.error());
     }
-    if (change_.out_of_memory()) return take_back(log, no_memory());
+    if (change_.out_of_memory()) return roll_back(log, no_memory());
     finish();
     return {};
   }
 
   /// A compulsory change: what cannot be mapped is left out, memory that cannot be unmapped is kept
   /// from being freed, what the feed rejects is neither unmapped nor mapped.
-  template <attendant Attendant>
-  result<void> follow_or_fence(Attendant& who) noexcept {
+  template <progress_monitor Monitor>
+  result<void> follow_or_fence(Monitor& who) noexcept {
     std::optional<error> first;
     const auto note = [&first](error const& why) { first = first.value_or(why); };
     plan_removals();
@@ -149,7 +149,7 @@ class dma_listener {
     if (change_.out_of_memory() && !divergence_) diverge(no_memory());
     if (divergence_) {
       for (section_plan const& plan : change_.removed()) left_out_.remove(plan.what);
-      return failure(first.value_or(*divergence_).leaving_things_behind());
+      return failure(first.value_or(*divergence_).with_failed_rollback());
     }
     for (section_plan& plan : change_.added()) {
       plan = plan_section<Granularity>(plan.what, mapper_.sizes());
@@ -161,8 +161,8 @@ class dma_listener {
         if (plan.pieces == 0) leave_out_if_seen(plan);
         continue;
       }
-      if (done.error().stuck() || treatment_of(plan.what) != treatment::may_map) note(done.error());
-      if (done.error().stuck()) {
+      if (done.error().rollback_failed() || treatment_of(plan.what) != treatment::may_map) note(done.error());
+      if (done.error().rollback_failed()) {
         kept_.keep(*plan.what.memory);
         diverge(done.error());
         break;
@@ -188,7 +188,7 @@ class dma_listener {
     for (section_plan& plan : change_.added()) {
       plan = plan_section<Granularity>(plan.what, mapper_.sizes());
       if (auto checked = check_plan<Granularity, Edges>(plan, mapper_.sizes(), backend_->usable_iova()); !checked) {
-        if (treatment_of(plan.what) != treatment::may_map) return take_back({}, checked.error());
+        if (treatment_of(plan.what) != treatment::may_map) return roll_back({}, checked.error());
         leave_out(plan, checked.error());
       } else if (plan.pieces == 0) {
         leave_out_if_seen(plan);
@@ -200,7 +200,7 @@ class dma_listener {
         if ((treatment_of(plan.what) == treatment::may_map) != optional) continue;
         if (plan.pieces <= left) left -= plan.pieces;
         else if (optional) leave_out(plan, over_budget(plan, 0));
-        else return take_back({}, over_budget(plan, block_that_fits(change_.added(), available)));
+        else return roll_back({}, over_budget(plan, block_that_fits(change_.added(), available)));
       }
     return {};
   }
@@ -219,7 +219,7 @@ class dma_listener {
   }
 
   /// Rolls back a refused change.
-  result<void> take_back(undo_log log, error const& why) noexcept {
+  result<void> roll_back(undo_log log, error const& why) noexcept {
     const bool undone = log.unwind(
         [&](std::size_t i) {
           if (change_.added()[i].pieces == 0 || mapper_.unmap(change_.added()[i])) return true;
@@ -227,13 +227,13 @@ class dma_listener {
           return false;
         },
         [&](std::size_t i) {
-          unattended nobody;
+          unmonitored nobody;
           return change_.removed()[i].pieces == 0 || mapper_.map(change_.removed()[i], nobody).has_value();
         });
-    left_out_.take_back();
-    if (undone && !why.stuck()) return failure(why);
+    left_out_.roll_back();
+    if (undone && !why.rollback_failed()) return failure(why);
     diverge(why);
-    return failure(why.leaving_things_behind());
+    return failure(why.with_failed_rollback());
   }
 
   /// The change has happened: updates the lists and notifies the observer.

@@ -69,7 +69,7 @@ class left_out_list {
     before_ -= 1;
   }
   /// Rolls a change back. Requires: none of its removals was applied here.
-  void take_back() noexcept { all_.erase(all_.begin() + static_cast<std::ptrdiff_t>(before_), all_.end()); }
+  void roll_back() noexcept { all_.erase(all_.begin() + static_cast<std::ptrdiff_t>(before_), all_.end()); }
   /// Those that this change left out.
   [[nodiscard]] std::span<left_out_section const> come() const noexcept { return std::span{all_}.subspan(before_); }
   void clear() noexcept {

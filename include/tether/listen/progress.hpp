@@ -18,23 +18,23 @@ namespace tether {
 /// A progress monitor. Called before each piece is mapped; false ends the attach with
 /// `operation_canceled`.
 template <class A>
-concept attendant = requires(A& who, mapping const& piece) {
-  { who.go_on(piece) } noexcept -> std::same_as<bool>;
+concept progress_monitor = requires(A& who, mapping const& piece) {
+  { who.keep_going(piece) } noexcept -> std::same_as<bool>;
 };
 
 /// No progress monitor; costs nothing.
-struct unattended {
-  [[nodiscard]] static constexpr bool go_on(mapping const&) noexcept { return true; }
+struct unmonitored {
+  [[nodiscard]] static constexpr bool keep_going(mapping const&) noexcept { return true; }
 };
 
 /// Reports to a function of the user's, `void(mapping const&) noexcept`, and cancels by a stop
 /// token.
 template <class Progress>
-class attended {
+class monitored {
  public:
-  explicit attended(std::stop_token stop, Progress progress) : stop_{std::move(stop)}, progress_{std::move(progress)} {}
+  explicit monitored(std::stop_token stop, Progress progress) : stop_{std::move(stop)}, progress_{std::move(progress)} {}
 
-  [[nodiscard]] bool go_on(mapping const& piece) noexcept {
+  [[nodiscard]] bool keep_going(mapping const& piece) noexcept {
     if (stop_.stop_requested()) return false;
     progress_(piece);
     return true;
@@ -50,10 +50,10 @@ class attended {
 namespace detail {
 
 /// Forwards a replay to a listener, with a progress monitor.
-template <class Listener, attendant Attendant>
-struct attended_replay {
+template <class Listener, progress_monitor Monitor>
+struct monitored_replay {
   Listener& listener;
-  Attendant& who;
+  Monitor& who;
 
   void begin(commit_kind kind) noexcept { listener.begin(kind); }
   void remove(section const& one) noexcept { listener.remove(one); }

@@ -59,12 +59,12 @@ constexpr auto judge_policy() noexcept {
   }
 }
 
-template <class Essence>
+template <class Abstraction>
 struct searched {
-  static constexpr auto const& search = explored<Essence, small_scope, every_property>;
-  static constexpr coverage missing = search.now.reached.lacks(demanded<Essence>());
+  static constexpr auto const& search = explored<Abstraction, small_scope, every_property>;
+  static constexpr coverage missing = search.now.reached.lacks(demanded<Abstraction>());
   static constexpr sentence said =
-      search.now.broken != 0 ? story_of(search.now.broken, counterexample_of<Essence, small_scope, every_property>) : story_of(missing);
+      search.now.broken != 0 ? describe_trace(search.now.broken, counterexample_of<Abstraction, small_scope, every_property>) : describe_trace(missing);
 
   static constexpr auto decide() noexcept {
     if constexpr (search.now.broken != 0) return std::type_identity<counterexample<fixed_string<said.length>{said}>>{};
@@ -75,18 +75,18 @@ struct searched {
 
 /// A policy that cannot be evaluated inside the compiler is not searched. Otherwise what the search
 /// found is reported before other faults: it shows how the failure comes about.
-template <class Essence>
+template <class Abstraction>
 struct judged {
-  using policy = typename Essence::inhibition_type;
+  using policy = typename Abstraction::inhibition_type;
 
   static constexpr auto decide() noexcept {
     if constexpr (!can_be_asked<policy> || !constant_rule<policy>) {
       return judge_policy<policy>();
     } else {
-      constexpr auto found = searched<Essence>::decide();
+      constexpr auto found = searched<Abstraction>::decide();
       if constexpr (!std::is_same_v<typename decltype(found)::type, nothing_wrong>) return found;
       else if constexpr (fault_of<policy> != rule_fault::none) return judge_policy<policy>();
-      else if constexpr (!well_formed_lifecycle<typename Essence::lifecycle>)
+      else if constexpr (!well_formed_lifecycle<typename Abstraction::lifecycle>)
         return std::type_identity<refused_plans<"L1: not well formed">>{};
       else return found;
     }
@@ -99,7 +99,7 @@ struct judged {
 /// The verdict on a configuration. Cost: half a second of compile time, once for each *essence*,
 /// however often it is used.
 template <class Configuration>
-using verdict_of = typename detail::judged<essence_of<Configuration>>::type;
+using verdict_of = typename detail::judged<abstraction_of<Configuration>>::type;
 
 /// Whether a verdict is good. A concept of its own, because a compiler looks no deeper for a reason
 /// to print.
@@ -110,7 +110,7 @@ concept safe = std::is_same_v<Verdict, nothing_wrong>;
 
 /// Whether no interleaving of attach, open, close, detach, discard and guest, with every failure at
 /// every step, leaves a device with a stale mapping, inhibits discards needlessly, or leaves
-/// anything behind (law 29). `Configuration`: a `container<...>`, or a `proof::essence<...>`. Its
+/// anything behind (law 29). `Configuration`: a `container<...>`, or a `proof::abstraction<...>`. Its
 /// plans must be well formed, and its policy a constant rule that treats many groups and devices as
 /// it treats few. Limits: `proof.hpp`.
 template <class Configuration>

@@ -52,12 +52,12 @@ class journal {
   journal& operator=(journal const&) = delete;
 
   /// The `n`-th operation from now (1 is the next) is refused with `why` and never reaches the backend;
-  /// where `why` says `leaving_things_behind()`, it ends *stuck*.
+  /// where `why` says `with_failed_rollback()`, it ends *stuck*.
   void fail_at(std::uint64_t n, error why) { add_fault({n, std::nullopt, why, false}); }
   /// The same, counting operations of one kind only.
   void fail_at(backend_call kind, std::uint64_t n, error why) { add_fault({n, kind, why, false}); }
   /// The `n`-th operation of that kind is carried out, and reported as failed with `why`, *stuck*.
-  void fail_after(backend_call kind, std::uint64_t n, error why) { add_fault({n, kind, why.leaving_things_behind(), true}); }
+  void fail_after(backend_call kind, std::uint64_t n, error why) { add_fault({n, kind, why.with_failed_rollback(), true}); }
   /// Removes the faults that have not happened.
   void clear_faults() noexcept {
     const std::lock_guard lock{mutex_};
@@ -143,7 +143,7 @@ class journal {
     if (before_) before_(entry);
     Answer answer = met && !met->carried_out ? Answer{failure(met->why)} : run();
     if (met && met->carried_out && answer) answer = failure(met->why);
-    entry.ended = answer ? call_outcome::done : answer.error().stuck() ? call_outcome::stuck : call_outcome::failed;
+    entry.ended = answer ? call_outcome::done : answer.error().rollback_failed() ? call_outcome::stuck : call_outcome::failed;
     {
       const std::lock_guard lock{mutex_};
       if (line < entries_.size()) entries_[line].ended = entry.ended;

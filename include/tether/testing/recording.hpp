@@ -91,7 +91,7 @@ class recording : public detail::recorded_names<Backend> {
   [[nodiscard]] std::uint64_t free_mappings() const noexcept { return watched_.free_mappings(); }
 
   [[nodiscard]] bool pins_now() const noexcept
-    requires tells_who_pins<Backend>
+    requires reports_pinning<Backend>
   {
     return watched_.pins_now();
   }
@@ -103,12 +103,12 @@ class recording : public detail::recorded_names<Backend> {
     return ask<result<joined_group>>(backend_call::join, {}, group.name(), [&]() noexcept { return watched_.join(group); });
   }
   [[nodiscard]] result<joined_group> acquire(group_type const& group) noexcept
-    requires(of_groups && known_to_kvm<Backend>)
+    requires(of_groups && has_kvm_file<Backend>)
   {
     return ask<result<joined_group>>(backend_call::acquire, {}, group.name(), [&]() noexcept { return watched_.acquire(group); });
   }
   [[nodiscard]] result<void> join(joined_group& joined) noexcept
-    requires(of_groups && known_to_kvm<Backend>)
+    requires(of_groups && has_kvm_file<Backend>)
   {
     return ask<result<void>>(backend_call::join, {}, name_of_handle(joined), [&]() noexcept { return watched_.join(joined); });
   }
@@ -128,7 +128,7 @@ class recording : public detail::recorded_names<Backend> {
     return ask<result<device_type>>(backend_call::open, {}, name, [&]() noexcept { return watched_.open(joined, name); });
   }
   [[nodiscard]] static int kvm_file(joined_group const& joined) noexcept
-    requires(of_groups && known_to_kvm<Backend>)
+    requires(of_groups && has_kvm_file<Backend>)
   {
     return Backend::kvm_file(joined);
   }
@@ -140,7 +140,7 @@ class recording : public detail::recorded_names<Backend> {
     return watched_.classify(endpoint);
   }
   [[nodiscard]] pin_class classify(device_type const& device) noexcept
-    requires(!of_groups && looks_again<Backend>)
+    requires(!of_groups && classifies_opened_device<Backend>)
   {
     return watched_.classify(device);
   }
@@ -165,7 +165,7 @@ class recording : public detail::recorded_names<Backend> {
     return ask<result<void>>(backend_call::leave, {}, name_of_handle(device), [&]() noexcept { return watched_.leave(device); });
   }
   [[nodiscard]] static int kvm_file(device_type const& device) noexcept
-    requires(!of_groups && known_to_kvm<Backend>)
+    requires(!of_groups && has_kvm_file<Backend>)
   {
     return Backend::kvm_file(device);
   }

@@ -103,7 +103,7 @@ class address_space {
     return {};
   }
 
-  mutable detail::map_writer writer_;  // mutable: a gate can be set and cleared through a const address space
+  mutable detail::commit_pipeline writer_;  // mutable: a gate can be set and cleared through a const address space
 };
 
 }  // namespace tether

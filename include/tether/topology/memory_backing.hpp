@@ -93,7 +93,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   memory_backing(memory_backing const&) = delete;
   memory_backing& operator=(memory_backing const&) = delete;
   ~memory_backing() {
-    if (give_back() < 0) close_file();
+    if (unmap_and_close() < 0) close_file();
   }
 
   [[nodiscard]] host_address host() const noexcept { return host_; }
@@ -241,7 +241,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
       if (!references_.compare_exchange_strong(none, freed, std::memory_order_acq_rel)) return std::nullopt;
       unlink();
     }
-    const auto answer = give_back();  // without the lock: unmapping much memory takes long
+    const auto answer = unmap_and_close();  // without the lock: unmapping much memory takes long
     if (answer < 0 && !for_good) {
       const auto locked = lock_registry();
       references_.store(0, std::memory_order_release);
@@ -264,7 +264,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   }
 
   /// Unmaps owned memory, closes the file. Ensures: after a failure it is as before.
-  [[nodiscard]] std::int64_t give_back() noexcept {
+  [[nodiscard]] std::int64_t unmap_and_close() noexcept {
     if (owned_ && host_.value != 0) {
       if (const auto answer = calls_->munmap(host_.value, size()); answer < 0) return answer;
       owned_ = false;

@@ -10,6 +10,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <vector>
 
 namespace tether {
 
@@ -19,9 +20,17 @@ enum class commit_kind : std::uint8_t {
   compulsory,  ///< decided by guest or kernel: it is published, and a listener that cannot follow fences what it concerns
 };
 
+/// What a commit did.
+struct commit_report {
+  std::uint64_t removed = 0;  ///< sections that the listeners were told are gone
+  std::uint64_t added = 0;    ///< sections that they were told are there
+  /// Compulsory commits: of each listener that could not follow, and fenced what it concerned.
+  std::vector<error> fenced;
+};
+
 /// Minimal: the four calls, all `noexcept`.
 /// Laws: after a failed `commit` of a refusable change the listener is exactly as before `begin`
-/// (or its error is `stuck()`); after a failed `commit` of a compulsory change nothing of what was
+/// (or its error is `rollback_failed()`); after a failed `commit` of a compulsory change nothing of what was
 /// removed is mapped, and of what was added only what works. Within one change every removal takes
 /// effect before any addition. It must not begin a transaction on the address space that calls it.
 /// Models: `dma_listener`, the recorder in `test/support`.

@@ -118,4 +118,10 @@ class region {
   label name_;
 };
 
+/// Identifies a placed region. Never reused for another one.
+struct region_id {
+  std::uint64_t value = 0;
+  friend constexpr bool operator==(region_id, region_id) noexcept = default;
+};
+
 }  // namespace tether

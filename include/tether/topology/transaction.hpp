@@ -36,9 +36,9 @@ class [[nodiscard]] transaction {
   ~transaction() {
     if (!open_) return;
     if (writer_->depth() != depth_) stop("tether[M2]: a transaction was destroyed before one that began inside it");
-    writer_->regions().undo_to(mark_);
-    writer_->escalated(was_compulsory_);
-    writer_->leave();
+    writer_->regions().roll_back_to(mark_);
+    writer_->made_compulsory(was_compulsory_);
+    writer_->unlock();
   }
 
   /// Places a region. The highest priority is visible, among equals the one placed last.
@@ -57,7 +57,7 @@ class [[nodiscard]] transaction {
     }
     if (!where) return failure(error{operation, errc::invalid_extent}.of(name));
     try {
-      auto held = std::make_shared<detail::anchor const>(what.name(), memory.get());
+      auto held = std::make_shared<detail::section_owner const>(what.name(), memory.get());
       if (writer_->gate() != gate_id::none && !held->guard(writer_->gate())) {
         return failure(error{operation, errc::other_gate}.at(*where).of(name).advise(detail::one_gate));
       }
@@ -96,19 +96,19 @@ class [[nodiscard]] transaction {
   /// this one is). The outermost computes the new view, tells the listeners and publishes, in this order, so
   /// a listener that asks sees the old view. If the view does not change, no listener is told.
   /// Fails: a refusable one with the first listener's error, and everything is rolled back:
-  /// in-flight DMA to the extents concerned may have faulted meanwhile; `error::stuck()` if a
+  /// in-flight DMA to the extents concerned may have faulted meanwhile; `error::rollback_failed()` if a
   /// listener's roll-back failed. Either kind with not enough memory, before any listener was told:
   /// then nothing is published.
   [[nodiscard]] result<commit_report> commit() noexcept {
     if (auto may = may_edit("commit"); !may) return failure(may.error());
     open_ = false;
     if (depth_ > 1) {
-      if (kind_ == commit_kind::compulsory) writer_->escalated(true);
-      writer_->leave();
+      if (kind_ == commit_kind::compulsory) writer_->made_compulsory(true);
+      writer_->unlock();
       return commit_report{};
     }
     auto done = writer_->commit(kind_);
-    writer_->leave();
+    writer_->unlock();
     return done;
   }
 
@@ -116,12 +116,12 @@ class [[nodiscard]] transaction {
   friend class address_space;
   using placed_region = detail::placed_region;
 
-  transaction(detail::map_writer& writer, commit_kind kind) noexcept
+  transaction(detail::commit_pipeline& writer, commit_kind kind) noexcept
       : writer_{&writer},
-        depth_{writer.enter()},
+        depth_{writer.lock()},
         mark_{writer.regions().mark()},
         kind_{kind},
-        was_compulsory_{writer.escalated()} {}
+        was_compulsory_{writer.made_compulsory()} {}
 
   static error out_of_memory(const char* operation) noexcept {
     return {operation, std::make_error_code(std::errc::not_enough_memory)};
@@ -151,7 +151,7 @@ class [[nodiscard]] transaction {
     return edit(operation, id, [&](placed_region const&) { writer_->regions().set_flag(id, flag, on); });
   }
 
-  detail::map_writer* writer_;
+  detail::commit_pipeline* writer_;
   unsigned depth_;
   std::size_t mark_;
   commit_kind kind_;

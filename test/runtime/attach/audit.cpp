@@ -137,7 +137,7 @@ TEST_CASE_FIXTURE(guest_with_ram, "a container whose undo failed is audited stil
   if (!ring) return tether_test::skip_because(ring.error().sentence());
   watched<> dma{guest, gate, recording<io_uring_buffers>{std::move(*ring)}};
   auto group = must(dma.attach(nics));
-  dma.backend().log().fail_at(backend_call::unmap, 1, error{"unmap", errc::memory_gone}.leaving_things_behind());
+  dma.backend().log().fail_at(backend_call::unmap, 1, error{"unmap", errc::memory_gone}.with_failed_rollback());
   REQUIRE_FALSE(group.detach());
   REQUIRE(dma.diverged());
   REQUIRE(::madvise(ram.data(), host_page(), MADV_DONTNEED) == 0);

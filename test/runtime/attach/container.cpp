@@ -49,7 +49,7 @@ TEST_CASE_FIXTURE(small_guest, "books and usage follow attach and detach, and ho
   in_blocks dma{guest, gate};
   auto first = must(dma.attach({"a", {{"nic"}}}));
   auto second = must(dma.attach({"b", {{"nic"}}}));
-  CHECK(dma.books() == container_tally{2, 0});
+  CHECK(dma.membership() == container_counts{2, 0});
   CHECK(dma.usage() == mapped_usage{});
   const region_id placed = must(guest.place(region::ram(ram), guest_address{0}));
   CHECK(dma.usage() == mapped_usage{4, 256 * KiB});
@@ -58,7 +58,7 @@ TEST_CASE_FIXTURE(small_guest, "books and usage follow attach and detach, and ho
   must(guest.remove(placed));
   CHECK(dma.usage() == mapped_usage{});
   must(second.detach());
-  CHECK(dma.books() == container_tally{});
+  CHECK(dma.membership() == container_counts{});
 }
 
 TEST_CASE_FIXTURE(small_guest, "an attach reports each piece, and one that is cancelled on the way has happened not at all") {
@@ -68,7 +68,7 @@ TEST_CASE_FIXTURE(small_guest, "an attach reports each piece, and one that is ca
     std::stop_source source;
     int pieces = 0;
     if (until == 0) source.request_stop();
-    attended who{source.get_token(), [&](mapping const& piece) noexcept {
+    monitored who{source.get_token(), [&](mapping const& piece) noexcept {
                    CHECK(piece.where.size() == 64 * KiB);
                    if (++pieces == until) source.request_stop();
                  }};
@@ -77,7 +77,7 @@ TEST_CASE_FIXTURE(small_guest, "an attach reports each piece, and one that is ca
     CHECK(done.has_value() == (until == 4));
     if (!done) {
       CHECK(done.error().code() == std::make_error_code(std::errc::operation_canceled));
-      CHECK(dma.books() == container_tally{});
+      CHECK(dma.membership() == container_counts{});
       CHECK(dma.usage() == mapped_usage{});
     }
   }

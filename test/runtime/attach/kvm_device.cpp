@@ -67,16 +67,16 @@ struct fresh {
 
 TEST_CASE_FIXTURE(fresh, "KVM is told of each file once, and forgets it once") {
   auto kvm = must(device::create(machine));
-  must(kvm.tell(7, "/dev/vfio/7"));
+  must(kvm.add(7, "/dev/vfio/7"));
   CHECK(fake_kvm_kernel::told == std::set<std::int32_t>{7});
-  const auto twice = kvm.tell(7, "/dev/vfio/7");
+  const auto twice = kvm.add(7, "/dev/vfio/7");
   REQUIRE_FALSE(twice);
   CHECK(twice.error().is(errc::already_there));
   CHECK(twice.error().subject() == "/dev/vfio/7");
-  must(kvm.tell(8, "/dev/vfio/8"));
-  must(kvm.forget(7, "/dev/vfio/7"));
+  must(kvm.add(8, "/dev/vfio/8"));
+  must(kvm.remove(7, "/dev/vfio/7"));
   CHECK(fake_kvm_kernel::told == std::set<std::int32_t>{8});
-  const auto never = kvm.forget(7, "/dev/vfio/7");
+  const auto never = kvm.remove(7, "/dev/vfio/7");
   REQUIRE_FALSE(never);
   CHECK(never.error().is_errno(ENOENT));
 }
@@ -97,7 +97,7 @@ TEST_CASE_FIXTURE(fresh, "a pseudo-device that somebody else made is used throug
   {
     auto ours = must(device::from_descriptor(theirs.descriptor()));
     CHECK(ours.descriptor() != theirs.descriptor());
-    must(ours.tell(7, "group"));
+    must(ours.add(7, "group"));
   }
   CHECK(::fcntl(theirs.descriptor(), F_GETFD) >= 0);
   CHECK(device::from_descriptor(-1).error().is_errno(EBADF));

@@ -42,7 +42,7 @@ constexpr std::array<std::byte, 2> bytes{std::byte{4}, std::byte{2}};
 void check_in_use(result<void> const& done, const char* operation, const char* device, std::uint64_t many) {
   REQUIRE(!done);
   CHECK(done.error().is(errc::still_in_use));
-  CHECK(!done.error().stuck());
+  CHECK(!done.error().rollback_failed());
   CHECK(std::string{done.error().operation()} == operation);
   CHECK(done.error().subject() == device);
   CHECK(done.error().number() == many);
@@ -118,8 +118,8 @@ TEST_CASE("the same for a device that stands alone; a lease of another one is no
 TEST_CASE("a container that has diverged cannot be abandoned under a lease either, and stays as it is") {
   singles w{must(one_by_one<on_software>::make())};
   auto nic = must(w.dma->attach(lone_nic()));
-  w.book.fail_at(backend_call::leave, 1, error{"leave", errc::still_in_use}.leaving_things_behind());
-  CHECK(nic.detach().error().stuck());
+  w.book.fail_at(backend_call::leave, 1, error{"leave", errc::still_in_use}.with_failed_rollback());
+  CHECK(nic.detach().error().rollback_failed());
   REQUIRE(w.dma->diverged());
   {
     const auto lease = must(nic.lease());
@@ -204,7 +204,7 @@ TEST_CASE("a device is used on two threads through leases while a third unplugs 
   first.join();
   second.join();
   CHECK(used >= 200);
-  CHECK(dma.books() == container_tally{});
+  CHECK(dma.membership() == container_counts{});
 }
 
 }  // namespace runtime_attach_lease

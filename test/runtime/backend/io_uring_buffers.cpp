@@ -101,7 +101,7 @@ TEST_CASE("a recorded mapping of memory that is gone fails the join, by name, wi
   CHECK(refused.error().subject() == "late");
   CHECK(refused.error().first() == page);
   CHECK(refused.error().last() == 2 * page - 1);
-  CHECK(!refused.error().stuck());
+  CHECK(!refused.error().rollback_failed());
   CHECK(look_at(iommu) == before);
   REQUIRE(iommu.unmap({io_address{page}, io_address{2 * page - 1}}));
   CHECK(iommu.join(pinning("late")));
@@ -209,7 +209,7 @@ swept sweep(Prepare prepare, Operation operation, Retry retry) {
         }
         REQUIRE(why.has_value() == fired);
         REQUIRE(pinned_by_the_kernel() - untouched == iommu.pinned_bytes());
-        if (why && why->stuck()) {
+        if (why && why->rollback_failed()) {
           ++result.stuck;
           REQUIRE(retry(iommu, kept));
         } else if (why) {

@@ -24,7 +24,7 @@ using namespace tether;
 using tether_test::fake_iommufd_kernel;
 using tether_test::iommufd_bench;
 using tether_test::must;
-namespace abi = tether::iommufd_abi;
+namespace abi = tether::iommufd_uapi;
 
 namespace {
 
@@ -43,18 +43,18 @@ struct seen {
   std::size_t book;
   friend bool operator==(seen const&, seen const&) = default;
 };
-seen look(iommufd_bench const& b, backend_type const& iommu) {
+seen with_observer(iommufd_bench const& b, backend_type const& iommu) {
   return {tether_test::open_descriptors(),
           b.machine.seen(),
           {iommu.usable_iova().begin(), iommu.usable_iova().end()},
           iommu.page_sizes().mask,
-          b.context.book().size()};
+          b.context.shared().size()};
 }
 
 /// Lets `act` fail at every call in turn until none is left. Each time everything must be as before. Answers how many failed.
 template <class Act>
 std::uint64_t sweep(iommufd_bench const& b, backend_type const& iommu, Act act) {
-  const auto before = look(b, iommu);
+  const auto before = with_observer(b, iommu);
   for (std::uint64_t n = 1; n < 100; ++n) {
     const injected_fault fault{n, EIO};
     const auto done = act();
@@ -64,8 +64,8 @@ std::uint64_t sweep(iommufd_bench const& b, backend_type const& iommu, Act act) 
     }
     INFO("call " << n);
     REQUIRE(!done);
-    CHECK(!done.error().stuck());
-    const auto after = look(b, iommu);
+    CHECK(!done.error().rollback_failed());
+    const auto after = with_observer(b, iommu);
     CHECK(after.kernel == before.kernel);
     REQUIRE(after == before);
   }
@@ -107,11 +107,11 @@ TEST_CASE("devices whose IOMMUs are alike share page tables, others get their ow
   auto alike = b.joined(iommu, b.nic);
   auto other = b.joined(iommu, b.gpu);
   auto mediated = b.joined(iommu, b.mtty);
-  CHECK(first.state()->seat.page_table != 0);
-  CHECK(first.state()->seat.page_table == alike.state()->seat.page_table);
-  CHECK(other.state()->seat.page_table != 0);
-  CHECK(other.state()->seat.page_table != first.state()->seat.page_table);
-  CHECK(mediated.state()->seat.page_table == 0);
+  CHECK(first.state()->attachment.page_table != 0);
+  CHECK(first.state()->attachment.page_table == alike.state()->attachment.page_table);
+  CHECK(other.state()->attachment.page_table != 0);
+  CHECK(other.state()->attachment.page_table != first.state()->attachment.page_table);
+  CHECK(mediated.state()->attachment.page_table == 0);
   CHECK(b.machine.count(abi::allocate_page_table.number) == 2);
   // One that nobody uses any more is destroyed.
   must(iommu.leave(first));
@@ -141,7 +141,7 @@ TEST_CASE("a kernel that allocates no page tables chooses them itself") {
   auto iommu = b.container();
   auto device = b.joined(iommu, b.edu);
   auto other = b.joined(iommu, b.gpu);
-  CHECK(device.state()->seat.page_table == 0);
+  CHECK(device.state()->attachment.page_table == 0);
   must(iommu.map(b.memory.at(0, 0, 4 * KiB)));
   CHECK(b.machine.locked() == 4 * KiB);
   must(iommu.leave(device));
@@ -173,7 +173,7 @@ TEST_CASE("ranges that are out of order, and limits that cannot be read, refuse 
   iommufd_bench b;
   auto iommu = b.container();
   auto device = b.bound(iommu, b.edu);
-  const auto before = look(b, iommu);
+  const auto before = with_observer(b, iommu);
   using ranges = tether_test::fake_iommufd::ranges;
   for (auto const& wrong : {ranges{}, ranges{at(0x2000, 0x1000), at(0, 0x1000)}, ranges{at(0, 0x1000), at(0xfff, 0x1000)},
                             ranges{{io_address{5}, io_address{4}}}}) {
@@ -181,8 +181,8 @@ TEST_CASE("ranges that are out of order, and limits that cannot be read, refuse 
     const auto refused = iommu.join(device);
     REQUIRE(!refused);
     CHECK(refused.error().is(errc::bad_descriptor));
-    CHECK(!refused.error().stuck());
-    CHECK(look(b, iommu) == before);
+    CHECK(!refused.error().rollback_failed());
+    CHECK(with_observer(b, iommu) == before);
   }
   b.machine.ranges_to_tell.reset();
   must(iommu.join(device));
@@ -195,12 +195,12 @@ TEST_CASE("a device whose join reveals a conflict is refused by name, and nothin
   auto device = b.bound(iommu, b.edu);
   const auto refused = [&](std::uint64_t iova, host_address host) {
     must(iommu.map({at(iova, 4 * KiB), host}));
-    const auto before = look(b, iommu);
+    const auto before = with_observer(b, iommu);
     const auto joined = iommu.join(device);
     REQUIRE(!joined);
     CHECK(joined.error().subject() == "0000:01:00.0");
-    CHECK(!joined.error().stuck());
-    CHECK(look(b, iommu) == before);
+    CHECK(!joined.error().rollback_failed());
+    CHECK(with_observer(b, iommu) == before);
     must(iommu.unmap(at(iova, 4 * KiB)));
     return joined.error();
   };
@@ -221,11 +221,11 @@ TEST_CASE("each refusal of a mapping is told by its cause, and leaves nothing") 
   auto device = b.joined(iommu, b.edu);
   b.machine.lockable = 12 * KiB;
   must(iommu.map(b.memory.at(0, 0, 8 * KiB)));
-  const auto before = look(b, iommu);
+  const auto before = with_observer(b, iommu);
   const auto why = [&](mapping const& what) {
     const auto answer = iommu.map(what);
     REQUIRE(!answer);
-    CHECK(!answer.error().stuck());
+    CHECK(!answer.error().rollback_failed());
     CHECK(answer.error().has_extent());
     return answer.error();
   };
@@ -246,7 +246,7 @@ TEST_CASE("each refusal of a mapping is told by its cause, and leaves nothing") 
             .is(errc::unsupported));
   CHECK(b.machine.seen().find("area 0 8191") != std::string::npos);
   CHECK(b.machine.areas() == 1);
-  CHECK(b.context.book().size() == before.book);
+  CHECK(b.context.shared().size() == before.book);
 }
 
 TEST_CASE("an unmap that would cut a mapping or hit a hole never reaches the kernel") {
@@ -274,19 +274,19 @@ TEST_CASE("an unmap that fails is stuck where something may be gone, and nothing
     const injected_fault fault{1, number};
     return iommu.unmap(where).error();
   };
-  CHECK(!failing(at(0, 0x1000), EIO).stuck());
-  CHECK(!failing(at(0, 0x1000), EDEADLK).stuck());
-  CHECK(failing(at(0, 0x2000), EIO).stuck());
-  CHECK(failing(extent<io_address>::everything(), EBUSY).stuck());
+  CHECK(!failing(at(0, 0x1000), EIO).rollback_failed());
+  CHECK(!failing(at(0, 0x1000), EDEADLK).rollback_failed());
+  CHECK(failing(at(0, 0x2000), EIO).rollback_failed());
+  CHECK(failing(extent<io_address>::everything(), EBUSY).rollback_failed());
   const auto absent = failing(at(0, 0x1000), ENOENT);
   CHECK(absent.is_errno(ENOENT));
-  CHECK(absent.stuck());
+  CHECK(absent.rollback_failed());
   // It stays recorded, so whoever tries again asks the kernel again.
   b.machine.unmaps_too_little = 4 * KiB;
   const auto less = iommu.unmap(at(0, 0x2000));
   REQUIRE(!less);
   CHECK(less.error().is(errc::byte_count_mismatch));
-  CHECK(less.error().stuck());
+  CHECK(less.error().rollback_failed());
   CHECK(iommu.unmap(extent<io_address>::everything()).error().is(errc::byte_count_mismatch));
 }
 
@@ -300,7 +300,7 @@ TEST_CASE("everything is unmapped by one call, up to the last byte, and nothing 
   must(iommu.unmap(extent<io_address>::everything()));
   CHECK(b.machine.requests == requests{abi::unmap.number});
   CHECK(b.machine.areas() == 0);
-  CHECK(b.context.book().size() == 0);
+  CHECK(b.context.shared().size() == 0);
   must(iommu.unmap(extent<io_address>::everything()));
   must(iommu.abandon());
   must(iommu.unmap(extent<io_address>::everything()));
@@ -314,13 +314,13 @@ TEST_CASE("while a BAR is mapped its device neither leaves nor is quiet, and it 
   auto company = b.joined(iommu, b.nic);
   must(iommu.map(b.memory.at(0x10000, 0, 16 * KiB)));
   std::optional bar{must(device.map_bar(0))};
-  const auto before = look(b, iommu);
+  const auto before = with_observer(b, iommu);
   for (auto const& refused : {iommu.leave(device), iommu.quiesce(), iommu.abandon(), iommu.close(device)}) {
     REQUIRE(!refused);
     CHECK(refused.error().is(errc::still_in_use));
     CHECK(refused.error().subject() == "0000:01:00.0");
   }
-  CHECK(look(b, iommu) == before);
+  CHECK(with_observer(b, iommu) == before);
   bar.reset();
   must(iommu.quiesce());
   CHECK(iommu.close(device).error().is(errc::still_in_use));  // it has joined
@@ -372,16 +372,16 @@ TEST_CASE("a failure at any call of an operation on iommufd leaves everything as
   std::optional<device_type> second{b.bound(*iommu, b.gpu)};
   CHECK(sweep(b, *iommu, [&] { return iommu->join(*second); }) == 4);
   for (const std::uint64_t n : {1U, 2U, 3U}) {
-    const auto before = look(b, *iommu);
+    const auto before = with_observer(b, *iommu);
     const injected_fault fault{n, EIO};
     const auto moved = another->replace(*iommu, *second);
     REQUIRE(!moved);
-    CHECK(!moved.error().stuck());
-    CHECK(look(b, *iommu) == before);
+    CHECK(!moved.error().rollback_failed());
+    CHECK(with_observer(b, *iommu) == before);
   }
   {
     const injected_fault left_behind{4, EIO};  // it has moved, but the page table that served it is still there
-    CHECK(another->replace(*iommu, *second).error().stuck());
+    CHECK(another->replace(*iommu, *second).error().rollback_failed());
     must(iommu->replace(*another, *second));
   }
   CHECK(b.machine.locked() == 16 * KiB);
@@ -392,7 +392,7 @@ TEST_CASE("a failure at any call of an operation on iommufd leaves everything as
     auto left = iommu->leave(*first);
     CHECK(fault.fired());
     CHECK(left.has_value() == (n == 3));
-    if (!left) CHECK(left.error().stuck() == (n == 2));
+    if (!left) CHECK(left.error().rollback_failed() == (n == 2));
     if (n == 2) {
       faulty_kernel::reset();
       must(iommu->join(*first));
@@ -407,13 +407,13 @@ TEST_CASE("a page table that could not be destroyed is never given to another de
   iommufd_bench b;
   auto iommu = b.container();
   auto first = b.joined(iommu, b.edu);
-  const auto left_over = first.state()->seat.page_table;
+  const auto left_over = first.state()->attachment.page_table;
   {
     const injected_fault fault{2, EIO};
-    CHECK(iommu.leave(first).error().stuck());
+    CHECK(iommu.leave(first).error().rollback_failed());
   }
   auto second = b.joined(iommu, b.nic);
-  CHECK(second.state()->seat.page_table != left_over);
+  CHECK(second.state()->attachment.page_table != left_over);
   must(iommu.leave(second));
   CHECK(b.machine.seen().find("table") == std::string::npos);
 }
@@ -425,11 +425,11 @@ TEST_CASE("an undo on iommufd that fails says that something was left behind") {
   {
     // HWPT_ALLOC, ATTACH, the limits, then the undo.
     const injected_fault limits_and_detach{3, EIO, false, 2};
-    CHECK(iommu.join(device).error().stuck());
+    CHECK(iommu.join(device).error().rollback_failed());
   }
   must(iommu.leave(device));
   const injected_fault attach_and_destroy{2, EIO, false, 2};
-  CHECK(iommu.join(device).error().stuck());
+  CHECK(iommu.join(device).error().rollback_failed());
 }
 
 TEST_CASE("a device that is destroyed while it is joined has left; with a BAR mapped it stays until that is gone") {
@@ -460,7 +460,7 @@ TEST_CASE("a container that is destroyed leaves nothing in a context that lives 
     must(iommu.join(*device));
   }
   CHECK(b.machine.seen() == before);
-  CHECK(b.context.book().size() == 0);
+  CHECK(b.context.shared().size() == 0);
   CHECK(device->close().error().is(errc::stale_handle));
 }
 
@@ -485,7 +485,7 @@ TEST_CASE("a mediated device pins on demand whatever its neighbours do; a name t
 TEST_CASE("a device that cannot be opened or bound says why and what to do, and leaves nothing open") {
   iommufd_bench b;
   auto iommu = b.container();
-  const auto before = look(b, iommu);
+  const auto before = with_observer(b, iommu);
   const auto absent = iommu.open(vfio_cdev{"/dev/vfio/devices/vfio99", b.sysfs()});
   REQUIRE(!absent);
   CHECK(absent.error().sentence().find("driver_override") != std::string::npos);
@@ -516,7 +516,7 @@ TEST_CASE("a device that cannot be opened or bound says why and what to do, and 
     CHECK(iommu.join(device).error().is(errc::stale_handle));
     CHECK(iommu.close(device).error().is(errc::stale_handle));
   }
-  CHECK(look(b, iommu) == before);
+  CHECK(with_observer(b, iommu) == before);
 }
 
 TEST_CASE("a device bound to one context joins no container of another, whose numbers mean other things") {

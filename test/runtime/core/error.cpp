@@ -51,11 +51,11 @@ TEST_CASE("a kernel's answer keeps its errno") {
 
 TEST_CASE("what is added to an error changes a copy, and leaves the rest as it was") {
   const error first{"map", errc::overlaps};
-  const error second = first.at(somewhere).of("ram").leaving_things_behind();
+  const error second = first.at(somewhere).of("ram").with_failed_rollback();
   CHECK_FALSE(first.has_extent());
-  CHECK_FALSE(first.stuck());
+  CHECK_FALSE(first.rollback_failed());
   CHECK(first.subject().empty());
-  CHECK(second.stuck());
+  CHECK(second.rollback_failed());
   CHECK(second.subject() == "ram");
   CHECK(second.first() == 0x100000);
   CHECK(second.last() == 0x1fffff);

@@ -26,7 +26,7 @@ using namespace tether;
 using tether_test::frame;
 using tether_test::frames_down;
 using tether_test::frames_up;
-using tether_test::tally;
+using tether_test::counts;
 
 namespace {
 
@@ -89,7 +89,7 @@ TEST_CASE("a frame that the guest gives goes back to the host, and its neighbour
     CHECK(told.discarded == 1);
     CHECK(told.calls == 1);
     CHECK(tether_test::went(one.ram, 7 * frame));
-    CHECK(tether_test::count(one.ram) == tally{255, 1});
+    CHECK(tether_test::count(one.ram) == counts{255, 1});
   }
 }
 
@@ -104,7 +104,7 @@ TEST_CASE("a huge page goes when all its frames were given, and not before") {
   const auto last = one.inflate({0});
   CHECK(last.discarded == 1);
   CHECK(last.completed == 511);
-  CHECK(tether_test::count(one.ram) == tally{512, 512});
+  CHECK(tether_test::count(one.ram) == counts{512, 512});
   CHECK(tether_test::went(one.ram, 0));
 }
 
@@ -190,7 +190,7 @@ TEST_CASE("frames of registers, firmware, bars and of nothing are counted and sk
   CHECK(told.adds_up());
   CHECK(told.not_ram == 7);
   CHECK(told.discarded == 2);
-  CHECK(tether_test::count(one.ram) == tally{254, 2});
+  CHECK(tether_test::count(one.ram) == counts{254, 2});
   CHECK(tether_test::is_marked(one.ram, 5 * frame));  // behind the registers, where the guest cannot see it
   CHECK(tether_test::count(firmware).gone == 0);
   CHECK(tether_test::count(bar).gone == 0);
@@ -232,7 +232,7 @@ TEST_CASE("larger host pages: fifteen of sixteen frames discard nothing, the six
   CHECK(told.discarded == 16);
   CHECK(told.partial == 0);
   CHECK(told.calls == 1);
-  CHECK(tether_test::count(one.small_guest::ram) == tally{240, 16});
+  CHECK(tether_test::count(one.small_guest::ram) == counts{240, 16});
   CHECK(tether_test::went(one.small_guest::ram, 64 * KiB));
 }
 
@@ -444,8 +444,8 @@ TEST_CASE("no frame that the guest uses is ever lost, and a page whose frames we
         if (random() % 8 != 0) frames.push_back(number);
       }
       std::ranges::shuffle(frames, random);
-      const bool give = random() % 3 != 0;
-      if (give) {
+      const bool mark_free = random() % 3 != 0;
+      if (mark_free) {
         for (const auto number : frames) in_use[number] = false;
         one.inflate(frames);
         if (how.must_tell_host) {
@@ -459,8 +459,8 @@ TEST_CASE("no frame that the guest uses is ever lost, and a page whose frames we
       }
       // Without the promise the guest takes any frame back without a word.
       for (const auto number : frames) {
-        if (give && how.must_tell_host) break;
-        if (give && random() % 2 == 0) continue;
+        if (mark_free && how.must_tell_host) break;
+        if (mark_free && random() % 2 == 0) continue;
         if (how.must_tell_host) one.deflate({number});
         tether_test::mark(one.ram, number * frame);
         in_use[number] = true;
@@ -606,7 +606,7 @@ TEST_CASE_TEMPLATE("the balloon takes its threading from the gate", Threading, s
       CHECK(device.inflate(frames_up(4, 4)).inhibited == 4);
     }
     CHECK(device.deflate(frames_up(0, 4)).returned == 4);
-    CHECK(tether_test::count(ram) == tally{12, 4});
+    CHECK(tether_test::count(ram) == counts{12, 4});
   }
   big_lock::held = false;
 }

@@ -116,8 +116,8 @@ TEST_CASE("a range over several sections is taken section by section; registers 
   CHECK(told.not_ram == 2 + 16 + 256);  // the registers with the frame that they begin, the firmware, the hole above
   CHECK(told.discarded == 1024 - told.not_ram);
   CHECK(told.calls == 3);
-  CHECK(tether_test::count(one.ram) == tether_test::tally{2, 510});
-  CHECK(tether_test::count(above) == tether_test::tally{16, 240});
+  CHECK(tether_test::count(one.ram) == tether_test::counts{2, 510});
+  CHECK(tether_test::count(above) == tether_test::counts{16, 240});
   CHECK(tether_test::count(firmware).marked == 16);
 }
 

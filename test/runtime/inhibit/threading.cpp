@@ -37,7 +37,7 @@ struct holding_big_lock {
 
 static_assert(policy<single_threaded> && policy<multi_threaded> && policy<externally_serialised<big_lock>>);
 static_assert(std::is_empty_v<single_threaded::mutex>);
-static_assert(std::is_same_v<single_threaded::turnstile, externally_serialised<big_lock>::turnstile>);
+static_assert(std::is_same_v<single_threaded::reader_indicator, externally_serialised<big_lock>::reader_indicator>);
 
 TEST_CASE("under a lock of the VMM's own everything works, and adds no lock") {
   const holding_big_lock lock;

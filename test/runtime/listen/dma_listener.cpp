@@ -192,7 +192,7 @@ TEST_CASE("an undo that fails makes it diverge: it tells once, keeps the memory,
   const auto refused = r.change({}, {r.at(r.a, 0x300000), r.at(r.b, 0x400000)});
   REQUIRE_FALSE(refused);
   CHECK(refused.error().is_errno(ENOMEM));
-  CHECK(refused.error().stuck());
+  CHECK(refused.error().rollback_failed());
   CHECK(r.listener->diverged());
   CHECK(r.listener->observer().diverged_times == 1);
   CHECK(r.a.backing().references() == 1);
@@ -203,11 +203,11 @@ TEST_CASE("an undo that fails makes it diverge: it tells once, keeps the memory,
   // What must go goes: it is not unmapped, so it is kept.
   const auto gone = r.change({r.at(r.b, 0x200000)}, {}, commit_kind::compulsory);
   REQUIRE_FALSE(gone);
-  CHECK(gone.error().stuck());
+  CHECK(gone.error().rollback_failed());
   CHECK(r.b.backing().references() == 1);
   CHECK(r.told().empty());
   must(r.iommu.abandon());
-  r.listener->forget();
+  r.listener->reset();
   CHECK_FALSE(r.listener->diverged());
   CHECK(r.a.backing().references() == 0);
   CHECK(r.b.backing().references() == 0);
@@ -236,11 +236,11 @@ TEST_CASE("a stuck map is told and keeps its memory, in either kind of change, a
       r.book.fail_after(backend_call::map, 1, error::from_errno("map", EIO));
       const auto stuck = r.change({}, {r.at(r.a, 0x100000, what)}, kind);
       REQUIRE_FALSE(stuck);
-      CHECK(stuck.error().stuck());
+      CHECK(stuck.error().rollback_failed());
       CHECK(r.listener->diverged());
       CHECK(r.a.backing().references() == 1);
       must(r.iommu.abandon());
-      r.listener->forget();
+      r.listener->reset();
     }
   }
 }
@@ -359,7 +359,7 @@ TEST_CASE("what it left out is told by a name of its own and holds nothing of th
   CHECK(left_out.what.rights == access::read);
   CHECK(left_out.why.is_errno(EFAULT));
   must(r.iommu.abandon());
-  r.listener->forget();
+  r.listener->reset();
   CHECK(r.listener->left_out().empty());
 }
 
@@ -373,7 +373,7 @@ TEST_CASE("a compulsory change forgets what it took away of those left out, also
   CHECK(r.listener->diverged());
   CHECK(r.listener->left_out().empty());
   must(r.iommu.abandon());
-  r.listener->forget();
+  r.listener->reset();
 }
 
 TEST_CASE("a wrong removal refuses a refusable change by name, and nothing is unmapped for it") {
@@ -386,7 +386,7 @@ TEST_CASE("a wrong removal refuses a refusable change by name, and nothing is un
     CHECK(refused.error().code() == wrong.why);
     CHECK(refused.error().subject() == wrong.one.name);
     CHECK(refused.error().first() == wrong.one.where.first.value);
-    CHECK_FALSE(refused.error().stuck());
+    CHECK_FALSE(refused.error().rollback_failed());
     CHECK_FALSE(r.listener->diverged());
     CHECK(r.told().empty());
     CHECK(r.listener->usage() == mapped_usage{4, 28 * KiB});
@@ -404,7 +404,7 @@ TEST_CASE("a compulsory change does what is right of it, says what was not, and 
     REQUIRE_FALSE(told);
     CHECK(told.error().code() == wrong.why);
     CHECK(told.error().subject() == wrong.one.name);
-    CHECK_FALSE(told.error().stuck());
+    CHECK_FALSE(told.error().rollback_failed());
     CHECK_FALSE(r.listener->diverged());
     CHECK(r.listener->usage() == mapped_usage{4, 88 * KiB});
     CHECK(r.told() == lines{"unmap [0x101000, 0x101fff]", "map [0x400000, 0x40ffff]"});
@@ -519,11 +519,11 @@ TEST_CASE("what was told is remembered across refusals and divergence, and forgo
   CHECK(r.change({}, {r.low}).error().is(errc::overlaps));
   // Diverged: a compulsory change is published all the same.
   r.book.fail_at(backend_call::unmap, 1, error::from_errno("unmap", EIO));
-  CHECK(r.change({r.low}, {r.at(r.b, 0x400000)}, commit_kind::compulsory).error().stuck());
+  CHECK(r.change({r.low}, {r.at(r.b, 0x400000)}, commit_kind::compulsory).error().rollback_failed());
   REQUIRE(r.listener->diverged());
   CHECK(r.change({r.at(r.b, 0x400000)}, {r.low}, commit_kind::compulsory).error().is(errc::diverged));
   must(r.iommu.abandon());
-  r.listener->forget();
+  r.listener->reset();
   CHECK(r.change({r.low}, {}).error().is(errc::not_mapped));
   must(r.change({}, {r.low, r.middle, r.high, r.at(r.b, 0x400000)}));
   CHECK(r.listener->usage() == mapped_usage{4, 76 * KiB});

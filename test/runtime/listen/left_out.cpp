@@ -58,7 +58,7 @@ TEST_CASE("what a change left out is cut off again by taking it back, and what s
   CHECK(list.come().empty());
   CHECK(list.add(bar(0x1000), why));
   CHECK(list.add(bar(0x3000), why));
-  list.take_back();
+  list.roll_back();
   CHECK(places(list) == std::vector<std::uint64_t>{0x1000, 0x2000});
 }
 

@@ -89,11 +89,11 @@ TEST_CASE("a fault for one kind of operation counts only that kind") {
 TEST_CASE("an operation can end stuck, carried out or not, and the journal says so") {
   journal book;
   recording<software_iommu> iommu{book};
-  book.fail_at(backend_call::map, 1, error::from_errno("map", EIO).leaving_things_behind());
-  CHECK(iommu.map(page_at(0x1000)).error().stuck());
+  book.fail_at(backend_call::map, 1, error::from_errno("map", EIO).with_failed_rollback());
+  CHECK(iommu.map(page_at(0x1000)).error().rollback_failed());
   CHECK(iommu.free_mappings() == 65535);
   book.fail_after(backend_call::map, 1, error::from_errno("map", EIO));
-  CHECK(iommu.map(page_at(0x1000)).error().stuck());
+  CHECK(iommu.map(page_at(0x1000)).error().rollback_failed());
   CHECK(iommu.free_mappings() == 65534);
   CHECK(told(book) == std::vector<std::string>{"map [0x1000, 0x1fff]: stuck", "map [0x1000, 0x1fff]: stuck"});
 }

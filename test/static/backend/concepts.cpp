@@ -40,7 +40,7 @@ struct smallest {
 };
 static_assert(backend<smallest>);
 static_assert(backend<recording<smallest>>, "whatever is a backend can be watched");
-static_assert(!known_to_kvm<smallest> && !maps_files<smallest>);
+static_assert(!has_kvm_file<smallest> && !maps_files<smallest>);
 
 // The same of single devices. What attaches devices needs none of a group's calls, and the other way round.
 struct endpoint : bus {
@@ -68,8 +68,8 @@ struct told : smallest_of_devices {
   static int kvm_file(device_type const&) noexcept { return 3; }
   result<void> map(mapping const&, file_source) noexcept { return {}; }
 };
-static_assert(backend<told> && known_to_kvm<told> && maps_files<told> && known_to_kvm<recording<told>> && maps_files<recording<told>>);
-static_assert(!maps_files<recording<smallest>> && !known_to_kvm<recording<smallest>>);
+static_assert(backend<told> && has_kvm_file<told> && maps_files<told> && has_kvm_file<recording<told>> && maps_files<recording<told>>);
+static_assert(!maps_files<recording<smallest>> && !has_kvm_file<recording<smallest>>);
 
 // Rollback runs through map and unmap, so what throws is none.
 struct throwing : smallest {
@@ -85,7 +85,7 @@ static_assert(!backend<silent>);
 struct undeclared : smallest {
   static constexpr int pins = 1;
 };
-static_assert(!backend<undeclared> && !declares_itself<undeclared>);
+static_assert(!backend<undeclared> && !has_backend_traits<undeclared>);
 
 struct without_groups : smallest {
   using group_type = nameless;

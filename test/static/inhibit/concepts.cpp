@@ -9,26 +9,26 @@ namespace {
 
 struct by_group {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally) noexcept { return 1; }
+  static constexpr std::uint32_t holds(group_counts) noexcept { return 1; }
 };
 struct by_container {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(container_tally) noexcept { return 2; }
-  static constexpr bool admits(group_tally group) noexcept { return group.others == 0; }
+  static constexpr std::uint32_t holds(container_counts) noexcept { return 2; }
+  static constexpr bool admits(group_counts group) noexcept { return group.declined == 0; }
 };
 struct silent {
   using slot = inhibition_slot;
 };
 struct may_throw {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally) { return 1; }
+  static constexpr std::uint32_t holds(group_counts) { return 1; }
 };
 struct in_another_slot {
   using slot = granularity_slot;
-  static constexpr std::uint32_t holds(group_tally) noexcept { return 1; }
+  static constexpr std::uint32_t holds(group_counts) noexcept { return 1; }
 };
 struct in_no_slot {
-  static constexpr std::uint32_t holds(group_tally) noexcept { return 1; }
+  static constexpr std::uint32_t holds(group_counts) noexcept { return 1; }
 };
 struct says_no_to_never {
   using slot = inhibition_slot;
@@ -38,9 +38,9 @@ struct says_no_to_never {
 static_assert(inhibition<by_group> && inhibition<by_container>);
 static_assert(!inhibition<silent> && !inhibition<may_throw> && !inhibition<in_another_slot> && !inhibition<in_no_slot> &&
               !inhibition<says_no_to_never>);
-static_assert(holds_needed<by_group>(group_tally{}) == 1 && holds_needed<by_group>(container_tally{}) == 0);
-static_assert(holds_needed<by_container>(group_tally{}) == 0 && holds_needed<by_container>(container_tally{}) == 2);
-static_assert(admitted<by_group>(group_tally{0, 1}) && !admitted<by_container>(group_tally{0, 1}));
+static_assert(holds_needed<by_group>(group_counts{}) == 1 && holds_needed<by_group>(container_counts{}) == 0);
+static_assert(holds_needed<by_container>(group_counts{}) == 0 && holds_needed<by_container>(container_counts{}) == 2);
+static_assert(admitted<by_group>(group_counts{0, 1}) && !admitted<by_container>(group_counts{0, 1}));
 
 }  // namespace
 }  // namespace tether

@@ -8,26 +8,26 @@ namespace tether {
 namespace {
 
 struct both {
-  container_tally container{};
-  group_tally group{};
+  container_counts container{};
+  group_counts group{};
   friend constexpr bool operator==(both const&, both const&) = default;
   [[nodiscard]] constexpr both after(change what, consent agrees = consent::none) const {
     both next = *this;
-    enact(next.container, next.group, what, agrees);
+    apply_change(next.container, next.group, what, agrees);
     return next;
   }
 };
 
 constexpr both attached = both{}.after(change::attach);
 static_assert(attached == both{{1, 0}, {0, 0, true, false}});
-static_assert(!attached.group.settled());
+static_assert(!attached.group.needs_no_hold());
 static_assert(attached.after(change::none) == attached);
 static_assert(attached.after(change::detach) == both{});
 
 // Nobody knows what the IOMMU pins until a device agrees; from then on it is known until the group detaches.
 constexpr both agreed = attached.after(change::open, agrees_to_discards);
 static_assert(agreed == both{{1, 1}, {1, 0, true, true}});
-static_assert(agreed.group.settled() && agreed.group.open() == 1);
+static_assert(agreed.group.needs_no_hold() && agreed.group.open() == 1);
 static_assert(agreed.after(change::close, agrees_to_discards) == both{{1, 1}, {0, 0, true, true}});
 static_assert(agreed.after(change::close, agrees_to_discards).after(change::detach) == both{});
 
@@ -40,27 +40,27 @@ static_assert(attached.after(change::open).after(change::close) == attached);
 
 // Across groups: `settled` counts exactly the settled ones, whatever the order.
 constexpr bool counts_settled_groups() {
-  container_tally container{};
-  group_tally groups[3]{};
+  container_counts container{};
+  group_counts groups[3]{};
   std::uint32_t state = 12345;
   for (int i = 0; i < 2000; ++i) {
     state = state * 1664525U + 1013904223U;
-    group_tally& group = groups[(state >> 8) % 3];
+    group_counts& group = groups[(state >> 8) % 3];
     const consent agrees = ((state >> 16) & 1) != 0 ? consent::given : consent::none;
     const auto what = static_cast<change>(1 + (state >> 20) % 4);
     const bool possible = what == change::attach   ? !group.attached
                           : what == change::detach ? group.attached && group.open() == 0
                           : what == change::open   ? group.attached
-                                                   : (agrees == consent::given ? group.agreed : group.others) != 0;
+                                                   : (agrees == consent::given ? group.agreed : group.declined) != 0;
     if (!possible) continue;
-    enact(container, group, what, agrees);
+    apply_change(container, group, what, agrees);
     std::uint32_t members = 0;
     std::uint32_t settled = 0;
-    for (group_tally const& one : groups) {
+    for (group_counts const& one : groups) {
       members += one.attached ? 1U : 0U;
-      settled += one.known && one.others == 0 ? 1U : 0U;
+      settled += one.consent_known && one.declined == 0 ? 1U : 0U;
     }
-    if (container != container_tally{members, settled}) return false;
+    if (container != container_counts{members, settled}) return false;
   }
   return true;
 }

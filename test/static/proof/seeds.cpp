@@ -15,14 +15,14 @@ namespace {
 
 using proof::property;
 
-template <class Essence, property Broken>
+template <class Abstraction, property Broken>
 constexpr bool found(std::string_view after) {
   using proof::small_scope;
   constexpr proof::broken_properties set = proof::bit(Broken);
   proof::sentence expected{};
   expected << proof::name_of(Broken) << " after: " << after;
-  constexpr proof::broken_properties broken = proof::explored<Essence, small_scope, set>.now.broken;
-  return proof::story_of(broken, proof::counterexample_of<Essence, small_scope, set>).view() == expected.view();
+  constexpr proof::broken_properties broken = proof::explored<Abstraction, small_scope, set>.now.broken;
+  return proof::describe_trace(broken, proof::counterexample_of<Abstraction, small_scope, set>).view() == expected.view();
 }
 
 #define TETHER_ATTACHED "attach IOMMU-backed group 0: take hold; group 0: join container; group 0: map; "

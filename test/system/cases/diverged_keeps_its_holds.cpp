@@ -26,7 +26,7 @@ void an_attach_that_cannot_be_taken_back() {
   book.fail_at(backend_call::unmap, 1, error::from_errno("unmap", EIO));
   const auto failed = v.dma.attach(group);
   REQUIRE(!failed);
-  CHECK(failed.error().stuck());
+  CHECK(failed.error().rollback_failed());
   CHECK(v.dma.diverged());
   // The holds are right: the kernel still has the memory.
   CHECK(locked_by_the_kernel() != 0);
@@ -76,7 +76,7 @@ TEST_CASE("abandon() says what stands in the way, keeps every hold as long as it
   book.fail_at(backend_call::map, 2, error::from_errno("map", EIO));
   const auto changed = v.guest.set_read_only(v.ram_region, true);
   REQUIRE(!changed);
-  CHECK(changed.error().stuck());
+  CHECK(changed.error().rollback_failed());
   REQUIRE(v.dma.diverged());
   const auto held = v.gate.counts();
   CHECK(held != gate_counts{});

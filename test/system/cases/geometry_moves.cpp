@@ -61,7 +61,7 @@ void reveals(std::uint64_t where) {
   CHECK(!v.dma.diverged());
   CHECK(v.gate.counts() == gate_counts{});
   CHECK(v.dma.usage() == usage);
-  CHECK(v.dma.books() == container_tally{1, 1});
+  CHECK(v.dma.membership() == container_counts{1, 1});
   CHECK(standing(v.dma.backend().log()) == mappings);
   CHECK(v.dma.backend().free_mappings() == budget);
   CHECK(v.dma.usable_iova() == std::vector{extent<io_address>::everything()});

@@ -35,7 +35,7 @@ struct over_iommufd {
 /// No policy of tether's, and none that the proof lets pass: with it pages do get stale, in the world and on the kernel alike.
 struct holds_nothing {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(container_tally) noexcept { return 0; }
+  static constexpr std::uint32_t holds(container_counts) noexcept { return 0; }
 };
 
 bool there_are_mediated_devices() { return ::access("/sys/class/mdev_bus/mtty", F_OK) == 0; }
@@ -43,16 +43,16 @@ bool there_are_mediated_devices() { return ::access("/sys/class/mdev_bus/mtty", 
 template <class Interface, class Inhibition, class Kvm>
 void walks_with(std::vector<real_group> const& machine, std::uint64_t seed, walk_figures& counted) {
   using replayed = replayed_walk<Interface, Inhibition, Kvm>;
-  using essence = typename replayed::essence;
+  using abstraction = typename replayed::abstraction;
   constexpr std::uint64_t operations_in_a_walk = 15;
   dice chance{seed};
-  counted.demanded.add(demanded_of_walks<essence>());
+  counted.demanded.add(demanded_of_walks<abstraction>());
   std::optional<replayed> real;
   const std::uint64_t until = counted.operations + tether_test::amount(150);
   for (unsigned turn = 0; counted.operations < until; ++turn) {
     INFO("seed " << seed << ", walk " << turn);
     if (!real) real.emplace(machine, turn % 2 == 0 ? memory_kind::private_anonymous : memory_kind::shared, seed + turn, counted);
-    walk<essence> way;
+    walk<abstraction> way;
     way.reached = counted.reached;
     const std::uint64_t enough = counted.operations + operations_in_a_walk;
     while (counted.operations < enough && !way.here.containers[0].diverged) {
@@ -88,9 +88,9 @@ void walks() {
   CHECK(counted.stale != 0);
 
   const auto missing = counted.demanded.lacks(counted.reached);
-  CHECK_MESSAGE(missing.empty(), std::string{proof::story_of(missing).view()});
+  CHECK_MESSAGE(missing.empty(), std::string{proof::describe_trace(missing).view()});
   const char* const kernel = kernel_is("6.1") ? "Linux 6.1" : "Linux 6.12";
-  std::printf("told: reached by walks over %s: %s\n", Interface::name, std::string{proof::story_of(counted.reached).view()}.c_str());
+  std::printf("told: reached by walks over %s: %s\n", Interface::name, std::string{proof::describe_trace(counted.reached).view()}.c_str());
   const auto number = [](std::uint64_t n) { return static_cast<unsigned long long>(n); };
   std::printf(
       "figures: random walks %s on %s, seed %llu: %llu walks, %llu operations, %llu events, %llu pin comparisons, %llu of them "

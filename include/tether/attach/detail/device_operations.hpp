@@ -44,12 +44,12 @@ class device_operations : public acts<Backend, Configuration> {
   /// strategy or the backend says, naming extent and cause.
   /// Cost: pins the guest's memory, unless another device has already.
   [[nodiscard]] result<attached> attach(endpoint_type const& device, consent agrees = consent::none) noexcept {
-    return attach_with(device, agrees, static_cast<unattended*>(nullptr));
+    return attach_with(device, agrees, static_cast<unmonitored*>(nullptr));
   }
   /// The same, with a progress monitor: called before each piece, it can cancel the attach
   /// (law 27).
-  template <attendant Attendant>
-  [[nodiscard]] result<attached> attach(endpoint_type const& device, consent agrees, Attendant& who) noexcept {
+  template <progress_monitor Monitor>
+  [[nodiscard]] result<attached> attach(endpoint_type const& device, consent agrees, Monitor& who) noexcept {
     return attach_with(device, agrees, &who);
   }
 
@@ -57,8 +57,8 @@ class device_operations : public acts<Backend, Configuration> {
   friend attached;
   using group_record = typename base::record;
 
-  template <class Attendant>
-  result<attached> attach_with(endpoint_type const& description, consent agrees, Attendant* who) noexcept {
+  template <class Monitor>
+  result<attached> attach_with(endpoint_type const& description, consent agrees, Monitor* who) noexcept {
     std::lock_guard alone{this->operation_};
     const std::string_view name = description.name();
     if (auto able = this->may_work("attach", name); !able) return failure(able.error());
@@ -78,8 +78,8 @@ class device_operations : public acts<Backend, Configuration> {
     } catch (std::exception const&) {
       return failure(error{"attach", std::make_error_code(std::errc::not_enough_memory)}.of(name));
     }
-    device_task<Backend, typename base::inhibition, Attendant> task{*group, fresh.back(), description, who};
-    const ending end = this->tally_.members == 0 ? this->template run<cursor{operation::attach_first}>(task)
+    device_task<Backend, typename base::inhibition, Monitor> task{*group, fresh.back(), description, who};
+    const ending end = this->counts_.members == 0 ? this->template run<cursor{operation::attach_first}>(task)
                                                  : this->template run<cursor{operation::attach_next}>(task);
     if (end == ending::rolled_back) return failure(*task.first_error);
     const std::uint64_t id = fresh.back().id;
@@ -98,7 +98,7 @@ class device_operations : public acts<Backend, Configuration> {
     if (auto able = this->may_work("detach", device->name); !able) return able;
     if (device->leases.out() != 0) [[unlikely]] return failure(device->lease_in_the_way_of("detach"));
     device_task<Backend, typename base::inhibition> task{*group, &*device, device->agrees};
-    const bool last = this->tally_.members == 1 && group->tally.open() == 1;
+    const bool last = this->counts_.members == 1 && group->counts.open() == 1;
     const ending end = last ? this->template run<cursor{operation::detach_last}>(task)
                             : this->template run<cursor{operation::detach_next}>(task);
     if (end == ending::diverged) return failure(this->diverge(*task.first_error));

@@ -79,13 +79,13 @@ class acts {
   template <act Now, change Makes, class Task>
   [[gnu::always_inline]] outcome perform(Task& task) noexcept {
     if constexpr (Now == act::judge) return task.end(judge<Makes>(task));
-    else if constexpr (Now == act::hold) return task.end(hold_for<Makes>(task));
-    else if constexpr (Now == act::settle) settle(task.group);
+    else if constexpr (Now == act::raise_holds) return task.end(raise_holds<Makes>(task));
+    else if constexpr (Now == act::lower_holds) lower_holds(task.group);
     else if constexpr (Now == act::populate) return task.end(populate());
     else if constexpr (Now == act::acquire) return task.end(acquire(task));
     else if constexpr (Now == act::release) task.release();
-    else if constexpr (Now == act::tell) return task.end(kvm_.tell(task.kvm_file(), task.kvm_name()));
-    else if constexpr (Now == act::forget) return task.end(kvm_.forget(task.kvm_file(), task.kvm_name()));
+    else if constexpr (Now == act::add_to_kvm) return task.end(kvm_.add(task.kvm_file(), task.kvm_name()));
+    else if constexpr (Now == act::remove_from_kvm) return task.end(kvm_.remove(task.kvm_file(), task.kvm_name()));
     else if constexpr (Now == act::join) return task.end(join(task));
     else if constexpr (Now == act::leave) return task.end(leave(task));
     else if constexpr (Now == act::replay) return task.end(replay(task));
@@ -93,15 +93,15 @@ class acts {
     else if constexpr (Now == act::open) return task.end(open(task));
     else if constexpr (Now == act::bind) return task.end(bind(task));
     else if constexpr (Now == act::close) return task.end(close(task));
-    else if constexpr (Now == act::commit) enact(tally_, task.group.tally, Makes, task.agrees);
+    else if constexpr (Now == act::commit) apply_change(counts_, task.group.counts, Makes, task.agrees);
     return outcome::done;
   }
 
   /// Lowers the holds to what the books need now. If they are that low already, the gate and its
   /// lock are not touched.
-  [[gnu::always_inline]] void settle(record& of) noexcept {
-    if constexpr (holds_for_a_group<inhibition>) lower_to(of.held, holds_needed<inhibition>(of.tally));
-    if constexpr (holds_for_a_container<inhibition>) lower_to(held_, holds_needed<inhibition>(tally_));
+  [[gnu::always_inline]] void lower_holds(record& of) noexcept {
+    if constexpr (holds_for_a_group<inhibition>) lower_to(of.held, holds_needed<inhibition>(of.counts));
+    if constexpr (holds_for_a_container<inhibition>) lower_to(held_, holds_needed<inhibition>(counts_));
   }
 
  protected:
@@ -112,9 +112,9 @@ class acts {
     if (task.agrees == consent::given && *pins != pin_class::pins_on_demand) {
       return failure(refused_consent(task.device->name));
     }
-    container_tally container = tally_;
-    group_tally after = task.group.tally;
-    enact(container, after, Makes, task.agrees);
+    container_counts container = counts_;
+    group_counts after = task.group.counts;
+    apply_change(container, after, Makes, task.agrees);
     if (!admitted<inhibition>(after)) {
       const error why{"open device", errc::mixed_group};
       return failure(why.of(task.device->name).advise("choose inhibit_per_device, or open all devices of the group alike"));
@@ -124,25 +124,25 @@ class acts {
 
   /// Raises the holds to what the books will need; if refused, none is raised.
   template <change Makes, class Task>
-  [[gnu::always_inline]] result<void> hold_for(Task& task) noexcept {
-    [[maybe_unused]] container_tally container = tally_;
-    [[maybe_unused]] group_tally after = task.group.tally;
-    enact(container, after, Makes, task.agrees);
+  [[gnu::always_inline]] result<void> raise_holds(Task& task) noexcept {
+    [[maybe_unused]] container_counts container = counts_;
+    [[maybe_unused]] group_counts after = task.group.counts;
+    apply_change(container, after, Makes, task.agrees);
     if constexpr (holds_for_a_group<inhibition>) {
-      if (auto done = raise_to(task.group.held, holds_needed<inhibition>(after), patience_of(task)); !done) return done;
+      if (auto done = raise_to(task.group.held, holds_needed<inhibition>(after), wait_limits_of(task)); !done) return done;
     }
     if constexpr (holds_for_a_container<inhibition>) {
-      if (auto done = raise_to(held_, holds_needed<inhibition>(container), patience_of(task)); !done) {
-        settle(task.group);
+      if (auto done = raise_to(held_, holds_needed<inhibition>(container), wait_limits_of(task)); !done) {
+        lower_holds(task.group);
         return done;
       }
     }
     return {};
   }
-  [[gnu::always_inline]] result<void> raise_to(holder& entry, std::uint32_t needed, patience const& how) noexcept {
+  [[gnu::always_inline]] result<void> raise_to(hold_entry& entry, std::uint32_t needed, wait_limits const& how) noexcept {
     return needed > entry.count() ? gate_.raise(entry, Configuration::holds, needed - entry.count(), how) : result<void>{};
   }
-  [[gnu::always_inline]] void lower_to(holder& entry, std::uint32_t needed) noexcept {
+  [[gnu::always_inline]] void lower_to(hold_entry& entry, std::uint32_t needed) noexcept {
     if (entry.count() > needed) {
       gate_.lower(entry, entry.count() - needed);
     } else if (entry.count() < needed) [[unlikely]] {
@@ -151,7 +151,7 @@ class acts {
   }
   /// A progress monitor can also cancel an attach's wait for discards in progress.
   template <class Task>
-  [[gnu::always_inline]] static patience patience_of([[maybe_unused]] Task const& task) noexcept {
+  [[gnu::always_inline]] static wait_limits wait_limits_of([[maybe_unused]] Task const& task) noexcept {
     if constexpr (requires { task.who->stop(); }) {
       if (task.who != nullptr) return {.stop = task.who->stop()};
     }
@@ -211,7 +211,7 @@ class acts {
   /// `pins` says.
   [[gnu::always_inline]] void tell_who_pins() noexcept {
     if constexpr (requires { listener_.observer().pinning(true); }) {
-      if constexpr (tells_who_pins<Backend>) detail::tell_pinning(listener_.observer(), backend_.pins_now());
+      if constexpr (reports_pinning<Backend>) detail::tell_pinning(listener_.observer(), backend_.pins_now());
       else detail::tell_pinning(listener_.observer(), Backend::pins);
     }
   }
@@ -219,7 +219,7 @@ class acts {
   template <class Task>
   [[gnu::always_inline]] result<void> replay(Task& task) noexcept {
     if (task.who == nullptr) return space_.add_listener(listener_);
-    attended_replay<listener_type, std::remove_pointer_t<decltype(task.who)>> watched{listener_, *task.who};
+    monitored_replay<listener_type, std::remove_pointer_t<decltype(task.who)>> watched{listener_, *task.who};
     return space_.add_listener(listener_, 0, watched);
   }
   /// Quiesces first, so that no DMA can begin before everything is unmapped: the devices of a group are closed by now, and a single device
@@ -227,7 +227,7 @@ class acts {
   [[gnu::always_inline]] result<void> withdraw() noexcept {
     if (auto still = quiesce(); !still) return still;
     auto gone = space_.remove_listener(listener_);
-    if (!gone) [[unlikely]] return failure(gone.error().leaving_things_behind());
+    if (!gone) [[unlikely]] return failure(gone.error().with_failed_rollback());
     return {};
   }
 
@@ -276,7 +276,7 @@ class acts {
   error diverge(error const& why) noexcept {
     std::lock_guard turn{mutex_};
     if (!listener_.diverged()) listener_.diverge(why);
-    return why.leaving_things_behind();
+    return why.with_failed_rollback();
   }
 
   address_space& space_;
@@ -287,8 +287,8 @@ class acts {
   [[no_unique_address]] mutable typename threading::mutex operation_;  // one lifecycle operation at a time; taken first of all
   [[no_unique_address]] mutable typename threading::mutex mutex_;      // around every call into the backend; taken last
   listener_type listener_;
-  container_tally tally_{};
-  [[no_unique_address]] holder_if<holds_for_a_container<inhibition>> held_{"container"};
+  container_counts counts_{};
+  [[no_unique_address]] hold_entry_if<holds_for_a_container<inhibition>> held_{"container"};
   std::list<record> groups_;
   std::uint64_t next_id_ = 1;
 };

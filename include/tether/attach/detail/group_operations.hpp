@@ -40,12 +40,12 @@ class group_operations : public acts<Backend, Configuration> {
   /// what the gate, the strategy or the backend says, naming extent and cause.
   /// Cost: pins the guest's memory, unless another group has already.
   [[nodiscard]] result<attached> attach(group_type const& group) noexcept {
-    return attach_with(group, static_cast<unattended*>(nullptr));
+    return attach_with(group, static_cast<unmonitored*>(nullptr));
   }
   /// The same, with a progress monitor: called before each piece, it can cancel the attach
   /// (law 27).
-  template <attendant Attendant>
-  [[nodiscard]] result<attached> attach(group_type const& group, Attendant& who) noexcept {
+  template <progress_monitor Monitor>
+  [[nodiscard]] result<attached> attach(group_type const& group, Monitor& who) noexcept {
     return attach_with(group, &who);
   }
 
@@ -54,8 +54,8 @@ class group_operations : public acts<Backend, Configuration> {
   friend opened;
   using group_record = typename base::record;
 
-  template <class Attendant>
-  result<attached> attach_with(group_type const& description, Attendant* who) noexcept {
+  template <class Monitor>
+  result<attached> attach_with(group_type const& description, Monitor* who) noexcept {
     std::lock_guard alone{this->operation_};
     const std::string_view name = description.name();
     if (auto able = this->may_work("attach", name); !able) return failure(able.error());
@@ -69,8 +69,8 @@ class group_operations : public acts<Backend, Configuration> {
     } catch (std::exception const&) {
       return failure(error{"attach", std::make_error_code(std::errc::not_enough_memory)}.of(name));
     }
-    group_task<Backend, typename base::inhibition, Attendant> task{fresh.back(), description, who};
-    const ending end = this->tally_.members == 0 ? this->template run<cursor{operation::attach_first}>(task)
+    group_task<Backend, typename base::inhibition, Monitor> task{fresh.back(), description, who};
+    const ending end = this->counts_.members == 0 ? this->template run<cursor{operation::attach_first}>(task)
                                                  : this->template run<cursor{operation::attach_next}>(task);
     if (end == ending::rolled_back) return failure(*task.first_error);
     this->groups_.splice(this->groups_.end(), fresh);
@@ -88,7 +88,7 @@ class group_operations : public acts<Backend, Configuration> {
       if (auto closed = close_one(*group, group->devices.begin()); !closed) return closed;
     }
     group_task<Backend, typename base::inhibition> task{*group};
-    const ending end = this->tally_.members == 1 ? this->template run<cursor{operation::detach_last}>(task)
+    const ending end = this->counts_.members == 1 ? this->template run<cursor{operation::detach_last}>(task)
                                                  : this->template run<cursor{operation::detach_next}>(task);
     if (end == ending::diverged) return failure(this->diverge(*task.first_error));
     if (end == ending::rolled_back) return failure(*task.first_error);

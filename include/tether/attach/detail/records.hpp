@@ -21,11 +21,11 @@
 namespace tether::detail {
 
 /// Replaces a holder where a policy counts no holds for that scope.
-struct no_holder {
-  explicit constexpr no_holder(std::string_view) noexcept {}
+struct no_hold_entry {
+  explicit constexpr no_hold_entry(std::string_view) noexcept {}
 };
 template <bool Counts>
-using holder_if = std::conditional_t<Counts, holder, no_holder>;
+using hold_entry_if = std::conditional_t<Counts, hold_entry, no_hold_entry>;
 
 template <class Backend>
 struct device_record {
@@ -55,9 +55,9 @@ struct group_record : membership<Backend> {
 
   std::uint64_t id;
   std::string name;
-  group_tally tally{};
+  group_counts counts{};
   bool unplug_requested = false;
-  [[no_unique_address]] holder_if<holds_for_a_group<Inhibition>> held;
+  [[no_unique_address]] hold_entry_if<holds_for_a_group<Inhibition>> held;
   std::list<device_record<Backend>> devices{};
 
   /// Its first device with an outstanding lease, or null.

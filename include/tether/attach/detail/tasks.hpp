@@ -24,22 +24,22 @@ namespace tether::detail {
 
 /// The state of an operation. Not an aggregate: g++ would zero-fill the storage of `first_error`,
 /// each time.
-template <class Backend, class Inhibition, class Attendant>
+template <class Backend, class Inhibition, class Monitor>
 struct task {
   explicit task(group_record<Backend, Inhibition>& of, device_record<Backend>* one = nullptr, consent said = consent::none,
-                Attendant* watcher = nullptr) noexcept
+                Monitor* watcher = nullptr) noexcept
       : group{of}, device{one}, agrees{said}, who{watcher} {}
 
   group_record<Backend, Inhibition>& group;
   device_record<Backend>* device;
   consent agrees;
-  Attendant* who;
+  Monitor* who;
   std::optional<error> first_error;
 
   [[gnu::always_inline]] outcome end(result<void> const& done) noexcept {
     if (done) [[likely]] return outcome::done;
     if (!first_error) first_error = done.error();
-    return done.error().stuck() ? outcome::stuck : outcome::failed;
+    return done.error().rollback_failed() ? outcome::stuck : outcome::failed;
   }
 
  protected:
@@ -53,11 +53,11 @@ struct task {
 };
 
 /// On a group: it joins, then its devices are opened.
-template <class Backend, class Inhibition, class Attendant = unattended>
-struct group_task : task<Backend, Inhibition, Attendant> {
-  using base = task<Backend, Inhibition, Attendant>;
+template <class Backend, class Inhibition, class Monitor = unmonitored>
+struct group_task : task<Backend, Inhibition, Monitor> {
+  using base = task<Backend, Inhibition, Monitor>;
   using base::base;
-  group_task(group_record<Backend, Inhibition>& of, typename Backend::group_type const& described, Attendant* watcher) noexcept
+  group_task(group_record<Backend, Inhibition>& of, typename Backend::group_type const& described, Monitor* watcher) noexcept
       : base{of, nullptr, consent::none, watcher}, description{&described} {}
 
   typename Backend::group_type const* description = nullptr;
@@ -70,7 +70,7 @@ struct group_task : task<Backend, Inhibition, Attendant> {
   }
   void release() noexcept { this->group.joined.reset(); }
   [[gnu::always_inline]] result<void> join(Backend& backend) noexcept {
-    if constexpr (known_to_kvm<Backend>) {
+    if constexpr (has_kvm_file<Backend>) {
       if (this->group.joined) return backend.join(*this->group.joined);
     }
     return this->keep(backend.join(*description), this->group.joined);
@@ -95,12 +95,12 @@ struct group_task : task<Backend, Inhibition, Attendant> {
 };
 
 /// On a single device.
-template <class Backend, class Inhibition, class Attendant = unattended>
-struct device_task : task<Backend, Inhibition, Attendant> {
-  using base = task<Backend, Inhibition, Attendant>;
+template <class Backend, class Inhibition, class Monitor = unmonitored>
+struct device_task : task<Backend, Inhibition, Monitor> {
+  using base = task<Backend, Inhibition, Monitor>;
   using base::base;
   device_task(group_record<Backend, Inhibition>& of, device_record<Backend>& one, typename Backend::endpoint_type const& described,
-              Attendant* watcher) noexcept
+              Monitor* watcher) noexcept
       : base{of, &one, one.agrees, watcher}, description{&described} {}
 
   typename Backend::endpoint_type const* description = nullptr;
@@ -110,10 +110,10 @@ struct device_task : task<Backend, Inhibition, Attendant> {
   /// Nothing is bound yet, so closing it leaves nothing behind.
   result<void> open(Backend& backend) noexcept {
     auto opened = this->keep(backend.open(*description), this->device->device);
-    if constexpr (looks_again<Backend>) {
+    if constexpr (classifies_opened_device<Backend>) {
       if (opened && this->agrees == consent::given && backend.classify(*this->device->device) != pin_class::pins_on_demand) {
         const error why = refused_consent(this->device->name);
-        opened = failure(backend.close(*this->device->device) ? why : why.leaving_things_behind());
+        opened = failure(backend.close(*this->device->device) ? why : why.with_failed_rollback());
         this->device->device.reset();
       }
     }

@@ -27,7 +27,7 @@ constexpr bool in_order(plan const& steps, act first, act second) noexcept {
 }
 
 /// The acts that every plan of this operation must contain.
-constexpr std::array<act, 5> essence_of(operation what, attach_unit unit) noexcept {
+constexpr std::array<act, 5> required_acts(operation what, attach_unit unit) noexcept {
   const bool alone = unit == attach_unit::device;
   switch (what) {
     case operation::attach_first:
@@ -68,13 +68,13 @@ constexpr bool may_stand_in(act what, operation in, change makes) noexcept {
     case act::open: return makes == change::open || makes == change::attach_device;
     case act::bind: return makes == change::attach_device;
     case act::close: return makes == change::close || makes == change::detach_device;
-    case act::hold: return attaches || in == operation::open;
+    case act::raise_holds: return attaches || in == operation::open;
     case act::populate: return in == operation::attach_next || in == operation::open;
     case act::acquire:
-    case act::tell:
+    case act::add_to_kvm:
     case act::join: return attaches;
     case act::leave:
-    case act::forget:
+    case act::remove_from_kvm:
     case act::release: return detaches;
     case act::replay: return in == operation::attach_first;
     case act::withdraw: return in == operation::detach_last;
@@ -86,36 +86,36 @@ constexpr bool stands_twice(plan const& steps, std::size_t at) noexcept { return
 
 /// Law 4: what is opened is judged first; the hold before every pin point; KVM told before the join and before a device is bound.
 constexpr bool takes_in_order(plan const& steps) noexcept {
-  const std::size_t hold = position(steps, act::hold);
+  const std::size_t hold = position(steps, act::raise_holds);
   if (hold == plan::most || (has(steps, act::judge) && position(steps, act::judge) != 0)) return false;
   // A group may pin as soon as anything is done for it; a device of a group once it is opened; a
   // single device once it joins.
   if (steps.makes == change::attach && hold != 0) return false;
-  if (steps.makes == change::open && !in_order(steps, act::hold, act::open)) return false;
-  const bool bound_first = in_order(steps, act::open, act::bind) && in_order(steps, act::bind, act::hold);
+  if (steps.makes == change::open && !in_order(steps, act::raise_holds, act::open)) return false;
+  const bool bound_first = in_order(steps, act::open, act::bind) && in_order(steps, act::bind, act::raise_holds);
   if (steps.makes == change::attach_device && !bound_first) return false;
   // Mapped memory may have been discarded since it was mapped; populated under the hold it stays
   // present, and the very next act pins it.
   const std::size_t pins = position(steps, steps.makes == change::open ? act::open : act::join);
   if (has(steps, act::populate) && (position(steps, act::populate) < hold || position(steps, act::populate) + 1 != pins)) return false;
-  return in_order(steps, act::hold, act::join) && in_order(steps, act::join, act::replay) && in_order(steps, act::acquire, act::tell) &&
-         in_order(steps, act::open, act::tell) && in_order(steps, act::tell, act::bind) && in_order(steps, act::tell, act::join) &&
-         in_order(steps, act::commit, act::settle);
+  return in_order(steps, act::raise_holds, act::join) && in_order(steps, act::join, act::replay) && in_order(steps, act::acquire, act::add_to_kvm) &&
+         in_order(steps, act::open, act::add_to_kvm) && in_order(steps, act::add_to_kvm, act::bind) && in_order(steps, act::add_to_kvm, act::join) &&
+         in_order(steps, act::commit, act::lower_holds);
 }
 /// Laws 5 and 6: unmapped, then left, then forgotten by KVM, then closed; holds released last of all.
 constexpr bool gives_in_order(plan const& steps) noexcept {
   const std::size_t size = steps.size();
-  return steps.steps[size - 1].forward == act::settle && in_order(steps, act::commit, act::settle) &&
-         in_order(steps, act::withdraw, act::leave) && in_order(steps, act::leave, act::forget) &&
-         in_order(steps, act::forget, act::release) && in_order(steps, act::release, act::commit) &&
-         in_order(steps, act::leave, act::close) && in_order(steps, act::forget, act::close);
+  return steps.steps[size - 1].forward == act::lower_holds && in_order(steps, act::commit, act::lower_holds) &&
+         in_order(steps, act::withdraw, act::leave) && in_order(steps, act::leave, act::remove_from_kvm) &&
+         in_order(steps, act::remove_from_kvm, act::release) && in_order(steps, act::release, act::commit) &&
+         in_order(steps, act::leave, act::close) && in_order(steps, act::remove_from_kvm, act::close);
 }
 /// A group's descriptor is acquired separately for KVM alone: opened exactly where KVM is told,
 /// closed exactly where it forgets.
 constexpr bool holds_descriptor_for_kvm(plan const& steps, attach_unit unit) noexcept {
   const bool of_groups = unit == attach_unit::group;
-  return has(steps, act::acquire) == (of_groups && has(steps, act::tell)) &&
-         has(steps, act::release) == (of_groups && has(steps, act::forget));
+  return has(steps, act::acquire) == (of_groups && has(steps, act::add_to_kvm)) &&
+         has(steps, act::release) == (of_groups && has(steps, act::remove_from_kvm));
 }
 
 }  // namespace detail
@@ -127,14 +127,14 @@ constexpr bool holds_descriptor_for_kvm(plan const& steps, attach_unit unit) noe
   const std::size_t size = steps.size();
   if (unit == attach_unit::device && (what == operation::open || what == operation::close)) return size == 0;
   if (size == 0 || steps.makes != detail::change_of(what, unit) || !detail::has(steps, act::commit)) return false;
-  for (const act essential : detail::essence_of(what, unit)) {
+  for (const act essential : detail::required_acts(what, unit)) {
     if (essential != act::nothing && !detail::has(steps, essential)) return false;
   }
   const std::size_t commit = detail::position(steps, act::commit);
   for (std::size_t i = 0; i < size; ++i) {
     if (!detail::may_stand_in(steps.steps[i].forward, what, steps.makes) || detail::stands_twice(steps, i)) return false;
     if (can_fail(steps.steps[i].forward) && i > commit) return false;
-    const act needed = steps.may_turn_back_after(i) ? inverse_of(steps.steps[i].forward) : act::nothing;
+    const act needed = steps.may_roll_back_after(i) ? inverse_of(steps.steps[i].forward) : act::nothing;
     if (steps.steps[i].backward != needed) return false;
   }
   if (!detail::holds_descriptor_for_kvm(steps, unit)) return false;
@@ -157,9 +157,9 @@ template <class Lifecycle>
     if (!well_formed(plans[i], static_cast<operation>(i), unit)) return false;
   }
   const auto does = [&plans](operation what, act wanted) { return detail::has(plans[static_cast<std::size_t>(what)], wanted); };
-  const bool tells = does(operation::attach_first, act::tell);
-  return tells == does(operation::attach_next, act::tell) && tells == does(operation::detach_next, act::forget) &&
-         tells == does(operation::detach_last, act::forget);
+  const bool tells = does(operation::attach_first, act::add_to_kvm);
+  return tells == does(operation::attach_next, act::add_to_kvm) && tells == does(operation::detach_next, act::remove_from_kvm) &&
+         tells == does(operation::detach_last, act::remove_from_kvm);
 }
 
 namespace detail {

@@ -43,12 +43,12 @@ template <>
 constexpr plan lifecycle_of<attach_unit::group, false>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return detail::plan_with<change::attach, hold, join, replay, commit>;
-    case operation::attach_next: return detail::plan_with<change::attach, hold, populate, join, commit>;
-    case operation::open: return detail::plan_with<change::open, judge, hold, populate, open, commit, settle>;
-    case operation::close: return detail::plan_with<change::close, act::close, commit, settle>;
-    case operation::detach_next: return detail::plan_with<change::detach, leave, commit, settle>;
-    case operation::detach_last: return detail::plan_with<change::detach, withdraw, leave, commit, settle>;
+    case operation::attach_first: return detail::plan_with<change::attach, raise_holds, join, replay, commit>;
+    case operation::attach_next: return detail::plan_with<change::attach, raise_holds, populate, join, commit>;
+    case operation::open: return detail::plan_with<change::open, judge, raise_holds, populate, open, commit, lower_holds>;
+    case operation::close: return detail::plan_with<change::close, act::close, commit, lower_holds>;
+    case operation::detach_next: return detail::plan_with<change::detach, leave, commit, lower_holds>;
+    case operation::detach_last: return detail::plan_with<change::detach, withdraw, leave, commit, lower_holds>;
   }
   return {};
 }
@@ -58,10 +58,10 @@ template <>
 constexpr plan lifecycle_of<attach_unit::group, true>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return detail::plan_with<change::attach, hold, acquire, tell, join, replay, commit>;
-    case operation::attach_next: return detail::plan_with<change::attach, hold, acquire, tell, populate, join, commit>;
-    case operation::detach_next: return detail::plan_with<change::detach, leave, forget, release, commit, settle>;
-    case operation::detach_last: return detail::plan_with<change::detach, withdraw, leave, forget, release, commit, settle>;
+    case operation::attach_first: return detail::plan_with<change::attach, raise_holds, acquire, add_to_kvm, join, replay, commit>;
+    case operation::attach_next: return detail::plan_with<change::attach, raise_holds, acquire, add_to_kvm, populate, join, commit>;
+    case operation::detach_next: return detail::plan_with<change::detach, leave, remove_from_kvm, release, commit, lower_holds>;
+    case operation::detach_last: return detail::plan_with<change::detach, withdraw, leave, remove_from_kvm, release, commit, lower_holds>;
     default: return lifecycle_of<attach_unit::group>::plan_of(what);
   }
 }
@@ -71,10 +71,10 @@ template <>
 constexpr plan lifecycle_of<attach_unit::device, false>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return detail::plan_with<change::attach_device, judge, act::open, bind, hold, join, replay, commit>;
-    case operation::attach_next: return detail::plan_with<change::attach_device, judge, act::open, bind, hold, populate, join, commit>;
-    case operation::detach_next: return detail::plan_with<change::detach_device, leave, act::close, commit, settle>;
-    case operation::detach_last: return detail::plan_with<change::detach_device, withdraw, leave, act::close, commit, settle>;
+    case operation::attach_first: return detail::plan_with<change::attach_device, judge, act::open, bind, raise_holds, join, replay, commit>;
+    case operation::attach_next: return detail::plan_with<change::attach_device, judge, act::open, bind, raise_holds, populate, join, commit>;
+    case operation::detach_next: return detail::plan_with<change::detach_device, leave, act::close, commit, lower_holds>;
+    case operation::detach_last: return detail::plan_with<change::detach_device, withdraw, leave, act::close, commit, lower_holds>;
     default: return {};
   }
 }
@@ -82,11 +82,11 @@ template <>
 constexpr plan lifecycle_of<attach_unit::device, true>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return detail::plan_with<change::attach_device, judge, act::open, tell, bind, hold, join, replay, commit>;
+    case operation::attach_first: return detail::plan_with<change::attach_device, judge, act::open, add_to_kvm, bind, raise_holds, join, replay, commit>;
     case operation::attach_next:
-      return detail::plan_with<change::attach_device, judge, act::open, tell, bind, hold, populate, join, commit>;
-    case operation::detach_next: return detail::plan_with<change::detach_device, leave, forget, act::close, commit, settle>;
-    case operation::detach_last: return detail::plan_with<change::detach_device, withdraw, leave, forget, act::close, commit, settle>;
+      return detail::plan_with<change::attach_device, judge, act::open, add_to_kvm, bind, raise_holds, populate, join, commit>;
+    case operation::detach_next: return detail::plan_with<change::detach_device, leave, remove_from_kvm, act::close, commit, lower_holds>;
+    case operation::detach_last: return detail::plan_with<change::detach_device, withdraw, leave, remove_from_kvm, act::close, commit, lower_holds>;
     default: return {};
   }
 }

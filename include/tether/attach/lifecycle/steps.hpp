@@ -17,13 +17,13 @@ namespace tether {
 enum class act : std::uint8_t {
   nothing,
   judge,     ///< is this open or attach allowed? changes nothing
-  hold,      ///< raise the holds to what the books need after the change
-  settle,    ///< lower the holds to what the books need now
+  raise_holds,      ///< raise the holds to what the books need after the change
+  lower_holds,    ///< lower the holds to what the books need now
   populate,  ///< populate the pages that are mapped read-only, before something pins them (law 15)
   acquire,   ///< the backend opens the group, so that KVM can be told of it
   release,   ///< the backend closes the group's descriptor
-  tell,      ///< the group or device is added to KVM's VFIO device
-  forget,    ///< it is removed from KVM's VFIO device
+  add_to_kvm,      ///< the group or device is added to KVM's VFIO device
+  remove_from_kvm,    ///< it is removed from KVM's VFIO device
   join,      ///< the backend attaches the group or device: a pin point
   leave,     ///< the backend detaches it
   replay,    ///< map everything, and start following the guest's memory map
@@ -43,16 +43,16 @@ enum class outcome : std::uint8_t {
 };
 
 [[nodiscard]] constexpr bool can_fail(act what) noexcept {
-  return what != act::nothing && what != act::settle && what != act::release && what != act::commit;
+  return what != act::nothing && what != act::lower_holds && what != act::release && what != act::commit;
 }
 
 /// The compensating act, which undoes one that was done; `nothing` if none is needed or possible.
 [[nodiscard]] constexpr act inverse_of(act what) noexcept {
   switch (what) {
-    case act::hold: return act::settle;
+    case act::raise_holds: return act::lower_holds;
     case act::acquire: return act::release;
-    case act::tell: return act::forget;
-    case act::forget: return act::tell;
+    case act::add_to_kvm: return act::remove_from_kvm;
+    case act::remove_from_kvm: return act::add_to_kvm;
     case act::join: return act::leave;
     case act::leave: return act::join;
     case act::replay: return act::withdraw;
@@ -80,7 +80,7 @@ struct plan {
     return count;
   }
   /// Whether a step after the one at `index` can fail.
-  [[nodiscard]] constexpr bool may_turn_back_after(std::size_t index) const noexcept {
+  [[nodiscard]] constexpr bool may_roll_back_after(std::size_t index) const noexcept {
     for (std::size_t later = index + 1; later < most; ++later) {  // `nothing`, behind the last step, cannot fail
       if (can_fail(steps[later].forward)) return true;
     }
@@ -95,7 +95,7 @@ struct plan {
   std::size_t count = 0;
   for (const act one : acts) made.steps[count++].forward = one;
   for (std::size_t i = 0; i < count; ++i) {
-    if (made.may_turn_back_after(i)) made.steps[i].backward = inverse_of(made.steps[i].forward);
+    if (made.may_roll_back_after(i)) made.steps[i].backward = inverse_of(made.steps[i].forward);
   }
   return made;
 }

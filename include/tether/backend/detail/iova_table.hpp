@@ -34,7 +34,7 @@ struct table_run {
 /// Cost: `find` log N without a mispredicted branch and without allocation; `insert` and `erase`
 /// move the rows behind.
 template <class Payload = no_payload>
-class interval_table {
+class iova_table {
  public:
   static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
 

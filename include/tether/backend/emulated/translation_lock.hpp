@@ -11,7 +11,7 @@ namespace tether {
 
 /// A shared mutex that prefers exclusive lockers. Its members have the standard's names.
 /// Cost: a translation pays two atomic additions; a change waits for the translations in flight.
-class translation_gate {
+class translation_lock {
  public:
   void lock_shared() noexcept {
     std::uint32_t seen = state_.load(std::memory_order_relaxed);

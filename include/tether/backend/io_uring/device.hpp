@@ -107,7 +107,7 @@ class basic_io_uring_device {
     for (std::size_t row = run->from; row != run->to; ++row) {
       if (!allows(pins_->table[row].rights, wanted)) return failure(error{operation, errc::access_denied}.at(*range));
     }
-    if (const answer settled = pins_->settle(); settled < 0) return failed(operation, settled, *range);
+    if (const answer waited = pins_->wait_for_requests(); waited < 0) return failed(operation, waited, *range);
     std::uint64_t done = 0;
     for (std::size_t row = run->from; row != run->to; ++row) {
       const auto part = *range->intersection(pins_->table.where(row));

@@ -12,6 +12,7 @@
 #include <tether/backend/emulated/endpoint_registry.hpp>
 #include <tether/backend/io_uring/ring.hpp>
 #include <tether/backend/io_uring/slot_chains.hpp>
+#include <tether/backend/io_uring/options.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
@@ -27,16 +28,6 @@
 
 namespace tether {
 
-/// What an `io_uring_buffers` may use. The defaults are the kernel's limits; tests make them small.
-struct io_uring_options {
-  /// Slots in the kernel's table, 2 to 16,384. One is reserved for requests that pin on demand.
-  std::uint32_t slots = io_uring_most_slots;
-  /// What one slot holds at most. Units: bytes, whole host pages, at most 1 GiB.
-  std::uint64_t bytes_per_slot = io_uring_largest_buffer;
-  /// Sorted and disjoint. A mapping cannot span two ranges, not even adjacent ones.
-  std::vector<extent<io_address>> usable{{io_address{0}, io_address{0xffff'ffff'ffff}}};
-};
-
 namespace detail {
 
 /// Requires of every function but `open`: `mutex` is held.
@@ -50,7 +41,7 @@ struct io_uring_pins {
   /// The kernel unpins a closed ring's pages only some time later, so they are unpinned first.
   ~io_uring_pins() {
     if (pinned_bytes() == 0) return;
-    static_cast<void>(settle());
+    static_cast<void>(wait_for_requests());
     static_cast<void>(unpin("close", {0, table.size()}));
   }
 
@@ -61,7 +52,7 @@ struct io_uring_pins {
           "use 2 to {} slots of at most 1 GiB in whole host pages", io_uring_most_slots));
     }
     if (!slots.make(options.slots)) return failure(error{"open io_uring", std::make_error_code(std::errc::not_enough_memory)});
-    spare = slots.take(1).head;
+    spare = slots.allocate(1).head;
     return ring.open(options.slots);
   }
 
@@ -78,7 +69,7 @@ struct io_uring_pins {
       error why = refusal(operation, pinned, row, run);
       const answer begun = begin_unpin({run.from, row + 1});
       const answer waited = wait_for_unpins();
-      if (begun < 0 || waited < 0) why = why.leaving_things_behind();
+      if (begun < 0 || waited < 0) why = why.with_failed_rollback();
       return failure(why);
     }
     return {};
@@ -92,16 +83,16 @@ struct io_uring_pins {
     if (begun >= 0 && waited >= 0) return {};
     error why = error::from_errno(operation, static_cast<int>(-(begun < 0 ? begun : waited)));
     if (run.from != run.to) why = why.at(table.where(run.from));
-    if (waited < 0) return failure(why.leaving_things_behind());
+    if (waited < 0) return failure(why.with_failed_rollback());
     for (std::size_t row = run.from; row != run.to; ++row) {
-      if (pin_row(row) < 0) return failure(why.leaving_things_behind());
+      if (pin_row(row) < 0) return failure(why.with_failed_rollback());
     }
     return failure(why);
   }
 
   /// Removes rows from the table and frees their slots. Requires: their pages are unpinned.
-  void forget(table_run run) noexcept {
-    for (std::size_t row = run.from; row != run.to; ++row) slots.give_back(table.payload(row));
+  void erase_rows(table_run run) noexcept {
+    for (std::size_t row = run.from; row != run.to; ++row) slots.free(table.payload(row));
     table.erase(run);
   }
 
@@ -117,7 +108,7 @@ struct io_uring_pins {
   /// that first).
   template <class Use>
   [[nodiscard]] answer with_spare(host_address host, std::uint64_t size, Use use) noexcept {
-    if (const answer settled = settle(); settled < 0) return settled;
+    if (const answer waited = wait_for_requests(); waited < 0) return waited;
     const std::uint64_t page = Kernel::page_size();
     const host_address first{host.value & ~(page - 1)};
     const std::uint64_t bytes = ((host.value + size + page - 1) & ~(page - 1)) - first.value;
@@ -128,8 +119,8 @@ struct io_uring_pins {
     return used < 0 ? used : emptied;
   }
   /// Finishes what an earlier failure left pending: a request in flight, a spare slot still pinned.
-  [[nodiscard]] answer settle() noexcept {
-    if (const answer finished = ring.settle(); finished < 0) return finished;
+  [[nodiscard]] answer wait_for_requests() noexcept {
+    if (const answer finished = ring.wait_for_requests(); finished < 0) return finished;
     return empty_spare();
   }
   [[nodiscard]] answer empty_spare() noexcept {
@@ -147,7 +138,7 @@ struct io_uring_pins {
   mutable std::mutex mutex;
   io_uring_ring<Kernel> ring;
   slot_chains slots;
-  interval_table<slot_chain> table;
+  iova_table<slot_chain> table;
   endpoint_registry groups;
   std::uint32_t spare = 0;
   /// Bytes in slots that have been emptied and whose tags have not arrived.

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <tether/core/address.hpp>
+#include <tether/backend/io_uring/options.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/kernel_handles.hpp>
@@ -28,10 +29,6 @@
 #include <utility>
 
 namespace tether {
-
-/// The kernel's own limits. Source: IORING_MAX_REG_BUFFERS, and the size check of each buffer.
-inline constexpr std::uint32_t io_uring_most_slots = 16384;
-inline constexpr std::uint64_t io_uring_largest_buffer = 1 * GiB;
 
 /// The ring. Not thread-safe, not movable: its backend locks it and keeps it in one place. Calls
 /// return what the kernel seam does: zero or a count, or the negative errno.
@@ -133,7 +130,7 @@ class io_uring_ring {
   [[nodiscard]] answer begin(std::uint8_t opcode, int file, std::uint64_t offset, std::uint32_t slot, host_address host,
                              std::uint64_t size) noexcept {
     // One request at a time: a wait that failed may have left the last one in flight, with the scratch bytes in use.
-    if (const answer settled = settle(); settled < 0) return settled;
+    if (const answer waited = wait_for_requests(); waited < 0) return waited;
     const std::uint32_t tail = ring_word(offsets_.sq_off.tail).load(std::memory_order_relaxed);
     const std::uint32_t index = tail & ring_word(offsets_.sq_off.ring_mask).load(std::memory_order_relaxed);
     io_uring_sqe& entry = entries_.template as<io_uring_sqe>()[index];
@@ -159,11 +156,11 @@ class io_uring_ring {
     return 0;
   }
   [[nodiscard]] answer finish() noexcept {
-    const answer waited = settle();
+    const answer waited = wait_for_requests();
     return waited < 0 ? waited : result_;
   }
   /// Waits until no request is in flight.
-  [[nodiscard]] answer settle() noexcept {
+  [[nodiscard]] answer wait_for_requests() noexcept {
     return wait_until([this]() noexcept { return !in_flight_; });
   }
 

@@ -10,12 +10,12 @@
 
 namespace tether {
 
-/// A list of slots, owned by the caller of `take`.
+/// A list of slots, owned by the caller of `allocate`.
 struct slot_chain {
   std::uint32_t head = 0;
 };
 
-/// The slots, free and taken, and how many bytes each pins now. Cost: `take` and `give_back`
+/// The slots, free and taken, and how many bytes each pins now. Cost: `allocate` and `free`
 /// allocate nothing.
 class slot_chains {
  public:
@@ -45,7 +45,7 @@ class slot_chains {
   }
 
   /// A chain of `count` slots. Requires: 0 < count <= `free()`.
-  [[nodiscard]] slot_chain take(std::uint32_t count) noexcept {
+  [[nodiscard]] slot_chain allocate(std::uint32_t count) noexcept {
     const slot_chain taken{free_head_};
     const std::uint32_t last = nth(taken, count - 1);
     free_head_ = next_[last];
@@ -54,7 +54,7 @@ class slot_chains {
     return taken;
   }
   /// Requires: none of its slots pins anything.
-  void give_back(slot_chain chain) noexcept {
+  void free(slot_chain chain) noexcept {
     std::uint32_t last = chain.head;
     std::uint32_t count = 1;
     for (; next_[last] != end; last = next_[last]) ++count;

@@ -78,8 +78,8 @@ template <class Kernel>
   auto device = basic_vfio_device<Kernel>::adopt(std::move(opened), endpoint.name());
   if (!device) return device;
   const bool is_as_named = found.empty() || found == endpoint.name() || passed_in;
-  device->state()->seat.group = is_as_named ? std::string{endpoint.group()} : sysfs.group_of(found).value_or(found);
-  device->state()->seat.pins = pins_as(endpoint, found, sysfs);
+  device->state()->attachment.group = is_as_named ? std::string{endpoint.group()} : sysfs.group_of(found).value_or(found);
+  device->state()->attachment.pins = pins_as(endpoint, found, sysfs);
   return device;
 } catch (std::exception const&) {
   return failure(error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(endpoint.name()));

@@ -31,14 +31,14 @@ namespace detail {
 
 /// One ioctl. Returns what the kernel returns: a value, or the negative errno.
 template <class Kernel, class Arguments>
-[[nodiscard]] typename Kernel::answer ask(int descriptor, iommufd_abi::request<Arguments> const& what, Arguments& with) noexcept {
+[[nodiscard]] typename Kernel::answer ask(int descriptor, iommufd_uapi::request<Arguments> const& what, Arguments& with) noexcept {
   return Kernel::call(SYS_ioctl, descriptor, what.number, static_cast<void*>(&with));
 }
 
 template <class Kernel>
 struct iommufd_context_state {
   kernel_descriptor<Kernel> descriptor{};
-  iommufd_book book{};
+  shared_mappings shared{};
   /// Set once the kernel has answered that it has no ioctl to map a file (ENOTTY).
   std::atomic<bool> maps_no_files{false};
 };
@@ -67,7 +67,7 @@ class basic_iommufd_context {
   [[nodiscard]] bool maps_files() const noexcept { return !state_->maps_no_files.load(std::memory_order_relaxed); }
   void found_that_it_maps_no_files() const noexcept { state_->maps_no_files.store(true, std::memory_order_relaxed); }
   /// What its containers have mapped.
-  [[nodiscard]] detail::iommufd_book& book() const noexcept { return state_->book; }
+  [[nodiscard]] detail::shared_mappings& shared() const noexcept { return state_->shared; }
 
  private:
   using state = detail::iommufd_context_state<Kernel>;
@@ -79,11 +79,11 @@ class basic_iommufd_context {
     if (opened < 0) return failure(why_not_open(static_cast<int>(-opened)));
     kernel_descriptor<Kernel> descriptor{opened};
     if (whose != iommufd_accounting::as_it_is) {
-      iommufd_abi::option option{};
-      option.which = iommufd_abi::locked_memory_by_process;
-      option.operation = iommufd_abi::operation_set;
+      iommufd_uapi::option option{};
+      option.which = iommufd_uapi::locked_memory_by_process;
+      option.operation = iommufd_uapi::operation_set;
       option.value = whose == iommufd_accounting::per_process ? 1 : 0;
-      const auto answer = detail::ask<Kernel>(descriptor.number(), iommufd_abi::set_option, option);
+      const auto answer = detail::ask<Kernel>(descriptor.number(), iommufd_uapi::set_option, option);
       if (answer < 0) return failure(why_not_accounted(static_cast<int>(-answer)));
     }
     auto shared = std::make_shared<state>();

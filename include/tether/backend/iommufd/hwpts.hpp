@@ -30,7 +30,7 @@ namespace tether::detail {
 /// on pinning, and a device attached to it later would find pages in it that have been discarded
 /// meanwhile.
 template <class Kernel>
-class iommufd_page_tables {
+class iommufd_hwpts {
  public:
   using device = vfio_device_state<Kernel>;
   using ring = ring_link<device>;
@@ -41,7 +41,7 @@ class iommufd_page_tables {
   /// A pin point. A device that is attached elsewhere moves here without a gap. Fails, leaving it where it was: `outside_aperture` if
   /// something is mapped where its IOMMU cannot reach, the kernel's errno; stuck if a new page table could not be destroyed again.
   [[nodiscard]] result<void> attach(int context, std::uint32_t ioas, device& who, ring const& joined) noexcept {
-    if (who.seat.pins == pin_class::pins) {
+    if (who.attachment.pins == pin_class::pins) {
       for (const std::uint32_t id : ids_) {
         if (!is_used(id, joined)) continue;
         const auto answer = ask_to_attach(who, id);
@@ -65,8 +65,8 @@ class iommufd_page_tables {
   }
   /// Fails, still attached: the kernel's errno.
   [[nodiscard]] static result<void> detach(const char* operation, device& who) noexcept {
-    iommufd_abi::device_detachment request{};
-    const auto answer = ask<Kernel>(who.descriptor.number(), iommufd_abi::detach_device, request);
+    iommufd_uapi::device_detachment request{};
+    const auto answer = ask<Kernel>(who.descriptor.number(), iommufd_uapi::detach_device, request);
     if (answer < 0) return failure(error::from_errno(operation, static_cast<int>(-answer)).of(who.name));
     return serve(who, 0);
   }
@@ -91,19 +91,19 @@ class iommufd_page_tables {
     return answer == -EINVAL || answer == -ENOENT || answer == -EOPNOTSUPP || answer == -ENOTTY;
   }
   static bool is_used(std::uint32_t id, ring const& joined) noexcept {
-    return joined.any_of([id](device const& one) noexcept { return one.seat.page_table == id; });
+    return joined.any_of([id](device const& one) noexcept { return one.attachment.page_table == id; });
   }
   static result<void> serve(device& who, std::uint32_t id) noexcept {
-    who.seat.page_table = id;
+    who.attachment.page_table = id;
     return {};
   }
   static typename Kernel::answer ask_to_attach(device const& who, std::uint32_t id) noexcept {
-    iommufd_abi::device_attachment request{.page_table = id};
-    return ask<Kernel>(who.descriptor.number(), iommufd_abi::attach_device, request);
+    iommufd_uapi::device_attachment request{.page_table = id};
+    return ask<Kernel>(who.descriptor.number(), iommufd_uapi::attach_device, request);
   }
   static result<void> destroy(const char* operation, int context, std::uint32_t id) noexcept {
-    iommufd_abi::object gone{.id = id};
-    const auto answer = ask<Kernel>(context, iommufd_abi::destroy, gone);
+    iommufd_uapi::object gone{.id = id};
+    const auto answer = ask<Kernel>(context, iommufd_uapi::destroy, gone);
     if (answer >= 0) return {};
     return failure(error::from_errno(operation, static_cast<int>(-answer)).of("page table").advise("number {}", id));
   }
@@ -111,8 +111,8 @@ class iommufd_page_tables {
   /// Attaches it to a new HWPT. False: that does not fit, but something else may.
   result<bool> attach_to_new(int context, std::uint32_t ioas, device& who) noexcept try {
     ids_.reserve(ids_.size() + 1);
-    iommufd_abi::new_page_table made{.device = who.seat.device, .ioas = ioas};
-    const auto allocated = ask<Kernel>(context, iommufd_abi::allocate_page_table, made);
+    iommufd_uapi::new_page_table made{.device = who.attachment.device, .ioas = ioas};
+    const auto allocated = ask<Kernel>(context, iommufd_uapi::allocate_page_table, made);
     if (allocated < 0) {
       if (tries_another(allocated)) return false;
       return failure(why_not_joined(who, static_cast<int>(-allocated)));
@@ -124,7 +124,7 @@ class iommufd_page_tables {
       return true;
     }
     const error why = why_not_joined(who, static_cast<int>(-answer));
-    if (!destroy("join", context, made.page_table)) return failure(why.leaving_things_behind());
+    if (!destroy("join", context, made.page_table)) return failure(why.with_failed_rollback());
     ids_.pop_back();
     if (tries_another(answer)) return false;
     return failure(why);

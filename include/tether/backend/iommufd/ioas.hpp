@@ -42,7 +42,7 @@ class iommufd_ioas {
   }
   iommufd_ioas(iommufd_ioas const&) = delete;
   iommufd_ioas& operator=(iommufd_ioas const&) = delete;
-  ~iommufd_ioas() { forget({0, table_.size()}); }
+  ~iommufd_ioas() { erase_rows({0, table_.size()}); }
 
   /// Its id, 0 until it is allocated.
   [[nodiscard]] std::uint32_t id() const noexcept { return id_; }
@@ -54,8 +54,8 @@ class iommufd_ioas {
   /// Allocates it if it is not there. Fails, leaving nothing behind: `bad_descriptor`, the kernel's errno.
   [[nodiscard]] result<void> allocate() noexcept {
     if (id_ != 0) [[likely]] return {};
-    iommufd_abi::new_ioas made{};
-    if (const auto answer = ask(iommufd_abi::allocate_ioas, made); answer < 0) {
+    iommufd_uapi::new_ioas made{};
+    if (const auto answer = ask(iommufd_uapi::allocate_ioas, made); answer < 0) {
       if (answer == -ENOTTY) return failure(error{"allocate address space", errc::bad_descriptor}.advise("it is not an iommufd"));
       return failure(error::from_errno("allocate address space", static_cast<int>(-answer)));
     }
@@ -63,19 +63,19 @@ class iommufd_ioas {
     auto ready = huge_pages_ ? result<void>{} : turn_off_huge_pages();
     if (ready) ready = read_limits();
     if (ready) return {};
-    return failure(destroy("allocate address space") ? ready.error() : ready.error().leaving_things_behind());
+    return failure(destroy("allocate address space") ? ready.error() : ready.error().with_failed_rollback());
   }
   /// Ensures: nothing is mapped any more, and its id is 0. Fails: `still_in_use` while a device or page table refers to it.
   [[nodiscard]] result<void> destroy(const char* operation) noexcept {
     if (id_ == 0) return {};
-    iommufd_abi::object gone{.id = id_};
-    if (const auto answer = ask(iommufd_abi::destroy, gone); answer < 0) {
+    iommufd_uapi::object gone{.id = id_};
+    if (const auto answer = ask(iommufd_uapi::destroy, gone); answer < 0) {
       const error why = answer == -EBUSY ? error{operation, errc::still_in_use} : error::from_errno(operation, static_cast<int>(-answer));
       return failure(why.of("address space").advise("something still refers to it"));
     }
-    book().set_pinned(id_, false);
+    shared().set_pinned(id_, false);
     id_ = 0;
-    forget({0, table_.size()});
+    erase_rows({0, table_.size()});
     forget_limits();
     return {};
   }
@@ -87,16 +87,16 @@ class iommufd_ioas {
     if (auto shaped = check_shape(what, page_sizes_.smallest()); !shaped) [[unlikely]] return shaped;
     if (auto there = allocate(); !there) [[unlikely]] return there;
     const bool by_file = from.descriptor >= 0 && what.memory == memory_kind::shared && context_.maps_files();
-    const auto mine = book().prepare(id_, what, by_file);
+    const auto mine = shared().prepare(id_, what, by_file);
     if (!mine) [[unlikely]] return failure(mine.error());
     const auto row = table_.insert(what, *mine);
     if (!row) [[unlikely]] {
-      book().forget(*mine);
+      shared().erase(*mine);
       return failure(row.error());
     }
     const auto shared = share(what, by_file, *mine);
     const auto done = !shared ? result<void>{failure(shared.error())} : *shared ? result<void>{} : pin(what, by_file, from, *mine);
-    if (!done && !done.error().stuck()) [[unlikely]] forget({*row, *row + 1});
+    if (!done && !done.error().rollback_failed()) [[unlikely]] erase_rows({*row, *row + 1});
     return done;
   }
 
@@ -108,32 +108,32 @@ class iommufd_ioas {
     if (all && id_ == 0) return {};
     const auto run = all ? result<table_run>{table_run{0, table_.size()}} : table_.whole(where);
     if (!run) [[unlikely]] return failure(run.error());
-    iommufd_abi::unmapping request{.ioas = id_, .iova = where.first.value};
+    iommufd_uapi::unmapping request{.ioas = id_, .iova = where.first.value};
     request.length = all ? std::numeric_limits<std::uint64_t>::max() : where.size();
     std::uint64_t bytes = 0;  // everything may be 2^64, which wraps to 0 in the kernel as well
     for (std::size_t row = run->from; row != run->to; ++row) {
-      book().withdraw(table_.payload(row));
+      shared().unpublish(table_.payload(row));
       bytes += table_.where(row).size();
     }
-    const auto answer = ask(iommufd_abi::unmap, request);
+    const auto answer = ask(iommufd_uapi::unmap, request);
     if (answer < 0) [[unlikely]] return failure(why_not_unmapped(where, *run, static_cast<int>(-answer)));
     if (request.length != bytes) [[unlikely]] {
       const error why{"unmap", errc::byte_count_mismatch};
-      return failure(why.at(where).advise("the kernel unmapped {} bytes", request.length).leaving_things_behind());
+      return failure(why.at(where).advise("the kernel unmapped {} bytes", request.length).with_failed_rollback());
     }
-    forget(*run);
+    erase_rows(*run);
     return {};
   }
 
   /// Reads what can be mapped now. Fails, keeping the previous limits: `bad_descriptor` for ranges
   /// out of order, not enough memory, the errno.
   [[nodiscard]] result<void> read_limits() noexcept try {
-    std::vector<iommufd_abi::iova_range> room(usable_.size() + 1);
-    iommufd_abi::iova_limits limits{.ioas = id_};
+    std::vector<iommufd_uapi::iova_range> room(usable_.size() + 1);
+    iommufd_uapi::iova_limits limits{.ioas = id_};
     for (int attempt = 0; attempt < 4; ++attempt) {
       limits.count = static_cast<std::uint32_t>(room.size());
       limits.ranges = reinterpret_cast<std::uintptr_t>(room.data());
-      const auto answer = ask(iommufd_abi::read_limits, limits);
+      const auto answer = ask(iommufd_uapi::read_limits, limits);
       if (answer >= 0) return take(limits, room);
       if (answer != -EMSGSIZE) return failure(error::from_errno("read usable ranges", static_cast<int>(-answer)));
       if (limits.count <= room.size() || limits.count > most_ranges) break;
@@ -145,53 +145,53 @@ class iommufd_ioas {
   }
 
  private:
-  using place = iommufd_book::place;
+  using place = shared_mappings::place;
 
-  [[nodiscard]] iommufd_book& book() const noexcept { return context_.book(); }
+  [[nodiscard]] shared_mappings& shared() const noexcept { return context_.shared(); }
   template <class Arguments>
-  [[nodiscard]] typename Kernel::answer ask(iommufd_abi::request<Arguments> const& what, Arguments& with) const noexcept {
+  [[nodiscard]] typename Kernel::answer ask(iommufd_uapi::request<Arguments> const& what, Arguments& with) const noexcept {
     return detail::ask<Kernel>(context_.descriptor(), what, with);
   }
   static std::uint32_t flags_of(mapping const& what) noexcept {
-    return iommufd_abi::at_this_iova | (allows(what.rights, access::read) ? iommufd_abi::device_may_read : 0U) |
-           (allows(what.rights, access::write) ? iommufd_abi::device_may_write : 0U);
+    return iommufd_uapi::at_this_iova | (allows(what.rights, access::read) ? iommufd_uapi::device_may_read : 0U) |
+           (allows(what.rights, access::write) ? iommufd_uapi::device_may_write : 0U);
   }
 
   /// Tries to map it by sharing what another container has pinned. False, for whatever reason: it
   /// must be pinned here.
   result<bool> share(mapping const& what, bool by_file, place mine) noexcept {
-    const auto from = book().find(id_, what, by_file);
+    const auto from = shared().find(id_, what, by_file);
     if (!from) [[likely]] return false;
-    iommufd_abi::shared_mapping request{.flags = flags_of(what), .to_ioas = id_, .from_ioas = from->ioas, .length = what.where.size()};
+    iommufd_uapi::shared_mapping request{.flags = flags_of(what), .to_ioas = id_, .from_ioas = from->ioas, .length = what.where.size()};
     request.to_iova = what.where.first.value;
     request.from_iova = from->first.value;
-    if (ask(iommufd_abi::copy, request) < 0) return false;
-    if (book().offer_copy(mine, *from)) return true;
+    if (ask(iommufd_uapi::copy, request) < 0) return false;
+    if (shared().publish_copy(mine, *from)) return true;
     // The source was unmapped meanwhile, so this may be other memory.
-    iommufd_abi::unmapping undo{.ioas = id_, .iova = what.where.first.value, .length = what.where.size()};
-    if (ask(iommufd_abi::unmap, undo) >= 0) return false;
-    return failure(error{"map", errc::still_in_use}.at(what.where).leaving_things_behind());
+    iommufd_uapi::unmapping undo{.ioas = id_, .iova = what.where.first.value, .length = what.where.size()};
+    if (ask(iommufd_uapi::unmap, undo) >= 0) return false;
+    return failure(error{"map", errc::still_in_use}.at(what.where).with_failed_rollback());
   }
   result<void> pin(mapping const& what, bool by_file, file_source from, place mine) noexcept {
     if (by_file) {
-      iommufd_abi::file_mapping request{.flags = flags_of(what), .ioas = id_, .file = from.descriptor, .offset = from.offset};
+      iommufd_uapi::file_mapping request{.flags = flags_of(what), .ioas = id_, .file = from.descriptor, .offset = from.offset};
       request.length = what.where.size();
       request.iova = what.where.first.value;
-      const auto answer = ask(iommufd_abi::map_file, request);
+      const auto answer = ask(iommufd_uapi::map_file, request);
       if (answer == -ENOTTY) context_.found_that_it_maps_no_files();
       if (answer >= 0) {
-        book().offer(mine, true);
+        shared().publish(mine, true);
         return {};
       }
       // Memory of a file that the kernel refuses can still be mapped by address; and EINVAL has
       // many causes: mapping by address tells which.
       if (answer != -ENOTTY && answer != -EINVAL && answer != -EBADF) return failure(why_not(what, static_cast<int>(-answer)));
     }
-    iommufd_abi::memory_mapping request{.flags = flags_of(what), .ioas = id_, .host = what.host.value, .length = what.where.size()};
+    iommufd_uapi::memory_mapping request{.flags = flags_of(what), .ioas = id_, .host = what.host.value, .length = what.where.size()};
     request.iova = what.where.first.value;
-    const auto answer = ask(iommufd_abi::map, request);
+    const auto answer = ask(iommufd_uapi::map, request);
     if (answer < 0) [[unlikely]] return failure(why_not(what, static_cast<int>(-answer)));
-    book().offer(mine, false);
+    shared().publish(mine, false);
     return {};
   }
 
@@ -205,14 +205,14 @@ class iommufd_ioas {
   /// table, in which the mapping is present and whole.
   [[gnu::cold]] error why_not_unmapped(extent<io_address> where, table_run run, int number) noexcept {
     const auto why = error::from_errno("unmap", number).at(where);
-    if (run.to - run.from > 1 || number == ENOENT) return why.leaving_things_behind();
-    for (std::size_t row = run.from; row != run.to; ++row) book().offer_again(table_.payload(row));
+    if (run.to - run.from > 1 || number == ENOENT) return why.with_failed_rollback();
+    for (std::size_t row = run.from; row != run.to; ++row) shared().republish(table_.payload(row));
     return number == EDEADLK ? why.advise("a mediated device's driver does not let go of what it has pinned") : why;
   }
 
   [[gnu::cold]] result<void> turn_off_huge_pages() noexcept {
-    iommufd_abi::option option{.which = iommufd_abi::huge_pages, .operation = iommufd_abi::operation_set, .object = id_};
-    if (const auto answer = ask(iommufd_abi::set_option, option); answer < 0) {
+    iommufd_uapi::option option{.which = iommufd_uapi::huge_pages, .operation = iommufd_uapi::operation_set, .object = id_};
+    if (const auto answer = ask(iommufd_uapi::set_option, option); answer < 0) {
       return failure(error::from_errno("turn off huge pages", static_cast<int>(-answer)));
     }
     return {};
@@ -220,7 +220,7 @@ class iommufd_ioas {
   static error malformed() noexcept {
     return error{"read usable ranges", errc::bad_descriptor}.advise("the kernel's ranges are out of order");
   }
-  result<void> take(iommufd_abi::iova_limits const& limits, std::vector<iommufd_abi::iova_range> const& ranges) {
+  result<void> take(iommufd_uapi::iova_limits const& limits, std::vector<iommufd_uapi::iova_range> const& ranges) {
     std::vector<extent<io_address>> usable;
     if (limits.count == 0 || limits.count > ranges.size()) return failure(malformed());
     for (auto const& range : std::span{ranges}.first(limits.count)) {
@@ -240,8 +240,8 @@ class iommufd_ioas {
     usable_.assign(1, extent<io_address>::everything());
     page_sizes_ = sizes_of_page_tables(Kernel::page_size());
   }
-  void forget(table_run run) noexcept {
-    for (std::size_t row = run.from; row != run.to; ++row) book().forget(table_.payload(row));
+  void erase_rows(table_run run) noexcept {
+    for (std::size_t row = run.from; row != run.to; ++row) shared().erase(table_.payload(row));
     table_.erase(run);
   }
 
@@ -253,7 +253,7 @@ class iommufd_ioas {
   std::uint32_t id_ = 0;
   tether::page_sizes page_sizes_{};
   std::vector<extent<io_address>> usable_;
-  interval_table<place> table_;
+  iova_table<place> table_;
 };
 
 }  // namespace tether::detail

@@ -24,14 +24,14 @@
 namespace tether::detail {
 
 /// Thread-safe. A record belongs to one container; only that one offers, withdraws and forgets it.
-class iommufd_book {
+class shared_mappings {
   struct record {
     std::uint32_t ioas;
     extent<io_address> where;
     access rights;
     memory_kind memory;
     bool by_file;
-    std::uint64_t offer;  // generation number, a new one for each offer; 0: not offered
+    std::uint64_t generation;  // generation number, a new one for each offer; 0: not offered
   };
 
  public:
@@ -41,7 +41,7 @@ class iommufd_book {
   struct source {
     std::uint32_t ioas;
     io_address first;
-    std::uint64_t offer;
+    std::uint64_t generation;
   };
 
   /// Records what is about to be mapped, so that nothing can fail once it is. Not shared yet.
@@ -53,32 +53,32 @@ class iommufd_book {
     return failure(error{"map", std::make_error_code(std::errc::not_enough_memory)}.at(what.where));
   }
   /// Publishes it once it is mapped, by its file or its address: from now on others may share it.
-  void offer(place which, bool by_file) noexcept {
+  void publish(place which, bool by_file) noexcept {
     const std::lock_guard lock{mutex_};
     which->second.by_file = by_file;
-    which->second.offer = ++last_offer_;
+    which->second.generation = ++last_generation_;
   }
   /// Publishes it again after a failed unmap, under a new generation number, so that a container
   /// that copied it meanwhile rolls its copy back.
-  void offer_again(place which) noexcept {
+  void republish(place which) noexcept {
     const std::lock_guard lock{mutex_};
-    which->second.offer = ++last_offer_;
+    which->second.generation = ++last_generation_;
   }
   /// Publishes a copy of `from`, if that has stayed published throughout. Otherwise returns false.
-  [[nodiscard]] bool offer_copy(place which, source const& from) noexcept {
+  [[nodiscard]] bool publish_copy(place which, source const& from) noexcept {
     const std::lock_guard lock{mutex_};
     const auto [begin, end] = records_.equal_range(which->first);
-    if (std::none_of(begin, end, [&](auto const& one) { return one.second.offer == from.offer; })) return false;
-    which->second.offer = ++last_offer_;
+    if (std::none_of(begin, end, [&](auto const& one) { return one.second.generation == from.generation; })) return false;
+    which->second.generation = ++last_generation_;
     return true;
   }
   /// Unpublishes it before its unmap: a container that copied it meanwhile finds it gone, and rolls
   /// its copy back.
-  void withdraw(place which) noexcept {
+  void unpublish(place which) noexcept {
     const std::lock_guard lock{mutex_};
-    which->second.offer = 0;
+    which->second.generation = 0;
   }
-  void forget(place which) noexcept {
+  void erase(place which) noexcept {
     const std::lock_guard lock{mutex_};
     records_.erase(which);
   }
@@ -99,12 +99,12 @@ class iommufd_book {
     const auto [begin, end] = records_.equal_range(what.host.value);
     const auto found = std::find_if(begin, end, [&](auto const& entry) {
       record const& one = entry.second;
-      return one.offer != 0 && one.ioas != into && one.where.last - one.where.first == what.where.last - what.where.first &&
+      return one.generation != 0 && one.ioas != into && one.where.last - one.where.first == what.where.last - what.where.first &&
              allows(one.rights, what.rights) && one.memory == what.memory && (one.by_file || !by_file) &&
              std::ranges::find(pinned_, one.ioas) != pinned_.end();
     });
     if (found == end) return std::nullopt;
-    return source{found->second.ioas, found->second.where.first, found->second.offer};
+    return source{found->second.ioas, found->second.where.first, found->second.generation};
   }
   [[nodiscard]] std::size_t size() const noexcept {
     const std::lock_guard lock{mutex_};
@@ -115,7 +115,7 @@ class iommufd_book {
   mutable std::mutex mutex_;
   std::multimap<std::uint64_t, record> records_;
   std::vector<std::uint32_t> pinned_;
-  std::uint64_t last_offer_ = 0;
+  std::uint64_t last_generation_ = 0;
 };
 
 }  // namespace tether::detail

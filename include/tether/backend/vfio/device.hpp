@@ -38,7 +38,7 @@ struct vfio_region {
 namespace detail {
 
 /// Per-device state of a container that attaches single devices. Unused where groups are attached.
-struct device_seat {
+struct iommufd_attachment {
   std::string group{};               // its IOMMU group
   pin_class pins = pin_class::pins;  // as found when it was opened
   void const* context = nullptr;     // the iommufd context it is bound to, or null
@@ -73,7 +73,7 @@ class view_count {
 template <class Kernel>
 struct vfio_device_state {
   std::string name{};
-  device_seat seat{};
+  iommufd_attachment attachment{};
   view_count views{};
   /// In the ring of the container that it has joined. Declared before `descriptor`, so it leaves
   /// the ring only after that is closed, as in the kernel: until then the container finds it there.

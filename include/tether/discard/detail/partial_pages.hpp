@@ -29,7 +29,7 @@ class partial_page {
       : frames_{page_bytes / frame_size}, bits_((frames_ + 63) / 64, 0, memory) {}
 
   /// Marks a frame as inflated. Returns whether it was not before.
-  bool give(std::uint64_t frame) noexcept {
+  bool mark_free(std::uint64_t frame) noexcept {
     std::uint64_t& word = bits_[frame / 64];
     const std::uint64_t bit = std::uint64_t{1} << (frame % 64);
     const bool is_new = (word & bit) == 0;
@@ -38,13 +38,13 @@ class partial_page {
     return is_new;
   }
   /// Marks a frame as deflated, so the page is in use again. Returns whether it was inflated.
-  bool take_back(std::uint64_t frame) noexcept {
+  bool mark_used(std::uint64_t frame) noexcept {
     std::uint64_t& word = bits_[frame / 64];
     const std::uint64_t bit = std::uint64_t{1} << (frame % 64);
     if ((word & bit) == 0) return false;
     word &= ~bit;
     given_ -= 1;
-    gone_in = 0;
+    discarded_in_request = 0;
     return true;
   }
   [[nodiscard]] bool complete() const noexcept { return given_ == frames_; }
@@ -53,16 +53,16 @@ class partial_page {
   [[nodiscard]] std::uint64_t frames() const noexcept { return frames_; }
 
   /// Tells the page which request (a number, not 0) handles it now; a new one counts from zero.
-  void seen_by(std::uint64_t request) noexcept {
+  void start_request(std::uint64_t request) noexcept {
     if (request_ == request) return;
     request_ = request;
-    waiting_here = 0;
+    pending_in_request = 0;
   }
   static constexpr std::size_t not_queued = std::numeric_limits<std::size_t>::max();
 
-  std::uint64_t waiting_here = 0;   ///< frames of the current request that were reported as partial
+  std::uint64_t pending_in_request = 0;   ///< frames of the current request that were reported as partial
   std::size_t queued = not_queued;  ///< index in the batch, once complete
-  std::uint64_t gone_in = 0;        ///< the request that discarded it; 0 if none did since a frame was deflated
+  std::uint64_t discarded_in_request = 0;        ///< the request that discarded it; 0 if none did since a frame was deflated
 
  private:
   std::uint64_t frames_;
@@ -78,7 +78,7 @@ class block_notes {
  public:
   /// `owner` keeps the block alive. The notes only refer to it weakly, so they never delay an
   /// unplug.
-  block_notes(std::uint64_t generation, std::uint64_t page_bytes, anchor_pointer const& owner, std::pmr::memory_resource* memory)
+  block_notes(std::uint64_t generation, std::uint64_t page_bytes, section_owner_pointer const& owner, std::pmr::memory_resource* memory)
       : generation_{generation}, page_bytes_{page_bytes}, owner_{owner}, memory_{memory}, pages_{memory} {}
 
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
@@ -98,17 +98,17 @@ class block_notes {
     }
   }
   /// The guest uses the frame at `offset` again.
-  void take_back(std::uint64_t offset) noexcept {
+  void mark_used(std::uint64_t offset) noexcept {
     const auto found = pages_.find(offset / page_bytes_);
     if (found == pages_.end()) return;
-    found->second.take_back(offset % page_bytes_ / frame_size);
+    found->second.mark_used(offset % page_bytes_ / frame_size);
     if (found->second.empty()) pages_.erase(found);
   }
 
  private:
   std::uint64_t generation_;
   std::uint64_t page_bytes_;
-  std::weak_ptr<anchor const> owner_;
+  std::weak_ptr<section_owner const> owner_;
   std::pmr::memory_resource* memory_;
   std::pmr::map<std::uint64_t, partial_page> pages_;
 };
@@ -123,11 +123,11 @@ class partial_pages {
     std::erase_if(blocks_, [](auto const& one) { return one.second.abandoned(); });
   }
   /// Drops the records of a block. Requires: no page of it is in a batch.
-  void forget(memory_backing const& block) noexcept { blocks_.erase(&block); }
+  void erase(memory_backing const& block) noexcept { blocks_.erase(&block); }
 
   /// The notes of a block, created if there are none. Notes of another generation are void: the
-  /// caller must `forget` them before it records anything. Null if out of memory.
-  [[nodiscard]] block_notes* of(memory_backing const& block, std::uint64_t generation, anchor_pointer const& owner) noexcept {
+  /// caller must `erase` them before it records anything. Null if out of memory.
+  [[nodiscard]] block_notes* of(memory_backing const& block, std::uint64_t generation, section_owner_pointer const& owner) noexcept {
     try {
       return &blocks_.try_emplace(&block, generation, block.page_size(), owner, memory_).first->second;
     } catch (...) {
@@ -137,10 +137,10 @@ class partial_pages {
 
   /// The guest uses that frame again. Notes of another generation are left alone: they are void
   /// anyway.
-  void take_back(memory_backing& block, std::uint64_t offset) noexcept {
+  void mark_used(memory_backing& block, std::uint64_t offset) noexcept {
     const auto found = blocks_.find(&block);
     if (found == blocks_.end() || found->second.generation() != block.generation().number()) return;
-    found->second.take_back(offset);
+    found->second.mark_used(offset);
     if (found->second.empty()) blocks_.erase(found);
   }
 

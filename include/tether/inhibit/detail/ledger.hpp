@@ -25,13 +25,13 @@ class ledger {
 
   /// Whether `count` more of a kind can be counted. A count that wraps past 2^32 - 1 would open the
   /// gate.
-  [[nodiscard]] constexpr bool has_room(holding what, std::uint32_t count) const noexcept {
+  [[nodiscard]] constexpr bool has_room(entry_kind what, std::uint32_t count) const noexcept {
     gate_counts now = counts_;
     return count <= std::numeric_limits<std::uint32_t>::max() - total(now, what);
   }
 
   /// Adds `count` to an entry, listing it if it is new. Requires: an entry that is listed keeps its kind, and there is room.
-  constexpr void add(holder& entry, holding what, std::uint32_t count) noexcept {
+  constexpr void add(hold_entry& entry, entry_kind what, std::uint32_t count) noexcept {
     if (count == 0) return;
     if (!has_room(what, count)) stop("tether[I17]: more holds, requirements or suspensions of one kind than a gate can count (2^32 - 1)");
     if (entry.count_ == 0) {
@@ -46,7 +46,7 @@ class ledger {
 
   /// Subtracts `count` from an entry. More than it has stops the program: the assertion that QEMU
   /// lost in 2021.
-  constexpr void subtract(holder& entry, std::uint32_t count) noexcept {
+  constexpr void subtract(hold_entry& entry, std::uint32_t count) noexcept {
     if (count == 0) return;
     if (count > entry.count_) stop("tether[I6]: a hold was released that was not held");
     entry.count_ -= count;
@@ -55,7 +55,7 @@ class ledger {
   }
 
   /// Moves an entry's name and count to `to`, which has none.
-  constexpr void relocate(holder& from, holder& to) noexcept {
+  constexpr void relocate(hold_entry& from, hold_entry& to) noexcept {
     const std::uint32_t count = from.count_;
     to.name_ = from.name_;
     subtract(from, count);
@@ -65,37 +65,37 @@ class ledger {
   /// Calls `visit(holder_info)` for each entry, latest first.
   template <class Visitor>
   constexpr void for_each(Visitor visit) const {
-    for (holder const* one = first_; one != nullptr; one = one->next_) visit(holder_info{one->name(), one->what_, one->count_});
+    for (hold_entry const* one = first_; one != nullptr; one = one->next_) visit(holder_info{one->name(), one->what_, one->count_});
   }
 
   /// The name of the latest entry of kind `this_one` or `that_one`, empty if there is none.
-  [[nodiscard]] constexpr std::string_view find(holding this_one, holding that_one) const noexcept {
-    for (holder const* one = first_; one != nullptr; one = one->next_) {
+  [[nodiscard]] constexpr std::string_view find(entry_kind this_one, entry_kind that_one) const noexcept {
+    for (hold_entry const* one = first_; one != nullptr; one = one->next_) {
       if (one->what_ == this_one || one->what_ == that_one) return one->name();
     }
     return {};
   }
 
  private:
-  constexpr void list(holder& entry) noexcept {
+  constexpr void list(hold_entry& entry) noexcept {
     entry.next_ = first_;
     if (first_ != nullptr) first_->link_ = &entry.next_;
     first_ = &entry;
     entry.link_ = &first_;
   }
-  constexpr void unlist(holder& entry) noexcept {
+  constexpr void unlist(hold_entry& entry) noexcept {
     *entry.link_ = entry.next_;
     if (entry.next_ != nullptr) entry.next_->link_ = entry.link_;
   }
-  static constexpr std::uint32_t& total(gate_counts& of, holding what) noexcept {
+  static constexpr std::uint32_t& total(gate_counts& of, entry_kind what) noexcept {
     // Nested conditionals, because a switch over five values becomes a jump table.
-    if (what < holding::any_requirement) return what == holding::any_hold ? of.any_holds : of.uncoordinated_holds;
-    if (what < holding::suspension) return what == holding::any_requirement ? of.any_requirements : of.coordinated_requirements;
+    if (what < entry_kind::any_requirement) return what == entry_kind::any_hold ? of.any_holds : of.uncoordinated_holds;
+    if (what < entry_kind::suspension) return what == entry_kind::any_requirement ? of.any_requirements : of.coordinated_requirements;
     return of.suspensions;
   }
 
   gate_counts counts_{};
-  holder* first_ = nullptr;
+  hold_entry* first_ = nullptr;
 };
 
 }  // namespace tether

@@ -23,7 +23,7 @@
 namespace tether::detail {
 
 /// How long a hold may wait for running discards. By default as long as it takes.
-struct patience {
+struct wait_limits {
   std::chrono::steady_clock::time_point until = std::chrono::steady_clock::time_point::max();
   std::stop_token const* stop = nullptr;  // by address: destroying a token locks the bus
   bool wait = true;
@@ -33,12 +33,12 @@ enum class drained : std::uint8_t { yes, busy, timed_out, cancelled, own_permit 
 
 /// The turnstile for one thread: plain counts. A discard that is inside while a hold is asked for
 /// can only be the caller's own.
-class plain_turnstile {
+class plain_reader_indicator {
  public:
   class ticket {};
 
   template <class Mutex>
-  explicit plain_turnstile(Mutex&) noexcept {}
+  explicit plain_reader_indicator(Mutex&) noexcept {}
 
   [[nodiscard]] bool enter(discard_kind kind, ticket&) noexcept {
     if (closed_[index(kind)] != 0) return false;
@@ -51,7 +51,7 @@ class plain_turnstile {
   void reopen(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)] -= times; }
 
   template <class Lock>
-  [[nodiscard]] drained drain(bool coordinated_too, Lock&, patience const&) noexcept {
+  [[nodiscard]] drained drain(bool coordinated_too, Lock&, wait_limits const&) noexcept {
     return inside_[0] == 0 && (!coordinated_too || inside_[1] == 0) ? drained::yes : drained::own_permit;
   }
   [[nodiscard]] bool entered_by_this_thread() const noexcept { return inside_[0] + inside_[1] != 0; }
@@ -84,7 +84,7 @@ struct standard_parts {
 /// The turnstile for many threads. Entering writes to a slot that few other threads share, so it scales.
 /// Cost of enter and leave: one atomic addition each, uncontended below `slots` threads.
 template <class Parts>
-class basic_shared_turnstile {
+class basic_shared_reader_indicator {
   using counter = typename Parts::template atomic<std::uint64_t>;
   using mutex = typename Parts::mutex;
 
@@ -92,12 +92,12 @@ class basic_shared_turnstile {
   static constexpr std::size_t slots = Parts::slots;
 
   class ticket {
-    friend class basic_shared_turnstile;
+    friend class basic_shared_reader_indicator;
     counter* counter_ = nullptr;
   };
 
   /// `gate` is the gate's mutex, under which a hold waits for the condition variable.
-  explicit basic_shared_turnstile(mutex& gate) : mutex_{&gate} {}
+  explicit basic_shared_reader_indicator(mutex& gate) : mutex_{&gate} {}
 
   [[nodiscard]] bool enter(discard_kind kind, ticket& mine) noexcept {
     counter& inside = slots_[slot_index()].inside[index(kind)];
@@ -120,7 +120,7 @@ class basic_shared_turnstile {
 
   /// Waits until no forbidden discard is inside. Requires: closed already; `lock` holds the gate's
   /// mutex, which is released while waiting.
-  [[nodiscard]] drained drain(bool coordinated_too, std::unique_lock<mutex>& lock, patience const& how) noexcept {
+  [[nodiscard]] drained drain(bool coordinated_too, std::unique_lock<mutex>& lock, wait_limits const& how) noexcept {
     waiting_.fetch_add(1, std::memory_order_seq_cst);
     const auto empty = [&] { return nobody_inside(coordinated_too); };
     drained outcome = drained::yes;
@@ -176,6 +176,6 @@ class basic_shared_turnstile {
   typename Parts::condition_variable changed_;
 };
 
-using shared_turnstile = basic_shared_turnstile<standard_parts>;
+using shared_reader_indicator = basic_shared_reader_indicator<standard_parts>;
 
 }  // namespace tether::detail

@@ -113,21 +113,21 @@ struct interrogation {
   }
 };
 
-/// Rule for an attached group: devices that agreed, and others. `Known`: as `group_tally::known`.
+/// Rule for an attached group: devices that agreed, and others. `Known`: as `group_counts::known`.
 template <class Policy, bool Known>
 struct rule_for_groups {
   static constexpr std::uint32_t holds(std::uint32_t agreed, std::uint32_t others) noexcept {
-    return holds_needed<Policy>(group_tally{agreed, others, true, Known});
+    return holds_needed<Policy>(group_counts{agreed, others, true, Known});
   }
   static constexpr bool admits(std::uint32_t agreed, std::uint32_t others) noexcept {
-    return admitted<Policy>(group_tally{agreed, others, true, Known});
+    return admitted<Policy>(group_counts{agreed, others, true, Known});
   }
 };
 /// Rule for a container: groups that are not settled, and groups that are.
 template <class Policy>
 struct rule_for_containers {
   static constexpr std::uint32_t holds(std::uint32_t pending, std::uint32_t settled) noexcept {
-    return holds_needed<Policy>(container_tally{pending + settled, settled});
+    return holds_needed<Policy>(container_counts{pending + settled, settled});
   }
   static constexpr bool admits(std::uint32_t, std::uint32_t) noexcept { return true; }
 };
@@ -142,7 +142,7 @@ constexpr std::uint64_t examine() noexcept {
     if (fault == rule_fault::none) fault = rule.fault;
     answers = (answers ^ rule.answers) * 0x9e37'79b9'7f4a'7c15U;
   };
-  if (holds_needed<Policy>(group_tally{}) != 0 || holds_needed<Policy>(container_tally{}) != 0) fault = rule_fault::holds_for_nothing;
+  if (holds_needed<Policy>(group_counts{}) != 0 || holds_needed<Policy>(container_counts{}) != 0) fault = rule_fault::holds_for_nothing;
   if constexpr (holds_for_a_group<Policy> || admits_some<Policy>) {
     ask(interrogation<rule_for_groups<Policy, true>>{}, std::true_type{});
     ask(interrogation<rule_for_groups<Policy, false>>{}, std::false_type{});  // nobody has agreed yet
@@ -152,7 +152,7 @@ constexpr std::uint64_t examine() noexcept {
     for (std::uint32_t members = 1; members <= every_count; ++members) {
       for (std::uint32_t settled = 0; settled < 2 && settled < members; ++settled) {  // one more settles
         const bool more =
-            holds_needed<Policy>(container_tally{members, settled + 1}) > holds_needed<Policy>(container_tally{members, settled});
+            holds_needed<Policy>(container_counts{members, settled + 1}) > holds_needed<Policy>(container_counts{members, settled});
         if (more && fault == rule_fault::none) fault = rule_fault::more_after_a_close;
       }
     }

@@ -46,9 +46,9 @@ class announced_change {
     feed_.end(happened);
   }
   /// Forgets all sections.
-  void forget() noexcept {
+  void reset() noexcept {
     standing_ = 0;
-    feed_.forget();
+    feed_.reset();
   }
 
   [[nodiscard]] commit_kind kind() const noexcept { return kind_; }

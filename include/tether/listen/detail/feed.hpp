@@ -37,7 +37,7 @@ struct trusted_feed {
   static constexpr bool judge(std::vector<section_plan> const&) noexcept { return true; }
   static result<void> verdict() noexcept { return {}; }
   static constexpr void end(bool) noexcept {}
-  static constexpr void forget() noexcept {}
+  static constexpr void reset() noexcept {}
 };
 
 /// Validates everything. A wrong removal or addition is not done and is an error: a refusable
@@ -107,7 +107,7 @@ class judged_feed {
     open_ = false;
   }
   /// Forgets all sections.
-  void forget() noexcept {
+  void reset() noexcept {
     standing_.clear();
     end(false);
   }

@@ -9,6 +9,7 @@
 #include <tether/core/page_sizes.hpp>
 #include <tether/granule/concepts.hpp>
 #include <tether/listen/detail/section_plan.hpp>
+#include <tether/listen/mapped_usage.hpp>
 #include <tether/listen/observation.hpp>
 #include <tether/listen/progress.hpp>
 #include <tether/topology/memory_backing.hpp>
@@ -20,14 +21,6 @@
 #include <vector>
 
 namespace tether {
-
-/// How much a container has mapped now.
-struct mapped_usage {
-  std::uint64_t mappings = 0;
-  std::uint64_t bytes = 0;
-
-  friend constexpr bool operator==(mapped_usage, mapped_usage) noexcept = default;
-};
 
 /// The map and unmap path of one configuration. Not thread-safe; the listener locks around it.
 template <class Backend, granularity Granularity, observation Observation>
@@ -46,9 +39,9 @@ class section_mapper {
   [[nodiscard]] Observation& observer() noexcept { return observer_; }
 
   /// Maps all pieces of a section, or none. Requires: `plan.pieces != 0`.
-  /// Fails: what the backend says; `operation_canceled`. `error::stuck()` if the rollback failed.
-  template <attendant Attendant>
-  [[nodiscard]] result<void> map(section_plan const& plan, Attendant& who) noexcept {
+  /// Fails: what the backend says; `operation_canceled`. `error::rollback_failed()` if the rollback failed.
+  template <progress_monitor Monitor>
+  [[nodiscard]] result<void> map(section_plan const& plan, Monitor& who) noexcept {
     if constexpr (Backend::pins) {
       if (may_pin_the_zero_page(plan)) [[unlikely]] {
         if (auto present = bring_in(read_only_, plan); !present) return present;
@@ -64,11 +57,11 @@ class section_mapper {
       const mapping rest{.where = {at, where.last}, .host = host, .rights = all.rights, .memory = all.memory};
       const std::uint64_t bytes = Granularity::first_piece(rest, offset, sizes_);
       const mapping piece{.where = {at, at + (bytes - 1)}, .host = host, .rights = all.rights, .memory = all.memory};
-      if (!who.go_on(piece)) return put_back(plan, at, error{"map", std::make_error_code(std::errc::operation_canceled)});
+      if (!who.keep_going(piece)) return roll_back(plan, at, error{"map", std::make_error_code(std::errc::operation_canceled)});
       if constexpr (maps_files<Backend>) {
-        if (auto done = map_from_file(plan, piece, offset); !done) [[unlikely]] return put_back(plan, at, done.error());
+        if (auto done = map_from_file(plan, piece, offset); !done) [[unlikely]] return roll_back(plan, at, done.error());
       } else {
-        if (auto done = backend_->map(piece); !done) [[unlikely]] return put_back(plan, at, done.error());
+        if (auto done = backend_->map(piece); !done) [[unlikely]] return roll_back(plan, at, done.error());
       }
       detail::tell_mapped(observer_, piece);
       at = at + bytes;
@@ -102,7 +95,7 @@ class section_mapper {
   }
 
   /// Forgets what is mapped, after the backend has been abandoned.
-  void forget() noexcept {
+  void reset() noexcept {
     usage_ = {};
     read_only_.clear();
     detail::tell_unmapped(observer_, extent<io_address>::everything());
@@ -153,14 +146,14 @@ class section_mapper {
     read_only_.pop_back();
   }
   /// Rolls back: unmaps the pieces before `stopped_at`.
-  [[gnu::cold, gnu::noinline]] result<void> put_back(section_plan const& plan, io_address stopped_at, error const& cause) noexcept {
+  [[gnu::cold, gnu::noinline]] result<void> roll_back(section_plan const& plan, io_address stopped_at, error const& cause) noexcept {
     const error why = cause.of(plan.what.name);
     if constexpr (Backend::pins) {
       if (may_pin_the_zero_page(plan)) leave_alone(plan);
     }
     if (stopped_at == plan.fit.inside.where.first) return failure(why);
     const extent<io_address> done{plan.fit.inside.where.first, stopped_at - 1};
-    if (!backend_->unmap(done)) return failure(why.leaving_things_behind());
+    if (!backend_->unmap(done)) return failure(why.with_failed_rollback());
     detail::tell_unmapped(observer_, done);
     return failure(why);
   }

@@ -101,7 +101,7 @@ template <granularity Granularity, edges Edges>
 /// Whether a change goes on without this section after `why`: another device's BAR that the kernel
 /// refuses to map (law 14).
 [[nodiscard]] inline bool may_be_left_out(section_plan const& plan, error const& why) noexcept {
-  return treatment_of(plan.what) == treatment::may_map && !why.stuck() &&
+  return treatment_of(plan.what) == treatment::may_map && !why.rollback_failed() &&
          why.code() != std::make_error_code(std::errc::operation_canceled);
 }
 

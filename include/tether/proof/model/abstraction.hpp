@@ -34,8 +34,8 @@ struct machinery {
   [[nodiscard]] static constexpr cursor advance(cursor at, outcome how) noexcept {
     return tether::advance<Lifecycle>(at, how);
   }
-  static constexpr void enact(container_tally& container, group_tally& group, change what, consent agrees) noexcept {
-    tether::enact(container, group, what, agrees);
+  static constexpr void apply_change(container_counts& container, group_counts& group, change what, consent agrees) noexcept {
+    tether::apply_change(container, group, what, agrees);
   }
 };
 
@@ -43,11 +43,11 @@ struct machinery {
 /// edges, threading and observation are not in it beyond these five, so two configurations that are
 /// equal in them share a proof. It is itself a configuration, as far as `proven_safe` is concerned.
 template <inhibition Inhibition, class Lifecycle, bool Pins = true, hold_kind Holds = hold_kind::any, class Machinery = machinery>
-struct essence {
+struct abstraction {
   using inhibition_type = Inhibition;
   using lifecycle = Lifecycle;
   using code = Machinery;
-  using automaton = proof::automaton<Machinery, Lifecycle>;
+  using plan_table = proof::plan_table<Machinery, Lifecycle>;
   static constexpr bool pins = Pins;
   static constexpr hold_kind holds = Holds;
   static constexpr attach_unit unit = unit_of<Lifecycle>;
@@ -83,9 +83,9 @@ inline constexpr bool tells_of<Lifecycle> = Lifecycle::tells_kvm;
 namespace detail {
 
 template <class T>
-inline constexpr bool is_essence = false;
+inline constexpr bool is_abstraction = false;
 template <class Inhibition, class Lifecycle, bool Pins, hold_kind Holds, class Machinery>
-inline constexpr bool is_essence<essence<Inhibition, Lifecycle, Pins, Holds, Machinery>> = true;
+inline constexpr bool is_abstraction<abstraction<Inhibition, Lifecycle, Pins, Holds, Machinery>> = true;
 
 /// Whether one hold of this kind inhibits a balloon.
 constexpr bool forbids_a_balloon(hold_kind kind) noexcept {
@@ -97,14 +97,14 @@ constexpr bool forbids_a_balloon(hold_kind kind) noexcept {
 /// The only discards in the model are a balloon's, which are uncoordinated: all kinds of hold that
 /// forbid those are equivalent.
 template <class Configuration>
-struct essence_found {
+struct abstraction_found {
   using policies = typename Configuration::policies;
   static constexpr hold_kind holds = forbids_a_balloon(policies::holds) ? hold_kind::any : policies::holds;
-  using type = essence<typename policies::inhibition, typename policies::lifecycle, Configuration::backend_type::pins, holds>;
+  using type = abstraction<typename policies::inhibition, typename policies::lifecycle, Configuration::backend_type::pins, holds>;
 };
 template <class Configuration>
-  requires is_essence<Configuration>
-struct essence_found<Configuration> {
+  requires is_abstraction<Configuration>
+struct abstraction_found<Configuration> {
   using type = Configuration;
 };
 
@@ -112,6 +112,6 @@ struct essence_found<Configuration> {
 
 /// The essence of a `container<...>`, or an essence itself.
 template <class Configuration>
-using essence_of = typename detail::essence_found<Configuration>::type;
+using abstraction_of = typename detail::abstraction_found<Configuration>::type;
 
 }  // namespace tether::proof

@@ -28,48 +28,48 @@ struct report {
 };
 
 /// The acts of one container.
-template <class Essence, class Scope>
+template <class Abstraction, class Scope>
 class acts {
-  using policy = typename Essence::inhibition_type;
+  using policy = typename Abstraction::inhibition_type;
   using needs = ranked<policy, Scope>;
-  using code = typename Essence::code;
+  using code = typename Abstraction::code;
   using container_type = container_state<Scope>;
-  static constexpr bool of_groups = Essence::unit == attach_unit::group;
+  static constexpr bool of_groups = Abstraction::unit == attach_unit::group;
 
  public:
   /// The container's next act.
   [[nodiscard]] static constexpr act next(container_type const& container) noexcept {
-    return Essence::automaton::act_at(container.at);
+    return Abstraction::plan_table::act_at(container.at);
   }
   [[nodiscard]] static constexpr change makes(container_type const& container) noexcept {
-    return Essence::automaton::makes(container.at.in);
+    return Abstraction::plan_table::makes(container.at.in);
   }
 
   /// The tallies as they will be once the operation has committed.
   struct membership {
-    container_tally container;
-    group_tally group;
+    container_counts container;
+    group_counts group;
   };
   [[nodiscard]] static constexpr membership after(container_type const& container) noexcept {
-    membership books{container.tally(), container.groups[container.active].tally};
-    code::enact(books.container, books.group, makes(container), container.agrees);
-    return books;
+    membership after_it{container.counts(), container.groups[container.active].counts};
+    code::apply_change(after_it.container, after_it.group, makes(container), container.agrees);
+    return after_it;
   }
 
   /// Whether `judge` succeeds: law 2 allows the consent, and the policy admits the membership.
   [[nodiscard]] static constexpr bool allowed(container_type const& container) noexcept {
-    const bool pins = Essence::pins && !container.groups[container.active].mediated;
+    const bool pins = Abstraction::pins && !container.groups[container.active].mediated;
     return !(container.agrees == consent::given && pins) && admitted<policy>(after(container).group);
   }
   /// Whether `hold` has holds to take from the gate, and whether `settle` has any to release.
   [[nodiscard]] static constexpr bool raises(container_type const& container) noexcept {
-    const membership books = after(container);
-    return needs::holds(books.group) > container.groups[container.active].held ||
-           needs::holds(books.container) > container.held;
+    const membership after_it = after(container);
+    return needs::holds(after_it.group) > container.groups[container.active].held ||
+           needs::holds(after_it.container) > container.held;
   }
   [[nodiscard]] static constexpr bool lowers(container_type const& container) noexcept {
     group_state const& group = container.groups[container.active];
-    return needs::holds(group.tally) != group.held || needed_for(container) != container.held;
+    return needs::holds(group.counts) != group.held || needed_for(container) != container.held;
   }
 
   /// Applies the act. Of one that got stuck half way the worse case is assumed (see
@@ -82,14 +82,14 @@ class acts {
     switch (what) {
       case act::nothing:
       case act::judge: break;
-      case act::hold: {
-        const membership books = after(container);
-        raise(group.held, needs::holds(books.group));
-        raise(container.held, needs::holds(books.container));
+      case act::raise_holds: {
+        const membership after_it = after(container);
+        raise(group.held, needs::holds(after_it.group));
+        raise(container.held, needs::holds(after_it.container));
         break;
       }
-      case act::settle:
-        lower(group.held, needs::holds(group.tally), said);
+      case act::lower_holds:
+        lower(group.held, needs::holds(group.counts), said);
         lower(container.held, needed_for(container), said);
         break;
       case act::commit: commit(container, group, said); break;
@@ -98,11 +98,11 @@ class acts {
         break;
       case act::acquire: legal = set(group.acquired); break;
       case act::release: legal = clear(group.acquired) && !group.joined && !group.told; break;
-      case act::tell: legal = of_groups ? set(group.told) && group.acquired : set(device.told) && device.open; break;
-      case act::forget: legal = of_groups ? clear(group.told) && group.acquired : clear(device.told) && device.open; break;
+      case act::add_to_kvm: legal = of_groups ? set(group.told) && group.acquired : set(device.told) && device.open; break;
+      case act::remove_from_kvm: legal = of_groups ? clear(group.told) && group.acquired : clear(device.told) && device.open; break;
       case act::join: legal = of_groups ? set(group.joined) : set(device.joined) && device.bound; break;
       case act::leave:
-        legal = of_groups ? clear(group.joined) && !device.open && group.users + group.vouched == 0 : clear(device.joined);
+        legal = of_groups ? clear(group.joined) && !device.open && group.declining + group.consenting == 0 : clear(device.joined);
         break;
       case act::open: legal = set(device.open) && (!of_groups || group.joined); break;
       case act::bind: legal = set(device.bound) && device.open; break;
@@ -111,32 +111,32 @@ class acts {
         device.bound = device.joined = false;
         break;
       case act::replay:
-        legal = container.page == page_relation::none && reaches<Essence::unit>(container);
+        legal = container.page == page_relation::none && reaches<Abstraction::unit>(container);
         if (legal) {
           populate(here);  // before it is mapped
           container.page = page_relation::recorded;
         }
         break;
       case act::withdraw:
-        legal = container.page != page_relation::none && reaches<Essence::unit>(container);
+        legal = container.page != page_relation::none && reaches<Abstraction::unit>(container);
         container.page = page_relation::none;
         break;
     }
     if (what == act::withdraw) overlook(here);
     if (!legal) said.broken |= bit(property::forbidden_call);
-    if (changes_pins(what)) pin<Essence>(here, which);
+    if (changes_pins(what)) pin<Abstraction>(here, which);
   }
 
   /// Whether an act that got stuck is modelled as done: the case in which a device can reach more
   /// is assumed.
   [[nodiscard]] static constexpr bool worst_when_stuck(act what) noexcept {
-    return what != act::leave && what != act::withdraw && what != act::close && what != act::forget;
+    return what != act::leave && what != act::withdraw && what != act::close && what != act::remove_from_kvm;
   }
 
  private:
   /// The container's own holds needed; its tally is summed only for a policy that reads it.
   [[nodiscard]] static constexpr std::uint32_t needed_for([[maybe_unused]] container_type const& container) noexcept {
-    if constexpr (holds_for_a_container<policy>) return needs::holds(container.tally());
+    if constexpr (holds_for_a_container<policy>) return needs::holds(container.counts());
     else return 0;
   }
   /// Whether a kernel can pin or unpin at an act.
@@ -164,9 +164,9 @@ class acts {
     else held = needed;
   }
   static constexpr void commit(container_type& container, group_state& group, report& said) noexcept {
-    container_tally books = container.tally();
-    code::enact(books, group.tally, makes(container), container.agrees);
-    if (books != container.tally()) said.broken |= bit(property::wrong_books);
+    container_counts after_it = container.counts();
+    code::apply_change(after_it, group.counts, makes(container), container.agrees);
+    if (after_it != container.counts()) said.broken |= bit(property::wrong_books);
   }
 };
 

@@ -17,7 +17,7 @@ template <attach_unit Unit, class Scope>
 [[nodiscard]] constexpr bool reaches(container_state<Scope> const& container) noexcept {
   if (Unit == attach_unit::device && container.device.joined) return true;
   for (group_state const& group : container.groups) {
-    if (Unit == attach_unit::group ? group.joined : group.users + group.vouched != 0) return true;
+    if (Unit == attach_unit::group ? group.joined : group.declining + group.consenting != 0) return true;
   }
   return false;
 }
@@ -29,15 +29,15 @@ template <attach_unit Unit, class Scope>
 [[nodiscard]] constexpr bool can_pin(container_state<Scope> const& container, std::size_t at) noexcept {
   group_state const& group = container.groups[at];
   const bool at_hand = at == container.active && (Unit == attach_unit::group ? container.device.open : container.device.joined);
-  const bool pinning_users = group.users != 0 || (at_hand && container.agrees == consent::none);
+  const bool pinning_users = group.declining != 0 || (at_hand && container.agrees == consent::none);
   if (group.mediated) return pinning_users && (Unit == attach_unit::device || group.joined);
-  return Unit == attach_unit::group ? group.joined : pinning_users || group.vouched != 0 || at_hand;
+  return Unit == attach_unit::group ? group.joined : pinning_users || group.consenting != 0 || at_hand;
 }
-template <class Essence, class Scope>
+template <class Abstraction, class Scope>
 [[nodiscard]] constexpr bool can_pin(container_state<Scope> const& container) noexcept {
   bool any = false;
-  for (std::size_t at = 0; at < Scope::groups; ++at) any = any || can_pin<Essence::unit>(container, at);
-  return Essence::pins && any;
+  for (std::size_t at = 0; at < Scope::groups; ++at) any = any || can_pin<Abstraction::unit>(container, at);
+  return Abstraction::pins && any;
 }
 
 /// The CPU writes to the page. If it was discarded, the write faults in a new one, and a container
@@ -81,11 +81,11 @@ constexpr void overlook(world<Scope>& here) noexcept {
 /// pin point. Pinning a writable mapping faults the page in; pinning a read-only one of private
 /// memory pins what is there, which on Linux 6.1 is the zero page if nothing is. The model maps the
 /// page read-only, because that is the worse of the two.
-template <class Essence, class Scope>
+template <class Abstraction, class Scope>
 constexpr void pin(world<Scope>& here, std::size_t which) noexcept {
   auto& container = here.containers[which];
   if (container.page == page_relation::none) return;
-  if (!can_pin<Essence>(container)) container.page = page_relation::recorded;
+  if (!can_pin<Abstraction>(container)) container.page = page_relation::recorded;
   else if (container.page == page_relation::recorded) container.page = page_relation::pinned_same;
 }
 

@@ -73,6 +73,6 @@ template <class Lifecycle>
 concept constant_plans = requires { std::bool_constant<(Lifecycle::plan_of(operation::attach_first).size() <= plan::most)>{}; };
 
 template <class Code, class Lifecycle>
-using automaton = std::conditional_t<constant_plans<Lifecycle>, asked_once<Code, Lifecycle>, asked_each_time<Code, Lifecycle>>;
+using plan_table = std::conditional_t<constant_plans<Lifecycle>, asked_once<Code, Lifecycle>, asked_each_time<Code, Lifecycle>>;
 
 }  // namespace tether::proof

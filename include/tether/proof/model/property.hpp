@@ -51,31 +51,31 @@ inline constexpr broken_properties every_property = (1U << properties) - 1;
 }
 
 /// Whether the gate permits an uncoordinated discard.
-template <class Essence, class Scope>
+template <class Abstraction, class Scope>
 [[nodiscard]] constexpr bool gate_open(world<Scope> const& here) noexcept {
   gate_counts counts{};
-  counts.of(Essence::holds) = here.holds();
+  counts.of(Abstraction::holds) = here.holds();
   return counts.allow(discard_kind::uncoordinated);
 }
 
 /// What is broken in a container with no operation in progress.
-template <class Essence, class Scope>
+template <class Abstraction, class Scope>
 [[nodiscard]] constexpr broken_properties broken_at_rest(container_state<Scope> const& container) noexcept {
-  using policy = typename Essence::inhibition_type;
+  using policy = typename Abstraction::inhibition_type;
   using needs = ranked<policy, Scope>;
-  constexpr bool of_groups = Essence::unit == attach_unit::group;
-  constexpr bool tells = tells_of<typename Essence::lifecycle> && of_groups;
-  bool balanced = container.held == needs::holds(container.tally());
-  bool tidy = (container.page != page_relation::none) == reaches<Essence::unit>(container);
+  constexpr bool of_groups = Abstraction::unit == attach_unit::group;
+  constexpr bool tells = tells_of<typename Abstraction::lifecycle> && of_groups;
+  bool balanced = container.held == needs::holds(container.counts());
+  bool tidy = (container.page != page_relation::none) == reaches<Abstraction::unit>(container);
   bool right = true;
   bool anything = false;
   std::uint32_t held = container.held;
   for (group_state const& group : container.groups) {
-    const bool there = of_groups ? group.joined : group.users + group.vouched != 0;
-    balanced = balanced && group.held == needs::holds(group.tally);
-    tidy = tidy && group.tally.attached == there && group.tally.others == group.users && group.tally.agreed == group.vouched &&
+    const bool there = of_groups ? group.joined : group.declining + group.consenting != 0;
+    balanced = balanced && group.held == needs::holds(group.counts);
+    tidy = tidy && group.counts.attached == there && group.counts.declined == group.declining && group.counts.agreed == group.consenting &&
            group.told == (tells && there) && group.acquired == (tells && there);
-    right = right && admitted<policy>(group.tally);
+    right = right && admitted<policy>(group.counts);
     anything = anything || there;
     held += group.held;
   }
@@ -86,16 +86,16 @@ template <class Essence, class Scope>
 
 /// Whether the gate is closed though nothing can pin. Judged only where every container is at rest
 /// and every attached group has a device open: then it is known who pins.
-template <class Essence, class Scope>
+template <class Abstraction, class Scope>
 [[nodiscard]] constexpr bool refuses_needlessly(world<Scope> const& here) noexcept {
   for (auto const& container : here.containers) {
     if (!container.at_rest() || container.diverged) return false;
     for (group_state const& group : container.groups) {
-      if (group.joined && group.users + group.vouched == 0) return false;
+      if (group.joined && group.declining + group.consenting == 0) return false;
     }
-    if (can_pin<Essence>(container)) return false;
+    if (can_pin<Abstraction>(container)) return false;
   }
-  return !gate_open<Essence>(here);
+  return !gate_open<Abstraction>(here);
 }
 
 template <class Scope>
@@ -107,13 +107,13 @@ template <class Scope>
 }
 /// What is broken in a state. After an event of the balloon or the guest, only `stale_in` can have
 /// changed.
-template <class Essence, class Scope>
+template <class Abstraction, class Scope>
 [[nodiscard]] constexpr broken_properties broken_in(world<Scope> const& here) noexcept {
   broken_properties all = stale_in(here) | (here.leaked ? bit(property::unbalanced_holds) : 0U);
   for (auto const& container : here.containers) {
-    if (container.at_rest() && !container.diverged) all |= broken_at_rest<Essence>(container);
+    if (container.at_rest() && !container.diverged) all |= broken_at_rest<Abstraction>(container);
   }
-  if (refuses_needlessly<Essence>(here)) all |= bit(property::needless_refusal);
+  if (refuses_needlessly<Abstraction>(here)) all |= bit(property::needless_refusal);
   return all;
 }
 

@@ -22,10 +22,10 @@ namespace tether::proof {
 
 /// One group. The first two are the code's, the rest are facts.
 struct group_state {
-  group_tally tally{};
+  group_counts counts{};
   std::uint32_t held = 0;
-  std::uint32_t users = 0;    ///< open devices that did not agree; where devices are attached one by one they have also joined
-  std::uint32_t vouched = 0;  ///< open devices that agreed
+  std::uint32_t declining = 0;    ///< open devices that did not agree; where devices are attached one by one they have also joined
+  std::uint32_t consenting = 0;  ///< open devices that agreed
   bool joined = false;        ///< the group has joined; only where groups attach as a whole
   bool told = false;          ///< KVM has a reference to it
   bool acquired = false;      ///< its descriptor is open
@@ -64,18 +64,18 @@ struct container_state {
   std::size_t active = nobody;  ///< the group of the operation in progress, or of the one that diverged
   consent agrees = consent::none;
   bool diverged = false;
-  bool faltering = false;  ///< the replay in progress has mapped the page and is about to fail
+  bool replay_will_fail = false;  ///< the replay in progress has mapped the page and is about to fail
   page_relation page = page_relation::none;
   device_state device{};
 
   friend constexpr bool operator==(container_state const&, container_state const&) noexcept = default;
 
   [[nodiscard]] constexpr bool at_rest() const noexcept { return active == nobody; }
-  [[nodiscard]] constexpr container_tally tally() const noexcept {
-    container_tally all{};
+  [[nodiscard]] constexpr container_counts counts() const noexcept {
+    container_counts all{};
     for (group_state const& group : groups) {
-      all.members += group.tally.attached ? 1U : 0U;
-      all.settled += group.tally.settled() ? 1U : 0U;
+      all.members += group.counts.attached ? 1U : 0U;
+      all.need_no_hold += group.counts.needs_no_hold() ? 1U : 0U;
     }
     return all;
   }

@@ -23,59 +23,59 @@ namespace tether::proof {
 
 /// A successor: the state that an event leads to, and the event.
 template <class Scope>
-struct future {
+struct successor {
   world<Scope> here;
   event by{};
   report said{};
 };
 
-template <class Essence, class Scope>
+template <class Abstraction, class Scope>
 class transition {
-  using lifecycle = typename Essence::lifecycle;
-  using code = typename Essence::code;
-  using acts_of = acts<Essence, Scope>;
+  using lifecycle = typename Abstraction::lifecycle;
+  using code = typename Abstraction::code;
+  using acts_of = acts<Abstraction, Scope>;
   using container_type = container_state<Scope>;
-  using future_type = future<Scope>;
-  static constexpr bool of_groups = Essence::unit == attach_unit::group;
+  using successor_type = successor<Scope>;
+  static constexpr bool of_groups = Abstraction::unit == attach_unit::group;
 
  public:
-  /// Calls `visit(future)` for each successor, until it returns false; returns whether it never
+  /// Calls `visit(successor)` for each successor, until it returns false; returns whether it never
   /// did. Balloon and guest come last, so that of several shortest counterexamples the one in which
   /// they act last is reported.
   template <class Visit>
   static constexpr bool for_each(world<Scope> const& from, Visit&& visit) {
     for (std::size_t which = 0; which < Scope::containers; ++which) {
       container_type const& container = from.containers[which];
-      if (!container.at_rest() && !container.diverged && concerns_nobody(acts_of::next(container))) {
-        return go_on(future_of(from, which, actor::container), which, visit);
+      if (!container.at_rest() && !container.diverged && independent_act(acts_of::next(container))) {
+        return step_on(successor_of(from, which, actor::container), which, visit);
       }
     }
     for (std::size_t which = 0; which < Scope::containers; ++which) {
       container_type const& container = from.containers[which];
-      if (like_an_earlier(from, which)) continue;
+      if (symmetric_to_earlier(from, which)) continue;
       const bool goes_on = container.diverged    ? abandon(from, which, visit)
                            : container.at_rest() ? begin_something(from, which, visit)
-                                                 : go_on(future_of(from, which, actor::container), which, visit);
+                                                 : step_on(successor_of(from, which, actor::container), which, visit);
       if (!goes_on) return false;
     }
     if (from.absent) {
-      future_type next{from, {.who = actor::guest}};
+      successor_type next{from, {.who = actor::guest}};
       touch(next.here);
       if (!visit(next)) return false;
     }
     if (from.permit) {
-      future_type next{from, {.who = actor::discard}};
+      successor_type next{from, {.who = actor::discard}};
       next.here.permit = false;
       discard(next.here);
       return visit(next);
     }
-    if (!gate_open<Essence>(from)) return true;
+    if (!gate_open<Abstraction>(from)) return true;
     if constexpr (code::gate_drains && Scope::permit == permits::momentary) {
-      future_type next{from, {.who = actor::discard}};
+      successor_type next{from, {.who = actor::discard}};
       discard(next.here);
       return next.here.absent == from.absent || visit(next);
     } else {
-      future_type next{from, {.who = actor::permit}};
+      successor_type next{from, {.who = actor::permit}};
       next.here.permit = true;
       return visit(next);
     }
@@ -83,19 +83,19 @@ class transition {
 
  private:
   /// Symmetry reduction: a container or group equal to an earlier one has equivalent successors.
-  [[nodiscard]] static constexpr bool like_an_earlier(world<Scope> const& from, std::size_t which) noexcept {
+  [[nodiscard]] static constexpr bool symmetric_to_earlier(world<Scope> const& from, std::size_t which) noexcept {
     for (std::size_t i = 0; i < which; ++i) {
       if (from.containers[i] == from.containers[which]) return true;
     }
     return false;
   }
-  [[nodiscard]] static constexpr bool like_an_earlier(container_type const& container, std::size_t at) noexcept {
+  [[nodiscard]] static constexpr bool symmetric_to_earlier(container_type const& container, std::size_t at) noexcept {
     for (std::size_t i = 0; i < at; ++i) {
       if (container.groups[i] == container.groups[at]) return true;
     }
     return false;
   }
-  [[nodiscard]] static constexpr future_type future_of(world<Scope> const& from, std::size_t which, actor who) noexcept {
+  [[nodiscard]] static constexpr successor_type successor_of(world<Scope> const& from, std::size_t which, actor who) noexcept {
     event by{.who = who, .container = static_cast<std::uint8_t>(which)};
     container_type const& container = from.containers[which];
     if (!container.at_rest()) by.group = static_cast<std::uint8_t>(container.active);
@@ -105,7 +105,7 @@ class transition {
   /// Success only: an `abandon` that fails changes nothing in the model, and may be retried.
   template <class Visit>
   static constexpr bool abandon(world<Scope> const& from, std::size_t which, Visit& visit) {
-    future_type next = future_of(from, which, actor::abandoner);
+    successor_type next = successor_of(from, which, actor::abandoner);
     container_type& container = next.here.containers[which];
     const page_relation page = container.page;
     container = {};
@@ -119,21 +119,21 @@ class transition {
   template <class Visit>
   static constexpr bool begin_something(world<Scope> const& from, std::size_t which, Visit& visit) {
     container_type const& container = from.containers[which];
-    const std::uint32_t members = container.tally().members;
+    const std::uint32_t members = container.counts().members;
     const operation attach = members == 0 ? operation::attach_first : operation::attach_next;
     for (std::size_t at = 0; at < Scope::groups; ++at) {
-      if (like_an_earlier(container, at)) continue;
+      if (symmetric_to_earlier(container, at)) continue;
       group_state const& group = container.groups[at];
-      const std::uint32_t open = group.users + group.vouched;
+      const std::uint32_t open = group.declining + group.consenting;
       const operation detach =
-          members == 1 && (of_groups || group.tally.open() == 1) ? operation::detach_last : operation::detach_next;
-      if (of_groups && !group.tally.attached) {
+          members == 1 && (of_groups || group.counts.open() == 1) ? operation::detach_last : operation::detach_next;
+      if (of_groups && !group.counts.attached) {
         if (!attach_either(from, which, at, attach, change::attach, consent::none, visit)) return false;
         continue;
       }
       if (of_groups && open == 0 && !begin(from, which, at, detach, change::detach, consent::none, group.mediated, visit)) return false;
       for (const consent agrees : {consent::none, consent::given}) {
-        const std::uint32_t there = agrees == consent::given ? group.vouched : group.users;
+        const std::uint32_t there = agrees == consent::given ? group.consenting : group.declining;
         if (of_groups) {
           if (open < Scope::devices && !begin(from, which, at, operation::open, change::open, agrees, group.mediated, visit)) return false;
           if (there != 0 && !begin(from, which, at, operation::close, change::close, agrees, group.mediated, visit)) return false;
@@ -151,14 +151,14 @@ class transition {
   static constexpr bool attach_either(world<Scope> const& from, std::size_t which, std::size_t at, operation what, change begins,
                                       consent agrees, Visit& visit) {
     group_state const& group = from.containers[which].groups[at];
-    if (group.joined || group.users + group.vouched != 0) return begin(from, which, at, what, begins, agrees, group.mediated, visit);
-    return (!Essence::pins || begin(from, which, at, what, begins, agrees, false, visit)) &&
+    if (group.joined || group.declining + group.consenting != 0) return begin(from, which, at, what, begins, agrees, group.mediated, visit);
+    return (!Abstraction::pins || begin(from, which, at, what, begins, agrees, false, visit)) &&
            begin(from, which, at, what, begins, agrees, true, visit);
   }
   template <class Visit>
   static constexpr bool begin(world<Scope> const& from, std::size_t which, std::size_t at, operation what, change begins, consent agrees,
                               bool mediated, Visit& visit) {
-    future_type next = future_of(from, which, actor::caller);
+    successor_type next = successor_of(from, which, actor::caller);
     next.by.group = static_cast<std::uint8_t>(at), next.by.begins = begins, next.by.agrees = agrees, next.by.mediated = mediated;
     container_type& container = next.here.containers[which];
     container.at = cursor{what};
@@ -167,45 +167,45 @@ class transition {
     container.groups[at].mediated = mediated;
     container.device = {};
     if (begins == change::close || begins == change::detach_device) {
-      (agrees == consent::given ? container.groups[at].vouched : container.groups[at].users) -= 1;
+      (agrees == consent::given ? container.groups[at].consenting : container.groups[at].declining) -= 1;
       const bool alone = !of_groups;
       container.device = {true, alone, alone, alone && tells_of<lifecycle>};
     }
     run_unseen(next.here, which, next.said);
-    return container.at_rest() ? visit(next) : go_on(next, which, visit);
+    return container.at_rest() ? visit(next) : step_on(next, which, visit);
   }
 
   /// One visible act, with each outcome that it can have.
   template <class Visit>
-  static constexpr bool go_on(future_type const& from, std::size_t which, Visit& visit) {
+  static constexpr bool step_on(successor_type const& from, std::size_t which, Visit& visit) {
     container_type const& container = from.here.containers[which];
     const act now = acts_of::next(container);
     for (const outcome how : detail::all_outcomes) {
-      if (!can_end<Essence>(now, how) || (container.faltering && how == outcome::done)) continue;
-      if (now == act::hold && how == outcome::done && code::gate_drains && from.here.permit) continue;  // waits for the discard
-      future_type next = from;
+      if (!can_end<Abstraction>(now, how) || (container.replay_will_fail && how == outcome::done)) continue;
+      if (now == act::raise_holds && how == outcome::done && code::gate_drains && from.here.permit) continue;  // waits for the discard
+      successor_type next = from;
       next.by.what = now, next.by.how = how, next.by.undoing = container.at.backward;
       end(next, which, now, how);
       if (!visit(next)) return false;
     }
-    if (now != act::replay || container.faltering) return true;
-    future_type next = from;
+    if (now != act::replay || container.replay_will_fail) return true;
+    successor_type next = from;
     next.by.what = now, next.by.undoing = container.at.backward, next.by.half_way = true;
     acts_of::perform(next.here, which, now, next.said);
-    next.here.containers[which].faltering = true;
+    next.here.containers[which].replay_will_fail = true;
     return visit(next);
   }
-  static constexpr void end(future_type& next, std::size_t which, act now, outcome how) noexcept {
+  static constexpr void end(successor_type& next, std::size_t which, act now, outcome how) noexcept {
     container_type& container = next.here.containers[which];
-    const bool has_mapped = container.faltering;
-    container.faltering = false;
+    const bool has_mapped = container.replay_will_fail;
+    container.replay_will_fail = false;
     if (has_mapped && how == outcome::failed) {
       acts_of::perform(next.here, which, act::withdraw, next.said);
     } else if (!has_mapped && (how == outcome::done || (how == outcome::stuck && acts_of::worst_when_stuck(now)))) {
       acts_of::perform(next.here, which, now, next.said);
     }
     next.said.reached.add(now, how);
-    container.at = Essence::automaton::advance(container.at, how);
+    container.at = Abstraction::plan_table::advance(container.at, how);
     run_unseen(next.here, which, next.said);
   }
 
@@ -217,10 +217,10 @@ class transition {
       const act now = acts_of::next(container);
       outcome how = outcome::done;
       if (now == act::judge) how = acts_of::allowed(container) ? outcome::done : outcome::failed;
-      else if (now == act::hold ? acts_of::raises(container) : now == act::settle ? acts_of::lowers(container) : !unseen(now)) return;
+      else if (now == act::raise_holds ? acts_of::raises(container) : now == act::lower_holds ? acts_of::lowers(container) : !unseen(now)) return;
       acts_of::perform(here, which, now, said);
       said.reached.add(now, how);
-      container.at = Essence::automaton::advance(container.at, how);
+      container.at = Abstraction::plan_table::advance(container.at, how);
     }
     said.reached.add(container.at.in, container.at.ended);
     finish(here, which, said);
@@ -232,8 +232,8 @@ class transition {
   /// An independent act (partial-order reduction): it can fail, but pins and unpins nothing.
   /// Whether others act before or after it makes no difference, so only the order in which they act
   /// after it is searched. It is still an event of its own, because it has several outcomes.
-  [[nodiscard]] static constexpr bool concerns_nobody(act what) noexcept {
-    return what == act::acquire || what == act::tell || what == act::forget || what == act::bind || (!of_groups && what == act::open);
+  [[nodiscard]] static constexpr bool independent_act(act what) noexcept {
+    return what == act::acquire || what == act::add_to_kvm || what == act::remove_from_kvm || what == act::bind || (!of_groups && what == act::open);
   }
 
   /// The operation has ended. A container that has diverged stays as it is; else the device is
@@ -252,19 +252,19 @@ class transition {
     const device_state device = container.device;
     const bool whole = of_groups || (device.bound && device.joined && device.told == tells_of<lifecycle>);
     if (device.open ? !whole : device.bound || device.joined || device.told) said.broken |= bit(property::left_behind);
-    if (of_groups ? device.open : device.joined) (container.agrees == consent::given ? group.vouched : group.users) += 1;
+    if (of_groups ? device.open : device.joined) (container.agrees == consent::given ? group.consenting : group.declining) += 1;
     container.active = container_type::nobody;
     container.agrees = consent::none;
     container.device = {};
     const bool attached = made == change::attach || made == change::attach_device;
     const bool detached = made == change::detach || made == change::detach_device;
     const bool gone = (attached && how == ending::rolled_back) || (detached && how == ending::finished);
-    if (!gone || (!of_groups && group.users + group.vouched != 0)) return;
+    if (!gone || (!of_groups && group.declining + group.consenting != 0)) return;
     here.leaked = here.leaked || group.held != 0;
-    if (group.tally != group_tally{}) said.broken |= bit(property::wrong_books);
-    group.tally = {};
+    if (group.counts != group_counts{}) said.broken |= bit(property::wrong_books);
+    group.counts = {};
     group.held = 0;
-    if (!group.joined && group.users + group.vouched == 0) group.mediated = false;
+    if (!group.joined && group.declining + group.consenting == 0) group.mediated = false;
   }
 };
 

@@ -17,18 +17,18 @@ namespace detail {
 inline constexpr std::uint32_t worlds_in_a_slice = 48;
 inline constexpr std::size_t first_capacity = 512;
 
-template <class Essence, class Scope, broken_properties Judged, std::size_t Capacity>
-using sliced = exploration<Essence, Scope, fixed_table<key<Scope>, Capacity>, Judged>;
+template <class Abstraction, class Scope, broken_properties Judged, std::size_t Capacity>
+using sliced = exploration<Abstraction, Scope, fixed_table<key<Scope>, Capacity>, Judged>;
 
 /// The next portion; if the table is full, a copy of the search with a table twice as large.
-template <class Essence, class Scope, broken_properties Judged, std::size_t Capacity, std::size_t Before>
-constexpr sliced<Essence, Scope, Judged, Capacity> next_slice(sliced<Essence, Scope, Judged, Before> const& before) {
+template <class Abstraction, class Scope, broken_properties Judged, std::size_t Capacity, std::size_t Before>
+constexpr sliced<Abstraction, Scope, Judged, Capacity> next_slice(sliced<Abstraction, Scope, Judged, Before> const& before) {
   if constexpr (Capacity == Before) {
     auto next = before;
     next.expand(worlds_in_a_slice);
     return next;
   } else {
-    sliced<Essence, Scope, Judged, Capacity> larger{};
+    sliced<Abstraction, Scope, Judged, Capacity> larger{};
     for (std::uint32_t i = 0; i < before.found.size; ++i) static_cast<void>(larger.found.add(before.found.keys[i], before.found.from[i]));
     larger.now = before.now;
     larger.now.full = false;
@@ -36,39 +36,39 @@ constexpr sliced<Essence, Scope, Judged, Capacity> next_slice(sliced<Essence, Sc
   }
 }
 
-template <class Essence, class Scope, broken_properties Judged, std::size_t Index>
+template <class Abstraction, class Scope, broken_properties Judged, std::size_t Index>
 struct slice {
-  using before = slice<Essence, Scope, Judged, Index - 1>;
+  using before = slice<Abstraction, Scope, Judged, Index - 1>;
   static constexpr std::size_t capacity = before::value.now.full ? 2 * before::capacity : before::capacity;
-  static constexpr auto value = next_slice<Essence, Scope, Judged, capacity>(before::value);
+  static constexpr auto value = next_slice<Abstraction, Scope, Judged, capacity>(before::value);
 };
-template <class Essence, class Scope, broken_properties Judged>
-struct slice<Essence, Scope, Judged, 0> {
+template <class Abstraction, class Scope, broken_properties Judged>
+struct slice<Abstraction, Scope, Judged, 0> {
   static constexpr std::size_t capacity = first_capacity;
   static constexpr auto value = [] {
-    sliced<Essence, Scope, Judged, first_capacity> search{};
+    sliced<Abstraction, Scope, Judged, first_capacity> search{};
     search.begin();
     search.expand(worlds_in_a_slice);
     return search;
   }();
 };
 
-template <class Essence, class Scope, broken_properties Judged, std::size_t Index = 0>
+template <class Abstraction, class Scope, broken_properties Judged, std::size_t Index = 0>
 constexpr auto const& last_slice() {
-  if constexpr (slice<Essence, Scope, Judged, Index>::value.finished()) return slice<Essence, Scope, Judged, Index>::value;
-  else return last_slice<Essence, Scope, Judged, Index + 1>();
+  if constexpr (slice<Abstraction, Scope, Judged, Index>::value.finished()) return slice<Abstraction, Scope, Judged, Index>::value;
+  else return last_slice<Abstraction, Scope, Judged, Index + 1>();
 }
 
 }  // namespace detail
 
-/// The finished search of the state space of `Essence` in a model of `Scope`, as a constant. Cost:
+/// The finished search of the state space of `Abstraction` in a model of `Scope`, as a constant. Cost:
 /// about half a millisecond a transition, once for each essence and scope.
-template <class Essence, class Scope = small_scope, broken_properties Judged = every_property>
-inline constexpr auto const& explored = detail::last_slice<Essence, Scope, Judged>();
+template <class Abstraction, class Scope = small_scope, broken_properties Judged = every_property>
+inline constexpr auto const& explored = detail::last_slice<Abstraction, Scope, Judged>();
 
 /// The counterexample that it has found; empty if nothing is broken.
-template <class Essence, class Scope = small_scope, broken_properties Judged = every_property>
+template <class Abstraction, class Scope = small_scope, broken_properties Judged = every_property>
 inline constexpr trace counterexample_of =
-    explored<Essence, Scope, Judged>.now.broken == 0 ? trace{} : replay(explored<Essence, Scope, Judged>);
+    explored<Abstraction, Scope, Judged>.now.broken == 0 ? trace{} : replay(explored<Abstraction, Scope, Judged>);
 
 }  // namespace tether::proof

@@ -64,15 +64,15 @@ struct findings {
 
   [[nodiscard]] bool safe() const noexcept { return complete && broken == 0; }
   /// What is broken, and a shortest counterexample; empty if nothing is.
-  [[nodiscard]] sentence story() const noexcept { return story_of(broken, way, several); }
+  [[nodiscard]] sentence description() const noexcept { return describe_trace(broken, way, several); }
 };
 
-/// Searches the state space of `Essence` in a model of `Scope`. `watch(progress)` is called every
+/// Searches the state space of `Abstraction` in a model of `Scope`. `watch(progress)` is called every
 /// 65,536 states; the search stops soon after `most`. Cost: well below a microsecond and some 20
 /// bytes a state. Fails: may throw `std::bad_alloc`.
-template <class Essence, class Scope, broken_properties Judged = every_property, class Watch>
+template <class Abstraction, class Scope, broken_properties Judged = every_property, class Watch>
 [[nodiscard]] findings search(Watch&& watch, std::uint64_t most = std::numeric_limits<std::uint32_t>::max()) {
-  exploration<Essence, Scope, growing_table<key<Scope>>, Judged> all{};
+  exploration<Abstraction, Scope, growing_table<key<Scope>>, Judged> all{};
   all.begin();
   while (!all.finished() && all.found.size < most) {
     all.expand(static_cast<std::uint32_t>(std::min<std::uint64_t>(65'536, most)));
@@ -82,9 +82,9 @@ template <class Essence, class Scope, broken_properties Judged = every_property,
   return {all.now.broken, something ? replay(all) : trace{}, all.found.size, all.now.transitions, all.now.reached, all.finished(),
           (Scope::containers > 1)};
 }
-template <class Essence, class Scope = small_scope, broken_properties Judged = every_property>
+template <class Abstraction, class Scope = small_scope, broken_properties Judged = every_property>
 [[nodiscard]] findings search() {
-  return search<Essence, Scope, Judged>([](progress const&) {});
+  return search<Abstraction, Scope, Judged>([](progress const&) {});
 }
 
 }  // namespace tether::proof

@@ -54,15 +54,15 @@ struct progress {
 };
 
 /// The properties that an event has broken.
-template <class Essence, class Scope>
-[[nodiscard]] constexpr broken_properties broken_by(future<Scope> const& next, bool fits) noexcept {
+template <class Abstraction, class Scope>
+[[nodiscard]] constexpr broken_properties broken_by(successor<Scope> const& next, bool fits) noexcept {
   if (next.by.who == actor::permit || next.by.who == actor::discard || next.by.who == actor::guest) return stale_in(next.here);
-  return next.said.broken | broken_in<Essence>(next.here) | (fits ? 0U : bit(property::unbounded_counts));
+  return next.said.broken | broken_in<Abstraction>(next.here) | (fits ? 0U : bit(property::unbounded_counts));
 }
 
 /// A search: the visited states, and its progress. `Judged`: the properties that end it when
 /// broken.
-template <class Essence, class Scope, class Table, broken_properties Judged = every_property>
+template <class Abstraction, class Scope, class Table, broken_properties Judged = every_property>
 struct exploration {
   Table found{};
   progress now{};
@@ -71,7 +71,7 @@ struct exploration {
     packer<Scope> packing{};
     const world<Scope> first{};
     static_cast<void>(found.add(packing.pack(first), 0));
-    now.broken = broken_in<Essence>(first) & Judged;
+    now.broken = broken_in<Abstraction>(first) & Judged;
   }
   [[nodiscard]] constexpr bool finished() const noexcept { return now.broken != 0 || now.expanded == found.size; }
 
@@ -81,7 +81,7 @@ struct exploration {
       const progress before = now;
       const std::uint32_t place = now.expanded;
       const auto here = packer<Scope>::unpack(found.keys[place]);
-      transition<Essence, Scope>::for_each(here, [&](future<Scope> const& next) { return enter(next, place); });
+      transition<Abstraction, Scope>::for_each(here, [&](successor<Scope> const& next) { return enter(next, place); });
       if (now.full) {  // this state is expanded again, from the start
         now = before;
         now.full = true;
@@ -92,7 +92,7 @@ struct exploration {
   }
 
  private:
-  constexpr bool enter(future<Scope> const& next, std::uint32_t place) {
+  constexpr bool enter(successor<Scope> const& next, std::uint32_t place) {
     packer<Scope> packing{};
     const auto packed = packing.pack(next.here);
     ++now.transitions;
@@ -105,7 +105,7 @@ struct exploration {
     // What is broken in a state depends on its packed fields alone: one that was seen before was
     // judged then.
     const bool judged = known == entry::seen && packing.fits;
-    const broken_properties broken = (judged ? next.said.broken : broken_by<Essence>(next, packing.fits)) & Judged;
+    const broken_properties broken = (judged ? next.said.broken : broken_by<Abstraction>(next, packing.fits)) & Judged;
     if (broken == 0) return true;
     now.broken = broken;
     last = packed;
@@ -121,8 +121,8 @@ struct exploration {
 /// The counterexample that a search has found, with groups and containers numbered the same
 /// throughout. It is replayed from the initial state, without the sorting that symmetry reduction
 /// does: so the events are shown to run as they are reported.
-template <class Essence, class Scope, class Table, broken_properties Judged>
-[[nodiscard]] constexpr trace replay(exploration<Essence, Scope, Table, Judged> const& search) {
+template <class Abstraction, class Scope, class Table, broken_properties Judged>
+[[nodiscard]] constexpr trace replay(exploration<Abstraction, Scope, Table, Judged> const& search) {
   trace told{};
   if (search.now.transitions == 0) return told;
   std::array<key<Scope>, trace::most> way{};
@@ -135,11 +135,11 @@ template <class Essence, class Scope, class Table, broken_properties Judged>
   world<Scope> here{};
   while (length-- > 0) {
     bool found = false;
-    future<Scope> taken{};
-    transition<Essence, Scope>::for_each(here, [&](future<Scope> const& next) {
+    successor<Scope> taken{};
+    transition<Abstraction, Scope>::for_each(here, [&](successor<Scope> const& next) {
       packer<Scope> packing{};
       if (packing.pack(next.here) != way[length]) return true;
-      const broken_properties broken = broken_by<Essence>(next, packing.fits) & Judged;
+      const broken_properties broken = broken_by<Abstraction>(next, packing.fits) & Judged;
       if ((length == 0) != (broken != 0)) return true;
       taken = next;
       found = true;

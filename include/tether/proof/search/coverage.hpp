@@ -43,17 +43,17 @@ struct coverage {
 
 /// Whether a policy can refuse a membership.
 template <class Policy>
-concept refuses_memberships = requires(group_tally group) { Policy::admits(group); };
+concept refuses_memberships = requires(group_counts group) { Policy::admits(group); };
 
 /// Whether an act can have this outcome. Kernel calls can get stuck; `judge`, `populate` and `hold`
 /// cannot.
-template <class Essence>
+template <class Abstraction>
 [[nodiscard]] constexpr bool can_end(act what, outcome how) noexcept {
   if (how == outcome::done) return true;
   if (!can_fail(what)) return false;
-  if (what == act::judge) return how == outcome::failed && (Essence::pins || refuses_memberships<typename Essence::inhibition_type>);
-  if (what == act::populate) return how == outcome::failed && Essence::pins;
-  if (what == act::hold) return how == outcome::failed && !never_inhibits<typename Essence::inhibition_type>;
+  if (what == act::judge) return how == outcome::failed && (Abstraction::pins || refuses_memberships<typename Abstraction::inhibition_type>);
+  if (what == act::populate) return how == outcome::failed && Abstraction::pins;
+  if (what == act::raise_holds) return how == outcome::failed && !never_inhibits<typename Abstraction::inhibition_type>;
   return true;
 }
 
@@ -61,14 +61,14 @@ namespace detail {
 
 inline constexpr outcome all_outcomes[] = {outcome::done, outcome::failed, outcome::stuck};
 
-template <class Essence>
+template <class Abstraction>
 constexpr void reach_from(cursor at, coverage& all) noexcept {
   if (at.ended != ending::none) return all.add(at.in, at.ended);
-  const act now = Essence::automaton::act_at(at);
+  const act now = Abstraction::plan_table::act_at(at);
   for (const outcome how : all_outcomes) {
-    if (!can_end<Essence>(now, how)) continue;
+    if (!can_end<Abstraction>(now, how)) continue;
     all.add(now, how);
-    reach_from<Essence>(Essence::automaton::advance(at, how), all);
+    reach_from<Abstraction>(Abstraction::plan_table::advance(at, how), all);
   }
 }
 
@@ -76,12 +76,12 @@ constexpr void reach_from(cursor at, coverage& all) noexcept {
 
 /// What must be reached: every act of every plan, forward and in rollback, with every outcome it
 /// can have.
-template <class Essence>
+template <class Abstraction>
 [[nodiscard]] constexpr coverage demanded() noexcept {
   coverage all{};
   for (std::size_t i = 0; i < operations; ++i) {
     const auto what = static_cast<operation>(i);
-    if (Essence::lifecycle::plan_of(what).size() != 0) detail::reach_from<Essence>(cursor{what}, all);
+    if (Abstraction::lifecycle::plan_of(what).size() != 0) detail::reach_from<Abstraction>(cursor{what}, all);
   }
   return all;
 }

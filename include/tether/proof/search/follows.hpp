@@ -26,7 +26,7 @@ namespace detail {
 /// Whether an act changes only KVM's reference, or the descriptor that KVM is told of. Nothing that
 /// affects a page depends on either (`kernel.hpp` reads neither).
 [[nodiscard]] constexpr bool concerns_kvm_alone(act what) noexcept {
-  return what == act::acquire || what == act::release || what == act::tell || what == act::forget;
+  return what == act::acquire || what == act::release || what == act::add_to_kvm || what == act::remove_from_kvm;
 }
 
 /// Whether `lesser` is `greater` without those acts. Where no later act can fail, a compensating
@@ -38,7 +38,7 @@ namespace detail {
     step const& one = greater.steps[i];
     if (concerns_kvm_alone(one.forward)) continue;
     if (at == lesser.size() || lesser.steps[at].forward != one.forward) return false;
-    if (lesser.steps[at].backward != one.backward && lesser.may_turn_back_after(at)) return false;
+    if (lesser.steps[at].backward != one.backward && lesser.may_roll_back_after(at)) return false;
     ++at;
   }
   return at == lesser.size();
@@ -67,10 +67,10 @@ inline constexpr bool differ_in_kvm_alone =
 /// `proven_safe` and has reached all that `Configuration` demands. For test suites that prove both:
 /// it costs nothing in addition.
 template <class Configuration, class Greater>
-concept follows_from = well_formed_lifecycle<typename proof::essence_of<Configuration>::lifecycle> &&
-                       proof::detail::differ_in_kvm_alone<proof::essence_of<Configuration>, proof::essence_of<Greater>> &&
-                       proof::explored<proof::essence_of<Greater>>.now.reached.lacks(
-                           proof::demanded<proof::essence_of<Configuration>>()).empty() &&
+concept follows_from = well_formed_lifecycle<typename proof::abstraction_of<Configuration>::lifecycle> &&
+                       proof::detail::differ_in_kvm_alone<proof::abstraction_of<Configuration>, proof::abstraction_of<Greater>> &&
+                       proof::explored<proof::abstraction_of<Greater>>.now.reached.lacks(
+                           proof::demanded<proof::abstraction_of<Configuration>>()).empty() &&
                        proven_safe<Greater>;
 
 }  // namespace tether

@@ -118,7 +118,7 @@ class packer {
     fits = fits && container.held <= most_held;
     code packed = static_cast<code>(static_cast<std::uint32_t>(container.at.in) | std::uint32_t{container.at.index} << 3U |
                                     (container.at.backward ? 1U << 6U : 0U) | (container.agrees == consent::given ? 1U << 7U : 0U) |
-                                    (container.diverged ? 1U << 8U : 0U) | (container.faltering ? 1U << 9U : 0U) |
+                                    (container.diverged ? 1U << 8U : 0U) | (container.replay_will_fail ? 1U << 9U : 0U) |
                                     static_cast<std::uint32_t>(container.page) << 10U | (container.held & most_held) << 12U |
                                     (container.device.open ? 1U << 16U : 0U) | (container.device.bound ? 1U << 17U : 0U) |
                                     (container.device.joined ? 1U << 18U : 0U) | (container.device.told ? 1U << 19U : 0U));
@@ -127,28 +127,28 @@ class packer {
     return packed;
   }
   [[nodiscard]] constexpr code pack(group_state const& group, bool active) noexcept {
-    group_tally const& tally = group.tally;
-    fits = fits && tally.agreed <= most && tally.others <= most && group.users <= most && group.vouched <= most && group.held <= most_held;
-    return static_cast<code>((active ? 1U : 0U) | (tally.attached ? 2U : 0U) | (tally.known ? 4U : 0U) | (group.joined ? 8U : 0U) |
+    group_counts const& counts = group.counts;
+    fits = fits && counts.agreed <= most && counts.declined <= most && group.declining <= most && group.consenting <= most && group.held <= most_held;
+    return static_cast<code>((active ? 1U : 0U) | (counts.attached ? 2U : 0U) | (counts.consent_known ? 4U : 0U) | (group.joined ? 8U : 0U) |
                              (group.told ? 16U : 0U) | (group.acquired ? 32U : 0U) | (group.mediated ? 64U : 0U) |
-                             (tally.agreed & most) << 7U | (tally.others & most) << (7U + c) | (group.users & most) << (7U + 2 * c) |
-                             (group.vouched & most) << (7U + 3 * c) | (group.held & most_held) << (7U + 4 * c));
+                             (counts.agreed & most) << 7U | (counts.declined & most) << (7U + c) | (group.declining & most) << (7U + 2 * c) |
+                             (group.consenting & most) << (7U + 3 * c) | (group.held & most_held) << (7U + 4 * c));
   }
   static constexpr void unpack(code packed, container_state<Scope>& container) noexcept {
     const auto own = static_cast<std::uint32_t>(packed);
     container.at = {static_cast<operation>(own & 7U), static_cast<std::uint8_t>((own >> 3U) & 7U), (own >> 6U & 1U) != 0, ending::none};
     container.agrees = (own >> 7U & 1U) != 0 ? consent::given : consent::none;
-    container.diverged = (own >> 8U & 1U) != 0, container.faltering = (own >> 9U & 1U) != 0;
+    container.diverged = (own >> 8U & 1U) != 0, container.replay_will_fail = (own >> 9U & 1U) != 0;
     container.page = static_cast<page_relation>(own >> 10U & 3U), container.held = own >> 12U & most_held;
     container.device = {(own >> 16U & 1U) != 0, (own >> 17U & 1U) != 0, (own >> 18U & 1U) != 0, (own >> 19U & 1U) != 0};
     for (std::size_t i = 0; i < Scope::groups; ++i) {
       const auto bits = static_cast<std::uint32_t>(packed >> (layout::container + layout::group * i));
       if ((bits & 1U) != 0) container.active = i;
       group_state& group = container.groups[i];
-      group.tally = {bits >> 7U & most, bits >> (7U + c) & most, (bits & 2U) != 0, (bits & 4U) != 0};
+      group.counts = {bits >> 7U & most, bits >> (7U + c) & most, (bits & 2U) != 0, (bits & 4U) != 0};
       group.joined = (bits & 8U) != 0, group.told = (bits & 16U) != 0;
       group.acquired = (bits & 32U) != 0, group.mediated = (bits & 64U) != 0;
-      group.users = bits >> (7U + 2 * c) & most, group.vouched = bits >> (7U + 3 * c) & most;
+      group.declining = bits >> (7U + 2 * c) & most, group.consenting = bits >> (7U + 3 * c) & most;
       group.held = bits >> (7U + 4 * c) & most_held;
     }
   }

@@ -57,7 +57,7 @@ struct sentence {
 }
 
 /// Writes one event. `several`: containers are numbered.
-constexpr sentence& tell(sentence& all, event const& one, bool several) noexcept {
+constexpr sentence& describe(sentence& all, event const& one, bool several) noexcept {
   if (one.who == actor::permit) return all << "balloon gets permit";
   if (one.who == actor::discard) return all << "balloon discards";
   if (one.who == actor::guest) return all << "guest touches";
@@ -81,21 +81,21 @@ constexpr sentence& tell(sentence& all, event const& one, bool several) noexcept
 }
 
 /// What is broken, and the events that lead there.
-[[nodiscard]] constexpr sentence story_of(broken_properties broken, trace const& way, bool several = false) noexcept {
+[[nodiscard]] constexpr sentence describe_trace(broken_properties broken, trace const& way, bool several = false) noexcept {
   sentence all{};
   if (broken == 0) return all;
   all << name_of(first_of(broken));
   if (way.length == 0) return all << " before anything has happened";
   std::string_view between = " after: ";
   for (event const& one : way) {
-    tell(all << between, one, several);
+    describe(all << between, one, several);
     between = "; ";
   }
   return all;
 }
 
 /// What a search has not reached.
-[[nodiscard]] constexpr sentence story_of(coverage const& missing) noexcept {
+[[nodiscard]] constexpr sentence describe_trace(coverage const& missing) noexcept {
   sentence all{};
   std::string_view between;
   for (std::size_t what = 0; what < act_count; ++what) {

@@ -29,23 +29,15 @@
 
 namespace tether {
 
-/// What a commit did.
-struct commit_report {
-  std::uint64_t removed = 0;  ///< sections that the listeners were told are gone
-  std::uint64_t added = 0;    ///< sections that they were told are there
-  /// Compulsory commits: of each listener that could not follow, and fenced what it concerned.
-  std::vector<error> fenced;
-};
-
 namespace detail {
 
 /// A scope in which this thread is calling the listeners of one address space.
-class delivery {
+class callback_scope {
  public:
-  explicit delivery(void const* space) noexcept : space_{space}, outer_{innermost} { innermost = this; }
-  delivery(delivery const&) = delete;
-  delivery& operator=(delivery const&) = delete;
-  ~delivery() { innermost = outer_; }
+  explicit callback_scope(void const* space) noexcept : space_{space}, outer_{innermost} { innermost = this; }
+  callback_scope(callback_scope const&) = delete;
+  callback_scope& operator=(callback_scope const&) = delete;
+  ~callback_scope() { innermost = outer_; }
 
   [[nodiscard]] static bool runs_for(void const* space) noexcept {
     for (auto* one = innermost; one != nullptr; one = one->outer_)
@@ -54,19 +46,19 @@ class delivery {
   }
 
  private:
-  static inline thread_local delivery const* innermost = nullptr;
+  static inline thread_local callback_scope const* innermost = nullptr;
   void const* space_;
-  delivery const* outer_;
+  callback_scope const* outer_;
 };
 
-class map_writer {
+class commit_pipeline {
  public:
   using view_pointer = std::shared_ptr<flat_view const>;
 
-  map_writer() : published_{std::make_shared<flat_view const>()}, published_now_{published_.get()}, nothing_{published_} {}
-  map_writer(map_writer const&) = delete;
-  map_writer& operator=(map_writer const&) = delete;
-  ~map_writer() {
+  commit_pipeline() : published_{std::make_shared<flat_view const>()}, published_now_{published_.get()}, empty_view_{published_} {}
+  commit_pipeline(commit_pipeline const&) = delete;
+  commit_pipeline& operator=(commit_pipeline const&) = delete;
+  ~commit_pipeline() {
     if (!listeners_.empty())
       stop("tether[M3]: an address space was destroyed while a listener followed it; remove the listener first");
   }
@@ -79,8 +71,8 @@ class map_writer {
   [[nodiscard]] bool publishes(flat_view const& view) const noexcept { return published_now_.load() == &view; }
 
   /// Waits for the current writer; if that is this thread, it nests. Returns the depth, from 1.
-  unsigned enter() noexcept {
-    if (delivery::runs_for(this))
+  unsigned lock() noexcept {
+    if (callback_scope::runs_for(this))
       stop("tether[M1]: a memory listener changed the address space that was calling it; do so after the commit");
     if (owner_.load(std::memory_order_relaxed) != std::this_thread::get_id()) {
       writing_.lock();
@@ -88,7 +80,7 @@ class map_writer {
     }
     return ++depth_;
   }
-  void leave() noexcept {
+  void unlock() noexcept {
     if (--depth_ != 0) return;
     compulsory_inside_ = false;
     owner_.store(std::thread::id{}, std::memory_order_relaxed);
@@ -99,8 +91,8 @@ class map_writer {
 
   [[nodiscard]] unsigned depth() const noexcept { return depth_; }
   /// Whether a compulsory transaction ended inside a refusable one: then all of it is compulsory.
-  [[nodiscard]] bool escalated() const noexcept { return compulsory_inside_; }
-  void escalated(bool now) noexcept { compulsory_inside_ = now; }
+  [[nodiscard]] bool made_compulsory() const noexcept { return compulsory_inside_; }
+  void made_compulsory(bool now) noexcept { compulsory_inside_ = now; }
   [[nodiscard]] region_table& regions() noexcept { return regions_; }
 
   /// Publishes the edits, or rolls them back.
@@ -119,13 +111,13 @@ class map_writer {
       change = difference::between(*published_, *next);
       if (kind == commit_kind::compulsory) report.fenced.reserve(listeners_.size());
     } catch (...) {
-      regions_.undo_to(0);
+      regions_.roll_back_to(0);
       return failure(out_of_memory("commit of the memory map"));
     }
     if (!change.empty()) {
-      const delivery inside{this};
+      const callback_scope inside{this};
       if (auto followed = listeners_.deliver(change, kind, report.fenced); !followed) {
-        regions_.undo_to(0);
+        regions_.roll_back_to(0);
         return failure(followed.error());
       }
     }
@@ -145,9 +137,9 @@ class map_writer {
 
   /// Adds a container or balloon with its gate; the first decides for all. Fails: `other_gate`.
   [[nodiscard]] result<void> guard(gate_id gate) noexcept {
-    const turn writing{*this};
+    const write_lock writing{*this};
     bool all_ours = guards_ == 0 || gate == gate_;
-    if (guards_ == 0) regions_.for_each_anchor([&](anchor const& one) { all_ours = one.guard(gate) && all_ours; });
+    if (guards_ == 0) regions_.for_each_owner([&](section_owner const& one) { all_ours = one.guard(gate) && all_ours; });
     if (!all_ours) {
       if (guards_ == 0) let_go_of_memory();
       return failure(error{"use address space", errc::other_gate}.advise(one_gate));
@@ -158,7 +150,7 @@ class map_writer {
   }
   /// Requires: an earlier `guard` that succeeded.
   void unguard() noexcept {
-    const turn writing{*this};
+    const write_lock writing{*this};
     if (--guards_ != 0) return;
     gate_ = gate_id::none;
     let_go_of_memory();
@@ -168,22 +160,22 @@ class map_writer {
   /// follow in further rounds, the last of them under the lock; then `who` is told of commits.
   [[nodiscard]] result<void> add(listener_handle who, int priority, listener_handle replay) noexcept {
     constexpr int rounds_without_lock = 3;
-    turn writing{*this};
+    write_lock writing{*this};
     if (listeners_.find(who.object()) != nullptr) return failure(error{"add a memory listener", errc::already_there});
     try {
       listeners_.insert(who, priority);
     } catch (...) {
       return failure(out_of_memory("add a memory listener"));
     }
-    view_pointer known = nothing_;
+    view_pointer known = empty_view_;
     for (int round = 0; published_ != known; ++round) {
       const view_pointer target = published_;
       const bool alone = round >= rounds_without_lock;
       if (!alone) writing.end();
-      auto told = tell(replay, *known, *target);
+      auto told = deliver(replay, *known, *target);
       if (!told) {
-        const delivery inside{this};
-        if (!withdraw(who, *known)) told = failure(told.error().leaving_things_behind());
+        const callback_scope inside{this};
+        if (!tell_all_removed(who, *known)) told = failure(told.error().with_failed_rollback());
       }
       if (!alone) writing.start();
       if (!told) {
@@ -199,7 +191,7 @@ class map_writer {
   /// Tells `who` that all is gone, without the lock, and unregisters it. Not registered: success.
   /// An error says that it could not follow; it is unregistered all the same.
   [[nodiscard]] result<void> remove(void const* who) noexcept {
-    turn writing{*this};
+    write_lock writing{*this};
     auto* const entry = listeners_.find(who);
     if (entry == nullptr) return {};
     if (entry->now != listener_table::state::enrolled)
@@ -209,8 +201,8 @@ class map_writer {
     const view_pointer known = published_;
     writing.end();
     auto told = [&] {
-      const delivery inside{this};
-      return withdraw(listener, *known);
+      const callback_scope inside{this};
+      return tell_all_removed(listener, *known);
     }();
     writing.start();
     listeners_.erase(who);
@@ -219,37 +211,37 @@ class map_writer {
 
  private:
   /// The writer's lock as a scope, which can be released and taken again.
-  class turn {
+  class write_lock {
    public:
-    explicit turn(map_writer& of) noexcept : of_{&of} { start(); }
-    turn(turn const&) = delete;
-    turn& operator=(turn const&) = delete;
-    ~turn() {
+    explicit write_lock(commit_pipeline& of) noexcept : of_{&of} { start(); }
+    write_lock(write_lock const&) = delete;
+    write_lock& operator=(write_lock const&) = delete;
+    ~write_lock() {
       if (mine_) end();
     }
     void start() noexcept {
-      of_->enter();
+      of_->lock();
       mine_ = true;
     }
     void end() noexcept {
-      of_->leave();
+      of_->unlock();
       mine_ = false;
     }
 
    private:
-    map_writer* of_;
+    commit_pipeline* of_;
     bool mine_ = false;
   };
 
   void let_go_of_memory() const noexcept {
-    regions_.for_each_anchor([](anchor const& one) { one.unguard(); });
+    regions_.for_each_owner([](section_owner const& one) { one.unguard(); });
   }
 
   static error out_of_memory(const char* operation) noexcept {
     return {operation, std::make_error_code(std::errc::not_enough_memory)};
   }
 
-  [[nodiscard]] result<void> tell(listener_handle who, flat_view const& from, flat_view const& to) const noexcept {
+  [[nodiscard]] result<void> deliver(listener_handle who, flat_view const& from, flat_view const& to) const noexcept {
     difference change;
     try {
       change = difference::between(from, to);
@@ -257,7 +249,7 @@ class map_writer {
       return failure(out_of_memory("replay of the memory map"));
     }
     if (change.empty()) return {};
-    const delivery inside{this};
+    const callback_scope inside{this};
     who.begin(commit_kind::refusable);
     for (section const& one : change.removals) who.remove(one);
     for (section const& one : change.additions) who.add(one);
@@ -293,7 +285,7 @@ class map_writer {
   mutable std::mutex reading_;
   view_pointer published_;
   std::atomic<flat_view const*> published_now_;
-  view_pointer nothing_;
+  view_pointer empty_view_;
 };
 
 }  // namespace detail

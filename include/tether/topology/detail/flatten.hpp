@@ -24,19 +24,19 @@ namespace tether::detail {
 /// Sections in ascending order, and the owner of each.
 struct section_run {
   std::vector<section> sections;
-  std::vector<anchor_pointer> anchors;
+  std::vector<section_owner_pointer> owners;
 
   [[nodiscard]] std::size_t size() const noexcept { return sections.size(); }
   /// Grows both before it changes either, so a failure leaves them equally long.
-  void append(section const& one, anchor_pointer held) {
+  void append(section const& one, section_owner_pointer held) {
     sections.reserve(grown(sections));
-    anchors.reserve(grown(anchors));
+    owners.reserve(grown(owners));
     sections.push_back(one);
-    anchors.push_back(std::move(held));
+    owners.push_back(std::move(held));
   }
   void clear() noexcept {
     sections.clear();
-    anchors.clear();
+    owners.clear();
   }
 
  private:

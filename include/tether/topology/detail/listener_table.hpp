@@ -58,7 +58,7 @@ class listener_handle {
 };
 
 /// Tells one listener that all of `view` is gone. Never allocates, so a roll-back may call it.
-[[nodiscard]] inline result<void> withdraw(listener_handle from, flat_view const& view) noexcept {
+[[nodiscard]] inline result<void> tell_all_removed(listener_handle from, flat_view const& view) noexcept {
   if (view.empty()) return {};
   from.begin(commit_kind::compulsory);
   for (section const& one : view) from.remove(one);
@@ -98,7 +98,7 @@ class listener_table {
   /// Requires: `fenced` has capacity for `size()` more.
   [[nodiscard]] result<void> deliver(difference const& change, commit_kind kind, std::vector<error>& fenced) noexcept {
     for (entry& one : entries_) one.followed = one.now == state::enrolled;
-    tell(change.removals, change.additions, kind);
+    deliver_to_all(change.removals, change.additions, kind);
     std::optional<error> first;
     bool stuck = false;
     for (entry& one : entries_) {
@@ -110,20 +110,20 @@ class listener_table {
         fenced.push_back(done.error());
         continue;
       }
-      stuck |= done.error().stuck();
+      stuck |= done.error().rollback_failed();
       if (!first) first = done.error();
     }
     if (!first) return {};
 
     // The roll-back is compulsory: what was added will be in no view, so it must not stay mapped.
-    tell(change.additions, change.removals, commit_kind::compulsory);
+    deliver_to_all(change.additions, change.removals, commit_kind::compulsory);
     for (entry& one : entries_)
       if (one.followed && !one.who.commit()) stuck = true;
-    return failure(stuck ? first->leaving_things_behind() : *first);
+    return failure(stuck ? first->with_failed_rollback() : *first);
   }
 
  private:
-  void tell(std::span<section const> removals, std::span<section const> additions, commit_kind kind) noexcept {
+  void deliver_to_all(std::span<section const> removals, std::span<section const> additions, commit_kind kind) noexcept {
     for (entry& one : entries_)
       if (one.followed) one.who.begin(kind);
     for (section const& gone : removals)

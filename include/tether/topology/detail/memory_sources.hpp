@@ -66,7 +66,7 @@ class memory_sources {
     if (host < 0) return refused(what, name, host);
     memory.host_ = host_address{static_cast<std::uint64_t>(host)};
     memory.owned_ = true;
-    return settle(what, std::move(*ready));
+    return finish(what, std::move(*ready));
   }
 
   static made borrow(std::string_view name, host_address host, std::uint64_t size, memory_kind kind, std::uint64_t page_size) noexcept {
@@ -82,7 +82,7 @@ class memory_sources {
       return failure(error{what, errc::not_aligned}.at(*where).of(name).advise("align it to {} bytes", Kernel::page_size()));
     memory.host_ = host;
     // Never discarded or populated, so its kind is not checked: the IOMMU's kernel judges it.
-    if (kind == memory_kind::device) return settle(what, std::move(*ready));
+    if (kind == memory_kind::device) return finish(what, std::move(*ready));
 
     const auto found = mapped_memory_lookup<Kernel>::of(what, *where);
     if (!found) return failure(found.error().at(*where).of(name));
@@ -96,7 +96,7 @@ class memory_sources {
         return failure(error{what, errc::not_aligned}.at(*where).of(name).advise("align it to {} bytes", found->page_size));
       if (found->is_shared) memory.method_ = discard_method::remove_shared;
     }
-    return settle(what, std::move(*ready));
+    return finish(what, std::move(*ready));
   }
 
   static made from_descriptor(std::string_view name, int fd, std::uint64_t file_offset, std::uint64_t size,
@@ -258,7 +258,7 @@ class memory_sources {
   }
 
   /// Finishes memory that is all one block's: a fork does not inherit it if it is private.
-  static made settle(const char* what, std::unique_ptr<memory_backing> ready) noexcept {
+  static made finish(const char* what, std::unique_ptr<memory_backing> ready) noexcept {
     memory_backing& memory = *ready;
     memory.identity_ = {0, 0, memory.host_.value};
     if (memory.method_ == discard_method::forget_private || memory.method_ == discard_method::replace_private) {

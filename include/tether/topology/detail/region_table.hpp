@@ -28,12 +28,6 @@
 
 namespace tether {
 
-/// Identifies a placed region. Never reused for another one.
-struct region_id {
-  std::uint64_t value = 0;
-  friend constexpr bool operator==(region_id, region_id) noexcept = default;
-};
-
 namespace detail {
 
 /// Sorts, and joins extents that overlap or are adjacent.
@@ -61,7 +55,7 @@ struct placed_region {
   bool unmergeable = false;
   bool dirty_log = false;
   bool enabled = true;
-  anchor_pointer held;
+  section_owner_pointer held;
 
   [[nodiscard]] bool hides(placed_region const& other) const noexcept {
     return priority != other.priority ? priority > other.priority : order > other.order;
@@ -90,17 +84,17 @@ class region_table {
     }
   }
 
-  /// Calls `visit(anchor const&)` for every region, including those that the open transaction has
+  /// Calls `visit(section_owner const&)` for every region, including those that the open transaction has
   /// removed and a roll-back would restore.
   template <class Visit>
-  void for_each_anchor(Visit visit) const {
+  void for_each_owner(Visit visit) const {
     for (auto const& [id, region] : regions_) visit(*region.held);
     for (edit const& entry : log_) {
       if (!entry.node.empty()) visit(*entry.node.mapped().held);
     }
   }
 
-  region_id place(region const& what, anchor_pointer held, extent<guest_address> where, int priority) {
+  region_id place(region const& what, section_owner_pointer held, extent<guest_address> where, int priority) {
     const std::uint64_t id = last_id_ + 1;
     edit& entry = write_down();
     try {
@@ -168,13 +162,13 @@ class region_table {
     region.*flag = on;
   }
 
-  /// How many edits the open transaction has made: a savepoint for `undo_to`.
+  /// How many edits the open transaction has made: a savepoint for `roll_back_to`.
   [[nodiscard]] std::size_t mark() const noexcept { return log_.size(); }
 
   /// Rolls back every edit after `mark`, last one first.
-  void undo_to(std::size_t mark) noexcept {
+  void roll_back_to(std::size_t mark) noexcept {
     while (log_.size() > mark) {
-      take_back(log_.back());
+      roll_back(log_.back());
       log_.pop_back();
     }
   }
@@ -238,7 +232,7 @@ class region_table {
   edit& write_down() { return log_.emplace_back(); }
 
   /// Rolls one edit back. Reinserts extracted nodes, so it never allocates.
-  void take_back(edit& entry) noexcept {
+  void roll_back(edit& entry) noexcept {
     switch (entry.undo) {
       case undo_by::nothing: return;
       case undo_by::erasing: {

@@ -14,14 +14,14 @@
 namespace tether::detail {
 
 /// Retains its memory as long as it lives. Immutable, except for the memory's guard.
-class anchor {
+class section_owner {
  public:
-  anchor(label const& name, memory_backing* memory) noexcept : name_{name}, memory_{memory} {
+  section_owner(label const& name, memory_backing* memory) noexcept : name_{name}, memory_{memory} {
     if (memory_ != nullptr) memory_->retain();
   }
-  anchor(anchor const&) = delete;
-  anchor& operator=(anchor const&) = delete;
-  ~anchor() {
+  section_owner(section_owner const&) = delete;
+  section_owner& operator=(section_owner const&) = delete;
+  ~section_owner() {
     unguard();
     if (memory_ != nullptr) memory_->release();
   }
@@ -48,6 +48,6 @@ class anchor {
 
 /// Shared ownership is right here, and in the views: snapshots are immutable, and whether a reader
 /// or the writer drops the last reference is not known in advance.
-using anchor_pointer = std::shared_ptr<anchor const>;
+using section_owner_pointer = std::shared_ptr<section_owner const>;
 
 }  // namespace tether::detail

@@ -40,14 +40,14 @@ class view_builder {
   /// Leaves out the old sections up to `until`.
   void drop_until(flat_view::position until) noexcept { cursor_ = until; }
   void add(section_run const& run) {
-    for (std::size_t i = 0; i < run.size(); ++i) pending_.append(run.sections[i], run.anchors[i]);
+    for (std::size_t i = 0; i < run.size(); ++i) pending_.append(run.sections[i], run.owners[i]);
   }
 
   [[nodiscard]] flat_view finish() {
     keep_until(from_->end_position());
     if (pending_.size() != 0 && pending_.size() < fewest && !chunks_.empty()) {
       section_run joined = *chunks_.back();
-      for (std::size_t i = 0; i < pending_.size(); ++i) joined.append(pending_.sections[i], pending_.anchors[i]);
+      for (std::size_t i = 0; i < pending_.size(); ++i) joined.append(pending_.sections[i], pending_.owners[i]);
       pending_ = std::move(joined);
       chunks_.pop_back();
     }
@@ -71,10 +71,10 @@ class view_builder {
       const std::size_t until = total * piece / pieces;
       auto chunk = std::make_shared<section_chunk>();
       chunk->sections.reserve(until - from);
-      chunk->anchors.reserve(until - from);
+      chunk->owners.reserve(until - from);
       for (; from < until; ++from) {
         chunk->sections.push_back(pending_.sections[from]);
-        chunk->anchors.push_back(std::move(pending_.anchors[from]));
+        chunk->owners.push_back(std::move(pending_.owners[from]));
       }
       chunks_.push_back(std::move(chunk));
     }
@@ -115,7 +115,7 @@ class view_builder {
     // An edit that is hidden below another region costs no copy.
     auto at = begin;
     std::size_t same = 0;
-    for (; at != end && same < seen.size() && before.at(at) == seen.sections[same] && before.anchor_at(at) == seen.anchors[same]; ++same)
+    for (; at != end && same < seen.size() && before.at(at) == seen.sections[same] && before.anchor_at(at) == seen.owners[same]; ++same)
       at = before.after(at);
     if (at == end && same == seen.size()) continue;
     builder.keep_until(begin);

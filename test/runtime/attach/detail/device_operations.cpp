@@ -35,16 +35,16 @@ TEST_CASE("the same device is attached once, and none of a group that is to go")
 TEST_CASE("books count a group from its first device to its last, and each device for what it said") {
   passthrough<lone_software> w{must(lone_software::make())};
   auto vgpu = must(w.dma->attach(lone_vgpu("one", "9"), agrees_to_discards));
-  CHECK(w.dma->books() == container_tally{.members = 1, .settled = 1});
+  CHECK(w.dma->membership() == container_counts{.members = 1, .need_no_hold = 1});
   auto second = must(w.dma->attach(lone_vgpu("two", "9"), agrees_to_discards));
-  CHECK(w.dma->books() == container_tally{.members = 1, .settled = 1});
+  CHECK(w.dma->membership() == container_counts{.members = 1, .need_no_hold = 1});
   auto nic = must(w.dma->attach(lone_nic()));
-  CHECK(w.dma->books() == container_tally{.members = 2, .settled = 1});
+  CHECK(w.dma->membership() == container_counts{.members = 2, .need_no_hold = 1});
   must(vgpu.detach());
   must(second.detach());
-  CHECK(w.dma->books() == container_tally{.members = 1, .settled = 0});
+  CHECK(w.dma->membership() == container_counts{.members = 1, .need_no_hold = 0});
   must(nic.detach());
-  CHECK(w.dma->books() == container_tally{});
+  CHECK(w.dma->membership() == container_counts{});
 }
 
 }  // namespace runtime_attach_detail_device_operations

@@ -36,7 +36,7 @@ struct watched_listener {
   void begin(commit_kind) noexcept { told += 'b'; }
   void remove(section const&) noexcept { told += 'r'; }
   void add(section const&) noexcept { told += 'a'; }
-  result<void> commit_attended(unattended&) noexcept {
+  result<void> commit_attended(unmonitored&) noexcept {
     told += 'c';
     return {};
   }
@@ -51,38 +51,38 @@ struct pins_by_its_word : software_iommu {
 /// A user's policy of two scopes: a hold for the group until it has settled, and one for the container meanwhile.
 struct for_both_scopes {
   using slot = inhibition_slot;
-  [[nodiscard]] static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 1 : 0; }
-  [[nodiscard]] static constexpr std::uint32_t holds(container_tally all) noexcept { return all.settled < all.members ? 1 : 0; }
+  [[nodiscard]] static constexpr std::uint32_t holds(group_counts group) noexcept { return group.attached && !group.needs_no_hold() ? 1 : 0; }
+  [[nodiscard]] static constexpr std::uint32_t holds(container_counts all) noexcept { return all.need_no_hold < all.members ? 1 : 0; }
 };
 
 /// Needs more once the twentieth device closes: further than anybody asks inside the compiler.
 struct stumbles_at_nineteen {
   using slot = inhibition_slot;
-  [[nodiscard]] static constexpr std::uint32_t holds(group_tally group) noexcept {
-    return !group.attached || group.settled() ? 0 : group.others == 19 ? 3 : 1;
+  [[nodiscard]] static constexpr std::uint32_t holds(group_counts group) noexcept {
+    return !group.attached || group.needs_no_hold() ? 0 : group.declined == 19 ? 3 : 1;
   }
 };
 /// Right while it is looked at.
 struct two_faced {
   using slot = inhibition_slot;
-  [[nodiscard]] static constexpr std::uint32_t holds(group_tally group) noexcept {
-    return std::is_constant_evaluated() && group.attached && !group.settled() ? 1 : 0;
+  [[nodiscard]] static constexpr std::uint32_t holds(group_counts group) noexcept {
+    return std::is_constant_evaluated() && group.attached && !group.needs_no_hold() ? 1 : 0;
   }
 };
 
 /// One of its drains is cancelled, as a second hold's is if stop is requested while a discard looks in that will be turned away.
-struct interrupted_turnstile : detail::plain_turnstile {
-  using detail::plain_turnstile::plain_turnstile;
+struct interrupted_turnstile : detail::plain_reader_indicator {
+  using detail::plain_reader_indicator::plain_reader_indicator;
   static inline int drains_until_one_is_cancelled = 0;
 
   template <class Lock>
-  [[nodiscard]] detail::drained drain(bool coordinated_too, Lock& lock, detail::patience const& how) noexcept {
+  [[nodiscard]] detail::drained drain(bool coordinated_too, Lock& lock, detail::wait_limits const& how) noexcept {
     if (--drains_until_one_is_cancelled == 0) return detail::drained::cancelled;
-    return detail::plain_turnstile::drain(coordinated_too, lock, how);
+    return detail::plain_reader_indicator::drain(coordinated_too, lock, how);
   }
 };
 struct interrupted : single_threaded {
-  using turnstile = interrupted_turnstile;
+  using reader_indicator = interrupted_turnstile;
 };
 
 /// What a container does with a pointer to who watches.
@@ -96,8 +96,8 @@ struct watchable : detail::group_operations<recording<software_iommu>, configura
 
 TEST_CASE("a watched replay is a memory listener that passes everything on, and commits with who watches") {
   watched_listener listener;
-  unattended nobody;
-  detail::attended_replay<watched_listener, unattended> replay{listener, nobody};
+  unmonitored nobody;
+  detail::monitored_replay<watched_listener, unmonitored> replay{listener, nobody};
   static_assert(memory_listener<decltype(replay)>);
   replay.begin(commit_kind::refusable);
   replay.remove({});
@@ -177,7 +177,7 @@ TEST_CASE("whoever watches an attach can end its wait for a discard that is unde
   inside.get_future().wait();
   std::stop_source stop;
   stop.request_stop();
-  attended who{stop.get_token(), [](mapping const&) noexcept {}};
+  monitored who{stop.get_token(), [](mapping const&) noexcept {}};
   const auto cancelled = dma.attach(nics, who);
   done.set_value();
   REQUIRE_FALSE(cancelled);
@@ -193,7 +193,7 @@ TEST_CASE("where nobody watches, nobody is asked, whoever it might have been") {
   const region_id placed = must(guest.place(region::ram(ram), guest_address{0}));
   discard_gate<> gate;
   watchable dma{guest, gate, recording<software_iommu>{}, no_kvm{}};
-  attended who{std::stop_token{}, [](mapping const&) noexcept {}};
+  monitored who{std::stop_token{}, [](mapping const&) noexcept {}};
   auto group = must(dma.attach_with(nics, static_cast<decltype(who)*>(nullptr)));
   must(group.detach());
   must(guest.remove(placed));

@@ -22,7 +22,7 @@ TEST_CASE("a step's end is done, failed or stuck as its error says, and the firs
   CHECK(task.end({}) == ended::done);
   CHECK_FALSE(task.first_error.has_value());
   CHECK(task.end(failure(error{"first", errc::overlaps})) == ended::failed);
-  CHECK(task.end(failure(error{"second", errc::not_mapped}.leaving_things_behind())) == ended::stuck);
+  CHECK(task.end(failure(error{"second", errc::not_mapped}.with_failed_rollback())) == ended::stuck);
   REQUIRE(task.first_error.has_value());
   CHECK(task.first_error->is(errc::overlaps));
 }

@@ -23,7 +23,7 @@ TEST_CASE("an interval table finds what a sorted map finds, after any insertions
   constexpr std::uint64_t pages = 256;
   constexpr std::uint64_t page = 4096;
   std::mt19937_64 random{20181107};
-  interval_table<std::uint64_t> table;
+  iova_table<std::uint64_t> table;
   std::map<std::uint64_t, std::uint64_t> reference;  // first page -> pages
   for (int round = 0; round < 4000; ++round) {
     const std::uint64_t first = random() % pages;
@@ -58,7 +58,7 @@ TEST_CASE("an interval table finds what a sorted map finds, after any insertions
 }
 
 TEST_CASE("an interval table can hold all of the address space and its last byte") {
-  interval_table<> table;
+  iova_table<> table;
   REQUIRE(table.insert({extent<io_address>::everything(), host_address{0}}));
   CHECK(table.find(io_address{0}) == 0);
   CHECK(table.find(io_address{std::numeric_limits<std::uint64_t>::max()}) == 0);
@@ -76,7 +76,7 @@ TEST_CASE("an interval table can hold all of the address space and its last byte
 }
 
 TEST_CASE("an extent counts as covered only where there is no gap in it") {
-  interval_table<> table;
+  iova_table<> table;
   for (const std::uint64_t first : {0x1000u, 0x2000u, 0x4000u}) REQUIRE(table.insert(at(first, 0x1000)));
   const auto run = table.covering(bytes(0x1800, 0x1000));
   REQUIRE(run);
@@ -91,7 +91,7 @@ TEST_CASE("an extent counts as covered only where there is no gap in it") {
 }
 
 TEST_CASE("an extent that ends before it begins is covered by nothing, touches nothing, and is not put in") {
-  interval_table<> table;
+  iova_table<> table;
   REQUIRE(table.insert(at(0x1000, 0x1000)));
   REQUIRE(table.insert(at(0x2000, 0x1000)));
   for (const extent<io_address> inside_out : {extent<io_address>{io_address{0x1800}, io_address{0x17ff}},

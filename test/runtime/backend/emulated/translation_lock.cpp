@@ -15,7 +15,7 @@ namespace runtime_backend_emulated_translation_lock {
 using namespace tether;
 
 TEST_CASE("translations share the gate, and a change has it alone") {
-  translation_gate gate;
+  translation_lock gate;
   std::shared_lock first{gate};
   std::shared_lock second{gate};
   std::atomic<bool> changed{false};
@@ -32,7 +32,7 @@ TEST_CASE("translations share the gate, and a change has it alone") {
 }
 
 TEST_CASE("a change gets in between translations that never pause, and none of them sees it half done") {
-  translation_gate gate;
+  translation_lock gate;
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> entered{0};
   std::atomic<std::uint64_t> torn{0};

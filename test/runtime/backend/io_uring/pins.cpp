@@ -106,7 +106,7 @@ TEST_CASE("an unmap that could not wait for the tags is stuck: its pages count a
   const auto answer = opened->unmap(all);
   REQUIRE(!answer);
   CHECK(answer.error().is_errno(EIO));
-  CHECK(answer.error().stuck());
+  CHECK(answer.error().rollback_failed());
   CHECK(pinned_by_the_kernel() == before + 3 * page);
   CHECK(opened->pinned_bytes() == 3 * page);
   CHECK(opened->free_mappings() == 5);

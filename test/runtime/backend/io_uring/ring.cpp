@@ -127,7 +127,7 @@ TEST_CASE("a ring that cannot be set up leaves no descriptor and no memory behin
       const auto opened = ring.open(4);
       CHECK(opened.has_value() == !fault.fired());
       if (opened) CHECK(areas_of_rings() == areas + 3);
-      if (!opened) CHECK(!opened.error().stuck());
+      if (!opened) CHECK(!opened.error().rollback_failed());
     }
     CHECK(areas_of_rings() == areas);
     CHECK(tether_test::open_descriptors() == descriptors);

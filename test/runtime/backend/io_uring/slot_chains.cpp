@@ -12,23 +12,23 @@ using namespace tether;
 TEST_CASE("slots are handed out once, and come back whole in any order") {
   slot_chains slots;
   REQUIRE(slots.make(8));
-  const auto first = slots.take(3);
-  const auto second = slots.take(1);
-  const auto third = slots.take(4);
+  const auto first = slots.allocate(3);
+  const auto second = slots.allocate(1);
+  const auto third = slots.allocate(4);
   CHECK(slots.free() == 0);
   std::set<std::uint32_t> seen;
   for (const auto chain : {first, second, third}) {
     for (auto slot = chain.head; slot != slot_chains::end; slot = slots.next(slot)) CHECK(seen.insert(slot).second);
   }
   CHECK(seen.size() == 8);
-  slots.give_back(second);
-  slots.give_back(first);
+  slots.free(second);
+  slots.free(first);
   CHECK(slots.free() == 4);
-  const auto again = slots.take(4);
+  const auto again = slots.allocate(4);
   CHECK(slots.nth(again, 0) == again.head);
   CHECK(slots.next(slots.nth(again, 3)) == slot_chains::end);
-  slots.give_back(third);
-  slots.give_back(again);
+  slots.free(third);
+  slots.free(again);
   CHECK(slots.free() == 8);
 }
 

@@ -18,21 +18,21 @@ using tether_test::must;
 
 namespace {
 
-pin_class look(vfio_cdev const& named, vfio_sysfs const& sysfs) { return detail::look_at_cdev<fake_iommufd_kernel>(named, sysfs); }
+pin_class with_observer(vfio_cdev const& named, vfio_sysfs const& sysfs) { return detail::look_at_cdev<fake_iommufd_kernel>(named, sysfs); }
 
 }  // namespace
 
 TEST_CASE("a look opens nothing, and what it cannot see pins") {
   iommufd_bench b;
-  CHECK(look(b.mtty, b.sysfs()) == pin_class::pins_on_demand);
-  CHECK(look(b.edu, b.sysfs()) == pin_class::pins);
+  CHECK(with_observer(b.mtty, b.sysfs()) == pin_class::pins_on_demand);
+  CHECK(with_observer(b.edu, b.sysfs()) == pin_class::pins);
   {
     const injected_fault unseen{1, EIO};
-    CHECK(look(b.mtty, b.sysfs()) == pin_class::pins);
+    CHECK(with_observer(b.mtty, b.sysfs()) == pin_class::pins);
   }
-  CHECK(look(vfio_cdev{"/dev/vfio/devices/vfio99", b.sysfs()}, b.sysfs()) == pin_class::pins);
+  CHECK(with_observer(vfio_cdev{"/dev/vfio/devices/vfio99", b.sysfs()}, b.sysfs()) == pin_class::pins);
   b.machine.devices.at(b.mtty.path()).is.number = 77;  // sysfs has no such node
-  CHECK(look(b.mtty, b.sysfs()) == pin_class::pins);
+  CHECK(with_observer(b.mtty, b.sysfs()) == pin_class::pins);
   CHECK(b.machine.files.size() == 1);  // the context
 }
 
@@ -40,8 +40,8 @@ TEST_CASE("what was opened is known by its number, whatever its node is called")
   iommufd_bench b;
   b.machine.devices.at(b.mtty.path()).is.number = 1;  // the second of the bench, in group 13
   const auto opened = must(detail::open_cdev<fake_iommufd_kernel>(b.mtty, b.sysfs()));
-  CHECK(opened.state()->seat.pins == pin_class::pins);
-  CHECK(opened.state()->seat.group == "13");
+  CHECK(opened.state()->attachment.pins == pin_class::pins);
+  CHECK(opened.state()->attachment.group == "13");
   const auto refused = detail::open_cdev<fake_iommufd_kernel>(must(vfio_cdev::of("some-uuid", b.sysfs())), b.sysfs());
   REQUIRE(!refused);
   CHECK(refused.error().is(errc::no_such_device));

@@ -18,7 +18,7 @@ using namespace tether;
 using tether_test::fake_iommufd_kernel;
 using tether_test::iommufd_bench;
 using tether_test::must;
-namespace abi = tether::iommufd_abi;
+namespace abi = tether::iommufd_uapi;
 
 TEST_CASE("a device tries the page tables that are in use, then one of its own, then leaves the choice to the kernel") {
   iommufd_bench b;
@@ -35,7 +35,7 @@ TEST_CASE("a device tries the page tables that are in use, then one of its own, 
   must(iommu.join(second));
   CHECK(b.machine.requests == std::vector<unsigned long>{abi::attach_device.number, abi::allocate_page_table.number,
                                                          abi::attach_device.number, abi::read_limits.number});
-  CHECK(second.state()->seat.page_table == 0);
+  CHECK(second.state()->attachment.page_table == 0);
 }
 
 TEST_CASE("devices that are attached elsewhere with a neighbour, or need larger pages, are refused with the reason") {

@@ -24,7 +24,7 @@ using namespace tether;
 using tether_test::fake_iommufd_kernel;
 using tether_test::iommufd_bench;
 using tether_test::must;
-namespace abi = tether::iommufd_abi;
+namespace abi = tether::iommufd_uapi;
 
 namespace {
 
@@ -106,7 +106,7 @@ TEST_CASE("what is being unmapped is no source any more, nor what an unmap has l
   must(b.first.map(b.memory.at(0x1000, 4 * KiB, 4 * KiB)));
   {
     const injected_fault fault{1, EIO};
-    CHECK(b.first.unmap(at(0, 8 * KiB)).error().stuck());
+    CHECK(b.first.unmap(at(0, 8 * KiB)).error().rollback_failed());
   }
   b.machine.requests.clear();
   must(b.second.map(b.memory.at(0, 4 * KiB, 4 * KiB)));
@@ -128,7 +128,7 @@ TEST_CASE("a share that the kernel refuses becomes a mapping, whatever the reaso
   const injected_fault both{1, EIO, false, 2};
   CHECK(b.second.map(b.memory.at(0, 0, 4 * KiB)).error().is_errno(EIO));
   CHECK(b.machine.areas() == 1);
-  CHECK(b.context.book().size() == 1);
+  CHECK(b.context.shared().size() == 1);
 }
 
 TEST_CASE("a source that goes while it is being shared, with other memory in its place, is not taken for what it was") {
@@ -164,9 +164,9 @@ TEST_CASE("a source that goes while it is being shared, with other memory in its
     const auto stuck = b.second.map(b.memory.at(0x70000, 0, 4 * KiB));
     faulty_kernel::reset();
     REQUIRE(!stuck);
-    CHECK(stuck.error().stuck());
+    CHECK(stuck.error().rollback_failed());
     CHECK(b.machine.areas() == 2);
-    CHECK(!b.context.book().find(99, b.memory.at(0, 0, 4 * KiB), false));
+    CHECK(!b.context.shared().find(99, b.memory.at(0, 0, 4 * KiB), false));
     must(b.second.unmap(at(0x70000, 4 * KiB)));
   }
 }
@@ -189,7 +189,7 @@ TEST_CASE("containers on other threads share, map and unmap the same memory, and
   CHECK(done_here == 400);
   CHECK(done_there == 400);
   CHECK(b.machine.areas() == 0);
-  CHECK(b.context.book().size() == 0);
+  CHECK(b.context.shared().size() == 0);
 }
 
 TEST_CASE("shared memory is mapped by its file, so that the file's own pages are reached") {
@@ -249,7 +249,7 @@ TEST_CASE("a file that the kernel does not take is mapped by its address; any ot
   b.machine.lockable = ~std::uint64_t{0};
   CHECK(b.second.map(memory.map(0xfee0'0000, 0, 4 * KiB), memory.from(0)).error().is(errc::outside_aperture));
   CHECK(b.machine.areas() == 0);
-  CHECK(b.context.book().size() == 0);
+  CHECK(b.context.shared().size() == 0);
 }
 
 }  // namespace runtime_backend_iommufd_ioas

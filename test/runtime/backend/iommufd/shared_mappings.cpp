@@ -11,7 +11,7 @@ namespace runtime_backend_iommufd_shared_mappings {
 
 using namespace tether;
 using tether_test::must;
-using book = tether::detail::iommufd_book;
+using book = tether::detail::shared_mappings;
 
 namespace {
 
@@ -24,7 +24,7 @@ mapping of(std::uint64_t host, std::uint64_t size, std::uint64_t iova = 0, tethe
 
 TEST_CASE("only the same memory with no fewer rights, pinned by another container, is a source") {
   book all;
-  all.offer(must(all.prepare(1, of(0x10000, 0x4000, 0x70000), false)), false);
+  all.generation(must(all.prepare(1, of(0x10000, 0x4000, 0x70000), false)), false);
   CHECK(!all.find(2, of(0x10000, 0x4000), false));  // nothing pins it, so sharing saves nothing
   all.set_pinned(1, true);
   const auto found = all.find(2, of(0x10000, 0x4000, 0x9000), false);
@@ -37,7 +37,7 @@ TEST_CASE("only the same memory with no fewer rights, pinned by another containe
   CHECK(!all.find(2, of(0x10000, 0x4000, 0, access::read_write, memory_kind::shared), false));
   CHECK(!all.find(2, of(0x10000, 0x4000), true));  // what is wanted by its file is not taken by its address
   CHECK(all.find(2, of(0x10000, 0x4000, 0, access::read), false));
-  all.offer(must(all.prepare(1, of(0x20000, 0x1000, 0, access::read), false)), false);
+  all.generation(must(all.prepare(1, of(0x20000, 0x1000, 0, access::read), false)), false);
   CHECK(!all.find(2, of(0x20000, 0x1000), false));
   CHECK(all.find(2, of(0x20000, 0x1000, 0, access::read), false));
   all.set_pinned(1, false);
@@ -49,13 +49,13 @@ TEST_CASE("what is written down is no source before it is mapped, nor once its u
   all.set_pinned(1, true);
   const auto place = must(all.prepare(1, of(0x10000, 0x1000), false));
   CHECK(!all.find(2, of(0x10000, 0x1000), false));
-  all.offer(place, true);
+  all.generation(place, true);
   CHECK(all.find(2, of(0x10000, 0x1000), true));
-  all.withdraw(place);
+  all.unpublish(place);
   CHECK(!all.find(2, of(0x10000, 0x1000), false));
-  all.offer_again(place);
+  all.republish(place);
   CHECK(all.find(2, of(0x10000, 0x1000), true));
-  all.forget(place);
+  all.erase(place);
   CHECK(all.size() == 0);
 }
 
@@ -63,18 +63,18 @@ TEST_CASE("a copy counts only if its source was there all along, even if the sam
   book all;
   all.set_pinned(1, true);
   const auto source = must(all.prepare(1, of(0x10000, 0x1000), false));
-  all.offer(source, false);
+  all.generation(source, false);
   const auto mine = must(all.prepare(2, of(0x10000, 0x1000), false));
   const auto stayed = all.find(2, of(0x10000, 0x1000), false);
   REQUIRE(stayed);
-  CHECK(all.offer_copy(mine, *stayed));
-  all.withdraw(mine);
-  all.withdraw(source);
-  CHECK(!all.offer_copy(mine, *stayed));
-  all.offer_again(source);
-  CHECK(!all.offer_copy(mine, *stayed));
-  all.forget(source);
-  CHECK(!all.offer_copy(mine, *stayed));
+  CHECK(all.publish_copy(mine, *stayed));
+  all.unpublish(mine);
+  all.unpublish(source);
+  CHECK(!all.publish_copy(mine, *stayed));
+  all.republish(source);
+  CHECK(!all.publish_copy(mine, *stayed));
+  all.erase(source);
+  CHECK(!all.publish_copy(mine, *stayed));
   CHECK(!all.find(1, of(0x10000, 0x1000), false));
 }
 

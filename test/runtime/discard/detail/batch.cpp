@@ -54,7 +54,7 @@ TEST_CASE("as many calls are made as there are runs of neighbours, in whatever o
     CHECK(report.calls == 4);
     CHECK(faulty_kernel::calls_of(kernel_call::madvise) == 4);
     CHECK(report.discarded == numbers.size());
-    CHECK(tether_test::count(memory.first) == tether_test::tally{256 - numbers.size(), numbers.size()});
+    CHECK(tether_test::count(memory.first) == tether_test::counts{256 - numbers.size(), numbers.size()});
     for (const auto number : numbers) CHECK(tether_test::went(memory.first, number * frame));
     CHECK(all.size() == 0);
   }

@@ -21,9 +21,9 @@ namespace {
 
 struct large_pages {
   ram_block ram;
-  detail::anchor_pointer owner;
+  detail::section_owner_pointer owner;
 
-  large_pages() : ram{make()}, owner{std::make_shared<detail::anchor const>(label{}, &ram.backing())} {}
+  large_pages() : ram{make()}, owner{std::make_shared<detail::section_owner const>(label{}, &ram.backing())} {}
   ~large_pages() { owner.reset(); }
   [[nodiscard]] std::uint64_t generation() const { return ram.backing().generation().number(); }
   static ram_block make() {
@@ -43,28 +43,28 @@ TEST_CASE("a page is complete with its last frame, and not before, in whatever o
     for (std::uint64_t i = 0; i < frames; ++i) {
       CHECK_FALSE(page.complete());
       const std::uint64_t frame = (i * 7 + 3) % frames;  // 7 divides no power of two, so each comes once
-      CHECK(page.give(frame));
-      CHECK_FALSE(page.give(frame));
+      CHECK(page.mark_free(frame));
+      CHECK_FALSE(page.mark_free(frame));
       CHECK(page.given() == i + 1);
     }
     CHECK(page.complete());
-    CHECK(page.take_back(frames - 1));
-    CHECK_FALSE(page.take_back(frames - 1));
+    CHECK(page.mark_used(frames - 1));
+    CHECK_FALSE(page.mark_used(frames - 1));
     CHECK_FALSE(page.complete());
-    CHECK(page.give(frames - 1));
+    CHECK(page.mark_free(frames - 1));
     CHECK(page.complete());
   }
 }
 
 TEST_CASE("what one request was told is not taken for what another was") {
   partial_page page{64 * KiB, std::pmr::get_default_resource()};
-  page.seen_by(1);
-  page.give(0);
-  page.waiting_here = 1;
-  page.seen_by(1);
-  CHECK(page.waiting_here == 1);
-  page.seen_by(2);
-  CHECK(page.waiting_here == 0);
+  page.start_request(1);
+  page.mark_free(0);
+  page.pending_in_request = 1;
+  page.start_request(1);
+  CHECK(page.pending_in_request == 1);
+  page.start_request(2);
+  CHECK(page.pending_in_request == 0);
   CHECK(page.given() == 1);
 }
 
@@ -86,15 +86,15 @@ TEST_CASE("a page that the guest has back completely is not kept in mind, nor is
   partial_pages all{std::pmr::get_default_resource()};
   memory_backing& block = memory.ram.backing();
   block_notes* const notes = all.of(block, memory.generation(), memory.owner);
-  notes->at(0)->give(0);
-  notes->at(4 * KiB)->give(1);
-  all.take_back(block, 4 * KiB);
+  notes->at(0)->mark_free(0);
+  notes->at(4 * KiB)->mark_free(1);
+  all.mark_used(block, 4 * KiB);
   CHECK(all.size() == 1);
-  all.take_back(block, 8 * KiB);
-  all.take_back(block, 128 * KiB);
+  all.mark_used(block, 8 * KiB);
+  all.mark_used(block, 128 * KiB);
   CHECK(all.size() == 1);
   CHECK_FALSE(notes->empty());
-  all.take_back(block, 0);
+  all.mark_used(block, 0);
   CHECK(all.size() == 0);
   CHECK(all.of(block, memory.generation(), memory.owner)->empty());
 }
@@ -104,15 +104,15 @@ TEST_CASE("notes of another generation of a block are given as they are, and onl
   partial_pages all{std::pmr::get_default_resource()};
   memory_backing& block = memory.ram.backing();
   const auto before = memory.generation();
-  all.of(block, before, memory.owner)->at(0)->give(0);
+  all.of(block, before, memory.owner)->at(0)->mark_free(0);
   block.generation().begin_edit();
   block.generation().end_edit();
   const auto now = memory.generation();
   REQUIRE(now != before);
   CHECK(all.of(block, now, memory.owner)->generation() == before);
-  all.take_back(block, 0);  // nothing that it means
+  all.mark_used(block, 0);  // nothing that it means
   CHECK(all.size() == 1);
-  all.forget(block);
+  all.erase(block);
   CHECK(all.size() == 0);
   CHECK(all.of(block, now, memory.owner)->generation() == now);
   CHECK(all.of(block, now, memory.owner)->at(0)->given() == 0);
@@ -122,7 +122,7 @@ TEST_CASE("notes of memory that nobody keeps alive any more are forgotten, and t
   large_pages memory;
   partial_pages all{std::pmr::get_default_resource()};
   memory_backing& block = memory.ram.backing();
-  all.of(block, memory.generation(), memory.owner)->at(0)->give(0);
+  all.of(block, memory.generation(), memory.owner)->at(0)->mark_free(0);
   all.forget_abandoned();
   CHECK(all.size() == 1);
   memory.owner.reset();

@@ -28,18 +28,18 @@ std::vector<std::string> listed(ledger const& book) {
 
 TEST_CASE("entries are listed latest first, once each, and unlisted at zero") {
   ledger book;
-  holder a{"a"};
-  holder b{"b"};
-  holder c{"c"};
-  book.add(a, holding::any_hold, 1);
-  book.add(b, holding::uncoordinated_hold, 2);
-  book.add(a, holding::any_hold, 4);
-  book.add(c, holding::suspension, 0);
+  hold_entry a{"a"};
+  hold_entry b{"b"};
+  hold_entry c{"c"};
+  book.add(a, entry_kind::any_hold, 1);
+  book.add(b, entry_kind::uncoordinated_hold, 2);
+  book.add(a, entry_kind::any_hold, 4);
+  book.add(c, entry_kind::suspension, 0);
   CHECK(listed(book) == std::vector<std::string>{"b:2", "a:5"});
   CHECK(book.counts() == gate_counts{5, 2, 0, 0, 0});
-  CHECK(book.find(holding::any_hold, holding::uncoordinated_hold) == "b");
-  CHECK(book.find(holding::any_hold, holding::any_hold) == "a");
-  CHECK(book.find(holding::suspension, holding::suspension).empty());
+  CHECK(book.find(entry_kind::any_hold, entry_kind::uncoordinated_hold) == "b");
+  CHECK(book.find(entry_kind::any_hold, entry_kind::any_hold) == "a");
+  CHECK(book.find(entry_kind::suspension, entry_kind::suspension).empty());
   book.subtract(b, 2);
   CHECK(listed(book) == std::vector<std::string>{"a:5"});
   book.subtract(a, 0);
@@ -50,21 +50,21 @@ TEST_CASE("entries are listed latest first, once each, and unlisted at zero") {
 
 TEST_CASE("an entry that was emptied may count another kind") {
   ledger book;
-  holder a{"a"};
-  book.add(a, holding::any_hold, 1);
+  hold_entry a{"a"};
+  book.add(a, entry_kind::any_hold, 1);
   book.subtract(a, 1);
-  book.add(a, holding::any_requirement, 1);
+  book.add(a, entry_kind::any_requirement, 1);
   CHECK(book.counts() == gate_counts{0, 0, 1, 0, 0});
   book.subtract(a, 1);
 }
 
 TEST_CASE("a relocated entry keeps name and count, and the old one has none") {
   ledger book;
-  holder from{"from"};
-  holder other{"other"};
-  holder to{"to"};
-  book.add(from, holding::coordinated_requirement, 3);
-  book.add(other, holding::any_hold, 1);
+  hold_entry from{"from"};
+  hold_entry other{"other"};
+  hold_entry to{"to"};
+  book.add(from, entry_kind::coordinated_requirement, 3);
+  book.add(other, entry_kind::any_hold, 1);
   book.relocate(from, to);
   CHECK(from.count() == 0);
   CHECK(to.count() == 3);
@@ -77,24 +77,24 @@ TEST_CASE("a relocated entry keeps name and count, and the old one has none") {
 
 TEST_CASE("entries can go in any order, and the list and the counts always agree") {
   ledger book;
-  std::vector<std::unique_ptr<holder>> entries;
-  for (int i = 0; i < 8; ++i) entries.push_back(std::make_unique<holder>(std::to_string(i)));
-  constexpr std::array kinds{holding::any_hold, holding::uncoordinated_hold, holding::any_requirement, holding::coordinated_requirement,
-                             holding::suspension};
+  std::vector<std::unique_ptr<hold_entry>> entries;
+  for (int i = 0; i < 8; ++i) entries.push_back(std::make_unique<hold_entry>(std::to_string(i)));
+  constexpr std::array kinds{entry_kind::any_hold, entry_kind::uncoordinated_hold, entry_kind::any_requirement, entry_kind::coordinated_requirement,
+                             entry_kind::suspension};
   std::uint32_t random = 1;
   for (int step = 0; step < 5000; ++step) {
     random = random * 1664525U + 1013904223U;
-    holder& one = *entries[(random >> 8) % entries.size()];
+    hold_entry& one = *entries[(random >> 8) % entries.size()];
     if (one.count() != 0 && (random >> 20) % 2 == 0) book.subtract(one, 1 + (random >> 24) % one.count());
     else book.add(one, one.count() != 0 ? one.what() : kinds[(random >> 12) % kinds.size()], (random >> 16) % 3);
     gate_counts counts{};
     book.for_each([&](holder_info const& who) {
       switch (who.what) {
-        case holding::any_hold: counts.any_holds += who.count; break;
-        case holding::uncoordinated_hold: counts.uncoordinated_holds += who.count; break;
-        case holding::any_requirement: counts.any_requirements += who.count; break;
-        case holding::coordinated_requirement: counts.coordinated_requirements += who.count; break;
-        case holding::suspension: counts.suspensions += who.count; break;
+        case entry_kind::any_hold: counts.any_holds += who.count; break;
+        case entry_kind::uncoordinated_hold: counts.uncoordinated_holds += who.count; break;
+        case entry_kind::any_requirement: counts.any_requirements += who.count; break;
+        case entry_kind::coordinated_requirement: counts.coordinated_requirements += who.count; break;
+        case entry_kind::suspension: counts.suspensions += who.count; break;
       }
     });
     REQUIRE(counts == book.counts());
@@ -106,15 +106,15 @@ TEST_CASE("entries can go in any order, and the list and the counts always agree
 TEST_CASE("releasing what is not held stops the program") {
   CHECK(stopped_by([] {
           ledger book;
-          holder one{"one"};
-          book.add(one, holding::any_hold, 1);
+          hold_entry one{"one"};
+          book.add(one, entry_kind::any_hold, 1);
           book.subtract(one, 2);
         }).find("tether[I6]") != std::string::npos);
   CHECK(stopped_by([] {
           ledger book;
-          holder one{"one"};
-          holder two{"two"};
-          book.add(one, holding::any_hold, 1);
+          hold_entry one{"one"};
+          hold_entry two{"two"};
+          book.add(one, entry_kind::any_hold, 1);
           book.subtract(two, 1);
         }).find("tether[I6]") != std::string::npos);
 }
@@ -122,24 +122,24 @@ TEST_CASE("releasing what is not held stops the program") {
 TEST_CASE("one entry for two kinds stops the program") {
   CHECK(stopped_by([] {
           ledger book;
-          holder one{"one"};
-          book.add(one, holding::any_hold, 1);
-          book.add(one, holding::suspension, 1);
+          hold_entry one{"one"};
+          book.add(one, entry_kind::any_hold, 1);
+          book.add(one, entry_kind::suspension, 1);
         }).find("tether[I5]") != std::string::npos);
 }
 
 TEST_CASE("counts do not come round to zero: what does not fit is not counted") {
   constexpr std::uint32_t most = 0xffff'ffff;
-  for (const holding what : {holding::any_hold, holding::uncoordinated_hold, holding::any_requirement, holding::coordinated_requirement,
-                             holding::suspension}) {
+  for (const entry_kind what : {entry_kind::any_hold, entry_kind::uncoordinated_hold, entry_kind::any_requirement, entry_kind::coordinated_requirement,
+                             entry_kind::suspension}) {
     ledger book;
-    holder one{"one"};
-    holder two{"two"};
+    hold_entry one{"one"};
+    hold_entry two{"two"};
     CHECK(book.has_room(what, most));
     book.add(one, what, most - 1);
     CHECK(book.has_room(what, 1));
     CHECK_FALSE(book.has_room(what, 2));
-    CHECK(book.has_room(what == holding::suspension ? holding::any_hold : holding::suspension, most));
+    CHECK(book.has_room(what == entry_kind::suspension ? entry_kind::any_hold : entry_kind::suspension, most));
     book.add(two, what, 1);
     CHECK_FALSE(book.has_room(what, 1));
     CHECK(book.has_room(what, 0));

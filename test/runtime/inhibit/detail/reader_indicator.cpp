@@ -22,117 +22,117 @@ struct recursive_mutex_parts : standard_parts {
   using mutex = std::recursive_mutex;
   static constexpr std::size_t slots = 1;
 };
-static_assert(std::is_same_v<shared_turnstile, basic_shared_turnstile<standard_parts>>);
+static_assert(std::is_same_v<shared_reader_indicator, basic_shared_reader_indicator<standard_parts>>);
 
 template <class Parts>
 struct with_parts {
   typename Parts::mutex mutex;
-  basic_shared_turnstile<Parts> turnstile{mutex};
+  basic_shared_reader_indicator<Parts> reader_indicator{mutex};
 };
 
 template <class Turnstile>
 struct turnstile_with_mutex {
   std::mutex mutex;
-  Turnstile turnstile{mutex};
+  Turnstile reader_indicator{mutex};
 };
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("a closed turnstile lets nobody in, each kind for itself, and counts how often it was closed", Turnstile, plain_turnstile,
-                   shared_turnstile) {
+TEST_CASE_TEMPLATE("a closed turnstile lets nobody in, each kind for itself, and counts how often it was closed", Turnstile, plain_reader_indicator,
+                   shared_reader_indicator) {
   turnstile_with_mutex<Turnstile> one;
   typename Turnstile::ticket ticket{};
-  one.turnstile.close(discard_kind::uncoordinated, 2);
-  CHECK_FALSE(one.turnstile.enter(discard_kind::uncoordinated, ticket));
-  REQUIRE(one.turnstile.enter(discard_kind::coordinated, ticket));
-  one.turnstile.leave(discard_kind::coordinated, ticket);
-  one.turnstile.reopen(discard_kind::uncoordinated, 1);
-  CHECK_FALSE(one.turnstile.enter(discard_kind::uncoordinated, ticket));
-  one.turnstile.reopen(discard_kind::uncoordinated, 1);
-  REQUIRE(one.turnstile.enter(discard_kind::uncoordinated, ticket));
-  CHECK(one.turnstile.entered_by_this_thread());
-  one.turnstile.leave(discard_kind::uncoordinated, ticket);
-  CHECK_FALSE(one.turnstile.entered_by_this_thread());
+  one.reader_indicator.close(discard_kind::uncoordinated, 2);
+  CHECK_FALSE(one.reader_indicator.enter(discard_kind::uncoordinated, ticket));
+  REQUIRE(one.reader_indicator.enter(discard_kind::coordinated, ticket));
+  one.reader_indicator.leave(discard_kind::coordinated, ticket);
+  one.reader_indicator.reopen(discard_kind::uncoordinated, 1);
+  CHECK_FALSE(one.reader_indicator.enter(discard_kind::uncoordinated, ticket));
+  one.reader_indicator.reopen(discard_kind::uncoordinated, 1);
+  REQUIRE(one.reader_indicator.enter(discard_kind::uncoordinated, ticket));
+  CHECK(one.reader_indicator.entered_by_this_thread());
+  one.reader_indicator.leave(discard_kind::uncoordinated, ticket);
+  CHECK_FALSE(one.reader_indicator.entered_by_this_thread());
 }
 
 TEST_CASE("draining asks for the kinds that are forbidden, and no more") {
-  turnstile_with_mutex<shared_turnstile> one;
+  turnstile_with_mutex<shared_reader_indicator> one;
   std::unique_lock lock{one.mutex};
-  const patience at_once{.wait = false};
-  shared_turnstile::ticket ticket{};
-  REQUIRE(one.turnstile.enter(discard_kind::coordinated, ticket));
-  CHECK(one.turnstile.drain(false, lock, at_once) == drained::yes);
-  CHECK(one.turnstile.drain(true, lock, at_once) == drained::busy);
+  const wait_limits at_once{.wait = false};
+  shared_reader_indicator::ticket ticket{};
+  REQUIRE(one.reader_indicator.enter(discard_kind::coordinated, ticket));
+  CHECK(one.reader_indicator.drain(false, lock, at_once) == drained::yes);
+  CHECK(one.reader_indicator.drain(true, lock, at_once) == drained::busy);
   lock.unlock();
-  one.turnstile.leave(discard_kind::coordinated, ticket);
+  one.reader_indicator.leave(discard_kind::coordinated, ticket);
   lock.lock();
-  CHECK(one.turnstile.drain(true, lock, at_once) == drained::yes);
+  CHECK(one.reader_indicator.drain(true, lock, at_once) == drained::yes);
 }
 
 TEST_CASE("a drain that must wait ends with the deadline, with the stop token, or with the last discard") {
-  turnstile_with_mutex<shared_turnstile> one;
-  shared_turnstile::ticket ticket{};
-  REQUIRE(one.turnstile.enter(discard_kind::uncoordinated, ticket));
+  turnstile_with_mutex<shared_reader_indicator> one;
+  shared_reader_indicator::ticket ticket{};
+  REQUIRE(one.reader_indicator.enter(discard_kind::uncoordinated, ticket));
   {
     std::unique_lock lock{one.mutex};
-    CHECK(one.turnstile.drain(false, lock, {.until = std::chrono::steady_clock::now()}) == drained::timed_out);
+    CHECK(one.reader_indicator.drain(false, lock, {.until = std::chrono::steady_clock::now()}) == drained::timed_out);
     CHECK(lock.owns_lock());
     std::stop_source stop;
     stop.request_stop();
-    patience how{};
+    wait_limits how{};
     const auto token = stop.get_token();
     how.stop = &token;
-    CHECK(one.turnstile.drain(false, lock, how) == drained::cancelled);
+    CHECK(one.reader_indicator.drain(false, lock, how) == drained::cancelled);
     how.until = std::chrono::steady_clock::now() + std::chrono::hours{1};
-    CHECK(one.turnstile.drain(false, lock, how) == drained::cancelled);
+    CHECK(one.reader_indicator.drain(false, lock, how) == drained::cancelled);
   }
   std::thread waiter{[&] {
     std::unique_lock lock{one.mutex};
-    CHECK(one.turnstile.drain(false, lock, {}) == drained::yes);
+    CHECK(one.reader_indicator.drain(false, lock, {}) == drained::yes);
   }};
-  one.turnstile.leave(discard_kind::uncoordinated, ticket);
+  one.reader_indicator.leave(discard_kind::uncoordinated, ticket);
   waiter.join();
 }
 
 TEST_CASE("a turnstile with fewer slots than threads have numbers finds one for each of them") {
   with_parts<recursive_mutex_parts> one;
   std::size_t entered = 0;
-  for (std::size_t i = 0; i < 2 * shared_turnstile::slots; ++i) {
+  for (std::size_t i = 0; i < 2 * shared_reader_indicator::slots; ++i) {
     std::thread{[&] {
-      basic_shared_turnstile<recursive_mutex_parts>::ticket ticket{};
-      if (!one.turnstile.enter(discard_kind::uncoordinated, ticket)) return;
+      basic_shared_reader_indicator<recursive_mutex_parts>::ticket ticket{};
+      if (!one.reader_indicator.enter(discard_kind::uncoordinated, ticket)) return;
       std::unique_lock lock{one.mutex};
-      if (one.turnstile.drain(false, lock, {.wait = false}) == drained::busy) entered += 1;
+      if (one.reader_indicator.drain(false, lock, {.wait = false}) == drained::busy) entered += 1;
       lock.unlock();
-      one.turnstile.leave(discard_kind::uncoordinated, ticket);
+      one.reader_indicator.leave(discard_kind::uncoordinated, ticket);
     }}.join();
   }
-  CHECK(entered == 2 * shared_turnstile::slots);
+  CHECK(entered == 2 * shared_reader_indicator::slots);
 }
 
 TEST_CASE("a turnstile of other parts waits with their mutex, and lets it go meanwhile") {
   with_parts<recursive_mutex_parts> one;
-  basic_shared_turnstile<recursive_mutex_parts>::ticket ticket{};
-  REQUIRE(one.turnstile.enter(discard_kind::uncoordinated, ticket));
+  basic_shared_reader_indicator<recursive_mutex_parts>::ticket ticket{};
+  REQUIRE(one.reader_indicator.enter(discard_kind::uncoordinated, ticket));
   std::thread waiter{[&] {
     std::unique_lock lock{one.mutex};
-    CHECK(one.turnstile.drain(false, lock, {}) == drained::yes);
+    CHECK(one.reader_indicator.drain(false, lock, {}) == drained::yes);
     CHECK(lock.owns_lock());
   }};
-  one.turnstile.leave(discard_kind::uncoordinated, ticket);
+  one.reader_indicator.leave(discard_kind::uncoordinated, ticket);
   waiter.join();
-  CHECK(sizeof(basic_shared_turnstile<recursive_mutex_parts>) < sizeof(shared_turnstile));
+  CHECK(sizeof(basic_shared_reader_indicator<recursive_mutex_parts>) < sizeof(shared_reader_indicator));
 }
 
 TEST_CASE("on one thread whoever is inside is the caller, and waiting for oneself is told") {
-  turnstile_with_mutex<plain_turnstile> one;
+  turnstile_with_mutex<plain_reader_indicator> one;
   std::unique_lock lock{one.mutex};
-  plain_turnstile::ticket ticket{};
-  REQUIRE(one.turnstile.enter(discard_kind::coordinated, ticket));
-  CHECK(one.turnstile.drain(false, lock, {}) == drained::yes);
-  CHECK(one.turnstile.drain(true, lock, {}) == drained::own_permit);
-  one.turnstile.leave(discard_kind::coordinated, ticket);
-  CHECK(one.turnstile.drain(true, lock, {}) == drained::yes);
+  plain_reader_indicator::ticket ticket{};
+  REQUIRE(one.reader_indicator.enter(discard_kind::coordinated, ticket));
+  CHECK(one.reader_indicator.drain(false, lock, {}) == drained::yes);
+  CHECK(one.reader_indicator.drain(true, lock, {}) == drained::own_permit);
+  one.reader_indicator.leave(discard_kind::coordinated, ticket);
+  CHECK(one.reader_indicator.drain(true, lock, {}) == drained::yes);
 }
 
 }  // namespace runtime_inhibit_detail_reader_indicator

@@ -21,21 +21,21 @@ namespace {
 /// Right while it is looked at.
 struct two_faced {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept {
-    return std::is_constant_evaluated() && group.attached && !group.settled() ? 1 : 0;
+  static constexpr std::uint32_t holds(group_counts group) noexcept {
+    return std::is_constant_evaluated() && group.attached && !group.needs_no_hold() ? 1 : 0;
   }
 };
 struct admits_in_the_program {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return group.attached && !group.settled() ? 1 : 0; }
-  static constexpr bool admits(group_tally group) noexcept {
-    return !std::is_constant_evaluated() || group.agreed == 0 || group.others == 0;
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return group.attached && !group.needs_no_hold() ? 1 : 0; }
+  static constexpr bool admits(group_counts group) noexcept {
+    return !std::is_constant_evaluated() || group.agreed == 0 || group.declined == 0;
   }
 };
 struct one_more_in_the_program {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(container_tally all) noexcept {
-    return all.settled == all.members ? 0 : std::is_constant_evaluated() || all.members < 9 ? 1 : 2;
+  static constexpr std::uint32_t holds(container_counts all) noexcept {
+    return all.need_no_hold == all.members ? 0 : std::is_constant_evaluated() || all.members < 9 ? 1 : 2;
   }
 };
 static_assert(sound_rule<two_faced> && sound_rule<admits_in_the_program> && sound_rule<one_more_in_the_program>, "as far as it can know");

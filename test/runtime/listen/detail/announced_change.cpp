@@ -61,7 +61,7 @@ TEST_CASE("what the judge finds wrong is not kept") {
   CHECK(change.added().size() == 1);
   CHECK(change.verdict().error().is(errc::not_mapped));
   change.end(true);
-  change.forget();
+  change.reset();
   change.begin(commit_kind::refusable);
   change.add(at(block, 1));
   change.judge();

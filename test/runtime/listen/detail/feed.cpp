@@ -77,7 +77,7 @@ TEST_CASE("what stands is what was added by changes that happened and not remove
   r.feed.begin();
   CHECK_FALSE(r.remove(first));
   CHECK(r.feed.verdict().error().is(errc::cuts_a_mapping));
-  r.feed.forget();
+  r.feed.reset();
   r.feed.begin();
   CHECK(r.add(first));
 }

@@ -47,7 +47,7 @@ struct rig {
   ram_block block = must(ram_block::allocate("ram", 256 * KiB));
   recording<software_iommu> iommu;
   section_mapper<recording<software_iommu>, Granularity, watching> mapper{iommu};
-  unattended nobody;
+  unmonitored nobody;
 
   rig() { mapper.refresh_sizes(); }
   section_plan plan(std::uint64_t first, std::uint64_t size) {
@@ -86,7 +86,7 @@ TEST_CASE("a map that fails at any piece unmaps the pieces before it, in one cal
     REQUIRE_FALSE(failed);
     CHECK(failed.error().is_errno(ENOMEM));
     CHECK(failed.error().subject() == "ram");
-    CHECK_FALSE(failed.error().stuck());
+    CHECK_FALSE(failed.error().rollback_failed());
     CHECK(r.iommu.log().count(backend_call::unmap) == (n == 1 ? 0U : 1U));
     CHECK(r.mapper.usage() == mapped_usage{});
     CHECK(r.iommu.free_mappings() == 65535);
@@ -101,7 +101,7 @@ TEST_CASE("a map whose undo fails says that it is stuck") {
   const auto failed = r.mapper.map(r.plan(0x100000, 256 * KiB), r.nobody);
   REQUIRE_FALSE(failed);
   CHECK(failed.error().is_errno(ENOMEM));
-  CHECK(failed.error().stuck());
+  CHECK(failed.error().rollback_failed());
 }
 
 TEST_CASE("an unmap that fails counts nothing and names the section") {
@@ -120,7 +120,7 @@ TEST_CASE("the page sizes are frozen from the first mapping until nothing is map
   ram_block block = must(ram_block::allocate("ram", 256 * KiB));
   changing_iommu iommu;
   section_mapper<changing_iommu, largest_page, no_observation> mapper{iommu};
-  unattended nobody;
+  unmonitored nobody;
   mapper.refresh_sizes();
   const auto plan = plan_section<largest_page>(ram_at(block, 0x100000, 16 * KiB), mapper.sizes());
   must(mapper.map(plan, nobody));
@@ -138,7 +138,7 @@ TEST_CASE("private memory is brought in before it is pinned for reading only, an
   ram_block block = must(ram_block::allocate<faulty_kernel>("ram", 16 * KiB));
   section_mapper<io_uring_buffers, largest_page, no_observation> mapper{*ring};
   mapper.refresh_sizes();
-  unattended nobody;
+  unmonitored nobody;
   // No pinning group has joined, so what is resident afterwards was populated.
   section rom = ram_at(block, 0x100000, 8 * KiB);
   rom.kind = region_kind::rom;
@@ -175,7 +175,7 @@ TEST_CASE("a private file's memory is brought in as the process's own before it 
         must(ram_block::borrow("rom", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 16 * KiB, memory_kind::private_file));
     section_mapper<io_uring_buffers, largest_page, no_observation> mapper{*ring};
     mapper.refresh_sizes();
-    unattended nobody;
+    unmonitored nobody;
     // Reading alone shows the file's own pages, which the CPU leaves at its first write.
     for (std::uint64_t at = 0; at < 16 * KiB; at += 4 * KiB) CHECK(static_cast<std::byte volatile const*>(lent)[at] == std::byte{0});
     section rom = ram_at(block, 0x100000, 8 * KiB);

@@ -112,7 +112,7 @@ TEST_CASE("only another device's BAR may be left out, and not because somebody c
   const error why = error::from_errno("map", EFAULT);
   const section_plan bar{.what = at(block, 0, 0, 0x1000, region_kind::ram_device)};
   CHECK(may_be_left_out(bar, why));
-  CHECK_FALSE(may_be_left_out(bar, why.leaving_things_behind()));
+  CHECK_FALSE(may_be_left_out(bar, why.with_failed_rollback()));
   CHECK_FALSE(may_be_left_out(bar, error{"map", std::make_error_code(std::errc::operation_canceled)}));
   CHECK_FALSE(may_be_left_out({.what = at(block, 0, 0, 0x1000)}, why));
 }

@@ -17,8 +17,8 @@ using namespace tether::proof;
 
 namespace {
 
-using subject = essence<inhibit_per_group, standard_lifecycle>;
-using unprotected = essence<no_inhibition, standard_lifecycle>;
+using subject = abstraction<inhibit_per_group, standard_lifecycle>;
+using unprotected = abstraction<no_inhibition, standard_lifecycle>;
 
 }  // namespace
 
@@ -26,7 +26,7 @@ TEST_CASE("the search at run time counts the worlds and the events that the one 
   using tiny = scope<1, 1, 1, permits::momentary>;
   const findings found = search<subject, tiny>();
   CHECK(found.safe());
-  CHECK(found.story().view().empty());
+  CHECK(found.description().view().empty());
   CHECK(found.states == explored<subject, tiny>.found.size);
   CHECK(found.transitions == explored<subject, tiny>.now.transitions);
   CHECK((found.reached == explored<subject, tiny>.now.reached));
@@ -35,9 +35,9 @@ TEST_CASE("the search at run time counts the worlds and the events that the one 
 TEST_CASE("the search at run time tells the same counterexample, and numbers containers where there are several") {
   const findings found = search<unprotected>();
   CHECK_FALSE(found.safe());
-  CHECK(found.story().view() ==
+  CHECK(found.description().view() ==
         "stale mapping after: attach IOMMU-backed group 0: join container; group 0: map; balloon discards; guest touches");
-  CHECK(search<unprotected, scope<2, 1, 1>>().story().view() ==
+  CHECK(search<unprotected, scope<2, 1, 1>>().description().view() ==
         "stale mapping after: container 0: attach IOMMU-backed group 0: join container; container 0: group 0: map; balloon gets permit; "
         "balloon discards; guest touches");
 }

@@ -28,8 +28,8 @@ extent<guest_address> everything() { return extent<guest_address>::everything();
 std::vector<section> rendered(region_table const& table, extent<guest_address> within = everything()) {
   detail::section_run run;
   detail::render(table, within, run);
-  REQUIRE(run.sections.size() == run.anchors.size());
-  for (std::size_t i = 0; i < run.size(); ++i) CHECK(run.anchors[i]->name().view() == run.sections[i].name);
+  REQUIRE(run.sections.size() == run.owners.size());
+  for (std::size_t i = 0; i < run.size(); ++i) CHECK(run.owners[i]->name().view() == run.sections[i].name);
   return run.sections;
 }
 

@@ -66,7 +66,7 @@ TEST_CASE("a refused change is undone for those that followed, and the first ref
   const auto outcome = t.table.deliver(t.placed, commit_kind::refusable, t.fenced);
   REQUIRE_FALSE(outcome);
   CHECK(outcome.error().subject() == "same");
-  CHECK_FALSE(outcome.error().stuck());
+  CHECK_FALSE(outcome.error().rollback_failed());
   CHECK(listener_calls(t.shared.begin() + 9, t.shared.end()) ==
         listener_calls{"low: commit", "same: refuse", "high: refuse", "low: begin!", "low: -a[0,f]", "low: -b[10,1f]", "low: commit"});
   for (auto const* one : {&t.low, &t.same, &t.high}) {
@@ -82,7 +82,7 @@ TEST_CASE("a refusal that could not be undone everywhere says so") {
   const auto outcome = t.table.deliver(t.placed, commit_kind::refusable, t.fenced);
   REQUIRE_FALSE(outcome);
   CHECK(outcome.error().subject() == "high");
-  CHECK(outcome.error().stuck());
+  CHECK(outcome.error().rollback_failed());
 }
 
 TEST_CASE("a compulsory change stays, and everyone that could not follow is named") {

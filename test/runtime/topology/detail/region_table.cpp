@@ -71,7 +71,7 @@ TEST_CASE("a look-up by address finds exactly the regions that overlap") {
 TEST_CASE("an id is never used again, not even that of a region whose placing was undone") {
   region_table table;
   const auto first = place(table, 0, 9);
-  table.undo_to(0);
+  table.roll_back_to(0);
   CHECK(table.find(first) == nullptr);
   const auto second = place(table, 0, 9);
   CHECK_FALSE(first == second);
@@ -96,14 +96,14 @@ TEST_CASE("edits are taken back to a mark in reverse order, and the table is as 
   table.remove(kept);
   const auto fresh = place(table, 0, 49);
   CHECK(found_in(table, between(0, top)) == std::vector{fresh.value});
-  table.undo_to(mark);
+  table.roll_back_to(mark);
   CHECK(table.find(fresh) == nullptr);
   CHECK(table.find(moved)->where == between(200, 299));
   CHECK(table.find(moved)->enabled);
   CHECK(table.find(kept)->read_only);
   CHECK(found_in(table, between(200, 200)) == std::vector{moved.value});
   CHECK(found_in(table, between(1000, 2099)).empty());
-  table.undo_to(0);
+  table.roll_back_to(0);
   CHECK_FALSE(table.find(kept)->read_only);
   CHECK(found_in(table, between(0, top)) == std::vector{kept.value, moved.value});
 }

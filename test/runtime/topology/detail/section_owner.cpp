@@ -14,15 +14,15 @@ using namespace tether;
 
 TEST_CASE("an anchor keeps its memory from being freed as long as anyone holds it") {
   auto block = tether_test::must(ram_block::allocate("ram", 64 * KiB));
-  detail::anchor_pointer one = std::make_shared<detail::anchor const>(label{"placed"}, &block.backing());
-  detail::anchor_pointer same = one;
+  detail::section_owner_pointer one = std::make_shared<detail::section_owner const>(label{"placed"}, &block.backing());
+  detail::section_owner_pointer same = one;
   CHECK(block.backing().references() == 1);
   one.reset();
   CHECK(block.free().error().is(errc::still_in_use));
   CHECK(same->name().view() == "placed");
   same.reset();
   CHECK(block.backing().references() == 0);
-  const detail::anchor without_memory{label{"mmio"}, nullptr};
+  const detail::section_owner without_memory{label{"mmio"}, nullptr};
   CHECK(without_memory.memory() == nullptr);
 }
 

@@ -38,7 +38,7 @@ void check_chunks(flat_view const& view) {
     auto const& chunk = *view.chunks()[i];
     REQUIRE(chunk.size() > 0);
     REQUIRE(chunk.size() <= detail::chunk_capacity);
-    REQUIRE(chunk.anchors.size() == chunk.size());
+    REQUIRE(chunk.owners.size() == chunk.size());
     // Small ones would add up: all but a lone one are a quarter full at least.
     if (view.chunks().size() > 1) REQUIRE(chunk.size() >= detail::chunk_capacity / 4);
     total += chunk.size();
@@ -107,7 +107,7 @@ TEST_CASE("what an overlay leaves of a chunk never stays behind as a small chunk
   for (std::uint64_t from = 0; from < 1200; from += 60) {
     tether_test::placed(guest.table, region::mmio("overlay", 1800 * page), pages(2 * from, 1800), 1);
     const auto next = detail::updated(guest.view, guest.table, guest.table.changed_extents());
-    guest.table.undo_to(0);
+    guest.table.roll_back_to(0);
     check_chunks(next);
     CHECK(next.size() == large_guest::sections - 900 + 1);
     CHECK(next.size() - next.sections_shared_with(guest.view) <= 4 * detail::chunk_capacity);

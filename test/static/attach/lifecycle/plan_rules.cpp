@@ -32,7 +32,7 @@ template <change_of_step Change>
 constexpr void with_undos(plan& steps, std::size_t at) {
   Change(steps, at);
   for (std::size_t i = 0; i < plan::most; ++i) {
-    steps.steps[i].backward = steps.may_turn_back_after(i) ? inverse_of(steps.steps[i].forward) : nothing;
+    steps.steps[i].backward = steps.may_roll_back_after(i) ? inverse_of(steps.steps[i].forward) : nothing;
   }
 }
 template <change To>
@@ -85,11 +85,11 @@ constexpr plan with(plan steps, std::size_t at, act what) noexcept {
   steps.steps[at] = {what, nothing};
   for (step& one : steps.steps) one.backward = nothing;
   for (std::size_t i = 0; i < plan::most; ++i) {
-    if (steps.may_turn_back_after(i)) steps.steps[i].backward = inverse_of(steps.steps[i].forward);
+    if (steps.may_roll_back_after(i)) steps.steps[i].backward = inverse_of(steps.steps[i].forward);
   }
   return steps;
 }
-/// Only the last `settle` of an attach may be there or not: it has nothing to give back. And a device can be told of or forgotten, as far
+/// Only the last `lower_holds` of an attach may be there or not: it has nothing to give back. And a device can be told of or forgotten, as far
 /// as a single plan goes; that all of them agree on it is asked of the lifecycle.
 template <class Lifecycle, op Which>
 constexpr bool nothing_can_be_inserted = [] {
@@ -99,8 +99,8 @@ constexpr bool nothing_can_be_inserted = [] {
   if (size == 0 || size == plan::most) return true;
   for (std::size_t at = 0; at <= size; ++at) {
     for (auto what = static_cast<std::size_t>(judge); what <= static_cast<std::size_t>(commit); ++what) {
-      const bool of_kvm = Lifecycle::unit == attach_unit::device && (static_cast<act>(what) == tell || static_cast<act>(what) == forget);
-      const bool harmless = attaches && at == size && static_cast<act>(what) == settle;
+      const bool of_kvm = Lifecycle::unit == attach_unit::device && (static_cast<act>(what) == add_to_kvm || static_cast<act>(what) == remove_from_kvm);
+      const bool harmless = attaches && at == size && static_cast<act>(what) == lower_holds;
       const bool accepted = well_formed(with(steps, at, static_cast<act>(what)), Which, Lifecycle::unit);
       if (accepted != harmless && !of_kvm) return false;
     }
@@ -116,13 +116,13 @@ static_assert(nothing_fits_in<lifecycle_of<attach_unit::group, true>>);
 static_assert(nothing_fits_in<of_devices>);
 static_assert(nothing_fits_in<lifecycle_of<attach_unit::device, true>>);
 
-constexpr auto told_once = [](plan& steps, std::size_t) { steps = with(steps, 1, tell); };
+constexpr auto told_once = [](plan& steps, std::size_t) { steps = with(steps, 1, add_to_kvm); };
 static_assert(refused<of_devices>(op::attach_first, told_once) && refused<of_devices>(op::attach_next, told_once));
-constexpr auto forgotten_once = [](plan& steps, std::size_t) { steps = with(steps, 1, forget); };
+constexpr auto forgotten_once = [](plan& steps, std::size_t) { steps = with(steps, 1, remove_from_kvm); };
 static_assert(refused<of_devices>(op::detach_next, forgotten_once) && refused<of_devices>(op::detach_last, forgotten_once));
 
 /// The device that it judges is not there.
-constexpr auto judge_first = [](plan& steps, std::size_t) { steps = planned(change::detach, {judge, withdraw, leave, commit, settle}); };
+constexpr auto judge_first = [](plan& steps, std::size_t) { steps = planned(change::detach, {judge, withdraw, leave, commit, lower_holds}); };
 static_assert(refused<of_groups>(op::detach_last, judge_first));
 
 /// Plans for one unit are none for the other.
@@ -134,11 +134,11 @@ struct groups_as_devices {
 static_assert(!well_formed_lifecycle<groups_as_devices>);
 
 /// Historical mistakes: QEMU's detach gives the hold back first; joining an existing container before holding; KVM told after the pin.
-constexpr auto release_first = [](plan& steps, std::size_t) { steps.steps = {{{settle}, {withdraw, replay}, {leave}, {commit}}}; };
+constexpr auto release_first = [](plan& steps, std::size_t) { steps.steps = {{{lower_holds}, {withdraw, replay}, {leave}, {commit}}}; };
 static_assert(refused<of_groups>(op::detach_last, release_first));
 constexpr auto join_first = [](plan& steps, std::size_t) { steps.steps = {{{join, leave}, {hold}, {commit}}}; };
 static_assert(refused<of_groups>(op::attach_next, join_first));
-constexpr auto tell_late = [](plan& steps, std::size_t) { steps = planned(change::attach, {hold, acquire, join, tell, replay, commit}); };
+constexpr auto tell_late = [](plan& steps, std::size_t) { steps = planned(change::attach, {hold, acquire, join, add_to_kvm, replay, commit}); };
 static_assert(refused<lifecycle_of<attach_unit::group, true>>(op::attach_first, tell_late));
 /// QEMU's iommufd: attached, and so perhaps pinned, before the discard is disabled.
 constexpr auto hold_late = [](plan& steps, std::size_t) { steps = planned(change::attach_device, {judge, act::open, bind, join, hold, replay, commit}); };

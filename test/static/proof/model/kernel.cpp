@@ -9,34 +9,34 @@
 namespace tether::proof {
 namespace {
 
-using of_groups = essence<inhibit_per_group, lifecycle_of<attach_unit::group>>;
-using of_devices = essence<inhibit_per_group, lifecycle_of<attach_unit::device>>;
-using nobody_pins = essence<inhibit_per_group, lifecycle_of<attach_unit::group>, false>;
+using of_groups = abstraction<inhibit_per_group, lifecycle_of<attach_unit::group>>;
+using of_devices = abstraction<inhibit_per_group, lifecycle_of<attach_unit::device>>;
+using nobody_pins = abstraction<inhibit_per_group, lifecycle_of<attach_unit::group>, false>;
 using little = world<small_scope>;
 
 /// A container that has the page mapped, and one group.
-template <class Essence>
+template <class Abstraction>
 constexpr little with(group_state group) {
   little here{};
   here.containers[0].groups[0] = group;
   here.containers[0].page = page_relation::recorded;
-  pin<Essence>(here, 0);
+  pin<Abstraction>(here, 0);
   return here;
 }
-template <class Essence>
+template <class Abstraction>
 constexpr bool pinned(group_state group) {
-  return with<Essence>(group).containers[0].page == page_relation::pinned_same;
+  return with<Abstraction>(group).containers[0].page == page_relation::pinned_same;
 }
 
 // An IOMMU-backed group pins with no device open; a mediated one by its open devices that did not agree.
 static_assert(pinned<of_groups>({.joined = true}) && !pinned<of_groups>({}));
 static_assert(!pinned<of_groups>({.joined = true, .mediated = true}));
-static_assert(!pinned<of_groups>({.vouched = 1, .joined = true, .mediated = true}));
-static_assert(pinned<of_groups>({.users = 1, .vouched = 1, .joined = true, .mediated = true}));
+static_assert(!pinned<of_groups>({.consenting = 1, .joined = true, .mediated = true}));
+static_assert(pinned<of_groups>({.declining = 1, .consenting = 1, .joined = true, .mediated = true}));
 // Single devices: once joined, by what they are and whether they agreed.
-static_assert(pinned<of_devices>({.users = 1}) && pinned<of_devices>({.users = 1, .mediated = true}));
-static_assert(!pinned<of_devices>({.vouched = 1, .mediated = true}) && pinned<of_devices>({.vouched = 1}));
-static_assert(!pinned<nobody_pins>({.users = 1, .joined = true}));
+static_assert(pinned<of_devices>({.declining = 1}) && pinned<of_devices>({.declining = 1, .mediated = true}));
+static_assert(!pinned<of_devices>({.consenting = 1, .mediated = true}) && pinned<of_devices>({.consenting = 1}));
+static_assert(!pinned<nobody_pins>({.declining = 1, .joined = true}));
 
 // A device at hand counts from its opening in a group that has joined, and from its own joining else.
 constexpr little opening = [] {

@@ -9,7 +9,7 @@
 namespace tether::proof {
 namespace {
 
-using subject = essence<inhibit_per_group, lifecycle_of<attach_unit::group>>;
+using subject = abstraction<inhibit_per_group, lifecycle_of<attach_unit::group>>;
 using little = world<small_scope>;
 
 template <class Change>
@@ -22,8 +22,8 @@ constexpr broken_properties broken(group_state group, Change change) {
   return broken_in<subject>(here);
 }
 constexpr auto nothing_else = [](auto&, auto&) {};
-constexpr group_state pinning{.tally = {.attached = true}, .held = 1, .joined = true};
-constexpr group_state agreed{.tally = {.agreed = 1, .attached = true, .known = true}, .vouched = 1, .joined = true, .mediated = true};
+constexpr group_state pinning{.counts = {.attached = true}, .held = 1, .joined = true};
+constexpr group_state agreed{.counts = {.agreed = 1, .attached = true, .consent_known = true}, .consenting = 1, .joined = true, .mediated = true};
 
 static_assert(broken_in<subject>(little{}) == 0 && broken(pinning, nothing_else) == 0 && broken(agreed, nothing_else) == 0);
 
@@ -33,13 +33,13 @@ static_assert(broken(pinning, [](auto&, auto& here) { here.leaked = true; }) == 
 static_assert(broken(pinning, [](auto& container, auto&) { container.groups[0].held = 0; }) == bit(property::unbalanced_holds));
 static_assert(broken(pinning, [](auto& container, auto&) { container.groups[0].told = true; }) == bit(property::left_behind));
 static_assert(broken(pinning, [](auto& container, auto&) { container.page = page_relation::none; }) == bit(property::left_behind));
-static_assert(broken(pinning, [](auto& container, auto&) { container.groups[0].users = 1; }) == bit(property::left_behind));
+static_assert(broken(pinning, [](auto& container, auto&) { container.groups[0].declining = 1; }) == bit(property::left_behind));
 // A hold for a group that has settled: unbalanced, and the balloon is refused for nothing.
 static_assert(broken(agreed, [](auto& container, auto&) { container.groups[0].held = 1; }) ==
               (bit(property::unbalanced_holds) | bit(property::needless_refusal)));
 // With no device open nobody knows yet, so holding is no refusal for nothing.
-static_assert(broken({.tally = {.attached = true}, .held = 1, .joined = true, .mediated = true}, nothing_else) == 0);
-constexpr group_state mixed{.tally = {.agreed = 1, .others = 1, .attached = true, .known = true}, .held = 1, .users = 1, .vouched = 1,
+static_assert(broken({.counts = {.attached = true}, .held = 1, .joined = true, .mediated = true}, nothing_else) == 0);
+constexpr group_state mixed{.counts = {.agreed = 1, .declined = 1, .attached = true, .consent_known = true}, .held = 1, .declining = 1, .consenting = 1,
                             .joined = true, .mediated = true};
 static_assert(broken(mixed, nothing_else) == bit(property::mixed_membership));
 // Neither a call in progress nor a container that has diverged is at rest.

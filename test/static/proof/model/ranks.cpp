@@ -20,26 +20,26 @@ static_assert(ranking_is_in_order());
 
 struct in_tens {
   using slot = inhibition_slot;
-  static constexpr std::uint32_t holds(group_tally group) noexcept { return (group.attached && !group.known ? 10 : 0) + 10 * group.others; }
-  static constexpr std::uint32_t holds(container_tally all) noexcept { return all.settled < all.members ? 77 : 0; }
+  static constexpr std::uint32_t holds(group_counts group) noexcept { return (group.attached && !group.consent_known ? 10 : 0) + 10 * group.declined; }
+  static constexpr std::uint32_t holds(container_counts all) noexcept { return all.need_no_hold < all.members ? 77 : 0; }
 };
 inline std::uint32_t variable = 16;
 struct no_constant {
   using slot = inhibition_slot;
-  static std::uint32_t holds(group_tally group) noexcept { return group.attached ? variable : 0; }
+  static std::uint32_t holds(group_counts group) noexcept { return group.attached ? variable : 0; }
 };
 
 template <class Policy>
 constexpr bool keeps_order() {
   using needs = ranked<Policy, small_scope>;
   for (std::uint32_t code = 0; code < 36 * 36; ++code) {
-    const auto tally = [](std::uint32_t from) {
-      return group_tally{from % 3, from / 3 % 3, from / 9 % 2 != 0, from / 18 != 0};
+    const auto counts = [](std::uint32_t from) {
+      return group_counts{from % 3, from / 3 % 3, from / 9 % 2 != 0, from / 18 != 0};
     };
-    const group_tally one = tally(code % 36);
-    const group_tally other = tally(code / 36);
-    const bool possible = (one.attached || one == group_tally{}) && (other.attached || other == group_tally{}) &&
-                          (one.known || one.agreed == 0) && (other.known || other.agreed == 0) && one.open() <= 2 && other.open() <= 2;
+    const group_counts one = counts(code % 36);
+    const group_counts other = counts(code / 36);
+    const bool possible = (one.attached || one == group_counts{}) && (other.attached || other == group_counts{}) &&
+                          (one.consent_known || one.agreed == 0) && (other.consent_known || other.agreed == 0) && one.open() <= 2 && other.open() <= 2;
     if (!possible) continue;
     if ((holds_needed<Policy>(one) < holds_needed<Policy>(other)) != (needs::holds(one) < needs::holds(other))) return false;
     if ((holds_needed<Policy>(one) == 0) != (needs::holds(one) == 0)) return false;
@@ -50,15 +50,15 @@ static_assert(keeps_order<in_tens>() && keeps_order<inhibit_per_device>() && kee
               keeps_order<inhibit_per_container>());
 
 using tens = ranked<in_tens, small_scope>;
-static_assert(tens::holds(group_tally{0, 1, true, false}) == 2 && tens::holds(group_tally{1, 1, true, true}) == 1);
-static_assert(tens::holds(container_tally{2, 1}) == 1 && tens::holds(container_tally{2, 2}) == 0);
+static_assert(tens::holds(group_counts{0, 1, true, false}) == 2 && tens::holds(group_counts{1, 1, true, true}) == 1);
+static_assert(tens::holds(container_counts{2, 1}) == 1 && tens::holds(container_counts{2, 2}) == 0);
 // Our own count without gaps, so in the lockstep a rank is the number of holds.
-static_assert(ranked<inhibit_per_device, small_scope>::holds(group_tally{0, 2, true, false}) == 3);
+static_assert(ranked<inhibit_per_device, small_scope>::holds(group_counts{0, 2, true, false}) == 3);
 // Beyond the world, where only mistaken code leads: something is something.
-static_assert(tens::holds(group_tally{0, 9, true, true}) != 0 && tens::holds(container_tally{1, 2}) == 0 &&
-              tens::holds(container_tally{9, 2}) == 1);
+static_assert(tens::holds(group_counts{0, 9, true, true}) != 0 && tens::holds(container_counts{1, 2}) == 0 &&
+              tens::holds(container_counts{9, 2}) == 1);
 
-[[maybe_unused]] std::uint32_t asked_each_time() { return ranked<no_constant, small_scope>::holds(group_tally{0, 0, true, false}); }
+[[maybe_unused]] std::uint32_t asked_each_time() { return ranked<no_constant, small_scope>::holds(group_counts{0, 0, true, false}); }
 
 }  // namespace
 }  // namespace tether::proof

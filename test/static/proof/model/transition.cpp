@@ -10,12 +10,12 @@ namespace tether::proof {
 namespace {
 
 using lasting = scope<1, 2, 2>;
-using subject = essence<inhibit_per_group, lifecycle_of<attach_unit::group>>;
+using subject = abstraction<inhibit_per_group, lifecycle_of<attach_unit::group>>;
 
-template <class Essence = subject, class Scope>
+template <class Abstraction = subject, class Scope>
 constexpr std::size_t count(world<Scope> const& from, auto matches) {
   std::size_t all = 0;
-  transition<Essence, Scope>::for_each(from, [&](future<Scope> const& next) {
+  transition<Abstraction, Scope>::for_each(from, [&](successor<Scope> const& next) {
     all += matches(next) ? 1U : 0U;
     return true;
   });
@@ -33,7 +33,7 @@ static_assert(count(world<small_scope>{}, any) == 4);
 
 constexpr world<lasting> held = [] {
   world<lasting> found{};
-  transition<subject, lasting>::for_each(world<lasting>{}, [&](future<lasting> const& next) {
+  transition<subject, lasting>::for_each(world<lasting>{}, [&](successor<lasting> const& next) {
     found = next.here;
     return next.by.how != outcome::done;
   });
@@ -49,20 +49,20 @@ static_assert(count(held, [](auto const& next) { return next.said.reached.has(ac
 struct counting : machinery {
   static constexpr bool gate_drains = false;
 };
-using hasty = essence<inhibit_per_group, lifecycle_of<attach_unit::group>, true, hold_kind::any, counting>;
+using hasty = abstraction<inhibit_per_group, lifecycle_of<attach_unit::group>, true, hold_kind::any, counting>;
 constexpr world<lasting> permitted = [] {
   world<lasting> here{};
   here.permit = true;
   return here;
 }();
-constexpr auto takes_hold = [](auto const& next) { return next.by.what == act::hold && next.by.how == outcome::done; };
+constexpr auto takes_hold = [](auto const& next) { return next.by.what == act::raise_holds && next.by.how == outcome::done; };
 static_assert(count(permitted, takes_hold) == 0 && count<hasty>(permitted, takes_hold) == 2);
 static_assert(count(permitted, by(actor::discard)) == 1 && count(permitted, by(actor::permit)) == 0);
 
 // A replay can also map a part, and fail after that.
 constexpr world<lasting> joined = [] {
   world<lasting> found{};
-  transition<subject, lasting>::for_each(held, [&](future<lasting> const& next) {
+  transition<subject, lasting>::for_each(held, [&](successor<lasting> const& next) {
     found = next.here;
     return next.by.how != outcome::done;
   });
@@ -70,22 +70,22 @@ constexpr world<lasting> joined = [] {
 }();
 constexpr auto half = [](auto const& next) { return next.by.half_way && next.here.containers[0].page == page_relation::pinned_same; };
 static_assert(count(joined, any) == 4 && count(joined, half) == 1);
-constexpr world<lasting> faltering = [] {
+constexpr world<lasting> replay_will_fail = [] {
   world<lasting> found{};
-  transition<subject, lasting>::for_each(joined, [&](future<lasting> const& next) {
+  transition<subject, lasting>::for_each(joined, [&](successor<lasting> const& next) {
     if (next.by.half_way) found = next.here;
     return true;
   });
   return found;
 }();
-static_assert(count(faltering, any) == 2);
-static_assert(count(faltering, [](auto const& next) { return next.here.containers[0].page == page_relation::none; }) == 1);
+static_assert(count(replay_will_fail, any) == 2);
+static_assert(count(replay_will_fail, [](auto const& next) { return next.here.containers[0].page == page_relation::none; }) == 1);
 
 // What lets nothing be pinned is done with before anybody else acts.
-using alone = essence<inhibit_per_group, lifecycle_of<attach_unit::device>>;
+using alone = abstraction<inhibit_per_group, lifecycle_of<attach_unit::device>>;
 constexpr world<lasting> opened = [] {
   world<lasting> found{};
-  transition<alone, lasting>::for_each(world<lasting>{}, [&](future<lasting> const& next) {
+  transition<alone, lasting>::for_each(world<lasting>{}, [&](successor<lasting> const& next) {
     found = next.here;
     return next.by.how != outcome::done;
   });

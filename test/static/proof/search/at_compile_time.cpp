@@ -10,8 +10,8 @@ namespace tether::proof {
 namespace {
 
 using tiny = scope<1, 1, 1, permits::momentary>;
-using subject = essence<inhibit_per_group, lifecycle_of<attach_unit::group>>;
-using unprotected = essence<no_inhibition, lifecycle_of<attach_unit::group>>;
+using subject = abstraction<inhibit_per_group, lifecycle_of<attach_unit::group>>;
+using unprotected = abstraction<no_inhibition, lifecycle_of<attach_unit::group>>;
 
 static_assert(explored<subject, tiny>.finished() && explored<subject, tiny>.now.broken == 0);
 static_assert(counterexample_of<subject, tiny>.length == 0 && counterexample_of<unprotected, tiny>.length == 4);

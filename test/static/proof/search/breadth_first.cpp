@@ -10,10 +10,10 @@ namespace tether::proof {
 namespace {
 
 using tiny = scope<1, 1, 1, permits::momentary>;
-template <class Essence, std::size_t Capacity, broken_properties Judged = every_property>
-using search_in = exploration<Essence, tiny, fixed_table<key<tiny>, Capacity>, Judged>;
-using subject = essence<inhibit_per_group, lifecycle_of<attach_unit::group>>;
-using unprotected = essence<no_inhibition, lifecycle_of<attach_unit::group>>;
+template <class Abstraction, std::size_t Capacity, broken_properties Judged = every_property>
+using search_in = exploration<Abstraction, tiny, fixed_table<key<tiny>, Capacity>, Judged>;
+using subject = abstraction<inhibit_per_group, lifecycle_of<attach_unit::group>>;
+using unprotected = abstraction<no_inhibition, lifecycle_of<attach_unit::group>>;
 
 template <class Search>
 constexpr Search searched(std::uint32_t portion) {

@@ -29,19 +29,19 @@ constexpr plan robbed = [] {
 static_assert(!is_the_rest_of(robbed, telling));
 
 template <class Inhibition, attach_unit Unit, bool TellsKvm>
-using configured = essence<Inhibition, lifecycle_of<Unit, TellsKvm>>;
+using configured = abstraction<Inhibition, lifecycle_of<Unit, TellsKvm>>;
 using groups = configured<inhibit_per_group, attach_unit::group, true>;
 
 static_assert(differ_in_kvm_alone<configured<inhibit_per_group, attach_unit::group, false>, groups>);
 static_assert(!differ_in_kvm_alone<configured<inhibit_per_container, attach_unit::group, false>, groups>);
 static_assert(!differ_in_kvm_alone<configured<inhibit_per_group, attach_unit::device, false>, groups>);
-static_assert(!differ_in_kvm_alone<essence<inhibit_per_group, lifecycle_of<attach_unit::group>, false>, groups>);
+static_assert(!differ_in_kvm_alone<abstraction<inhibit_per_group, lifecycle_of<attach_unit::group>, false>, groups>);
 static_assert(!differ_in_kvm_alone<groups, configured<inhibit_per_group, attach_unit::group, false>>);
 
 // From a wrong one nothing follows, and from a right one nothing that is wrong.
 using hold_comes_late = seeds::holds_after_the_pin;
-static_assert(!follows_from<essence<inhibit_per_group, hold_comes_late>, groups>);
-static_assert(!follows_from<essence<inhibit_per_group, hold_comes_late>, essence<inhibit_per_group, hold_comes_late>>);
+static_assert(!follows_from<abstraction<inhibit_per_group, hold_comes_late>, groups>);
+static_assert(!follows_from<abstraction<inhibit_per_group, hold_comes_late>, abstraction<inhibit_per_group, hold_comes_late>>);
 
 // The commonest is searched by itself as well: nothing is wrong with the argument.
 static_assert(proven_safe<configured<inhibit_per_group, attach_unit::group, false>>);

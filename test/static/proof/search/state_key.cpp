@@ -19,12 +19,12 @@ template <class Scope>
 constexpr world<Scope> busy() {
   world<Scope> here{};
   auto& first = here.containers[0];
-  first.groups[0] = {.tally = {1, 1, true, true}, .held = 3, .users = 1, .vouched = 1, .joined = true};
-  first.groups[1] = {.tally = {.others = 1, .attached = true}, .held = 15, .users = 1, .told = true, .acquired = true, .mediated = true};
+  first.groups[0] = {.counts = {1, 1, true, true}, .held = 3, .declining = 1, .consenting = 1, .joined = true};
+  first.groups[1] = {.counts = {.declined = 1, .attached = true}, .held = 15, .declining = 1, .told = true, .acquired = true, .mediated = true};
   first.active = 1;
   first.at = {operation::detach_last, 7, true, ending::none};
   first.agrees = consent::given;
-  first.faltering = true;
+  first.replay_will_fail = true;
   first.page = page_relation::pinned_other;
   first.held = 15;
   first.device = {true, false, true, true};
@@ -92,9 +92,9 @@ constexpr auto fits = [](group_state group, std::uint32_t held) {
   static_cast<void>(packing.pack(here));
   return packing.fits;
 };
-static_assert(fits({.held = 15, .users = 3}, 15));
-static_assert(!fits({.held = 16}, 0) && !fits({.users = 4}, 0) && !fits({.vouched = 4}, 0) && !fits({}, 16));
-static_assert(!fits({.tally = {.others = ~0U}}, 0) && !fits({.tally = {.agreed = ~0U}}, 0));
+static_assert(fits({.held = 15, .declining = 3}, 15));
+static_assert(!fits({.held = 16}, 0) && !fits({.declining = 4}, 0) && !fits({.consenting = 4}, 0) && !fits({}, 16));
+static_assert(!fits({.counts = {.declined = ~0U}}, 0) && !fits({.counts = {.agreed = ~0U}}, 0));
 
 }  // namespace
 }  // namespace tether::proof

@@ -7,11 +7,11 @@ namespace {
 
 constexpr bool reads(event const& one, std::string_view text, bool several = false) {
   sentence all{};
-  return tell(all, one, several).view() == text;
+  return describe(all, one, several).view() == text;
 }
 static_assert(reads({.who = actor::permit}, "balloon gets permit"));
 static_assert(reads({.who = actor::discard}, "balloon discards") && reads({.who = actor::guest}, "guest touches"));
-static_assert(reads({.who = actor::caller, .group = 1, .begins = change::attach, .mediated = true, .what = act::hold},
+static_assert(reads({.who = actor::caller, .group = 1, .begins = change::attach, .mediated = true, .what = act::raise_holds},
                     "attach mediated group 1: take hold"));
 static_assert(reads({.who = actor::caller, .container = 1, .begins = change::attach_device, .agrees = consent::given, .what = act::open},
                     "container 1: attach agreeing device of IOMMU-backed group 0: open device", true));
@@ -29,9 +29,9 @@ constexpr trace two = [] {
   all.push({.who = actor::guest});
   return all;
 }();
-static_assert(story_of(bit(property::stale_mapping), two).view() == "stale mapping after: balloon discards; guest touches");
-static_assert(story_of(bit(property::unbalanced_holds), {}).view() == "holds unbalanced before anything has happened");
-static_assert(story_of(0, two).view().empty());
+static_assert(describe_trace(bit(property::stale_mapping), two).view() == "stale mapping after: balloon discards; guest touches");
+static_assert(describe_trace(bit(property::unbalanced_holds), {}).view() == "holds unbalanced before anything has happened");
+static_assert(describe_trace(0, two).view().empty());
 
 constexpr coverage missing = [] {
   coverage all{};
@@ -39,7 +39,7 @@ constexpr coverage missing = [] {
   all.add(operation::detach_last, ending::rolled_back);
   return all;
 }();
-static_assert(story_of(missing).view() == "join container gets stuck; last detach rolled back");
+static_assert(describe_trace(missing).view() == "join container gets stuck; last detach rolled back");
 static_assert((sentence{} << std::size_t{1024}).view() == "1024");
 static_assert(fixed_string{"ab"}.view() == "ab" && fixed_string<3>{sentence{} << "abcd"}.view() == "abc");
 

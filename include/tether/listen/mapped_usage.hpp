@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: BSL-1.0
+// The size of what a container has mapped, as a user is told.
+#pragma once
+
+#include <cstdint>
+
+namespace tether {
+
+/// How much a container has mapped now.
+struct mapped_usage {
+  std::uint64_t mappings = 0;
+  std::uint64_t bytes = 0;
+
+  friend constexpr bool operator==(mapped_usage, mapped_usage) noexcept = default;
+};
+
+}  // namespace tether
