@@ -30,7 +30,7 @@ std::vector<tether::io_address> addresses(std::uint64_t mappings) {
 
 void through_the_table(benchmark::State& state) {
   const auto mappings = static_cast<std::uint64_t>(state.range(0));
-  tether::iova_table<> table;
+  tether::detail::iova_table<> table;
   for (std::uint64_t i = 0; i < mappings; ++i) {
     if (!table.insert(nth(i))) return state.SkipWithError("out of memory");
   }

@@ -18,7 +18,7 @@
 //   memory hot-plug              sections mapped and unmapped while something is attached: the
 //                                listener's tests. What is mapped then is pinned by groups and
 //                                devices that have joined, whose holds are taken already
-//   threads inside the gate      the interleavings of the turnstile
+//   threads inside the gate      the interleavings of the reader indicator
 //   two operations at once       a container's lock: one runs at a time
 #pragma once
 

@@ -48,6 +48,7 @@
 #include <tether/backend/vfio/cdev.hpp>
 #include <tether/backend/vfio/device.hpp>
 #include <tether/backend/vfio/group.hpp>
+#include <tether/backend/vfio/sysfs.hpp>
 #include <tether/backend/vfio_type1.hpp>
 
 #include <tether/inhibit/concepts.hpp>

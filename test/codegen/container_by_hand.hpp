@@ -49,11 +49,11 @@ struct group_by_hand {
   std::uint64_t id;
   std::string name;
   std::uint32_t agreed = 0;
-  std::uint32_t others = 0;
+  std::uint32_t declined = 0;
   bool attached = false;
-  bool known = false;
+  bool consent_known = false;
   bool unplug_requested = false;
-  [[no_unique_address]] std::conditional_t<Pins, tether::hold_entry, nothing_held> held;
+  [[no_unique_address]] std::conditional_t<Pins, tether::detail::hold_entry, nothing_held> held;
   std::optional<fake_joined> joined{};
   std::list<device_by_hand> devices{};
 };
@@ -65,7 +65,7 @@ class container_by_hand {
   using mutex_type = typename Threading::mutex;
   using group = group_by_hand<Pins>;
   using listener_type = tether::dma_listener<fake_iommu<Pins>, tether::whole_section, tether::trim_edges, tether::no_observation,
-                                             mutex_type, tether::trusted_feed>;
+                                             mutex_type, tether::detail::trusted_feed>;
 
  public:
   struct opened {

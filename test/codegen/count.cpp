@@ -29,17 +29,17 @@ struct path_image {
 };
 
 /// Some 300 KiB that begin and end in the midst of a 64 KiB block, so that pieces of several sizes come of them.
-section_plan some_plan() {
-  section_plan plan;
+detail::section_plan some_plan() {
+  detail::section_plan plan;
   plan.fit.inside = {.where = {io_address{0x100d000}, io_address{0x1057fff}}, .host = host_address{0x7f000000d000}};
   plan.offset = block_offset{0xd000};
   plan.pieces = 3;
   return plan;
 }
 
-using function = result<void> (*)(void*, section_plan const&) noexcept;
+using function = result<void> (*)(void*, detail::section_plan const&) noexcept;
 
-[[gnu::noinline]] void repeat(function what, void* path, section_plan const& plan) {
+[[gnu::noinline]] void repeat(function what, void* path, detail::section_plan const& plan) {
   constexpr int times = 100;
   for (int i = 0; i < times; ++i) static_cast<void>(what(path, plan));
 }
@@ -54,7 +54,7 @@ deeds count(function what, std::size_t number, char const* name) {
   std::mutex mutex;
   fake_iommu<true> backend;
   path_image path{&mutex, &backend};
-  const section_plan plan = some_plan();
+  const detail::section_plan plan = some_plan();
   repeat(what, &path, plan);  // binds the symbols
   codegen_asked = codegen_calls = 0;
   char label[64];

@@ -53,13 +53,13 @@ std::uint64_t story(step which) {
   discard_gate<Threading> gate;
   Container dma{space, gate};
   std::uint64_t holds = 0;
-  const auto with_observer = [&] { holds = holds * 7 + gate.counts().any_holds; };
+  const auto look = [&] { holds = holds * 7 + gate.counts().any_holds; };
   const auto counting = [&](step now, auto what) {
     auto outcome = [&] {
       const counted here{now == which};
       return what();
     }();
-    with_observer();
+    look();
     return outcome;
   };
   const fake_group physical{"physical", 1};

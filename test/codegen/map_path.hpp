@@ -25,18 +25,18 @@ template <class Policies>
 struct path {
   using configuration = typename Policies::configuration;
   typename configuration::threading::mutex* mutex;
-  tether::section_mapper<typename Policies::backend, typename configuration::granularity, typename configuration::observation> mapper;
+  tether::detail::section_mapper<typename Policies::backend, typename configuration::granularity, typename configuration::observation> mapper;
 };
 
 template <class Policies>
-[[gnu::flatten]] tether::result<void> map(void* memory, tether::section_plan const& plan) noexcept {
+[[gnu::flatten]] tether::result<void> map(void* memory, tether::detail::section_plan const& plan) noexcept {
   auto& by = *static_cast<path<Policies>*>(memory);
   tether::unmonitored nobody;
   std::lock_guard turn{*by.mutex};
   return by.mapper.map(plan, nobody);
 }
 template <class Policies>
-[[gnu::flatten]] tether::result<void> unmap(void* memory, tether::section_plan const& plan) noexcept {
+[[gnu::flatten]] tether::result<void> unmap(void* memory, tether::detail::section_plan const& plan) noexcept {
   auto& by = *static_cast<path<Policies>*>(memory);
   std::lock_guard turn{*by.mutex};
   return by.mapper.unmap(plan);
@@ -56,7 +56,7 @@ struct path {
 };
 
 template <class Policies>
-[[gnu::flatten]] tether::result<void> map(void* memory, tether::section_plan const& plan) noexcept {
+[[gnu::flatten]] tether::result<void> map(void* memory, tether::detail::section_plan const& plan) noexcept {
   auto& by = *static_cast<path<Policies>*>(memory);
   if constexpr (locks<Policies>) {
     std::lock_guard turn{*by.mutex};
@@ -66,7 +66,7 @@ template <class Policies>
   }
 }
 template <class Policies>
-[[gnu::flatten]] tether::result<void> unmap(void* memory, tether::section_plan const& plan) noexcept {
+[[gnu::flatten]] tether::result<void> unmap(void* memory, tether::detail::section_plan const& plan) noexcept {
   auto& by = *static_cast<path<Policies>*>(memory);
   if constexpr (locks<Policies>) {
     std::lock_guard turn{*by.mutex};
@@ -80,8 +80,8 @@ template <class Policies>
 
 /// One side of a configuration, with its types forgotten. `path` is its `path<...>`.
 struct map_functions {
-  tether::result<void> (*map)(void* path, tether::section_plan const&) noexcept;
-  tether::result<void> (*unmap)(void* path, tether::section_plan const&) noexcept;
+  tether::result<void> (*map)(void* path, tether::detail::section_plan const&) noexcept;
+  tether::result<void> (*unmap)(void* path, tether::detail::section_plan const&) noexcept;
 };
 struct map_pair {
   char const* name;

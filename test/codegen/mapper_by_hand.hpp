@@ -35,7 +35,7 @@ struct mapper_state {
   };
   std::vector<needed> read_only{};
 
-  using plan_type = tether::section_plan;
+  using plan_type = tether::detail::section_plan;
 
   static bool needs_pages(plan_type const& plan) noexcept {
     return Pins && (static_cast<unsigned>(plan.fit.inside.rights) & 2U) == 0 &&
@@ -90,7 +90,7 @@ struct mapper_by_hand;
 
 template <bool Pins>
 struct mapper_by_hand<Pins, tether::whole_section> : mapper_state<Pins> {
-  tether::result<void> map(tether::section_plan const& plan) noexcept {
+  tether::result<void> map(tether::detail::section_plan const& plan) noexcept {
     if (this->needs_pages(plan)) [[unlikely]] {
       if (auto present = this->fault_in(plan); !present) return present;
     }
@@ -105,7 +105,7 @@ struct mapper_by_hand<Pins, tether::whole_section> : mapper_state<Pins> {
 
 template <bool Pins>
 struct mapper_by_hand<Pins, tether::largest_page> : mapper_state<Pins> {
-  tether::result<void> map(tether::section_plan const& plan) noexcept {
+  tether::result<void> map(tether::detail::section_plan const& plan) noexcept {
     if (this->needs_pages(plan)) [[unlikely]] {
       if (auto present = this->fault_in(plan); !present) return present;
     }
@@ -134,7 +134,7 @@ struct mapper_by_hand<Pins, tether::largest_page> : mapper_state<Pins> {
 
 template <bool Pins, std::uint64_t Block>
 struct mapper_by_hand<Pins, tether::fixed_block<Block>> : mapper_state<Pins> {
-  tether::result<void> map(tether::section_plan const& plan) noexcept {
+  tether::result<void> map(tether::detail::section_plan const& plan) noexcept {
     if (this->needs_pages(plan)) [[unlikely]] {
       if (auto present = this->fault_in(plan); !present) return present;
     }

@@ -32,8 +32,8 @@ using interleavings::weakening;
 
 namespace {
 
-// Mistakes in the order of steps. A copy of the turnstile with places to go wrong at; `none` is the copy itself, which must walk
-// exactly the states that the turnstile does, or the copy proves nothing.
+// Mistakes in the order of steps. A copy of the reader indicator with places to go wrong at; `none` is the copy itself, which must walk
+// exactly the states that the reader indicator does, or the copy proves nothing.
 
 enum class mistake : std::uint8_t {
   none,
@@ -45,17 +45,17 @@ enum class mistake : std::uint8_t {
 };
 
 template <mistake Mistake>
-class mistaken_turnstile {
+class mistaken_indicator {
   using parts = interleavings::parts;
   using counter = parts::atomic<std::uint32_t>;
 
  public:
   class ticket {
-    friend class mistaken_turnstile;
+    friend class mistaken_indicator;
     counter* counter_ = nullptr;
   };
 
-  explicit mistaken_turnstile(parts::mutex& gate) : mutex_{&gate} {}
+  explicit mistaken_indicator(parts::mutex& gate) : mutex_{&gate} {}
 
   [[nodiscard]] bool enter(discard_kind kind, ticket& mine) noexcept {
     counter& inside = slots_[detail::slot_of_this_thread - 1].inside[index(kind)];
@@ -136,22 +136,22 @@ class mistaken_turnstile {
   parts::condition_variable changed_;
 };
 
-/// The words of either turnstile, as they are constructed; seeds name them.
+/// The words of either reader indicator, as they are constructed; seeds name them.
 std::vector<std::string_view> words() { return {"inside", "inside", "inside", "inside", "closed", "closed", "waiting"}; }
 
-template <class Turnstile>
+template <class Indicator>
 struct explored_threading {
   using slot = threading_slot;
   static constexpr bool checks_outer_lock = false;
   using mutex = interleavings::mutex;
-  using reader_indicator = Turnstile;
+  using reader_indicator = Indicator;
 };
 using right = detail::basic_shared_reader_indicator<interleavings::parts>;
 
 /// A gate, and what its users do with it: they keep plain notes of who is where, which nobody but the scheduler can tear.
-template <class Turnstile>
+template <class Indicator>
 struct world {
-  using gate_type = discard_gate<explored_threading<Turnstile>>;
+  using gate_type = discard_gate<explored_threading<Indicator>>;
 
   gate_type gate;
   std::array<unsigned, 2> discarding{};
@@ -188,7 +188,7 @@ struct world {
   }
   /// As a container holds: with an entry of its own.
   void hold(hold_kind kind, detail::wait_limits const& how = {}) {
-    hold_entry mine{"container"};
+    detail::hold_entry mine{"container"};
     const auto held = gate.raise(mine, kind, 1, how);
     if (held) {
       use(kind == hold_kind::any);
@@ -215,10 +215,10 @@ struct world {
   }
 };
 
-template <class Turnstile>
+template <class Indicator>
 struct setting {
   const char* name;
-  std::function<std::vector<actor>(world<Turnstile>&)> threads;
+  std::function<std::vector<actor>(world<Indicator>&)> threads;
 };
 
 constexpr auto uncoordinated = discard_kind::uncoordinated;
@@ -227,9 +227,9 @@ constexpr detail::wait_limits impatient{.wait = false};
 constexpr detail::wait_limits until_some_moment{.until = {}};
 
 /// Who meets at the gate.
-template <class Turnstile>
-std::vector<setting<Turnstile>> settings() {
-  using w = world<Turnstile>;
+template <class Indicator>
+std::vector<setting<Indicator>> settings() {
+  using w = world<Indicator>;
   return {
       {"a discard and a hold", [](w& it) -> std::vector<actor> {
          return {{"discarder", 0, [&] { it.discard(0); }}, {"taker", 0, [&] { it.hold(hold_kind::any); }}};
@@ -291,11 +291,11 @@ std::vector<setting<Turnstile>> settings() {
   };
 }
 
-template <class Turnstile>
-findings explore(setting<Turnstile> const& one, std::vector<weakening> weak, std::string_view wanted, bool remembers = true) {
+template <class Indicator>
+findings explore(setting<Indicator> const& one, std::vector<weakening> weak, std::string_view wanted, bool remembers = true) {
   explorer search{words(), std::move(weak), wanted};
   if (!remembers) search.forget_states();
-  return search.explore<world<Turnstile>>([] { return std::make_unique<world<Turnstile>>(); }, one.threads, [](world<Turnstile>& it) {
+  return search.explore<world<Indicator>>([] { return std::make_unique<world<Indicator>>(); }, one.threads, [](world<Indicator>& it) {
     if (it.gate.counts() != gate_counts{}) explorer::current().fail("somebody still holds the gate when all have ended");
     for (const discard_kind kind : {uncoordinated, coordinated}) {
       if (const auto permit = it.gate.permit(kind); !permit) explorer::current().fail("the gate is closed when all have ended");
@@ -311,10 +311,10 @@ constexpr std::size_t explored_here = tether_test::slowdown == 1 ? all_settings 
 constexpr std::size_t compared_here = tether_test::slowdown == 1 ? small_settings : 2;
 
 /// The first failure in any of the first `count` settings.
-template <class Turnstile>
+template <class Indicator>
 findings explore_all(std::size_t count, std::vector<weakening> const& weak = {}, std::string_view wanted = {}, bool print = false) {
   findings all;
-  const auto list = settings<Turnstile>();
+  const auto list = settings<Indicator>();
   REQUIRE(list.size() == all_settings);
   for (std::size_t i = 0; i < count && all.failure.empty(); ++i) {
     const auto found = explore(list[i], weak, wanted);
@@ -330,9 +330,9 @@ findings explore_all(std::size_t count, std::vector<weakening> const& weak = {},
   return all;
 }
 
-template <class Turnstile>
+template <class Indicator>
 void must_be_found(std::string_view reason, std::vector<weakening> const& weak = {}) {
-  const auto found = explore_all<Turnstile>(small_settings, weak, reason);
+  const auto found = explore_all<Indicator>(small_settings, weak, reason);
   CHECK_MESSAGE(found.failure.starts_with(reason), "expected: ", std::string{reason});
 }
 
@@ -353,16 +353,16 @@ TEST_CASE("no order of the gate's atomic operations lets a discard in under a ho
 }
 
 TEST_CASE("a mistake in the order of the gate's steps is found for its own reason") {
-  must_be_found<mistaken_turnstile<mistake::looks_before_it_counts>>(granted_too_early);
-  must_be_found<mistaken_turnstile<mistake::looks_before_it_counts>>(began_too_late);
-  must_be_found<mistaken_turnstile<mistake::counts_but_does_not_drain>>(granted_too_early);
-  must_be_found<mistaken_turnstile<mistake::wakes_without_the_mutex>>(sleeps_for_ever);
-  must_be_found<mistaken_turnstile<mistake::asks_who_waits_before_it_goes>>(sleeps_for_ever);
-  must_be_found<mistaken_turnstile<mistake::goes_without_waking>>(sleeps_for_ever);
+  must_be_found<mistaken_indicator<mistake::looks_before_it_counts>>(granted_too_early);
+  must_be_found<mistaken_indicator<mistake::looks_before_it_counts>>(began_too_late);
+  must_be_found<mistaken_indicator<mistake::counts_but_does_not_drain>>(granted_too_early);
+  must_be_found<mistaken_indicator<mistake::wakes_without_the_mutex>>(sleeps_for_ever);
+  must_be_found<mistaken_indicator<mistake::asks_who_waits_before_it_goes>>(sleeps_for_ever);
+  must_be_found<mistaken_indicator<mistake::goes_without_waking>>(sleeps_for_ever);
 }
 
-TEST_CASE("the copy of the turnstile that the mistakes are made in is faithful: it walks the very states that the turnstile does") {
-  const auto copy = explore_all<mistaken_turnstile<mistake::none>>(compared_here);
+TEST_CASE("the copy of the reader indicator that the mistakes are made in is faithful: it walks the very states that the reader indicator does") {
+  const auto copy = explore_all<mistaken_indicator<mistake::none>>(compared_here);
   const auto original = explore_all<right>(compared_here);
   CHECK(copy.failure == "");
   CHECK(copy.schedules == original.schedules);

@@ -31,13 +31,13 @@ class slow_reader {
  public:
   explicit slow_reader(std::span<std::uint8_t const> bytes) : bytes_(bytes.begin(), bytes.end()) {}
 
-  [[nodiscard]] std::optional<vfio_type1_info> read() {
+  [[nodiscard]] std::optional<detail::vfio_type1_info> read() {
     const auto argsz = number(0, 4);
     if (!ok_) return std::nullopt;
     if (argsz < bytes_.size()) bytes_.resize(argsz);
     const auto flags = number(4, 4);
     const auto sizes = number(8, 8);
-    vfio_type1_info info;
+    detail::vfio_type1_info info;
     info.page_sizes = (flags & 1) != 0 ? page_sizes{sizes} : host;
     if (!ok_ || info.page_sizes.mask == 0) return std::nullopt;
     if ((flags & 2) == 0) return info;
@@ -55,7 +55,7 @@ class slow_reader {
   }
 
  private:
-  bool read_one(std::uint64_t at, vfio_type1_info& info) {
+  bool read_one(std::uint64_t at, detail::vfio_type1_info& info) {
     const auto id = number(at, 2);
     const auto version = number(at + 2, 2);
     if (id < 1 || id > 3) return ok_;
@@ -96,13 +96,13 @@ class slow_reader {
   bool ok_ = true;
 };
 
-bool agree(vfio_type1_info const& a, vfio_type1_info const& b) {
+bool agree(detail::vfio_type1_info const& a, detail::vfio_type1_info const& b) {
   return a.page_sizes == b.page_sizes && a.usable == b.usable && a.available == b.available && a.dirty_page_sizes == b.dirty_page_sizes &&
          a.largest_dirty_bitmap == b.largest_dirty_bitmap;
 }
 
 void parse(std::span<std::uint8_t const> bytes) {
-  const auto read = parse_type1_info(std::as_bytes(bytes), host);
+  const auto read = detail::parse_type1_info(std::as_bytes(bytes), host);
   const auto slowly = slow_reader{bytes}.read();
   demand(read.has_value() == slowly.has_value(), "what is malformed is refused, and nothing else");
   if (read) demand(agree(*read, *slowly), "both readers read the same");
@@ -128,8 +128,8 @@ struct lying_kernel : linux_kernel {
   static answer call(long, int, unsigned long request, void* argument) noexcept {
     if (request == VFIO_GROUP_GET_STATUS) static_cast<vfio_group_status*>(argument)->flags = VFIO_GROUP_FLAGS_VIABLE;
     if (request == VFIO_IOMMU_GET_INFO) tell_type1(static_cast<std::uint8_t*>(argument));
-    if (request == iommufd_uapi::allocate_ioas.number) static_cast<iommufd_uapi::new_ioas*>(argument)->ioas = 1;
-    if (request == iommufd_uapi::read_limits.number) return tell_iommufd(*static_cast<iommufd_uapi::iova_limits*>(argument));
+    if (request == detail::iommufd_uapi::allocate_ioas.number) static_cast<detail::iommufd_uapi::new_ioas*>(argument)->ioas = 1;
+    if (request == detail::iommufd_uapi::read_limits.number) return tell_iommufd(*static_cast<detail::iommufd_uapi::iova_limits*>(argument));
     return 0;
   }
 
@@ -143,10 +143,10 @@ struct lying_kernel : linux_kernel {
     std::memcpy(into, &needed, sizeof needed);
     last_written.assign(into, into + room);
   }
-  static answer tell_iommufd(iommufd_uapi::iova_limits& limits) noexcept {
+  static answer tell_iommufd(detail::iommufd_uapi::iova_limits& limits) noexcept {
     demand(++asked < 16, "it stops asking");
     auto* const into = reinterpret_cast<std::uint8_t*>(static_cast<std::uintptr_t>(limits.ranges));
-    const std::size_t room = limits.count * sizeof(iommufd_uapi::iova_range);
+    const std::size_t room = limits.count * sizeof(detail::iommufd_uapi::iova_range);
     std::copy_n(says.begin(), std::min(room, says.size()), into);
     last_written.assign(into, into + room);
     limits.alignment = alignment;

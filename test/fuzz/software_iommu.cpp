@@ -116,7 +116,7 @@ struct program {
   std::uint64_t origin;
   reference model;
   software_iommu iommu;
-  joined_endpoint_group group;
+  detail::joined_endpoint_group group;
   std::optional<software_device> device;
 
   /// An address in the window, mostly on a page.

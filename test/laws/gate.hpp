@@ -25,7 +25,7 @@ class page_witness {
   void discard() noexcept {
     discards_.fetch_add(1);
     bool pinned = false;
-    for (int with_observer = 0; with_observer < 200; ++with_observer) pinned |= pins_.load() != 0;
+    for (int look = 0; look < 200; ++look) pinned |= pins_.load() != 0;
     contents_ = 0;
     if (pinned || pins_.load() != 0) stale_.fetch_add(1);
     discards_.fetch_sub(1);
@@ -131,7 +131,7 @@ template <class Gate>
         if (round % 5 == 4) {
           // As a container: an entry of its own, raised for a second group, and lowered step by
           // step.
-          hold_entry attached{"attacher"};
+          detail::hold_entry attached{"attacher"};
           if (!gate.raise(attached, kind, 1)) {
             given_up += 1;
             continue;

@@ -115,7 +115,7 @@ template <inhibition Policy>
 /// else what holds in one world says nothing about another.
 template <inhibition Policy>
 [[nodiscard]] constexpr bool treats_many_as_few() {
-  return can_be_asked<Policy> && sound_rule<Policy>;
+  return can_be_asked<Policy> && detail::sound_rule<Policy>;
 }
 
 template <inhibition Policy>

@@ -62,7 +62,7 @@ struct dma_subject {
   ram_block device_memory = tether_test::must(ram_block::borrow("bar", block.backing().host(), 64 * KiB, memory_kind::device));
   journal book;
   recording<software_iommu> iommu{book, software_iommu{{.usable = {{io_address{0}, io_address{out_of_reach - 1}}}}}};
-  joined_endpoint_group joined = tether_test::must(iommu.join(endpoint_group{"group", {{"device", pin_class::pins}}}));
+  detail::joined_endpoint_group joined = tether_test::must(iommu.join(endpoint_group{"group", {{"device", pin_class::pins}}}));
   software_device device = tether_test::must(iommu.open(joined, "device"));
   std::mutex mutex;
   dma_listener<recording<software_iommu>, Granularity, trim_edges, no_observation, std::mutex, Feed> told{iommu, mutex};
@@ -99,8 +99,8 @@ struct dma_subject {
     return all;
   }
 };
-using judged_subject = dma_subject<whole_section, judged_feed>;
-using trusted_subject = dma_subject<fixed_block<8 * KiB>, trusted_feed>;
+using judged_subject = dma_subject<whole_section, detail::judged_feed>;
+using trusted_subject = dma_subject<fixed_block<8 * KiB>, detail::trusted_feed>;
 
 }  // namespace
 

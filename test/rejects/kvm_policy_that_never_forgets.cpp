@@ -9,9 +9,9 @@
 struct talkative {
   using slot = tether::kvm_slot;
   static constexpr bool tells = true;
-  tether::result<void> tell(int, std::string_view) noexcept { return {}; }
+  tether::result<void> add(int, std::string_view) noexcept { return {}; }
 #ifdef TETHER_CONTROL
-  tether::result<void> forget(int, std::string_view) noexcept { return {}; }
+  tether::result<void> remove(int, std::string_view) noexcept { return {}; }
 #endif
 };
 

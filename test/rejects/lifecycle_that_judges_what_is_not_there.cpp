@@ -9,7 +9,7 @@ struct judges_first {
   static constexpr tether::plan plan_of(tether::operation what) noexcept {
     using enum tether::act;
 #ifndef TETHER_CONTROL
-    if (what == tether::operation::detach_last) return tether::planned(tether::change::detach, {judge, withdraw, leave, commit, settle});
+    if (what == tether::operation::detach_last) return tether::planned(tether::change::detach, {judge, withdraw, leave, commit, lower_holds});
 #endif
     return tether::standard_lifecycle::plan_of(what);
   }

@@ -47,17 +47,17 @@ std::unique_ptr<Rig> made() {
 
 template <class Rig>
 void watch(Rig& rig, std::vector<asked>& before, std::vector<asked>& after) {
-  const auto with_observer = [&rig](journal_entry const& entry) {
+  const auto look = [&rig](journal_entry const& entry) {
     const auto counts = rig.gate.counts();
     return asked{entry.what, entry.subject, counts.any_holds + counts.uncoordinated_holds != 0, pinned_by_the_kernel()};
   };
-  rig.book.before_each([&rig, &before, with_observer](journal_entry const& entry) {
+  rig.book.before_each([&rig, &before, look](journal_entry const& entry) {
     rig.strike();
-    before.push_back(with_observer(entry));
+    before.push_back(look(entry));
   });
-  rig.book.after_each([&rig, &after, with_observer](journal_entry const& entry) {
+  rig.book.after_each([&rig, &after, look](journal_entry const& entry) {
     rig.strike();
-    after.push_back(with_observer(entry));
+    after.push_back(look(entry));
   });
 }
 

@@ -35,12 +35,12 @@ struct listening_kvm {
   int* refuse_to_hear;
   int* refuse_to_forget;
 
-  result<void> tell(int file, std::string_view) noexcept {
+  result<void> add(int file, std::string_view) noexcept {
     *log += file >= 0 ? "tell " : "tell-nothing ";
     if (*refuse_to_hear != 0) return failure(error::from_errno("tell KVM", *refuse_to_hear));
     return {};
   }
-  result<void> forget(int file, std::string_view) noexcept {
+  result<void> remove(int file, std::string_view) noexcept {
     *log += file >= 0 ? "forget " : "forget-nothing ";
     if (*refuse_to_forget != 0) return failure(error::from_errno("tell KVM to forget", *refuse_to_forget));
     return {};

@@ -143,7 +143,7 @@ class fake_iommufd {
       }
       for (auto const& [id, table] : one->tables) say("table", same_tables ? 0 : id, table.ioas);
     }
-    for (auto const& [path, one] : devices) say(one.is.name.c_str(), one.declining, one.bound != nullptr, same_tables && one.attached != 0 ? 1 : one.attached);
+    for (auto const& [path, one] : devices) say(one.is.name.c_str(), one.users, one.bound != nullptr, same_tables && one.attached != 0 ? 1 : one.attached);
     say("locked", locked());
     return all;
   }
@@ -163,7 +163,7 @@ class fake_iommufd {
     if (at == devices.end()) return -ENOENT;
     const auto descriptor = give({nullptr, &at->second});
     if (descriptor < 0) return descriptor;
-    ++at->second.declining;
+    ++at->second.users;
     static_cast<void>(tether::linux_kernel::ftruncate(static_cast<int>(descriptor), fake_bar_size + fake_config_size));
     return descriptor;
   }
@@ -171,7 +171,7 @@ class fake_iommufd {
     const auto at = files.find(from);
     if (at == files.end()) return;
     files[to] = at->second;
-    if (at->second.as_device != nullptr) ++at->second.as_device->declining;
+    if (at->second.as_device != nullptr) ++at->second.as_device->users;
   }
   void closed(int descriptor) {
     const auto at = files.find(descriptor);
@@ -183,7 +183,7 @@ class fake_iommufd {
   void mapped_bar(int descriptor, std::int64_t at) {
     const auto found = files.find(descriptor);
     if (at < 0 || found == files.end() || found->second.as_device == nullptr) return;
-    ++found->second.as_device->declining;
+    ++found->second.as_device->users;
     bars[static_cast<std::uint64_t>(at)] = found->second.as_device;
   }
   void unmapped(std::uint64_t at) {
@@ -240,9 +240,9 @@ class fake_iommufd {
 
  private:
   struct abi {
-    static constexpr auto at_this_iova = tether::iommufd_uapi::at_this_iova;
-    static constexpr auto device_may_write = tether::iommufd_uapi::device_may_write;
-    static constexpr auto device_may_read = tether::iommufd_uapi::device_may_read;
+    static constexpr auto at_this_iova = tether::detail::iommufd_uapi::at_this_iova;
+    static constexpr auto device_may_write = tether::detail::iommufd_uapi::device_may_write;
+    static constexpr auto device_may_read = tether::detail::iommufd_uapi::device_may_read;
     static constexpr auto rights = device_may_write | device_may_read;
   };
 
@@ -268,7 +268,7 @@ class fake_iommufd {
     return descriptor;
   }
   void release(device& of) {
-    if (--of.declining != 0 || !of.bound) return;
+    if (--of.users != 0 || !of.bound) return;
     detach(of);
     of.bound->devices.erase(of.id);
     of.bound.reset();
@@ -349,7 +349,7 @@ class fake_iommufd {
   }
 
   std::int64_t control_context(context& in, unsigned long request, void* argument) {
-    namespace of = tether::iommufd_uapi;
+    namespace of = tether::detail::iommufd_uapi;
     if (request == of::allocate_ioas.number) {
       of::new_ioas made{};
       if (!read(argument, made)) return -EINVAL;
@@ -369,7 +369,7 @@ class fake_iommufd {
     return -ENOTTY;
   }
   std::int64_t destroy(context& in, void* argument) {
-    tether::iommufd_uapi::object gone{};
+    tether::detail::iommufd_uapi::object gone{};
     if (!read(argument, gone)) return -EINVAL;
     if (in.devices.contains(gone.id) || is_attached(in, gone.id)) return -EBUSY;
     if (in.tables.erase(gone.id) != 0) return 0;
@@ -379,12 +379,12 @@ class fake_iommufd {
     return 0;
   }
   std::int64_t tell_limits(context const& in, void* argument) {
-    tether::iommufd_uapi::iova_limits limits{};
+    tether::detail::iommufd_uapi::iova_limits limits{};
     if (!read(argument, limits) || limits.reserved != 0) return -EINVAL;
     if (!in.spaces.contains(limits.ioas)) return -ENOENT;
     const auto may = ranges_to_tell ? *ranges_to_tell : usable(in, limits.ioas);
     const auto room = limits.count;
-    auto* const into = reinterpret_cast<tether::iommufd_uapi::iova_range*>(static_cast<std::uintptr_t>(limits.ranges));
+    auto* const into = reinterpret_cast<tether::detail::iommufd_uapi::iova_range*>(static_cast<std::uintptr_t>(limits.ranges));
     for (std::size_t i = 0; i < std::min<std::size_t>(room, may.size()); ++i) into[i] = {may[i].first.value, may[i].last.value};
     limits.count = static_cast<std::uint32_t>(may.size());
     limits.alignment = alignment(in, limits.ioas);
@@ -417,7 +417,7 @@ class fake_iommufd {
     return (flags & abi::rights) == 0 ? EINVAL : 0;
   }
   std::int64_t map(context& in, void* argument) {
-    tether::iommufd_uapi::memory_mapping request{};
+    tether::detail::iommufd_uapi::memory_mapping request{};
     if (!read(argument, request) || request.reserved != 0) return -EINVAL;
     if (const int wrong = wrong_flags(request.flags, request.iova, request.length)) return -wrong;
     if (!in.spaces.contains(request.ioas)) return -ENOENT;
@@ -429,7 +429,7 @@ class fake_iommufd {
     return insert(in, request.ioas, request.iova, request.length, {0, std::move(made), 0, request.flags});
   }
   std::int64_t map_file(context& in, void* argument) {
-    tether::iommufd_uapi::file_mapping request{};
+    tether::detail::iommufd_uapi::file_mapping request{};
     if (!read(argument, request)) return -EINVAL;
     if (const int wrong = wrong_flags(request.flags, request.iova, request.length)) return -wrong;
     if (!in.spaces.contains(request.ioas)) return -ENOENT;
@@ -446,7 +446,7 @@ class fake_iommufd {
   }
   std::int64_t copy(context& in, void* argument) {
     if (auto const now = std::exchange(before_copy, nullptr)) now();
-    tether::iommufd_uapi::shared_mapping request{};
+    tether::detail::iommufd_uapi::shared_mapping request{};
     if (!read(argument, request)) return -EINVAL;
     if (const int wrong = wrong_flags(request.flags, request.to_iova, request.length)) return -wrong;
     if (!in.spaces.contains(request.to_ioas) || !in.spaces.contains(request.from_ioas)) return -ENOENT;
@@ -462,7 +462,7 @@ class fake_iommufd {
   /// Not atomic, as in the kernel: areas before one that would be cut are unmapped already. A hole
   /// has the same errno as a cut.
   std::int64_t unmap(context& in, void* argument) {
-    tether::iommufd_uapi::unmapping request{};
+    tether::detail::iommufd_uapi::unmapping request{};
     if (!read(argument, request)) return -EINVAL;
     if (!in.spaces.contains(request.ioas)) return -ENOENT;
     auto& areas = in.spaces.at(request.ioas).areas;
@@ -483,17 +483,17 @@ class fake_iommufd {
     return answer(argument, request);
   }
   std::int64_t set_option(context& in, void* argument) {
-    tether::iommufd_uapi::option request{};
+    tether::detail::iommufd_uapi::option request{};
     if (!read(argument, request) || request.reserved != 0 || request.value > 1) return -EINVAL;
-    if (request.operation != tether::iommufd_uapi::operation_set) return -EOPNOTSUPP;
-    if (request.which == tether::iommufd_uapi::locked_memory_by_process) {
+    if (request.operation != tether::detail::iommufd_uapi::operation_set) return -EOPNOTSUPP;
+    if (request.which == tether::detail::iommufd_uapi::locked_memory_by_process) {
       if (request.object != 0) return -EOPNOTSUPP;
       if (!privileged) return -EPERM;
       if (!in.spaces.empty() || !in.devices.empty()) return -EBUSY;
       in.by_process = request.value == 1;
       return 0;
     }
-    if (request.which != tether::iommufd_uapi::huge_pages) return -EOPNOTSUPP;
+    if (request.which != tether::detail::iommufd_uapi::huge_pages) return -EOPNOTSUPP;
     if (!in.spaces.contains(request.object)) return -ENOENT;
     auto& space = in.spaces.at(request.object);
     if (request.value == 0 && !space.areas.empty()) return -EINVAL;
@@ -512,7 +512,7 @@ class fake_iommufd {
     return -why;
   }
   std::int64_t allocate_page_table(context& in, void* argument) {
-    tether::iommufd_uapi::new_page_table request{};
+    tether::detail::iommufd_uapi::new_page_table request{};
     if (!read(argument, request) || request.reserved != 0) return -EINVAL;
     if (request.flags != 0 || request.data_type != 0) return -EOPNOTSUPP;
     const auto who = in.devices.find(request.device);
@@ -524,7 +524,7 @@ class fake_iommufd {
   }
 
   std::int64_t control_device(device& of, unsigned long request, void* argument) {
-    namespace to = tether::iommufd_uapi;
+    namespace to = tether::detail::iommufd_uapi;
     if (request == to::bind_device.number) {
       to::device_binding binding{};
       if (!read(argument, binding) || binding.flags != 0) return -EINVAL;

@@ -374,7 +374,7 @@ class fed_by_hand {
     device_.reset();
     joined_.reset();
     demand(iommu_.abandon().has_value(), "the backend can be abandoned");
-    listener_.forget();
+    listener_.reset();
     standing_.clear();
     join();
     compare();
@@ -475,7 +475,7 @@ class fed_by_hand {
   tether::recording<tether::software_iommu> iommu_{
       book_, tether::software_iommu{{.usable = {{tether::io_address{0}, tether::io_address{usable_pages * page - 1}}}, .budget = budget}}};
   tether::endpoint_group group_{"group", {{"device", tether::pin_class::pins}}};
-  std::optional<tether::joined_endpoint_group> joined_{*iommu_.join(group_)};
+  std::optional<tether::detail::joined_endpoint_group> joined_{*iommu_.join(group_)};
   std::optional<tether::software_device> device_{*iommu_.open(*joined_, "device")};
   std::mutex mutex_;
   tether::dma_listener<tether::recording<tether::software_iommu>, Granularity, tether::trim_edges, tether::no_observation, std::mutex> listener_{

@@ -24,7 +24,7 @@
 //     addition            always of the newest value: such words have one modification order
 // That is C++20's model for executions in which no value is read before it is written: every weaker
 // result that a compiler or a processor may give for these operations, more than x86's store
-// buffers would show. Not covered: stores, exchanges and fences (the turnstile has none), load
+// buffers would show. Not covered: stores, exchanges and fences (the reader indicator has none), load
 // buffering, spurious wake-ups (they could only hide a lost one).
 // Plain memory is `page`: an access by a thread that does not know of every earlier access is a
 // data race, and is reported.
@@ -67,7 +67,7 @@ struct weakening {
   std::memory_order order;
 };
 
-/// One thread's code, and the slot of the turnstile that it gets.
+/// One thread's code, and the slot of the reader indicator that it gets.
 struct actor {
   const char* name;
   std::uint32_t slot;
@@ -672,7 +672,7 @@ class page {
   std::size_t place_;
 };
 
-/// Parts of a turnstile.
+/// Parts of a reader indicator.
 struct parts {
   template <class Value>
   using atomic = interleavings::atomic<Value>;

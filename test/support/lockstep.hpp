@@ -369,7 +369,7 @@ class in_lockstep {
   [[nodiscard]] bool compare() {
     for (std::size_t which = 0; which < used_; ++which) {
       const auto one = comparison_of(which);
-      if (const char* what = one.membership()) return differs(which, what);
+      if (const char* what = one.books()) return differs(which, what);
       if (const char* what = one.facts()) return differs(which, what);
       if (which != done_.back().what.container && !lists_[which]->calls.empty()) return differs(which, "calls of its own");
     }

@@ -150,8 +150,8 @@ struct listening_kvm {
   static constexpr bool tells = true;
   call_list* list;
 
-  tether::result<void> tell(int, std::string_view name) noexcept { return hear(asked::tell, name, true); }
-  tether::result<void> forget(int, std::string_view name) noexcept { return hear(asked::forget, name, false); }
+  tether::result<void> add(int, std::string_view name) noexcept { return hear(asked::tell, name, true); }
+  tether::result<void> remove(int, std::string_view name) noexcept { return hear(asked::forget, name, false); }
 
  private:
   tether::result<void> hear(asked what, std::string_view name, bool knows) noexcept {

@@ -114,21 +114,21 @@ class comparison {
   /// What the container keeps: divergence, books, holds, groups and their devices; not the devices
   /// while an abandon is half done.
   [[nodiscard]] const char* books(bool devices_too = true) const {
-    using with_observer = inside<container_type>;
+    using look = inside<container_type>;
     auto const& wanted = world_.container(which_);
     if (container_.diverged() != wanted.diverged) return "whether it has diverged";
     if (container_.membership() != wanted.counts()) return "the container's books";
-    if (with_observer::held(container_) != wanted.held) return "the container's holds";
+    if (look::held(container_) != wanted.held) return "the container's holds";
     std::size_t records = 0;
     for (std::size_t g = 0; g < groups; ++g) {
       tether::group_counts counts{};
       std::uint32_t held = 0;
       bool is_listed = false;
       std::size_t in_list = 0;
-      for (auto const& record : with_observer::groups(container_)) {
+      for (auto const& record : look::groups(container_)) {
         if (record.name != name_of_group(which_, g)) continue;
         counts = record.counts;
-        held = with_observer::count(record.held);
+        held = look::count(record.held);
         is_listed = true;
         in_list = record.devices.size();
         ++records;
@@ -140,7 +140,7 @@ class comparison {
       const bool one_more = !of_groups && world_.diverged_at(which_, g) && came_last;  // it diverged while it was attached
       if (devices_too && in_list != open_[g].size() + (one_more ? 1U : 0U)) return "how many devices are in a group's list";
     }
-    return records == with_observer::groups(container_).size() ? nullptr : "groups in the list that nobody attached";
+    return records == look::groups(container_).size() ? nullptr : "groups in the list that nobody attached";
   }
 
   /// What the kernel knows: memory, groups, devices, and that no call was forbidden.

@@ -167,7 +167,7 @@ template <class Abstraction, class Scope>
 class world_follower {
   using transition = tether::proof::transition<Abstraction, Scope>;
   using acts = tether::proof::acts<Abstraction, Scope>;
-  using future = tether::proof::future<Scope>;
+  using successor = tether::proof::successor<Scope>;
   using container_state = tether::proof::container_state<Scope>;
 
  public:
@@ -204,8 +204,8 @@ class world_follower {
     std::optional<call_reader::ending> decided;  // of a replay that is under way, which is read as a whole
     bool begun = false;
     for (;;) {
-      std::optional<future> taken;
-      transition::for_each(here_, [&](future const& next) {
+      std::optional<successor> taken;
+      transition::for_each(here_, [&](successor const& next) {
         if (next.by.container != at.container) return true;
         if (begun ? next.by.who != tether::proof::actor::container : !begins_as(next.by, wanted, at)) return true;
         if (!decided) {

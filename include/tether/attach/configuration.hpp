@@ -169,25 +169,25 @@ class configuration {
                 "tether[P2]: two policies fill the same slot: give at most one for each of inhibition, granularity, edges, "
                 "observation, threading, KVM");
   static_assert(detail::is_inhibition<asked_inhibition>,
-                "tether[I2]: an inhibition policy needs 'static constexpr std::uint32_t holds(group_tally) noexcept', or the same for "
-                "container_tally, or both, and public");
+                "tether[I2]: an inhibition policy needs 'static constexpr std::uint32_t holds(group_counts) noexcept', or the same for "
+                "container_counts, or both, and public");
   static_assert(detail::asked_rightly<asked_inhibition>,
                 "tether[I8]: this inhibition policy has a 'holds', 'admits' or 'never_inhibits' that would never be asked: they must be "
-                "public, static, constexpr and noexcept; 'holds' takes a group_tally or a container_tally and answers an integer of at "
-                "most 32 bits, 'admits' takes a group_tally and answers a bool, and who never inhibits has no 'holds'");
+                "public, static, constexpr and noexcept; 'holds' takes a group_counts or a container_counts and answers an integer of at "
+                "most 32 bits, 'admits' takes a group_counts and answers a bool, and who never inhibits has no 'holds'");
   static_assert(detail::is_constant<asked_inhibition>,
                 "tether[I9]: an inhibition policy's 'holds' and 'admits' must be constant expressions, whatever the counts: they are asked "
                 "only when the membership changes, so they may read nothing but their argument");
-  static_assert(detail::is_free_of<asked_inhibition, rule_fault::holds_for_nothing>,
+  static_assert(detail::is_free_of<asked_inhibition, detail::rule_fault::holds_for_nothing>,
                 "tether[I10]: this inhibition policy needs a hold where nothing is attached, which nobody would ever give back: look at "
                 "'attached', or at 'members', first");
-  static_assert(detail::is_free_of<asked_inhibition, rule_fault::more_after_a_close>,
+  static_assert(detail::is_free_of<asked_inhibition, detail::rule_fault::more_after_a_close>,
                 "tether[I11]: this inhibition policy needs more holds after a device was closed or a group detached than before, or does "
                 "not admit what is left then: a hold can be refused, and closing cannot");
-  static_assert(detail::is_free_of<asked_inhibition, rule_fault::many_unlike_few>,
+  static_assert(detail::is_free_of<asked_inhibition, detail::rule_fault::many_unlike_few>,
                 "tether[I12]: this inhibition policy treats many groups or devices otherwise than two: whether it needs a hold may hang "
                 "only on whether there are any, else nothing is proven of it");
-  static_assert(detail::is_free_of<asked_inhibition, rule_fault::too_many>,
+  static_assert(detail::is_free_of<asked_inhibition, detail::rule_fault::too_many>,
                 "tether[I13]: this inhibition policy needs more than 65,535 holds for at most 16 devices or groups: what many need "
                 "together could not be counted");
   static_assert(!detail::unprotected<Backend, asked_inhibition>,
@@ -208,7 +208,7 @@ class configuration {
                 "tether[O4]: this observer is told nothing, or has a function that is not: they are called 'mapped', 'unmapped', 'trimmed',"
                 " 'left_out', 'pinning' and 'diverged'");
   static_assert(detail::is_kvm<asked_kvm>,
-                "tether[K1]: a KVM policy needs 'static constexpr bool tells', and 'tell' and 'forget' of (int, std::string_view), "
+                "tether[K1]: a KVM policy needs 'static constexpr bool tells', and 'add' and 'remove' of (int, std::string_view), "
                 "noexcept and returning result<void>");
   static_assert(detail::tellable<Backend, asked_kvm>,
                 "tether[K2]: KVM is told of VFIO groups and devices by descriptor, and this backend has none: leave kvm_device out");

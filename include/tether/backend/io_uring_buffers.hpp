@@ -39,7 +39,7 @@ class basic_io_uring_buffers {
   static constexpr bool pins = true;
   static constexpr attach_unit unit = attach_unit::group;
   using group_type = endpoint_group;
-  using joined_group = joined_endpoint_group;
+  using joined_group = detail::joined_endpoint_group;
   using device_type = basic_io_uring_device<Kernel>;
   using kernel_type = Kernel;
 
@@ -58,22 +58,22 @@ class basic_io_uring_buffers {
   /// `not_aligned`, `access_denied` (no right at all), `overlaps`, `over_budget`, `outside_aperture`, ENOMEM past the
   /// locked-memory limit, EFAULT where the memory is gone or not writable.
   [[nodiscard]] result<void> map(mapping const& what) noexcept {
-    if (auto shaped = check_shape(what, Kernel::page_size()); !shaped) return shaped;
+    if (auto shaped = detail::check_shape(what, Kernel::page_size()); !shaped) return shaped;
     const std::lock_guard lock{state_->mutex};
     if (state_->table.touches(what.where)) return failure(error{"map", errc::overlaps}.at(what.where));
     const std::uint64_t slots = state_->slots_for(what.where);
     if (slots > state_->slots.free()) {
       return failure(error{"map", errc::over_budget}.at(what.where).advise("only {} slots are free", state_->slots.free()));
     }
-    if (auto inside = check_aperture(what.where, state_->options.usable); !inside) return inside;
-    const slot_chain chain = state_->slots.allocate(static_cast<std::uint32_t>(slots));
+    if (auto inside = detail::check_aperture(what.where, state_->options.usable); !inside) return inside;
+    const detail::slot_chain chain = state_->slots.allocate(static_cast<std::uint32_t>(slots));
     const auto row = state_->table.insert(what, chain);
     if (!row) {
       state_->slots.free(chain);
       return failure(row.error());
     }
     if (state_->groups.pinning() == 0) return {};
-    const table_run run{*row, *row + 1};
+    const detail::table_run run{*row, *row + 1};
     auto pinned = state_->pin("map", run);
     // If the rollback failed, it stays recorded: a later unmap tries again to unpin its pages.
     if (!pinned && !pinned.error().rollback_failed()) state_->erase_rows(run);
@@ -128,7 +128,7 @@ class basic_io_uring_buffers {
   [[nodiscard]] result<void> leave(joined_group& joined) noexcept {
     const std::lock_guard lock{state_->mutex};
     if (auto may = state_->groups.may_leave(joined); !may) return may;
-    if (endpoint_registry::pins(joined) == pin_class::pins && state_->groups.pinning() == 1) {
+    if (detail::endpoint_registry::pins(joined) == pin_class::pins && state_->groups.pinning() == 1) {
       if (const auto unpinned = state_->unpin("leave", everything()); !unpinned) return failure(unpinned.error().of(joined.name()));
     }
     state_->groups.leave(joined);
@@ -137,18 +137,18 @@ class basic_io_uring_buffers {
 
   /// Fails: `no_such_device`, `stale_handle`.
   [[nodiscard]] result<pin_class> classify(joined_group const& joined, std::string_view name) const noexcept {
-    return endpoint_registry::classify(joined, name);
+    return detail::endpoint_registry::classify(joined, name);
   }
   /// Fails: `no_such_device`, `stale_handle`.
   [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
     const std::lock_guard lock{state_->mutex};
-    return endpoint_registry::open(joined, name).map([this](open_endpoint opened) noexcept { return device_type{*state_, opened}; });
+    return detail::endpoint_registry::open(joined, name).map([this](detail::open_endpoint opened) noexcept { return device_type{*state_, opened}; });
   }
   /// Ensures: no DMA of the device runs or can start. Fails: `stale_handle` if it is closed already.
   [[nodiscard]] result<void> close(device_type& device) noexcept {
     const std::lock_guard lock{state_->mutex};
     if (!device.opened_) return failure(error{"close", errc::stale_handle});
-    endpoint_registry::close(device.opened_);
+    detail::endpoint_registry::close(device.opened_);
     return {};
   }
 
@@ -176,7 +176,7 @@ class basic_io_uring_buffers {
  private:
   explicit basic_io_uring_buffers(std::unique_ptr<detail::io_uring_pins<Kernel>> state) noexcept : state_{std::move(state)} {}
 
-  [[nodiscard]] table_run everything() const noexcept { return {0, state_->table.size()}; }
+  [[nodiscard]] detail::table_run everything() const noexcept { return {0, state_->table.size()}; }
 
   std::unique_ptr<detail::io_uring_pins<Kernel>> state_;
 };

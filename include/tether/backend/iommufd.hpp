@@ -105,8 +105,8 @@ class basic_iommufd {
     auto* const who = device.state();
     if (who == nullptr || who->descriptor.number() < 0) return failure(error{"bind device", errc::stale_handle});
     if (who->attachment.context != nullptr) return failure(error{"bind device", errc::already_there}.of(who->name));
-    iommufd_uapi::device_binding request{.iommufd = descriptor()};
-    const auto answer = detail::ask<Kernel>(who->descriptor.number(), iommufd_uapi::bind_device, request);
+    detail::iommufd_uapi::device_binding request{.iommufd = descriptor()};
+    const auto answer = detail::ask<Kernel>(who->descriptor.number(), detail::iommufd_uapi::bind_device, request);
     if (answer < 0) return failure(why_not_bound(*who, static_cast<int>(-answer)));
     who->attachment.context = &state_->ioas.context().shared();
     who->attachment.device = request.device;

@@ -87,14 +87,14 @@ class software_device {
 
  private:
   friend class software_iommu;
-  software_device(detail::software_iommu_state& iommu, open_endpoint opened) noexcept : iommu_{&iommu}, opened_{opened} {}
+  software_device(detail::software_iommu_state& iommu, detail::open_endpoint opened) noexcept : iommu_{&iommu}, opened_{opened} {}
 
   /// A device that is closed already takes no lock: no other thread uses a device that is being
   /// destroyed or assigned, and `open` moves one while it holds the lock.
   void close() noexcept {
     if (!opened_) return;
     const std::lock_guard change{iommu_->gate};
-    endpoint_registry::close(opened_);
+    detail::endpoint_registry::close(opened_);
   }
 
   template <class Copy>
@@ -104,7 +104,7 @@ class software_device {
     if (bytes == 0) return {};
     const auto range = extent<io_address>::of(at, bytes);
     if (!range) return failure(error{operation, errc::invalid_extent}.at(extent<io_address>{at, at}));
-    iova_table<> const& table = iommu_->table;
+    detail::iova_table<> const& table = iommu_->table;
     const auto run = table.covering(*range);
     if (!run) return failure(error{operation, errc::not_mapped}.at(*range));
     for (std::size_t row = run->from; row != run->to; ++row) {
@@ -119,7 +119,7 @@ class software_device {
   }
 
   detail::software_iommu_state* iommu_;
-  open_endpoint opened_;
+  detail::open_endpoint opened_;
 };
 
 /// The backend. Movable; its devices and joined groups stay valid when it is moved.
@@ -129,7 +129,7 @@ class software_iommu {
   static constexpr bool pins = false;
   static constexpr attach_unit unit = attach_unit::group;
   using group_type = endpoint_group;
-  using joined_group = joined_endpoint_group;
+  using joined_group = detail::joined_endpoint_group;
   using device_type = software_device;
 
   /// Fails: may throw `std::bad_alloc`.
@@ -139,20 +139,20 @@ class software_iommu {
   /// Fails, changing nothing: `invalid_extent`, `not_aligned`, `access_denied` (no right at all), `overlaps`,
   /// `over_budget`, `outside_aperture`, not enough memory.
   [[nodiscard]] result<void> map(mapping const& what) noexcept {
-    if (auto shaped = check_shape(what, state_->options.page_sizes.smallest()); !shaped) return shaped;
+    if (auto shaped = detail::check_shape(what, state_->options.page_sizes.smallest()); !shaped) return shaped;
     const std::lock_guard change{state_->gate};
     if (state_->table.touches(what.where)) return failure(error{"map", errc::overlaps}.at(what.where));
     if (state_->table.size() >= state_->options.budget) {
       return failure(error{"map", errc::over_budget}.at(what.where).advise("this IOMMU holds at most {} mappings", state_->options.budget));
     }
-    if (auto inside = check_aperture(what.where, state_->options.usable); !inside) return inside;
+    if (auto inside = detail::check_aperture(what.where, state_->options.usable); !inside) return inside;
     return state_->table.insert(what).map([](std::size_t) noexcept {});
   }
   /// Requires: `where` is exactly one or more whole mappings without a gap. Fails, removing nothing: `invalid_extent`, `cuts_a_mapping`,
   /// `not_mapped`.
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
     const std::lock_guard change{state_->gate};
-    return state_->table.whole(where).map([this](table_run run) noexcept { state_->table.erase(run); });
+    return state_->table.whole(where).map([this](detail::table_run run) noexcept { state_->table.erase(run); });
   }
 
   [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return state_->options.page_sizes; }
@@ -175,18 +175,18 @@ class software_iommu {
 
   /// Fails: `no_such_device`, `stale_handle`.
   [[nodiscard]] result<pin_class> classify(joined_group const& joined, std::string_view name) const noexcept {
-    return endpoint_registry::classify(joined, name);
+    return detail::endpoint_registry::classify(joined, name);
   }
   /// Fails: `no_such_device`, `stale_handle`.
   [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
     const std::lock_guard change{state_->gate};
-    return endpoint_registry::open(joined, name).map([this](open_endpoint opened) noexcept { return device_type{*state_, opened}; });
+    return detail::endpoint_registry::open(joined, name).map([this](detail::open_endpoint opened) noexcept { return device_type{*state_, opened}; });
   }
   /// Ensures: no DMA of the device runs or can start. Fails: `stale_handle` if it is closed already.
   [[nodiscard]] result<void> close(device_type& device) noexcept {
     const std::lock_guard change{state_->gate};
     if (!device.opened_) return failure(error{"close", errc::stale_handle});
-    endpoint_registry::close(device.opened_);
+    detail::endpoint_registry::close(device.opened_);
     return {};
   }
 

@@ -223,7 +223,7 @@ class basic_vfio_type1 {
     return {};
   }
 
-  result<vfio_type1_info> set_iommu(detail::joined_vfio_group<Kernel> const& first) const noexcept {
+  result<detail::vfio_type1_info> set_iommu(detail::joined_vfio_group<Kernel> const& first) const noexcept {
     const auto answer = Kernel::call(SYS_ioctl, container_.number(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU);
     if (answer >= 0) return read_info();
     const auto why = error::from_errno("set IOMMU", static_cast<int>(-answer)).of(first.name());
@@ -231,7 +231,7 @@ class basic_vfio_type1 {
   }
 
   /// Asks for the size of the answer, then for the answer; again if it grew meanwhile.
-  result<vfio_type1_info> read_info() const noexcept try {
+  result<detail::vfio_type1_info> read_info() const noexcept try {
     std::vector<std::byte> room(sizeof(vfio_iommu_type1_info));
     for (int attempt = 0; attempt < 3; ++attempt) {
       const auto size = static_cast<std::uint32_t>(room.size());
@@ -240,7 +240,7 @@ class basic_vfio_type1 {
         return failure(error::from_errno("read IOMMU info", static_cast<int>(-answer)));
       }
       const auto needed = detail::read_at<std::uint32_t>(room, offsetof(vfio_iommu_type1_info, argsz)).value_or(0);
-      if (needed <= room.size()) return parse_type1_info(room, {Kernel::page_size()});
+      if (needed <= room.size()) return detail::parse_type1_info(room, {Kernel::page_size()});
       if (needed > largest_info) break;
       room.assign(needed, std::byte{});
     }
@@ -254,7 +254,7 @@ class basic_vfio_type1 {
       const error why{"map", errc::over_budget};
       return why.at(what.where).advise("raise vfio_iommu_type1.dma_entry_limit, or use larger blocks");
     }
-    return why_not_mapped(what, number, info_.page_sizes.smallest(), info_.usable,
+    return detail::why_not_mapped(what, number, info_.page_sizes.smallest(), info_.usable,
                           "raise the locked-memory limit (ulimit -l): {} KiB more must be locked");
   }
 
@@ -287,7 +287,7 @@ class basic_vfio_type1 {
 
   vfio_sysfs sysfs_;
   kernel_descriptor<Kernel> container_{};
-  vfio_type1_info info_{};
+  detail::vfio_type1_info info_{};
   std::vector<detail::joined_vfio_group<Kernel>*> groups_;
 };
 

@@ -152,7 +152,7 @@ class discard_gate {
 
   /// Adds `count` holds to `entry`, as `hold` does; on failure the entry is as it was. Fails also: `value_too_large` if the gate
   /// would have to count more than 2^32 - 1 of a kind.
-  [[nodiscard]] result<void> raise(hold_entry& entry, hold_kind kind, std::uint32_t count, detail::wait_limits const& how = {}) noexcept {
+  [[nodiscard]] result<void> raise(detail::hold_entry& entry, hold_kind kind, std::uint32_t count, detail::wait_limits const& how = {}) noexcept {
     std::unique_lock lock{mutex_};
     if (indicator_.entered_by_this_thread()) return refused(std::errc::resource_deadlock_would_occur, entry);
     if (!ledger_.counts().allow(kind)) {
@@ -177,21 +177,21 @@ class discard_gate {
   }
 
   /// Subtracts `count` from `entry`. Never fails; subtracting more than it has stops the program.
-  void lower(hold_entry& entry, std::uint32_t count) noexcept {
+  void lower(detail::hold_entry& entry, std::uint32_t count) noexcept {
     std::unique_lock lock{mutex_};
     subtract(entry, count);
   }
   /// Moves an entry's name and count to an entry at another address.
-  void relocate(hold_entry& from, hold_entry& to) noexcept {
+  void relocate(detail::hold_entry& from, detail::hold_entry& to) noexcept {
     std::unique_lock lock{mutex_};
     ledger_.relocate(from, to);
   }
   /// Keeps `entry`'s holds for the lifetime of the gate: their owner is being destroyed and cannot
   /// prove that its pins are gone.
-  void keep_for_ever(hold_entry& entry, hold_kind kind) noexcept {
+  void keep_for_ever(detail::hold_entry& entry, hold_kind kind) noexcept {
     std::unique_lock lock{mutex_};
     const std::uint32_t count = entry.count();
-    ledger_.subtract(entry, count);  // the turnstile stays closed
+    ledger_.subtract(entry, count);  // the reader indicator stays closed
     ledger_.add(kind == hold_kind::any ? kept_any_holds_ : kept_uncoordinated_holds_, entry_kind_of(kind), count);
   }
 
@@ -201,7 +201,7 @@ class discard_gate {
     if (auto done = raise(mine.entry_, kind, 1, how); !done) return failure(done.error());
     return mine;
   }
-  static result<void> refused(std::errc why, hold_entry const& entry) noexcept {
+  static result<void> refused(std::errc why, detail::hold_entry const& entry) noexcept {
     return failure(error{"take hold", std::make_error_code(why)}.of(entry.name()));
   }
 
@@ -210,12 +210,12 @@ class discard_gate {
     return why.of(name).advise("a gate counts no more than 4,294,967,295 of a kind: a policy that needs fewer holds does as well");
   }
 
-  void add(hold_entry& entry, entry_kind what, std::uint32_t count) noexcept {
+  void add(detail::hold_entry& entry, entry_kind what, std::uint32_t count) noexcept {
     ledger_.add(entry, what, count);
     if (closes(what, discard_kind::uncoordinated)) indicator_.close(discard_kind::uncoordinated, count);
     if (closes(what, discard_kind::coordinated)) indicator_.close(discard_kind::coordinated, count);
   }
-  void subtract(hold_entry& entry, std::uint32_t count) noexcept {
+  void subtract(detail::hold_entry& entry, std::uint32_t count) noexcept {
     const entry_kind what = entry.what();
     ledger_.subtract(entry, count);
     if (closes(what, discard_kind::uncoordinated)) indicator_.reopen(discard_kind::uncoordinated, count);
@@ -229,9 +229,9 @@ class discard_gate {
   mutable typename Threading::mutex mutex_;
   typename Threading::reader_indicator indicator_;
   gate_id id_;
-  ledger ledger_;
-  hold_entry kept_any_holds_{"a container that could not be torn down"};
-  hold_entry kept_uncoordinated_holds_{"a container that could not be torn down"};
+  detail::ledger ledger_;
+  detail::hold_entry kept_any_holds_{"a container that could not be torn down"};
+  detail::hold_entry kept_uncoordinated_holds_{"a container that could not be torn down"};
 };
 
 }  // namespace tether

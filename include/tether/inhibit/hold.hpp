@@ -44,7 +44,7 @@ class [[nodiscard]] scoped_entry {
   scoped_entry(discard_gate<Threading>& gate, std::string_view name) noexcept : gate_{&gate}, entry_{name} {}
 
   discard_gate<Threading>* gate_;
-  hold_entry entry_;
+  detail::hold_entry entry_;
 };
 
 /// A guard, or the error. Testing a temporary is deleted: the guard would end with the condition,

@@ -36,7 +36,7 @@ namespace tether {
 /// into this backend. `Feed` says whether announced changes are validated (`judged_feed`) or
 /// trusted (`trusted_feed`, a container's).
 /// Requires: backend and mutex outlive it; one thread from `begin` to `commit`.
-template <class Backend, granularity Granularity, edges Edges, observation Observation, class Mutex, class Feed = judged_feed>
+template <class Backend, granularity Granularity, edges Edges, observation Observation, class Mutex, class Feed = detail::judged_feed>
 class dma_listener {
  public:
   dma_listener(Backend& backend, Mutex& mutex) noexcept : backend_{&backend}, mutex_{&mutex}, mapper_{backend} {}
@@ -109,18 +109,18 @@ class dma_listener {
     if (change_.out_of_memory()) return failure(no_memory());
     plan_removals();
     if (auto checked = plan_additions(); !checked) return checked;
-    undo_log log;
+    detail::undo_log log;
     for (; log.unmapped != change_.removed().size(); ++log.unmapped) {
-      section_plan const& plan = change_.removed()[log.unmapped];
+      detail::section_plan const& plan = change_.removed()[log.unmapped];
       if (plan.pieces == 0) continue;
       if (auto done = mapper_.unmap(plan); !done) return roll_back(log, done.error());
     }
     for (; log.mapped != change_.added().size(); ++log.mapped) {
-      section_plan& plan = change_.added()[log.mapped];
+      detail::section_plan& plan = change_.added()[log.mapped];
       if (plan.pieces == 0) continue;
       auto done = mapper_.map(plan, who);
       if (done) continue;
-      if (!may_be_left_out(plan, done.error())) {
+      if (!detail::may_be_left_out(plan, done.error())) {
         if (done.error().rollback_failed()) kept_.keep(*plan.what.memory);
         return roll_back(log, done.error());
       }
@@ -138,7 +138,7 @@ class dma_listener {
     std::optional<error> first;
     const auto note = [&first](error const& why) { first = first.value_or(why); };
     plan_removals();
-    for (section_plan const& plan : change_.removed()) {
+    for (detail::section_plan const& plan : change_.removed()) {
       if (plan.pieces == 0) continue;
       auto done = divergence_ ? result<void>{failure(refusal())} : mapper_.unmap(plan);
       if (done) continue;
@@ -148,20 +148,20 @@ class dma_listener {
     if (first && !divergence_) diverge(*first);
     if (change_.out_of_memory() && !divergence_) diverge(no_memory());
     if (divergence_) {
-      for (section_plan const& plan : change_.removed()) left_out_.remove(plan.what);
+      for (detail::section_plan const& plan : change_.removed()) left_out_.remove(plan.what);
       return failure(first.value_or(*divergence_).with_failed_rollback());
     }
-    for (section_plan& plan : change_.added()) {
-      plan = plan_section<Granularity>(plan.what, mapper_.sizes());
-      result<void> done = check_plan<Granularity, Edges>(plan, mapper_.sizes(), backend_->usable_iova());
+    for (detail::section_plan& plan : change_.added()) {
+      plan = detail::plan_section<Granularity>(plan.what, mapper_.sizes());
+      result<void> done = detail::check_plan<Granularity, Edges>(plan, mapper_.sizes(), backend_->usable_iova());
       if (done && plan.pieces != 0) {
-        done = plan.pieces > backend_->free_mappings() ? failure(over_budget(plan, 0)) : mapper_.map(plan, who);
+        done = plan.pieces > backend_->free_mappings() ? failure(detail::over_budget(plan, 0)) : mapper_.map(plan, who);
       }
       if (done) {
         if (plan.pieces == 0) leave_out_if_seen(plan);
         continue;
       }
-      if (done.error().rollback_failed() || treatment_of(plan.what) != treatment::may_map) note(done.error());
+      if (done.error().rollback_failed() || detail::treatment_of(plan.what) != detail::treatment::may_map) note(done.error());
       if (done.error().rollback_failed()) {
         kept_.keep(*plan.what.memory);
         diverge(done.error());
@@ -175,8 +175,8 @@ class dma_listener {
   }
 
   void plan_removals() noexcept {
-    for (section_plan& plan : change_.removed()) {
-      plan = plan_section<Granularity>(plan.what, mapper_.sizes());
+    for (detail::section_plan& plan : change_.removed()) {
+      plan = detail::plan_section<Granularity>(plan.what, mapper_.sizes());
       if (mapper_.usage().mappings == 0 || left_out_.stood(plan.what)) plan.pieces = 0;
     }
   }
@@ -184,11 +184,11 @@ class dma_listener {
   /// Refuses up front whatever can be known before the kernel is asked (law 14).
   result<void> plan_additions() noexcept {
     std::uint64_t available = backend_->free_mappings();
-    for (section_plan const& plan : change_.removed()) available += std::min(plan.pieces, ~available);  // no overflow without a limit
-    for (section_plan& plan : change_.added()) {
-      plan = plan_section<Granularity>(plan.what, mapper_.sizes());
-      if (auto checked = check_plan<Granularity, Edges>(plan, mapper_.sizes(), backend_->usable_iova()); !checked) {
-        if (treatment_of(plan.what) != treatment::may_map) return roll_back({}, checked.error());
+    for (detail::section_plan const& plan : change_.removed()) available += std::min(plan.pieces, ~available);  // no overflow without a limit
+    for (detail::section_plan& plan : change_.added()) {
+      plan = detail::plan_section<Granularity>(plan.what, mapper_.sizes());
+      if (auto checked = detail::check_plan<Granularity, Edges>(plan, mapper_.sizes(), backend_->usable_iova()); !checked) {
+        if (detail::treatment_of(plan.what) != detail::treatment::may_map) return roll_back({}, checked.error());
         leave_out(plan, checked.error());
       } else if (plan.pieces == 0) {
         leave_out_if_seen(plan);
@@ -196,30 +196,30 @@ class dma_listener {
     }
     std::uint64_t left = available;
     for (const bool optional : {false, true})  // what devices must see comes first
-      for (section_plan& plan : change_.added()) {
-        if ((treatment_of(plan.what) == treatment::may_map) != optional) continue;
+      for (detail::section_plan& plan : change_.added()) {
+        if ((detail::treatment_of(plan.what) == detail::treatment::may_map) != optional) continue;
         if (plan.pieces <= left) left -= plan.pieces;
-        else if (optional) leave_out(plan, over_budget(plan, 0));
-        else return roll_back({}, over_budget(plan, block_that_fits(change_.added(), available)));
+        else if (optional) leave_out(plan, detail::over_budget(plan, 0));
+        else return roll_back({}, detail::over_budget(plan, detail::block_that_fits(change_.added(), available)));
       }
     return {};
   }
 
   /// Leaves out a section that passes the filter but contains no whole page.
-  void leave_out_if_seen(section_plan& plan) noexcept {
-    if (treatment_of(plan.what) == treatment::skip) return;
+  void leave_out_if_seen(detail::section_plan& plan) noexcept {
+    if (detail::treatment_of(plan.what) == detail::treatment::skip) return;
     const error why{"map", errc::not_aligned};
     leave_out(plan, why.at(plan.what.where).of(plan.what.name).advise("the IOMMU's pages are {} bytes", mapper_.sizes().smallest()));
   }
   /// What is not mapped must be remembered, or its removal would unmap a hole: if out of memory,
   /// the change is refused.
-  void leave_out(section_plan& plan, error const& why) noexcept {
+  void leave_out(detail::section_plan& plan, error const& why) noexcept {
     plan.pieces = 0;
     if (!left_out_.add(plan.what, why)) change_.note_out_of_memory();
   }
 
   /// Rolls back a refused change.
-  result<void> roll_back(undo_log log, error const& why) noexcept {
+  result<void> roll_back(detail::undo_log log, error const& why) noexcept {
     const bool undone = log.unwind(
         [&](std::size_t i) {
           if (change_.added()[i].pieces == 0 || mapper_.unmap(change_.added()[i])) return true;
@@ -238,18 +238,18 @@ class dma_listener {
 
   /// The change has happened: updates the lists and notifies the observer.
   void finish() noexcept {
-    for (section_plan const& plan : change_.removed()) {
+    for (detail::section_plan const& plan : change_.removed()) {
       trimmed_ -= plan.pieces != 0 ? plan.fit.trimmed : 0;
       left_out_.remove(plan.what);
     }
-    for (section_plan const& plan : change_.added()) {
+    for (detail::section_plan const& plan : change_.added()) {
       if (plan.pieces != 0 && plan.fit.trimmed != 0) {
         trimmed_ += plan.fit.trimmed;
         detail::tell_trimmed(mapper_.observer(), plan.what, plan.fit.trimmed);
       }
     }
     for (left_out_section const& one : left_out_.come()) {
-      const auto plan = std::ranges::find_if(change_.added(), [&](section_plan const& it) { return it.what.where == one.what.where; });
+      const auto plan = std::ranges::find_if(change_.added(), [&](detail::section_plan const& it) { return it.what.where == one.what.where; });
       if (plan != change_.added().end()) detail::tell_left_out(mapper_.observer(), plan->what, one.why);
     }
   }
@@ -261,10 +261,10 @@ class dma_listener {
 
   Backend* backend_;
   Mutex* mutex_;
-  section_mapper<Backend, Granularity, Observation> mapper_;
-  announced_change<Feed> change_;
+  detail::section_mapper<Backend, Granularity, Observation> mapper_;
+  detail::announced_change<Feed> change_;
   left_out_list left_out_;
-  kept_memory kept_;
+  detail::kept_memory kept_;
   std::uint64_t trimmed_ = 0;
   std::optional<error> divergence_;
 };

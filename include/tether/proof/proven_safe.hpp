@@ -44,15 +44,15 @@ constexpr auto judge_policy() noexcept {
   if constexpr (!can_be_asked<Policy>) {
     return std::type_identity<
         refused_policy<"I8: a member would never be asked: public, static, constexpr, noexcept, of the right types">>{};
-  } else if constexpr (!constant_rule<Policy>) {
+  } else if constexpr (!tether::detail::constant_rule<Policy>) {
     return std::type_identity<refused_policy<"I9: an answer is no constant expression">>{};
-  } else if constexpr (fault_of<Policy> == rule_fault::holds_for_nothing) {
+  } else if constexpr (tether::detail::fault_of<Policy> == tether::detail::rule_fault::holds_for_nothing) {
     return std::type_identity<refused_policy<"I10: it needs a hold where nothing is attached">>{};
-  } else if constexpr (fault_of<Policy> == rule_fault::more_after_a_close) {
+  } else if constexpr (tether::detail::fault_of<Policy> == tether::detail::rule_fault::more_after_a_close) {
     return std::type_identity<refused_policy<"I11: it needs more holds after a close or detach, or does not admit what is left">>{};
-  } else if constexpr (fault_of<Policy> == rule_fault::many_unlike_few) {
+  } else if constexpr (tether::detail::fault_of<Policy> == tether::detail::rule_fault::many_unlike_few) {
     return std::type_identity<refused_policy<"I12: it treats many groups or devices otherwise than two">>{};
-  } else if constexpr (fault_of<Policy> == rule_fault::too_many) {
+  } else if constexpr (tether::detail::fault_of<Policy> == tether::detail::rule_fault::too_many) {
     return std::type_identity<refused_policy<"I13: it needs more than 65,535 holds for at most 16 devices or groups">>{};
   } else {
     return std::type_identity<nothing_wrong>{};
@@ -80,12 +80,12 @@ struct judged {
   using policy = typename Abstraction::inhibition_type;
 
   static constexpr auto decide() noexcept {
-    if constexpr (!can_be_asked<policy> || !constant_rule<policy>) {
+    if constexpr (!can_be_asked<policy> || !tether::detail::constant_rule<policy>) {
       return judge_policy<policy>();
     } else {
       constexpr auto found = searched<Abstraction>::decide();
       if constexpr (!std::is_same_v<typename decltype(found)::type, nothing_wrong>) return found;
-      else if constexpr (fault_of<policy> != rule_fault::none) return judge_policy<policy>();
+      else if constexpr (tether::detail::fault_of<policy> != tether::detail::rule_fault::none) return judge_policy<policy>();
       else if constexpr (!well_formed_lifecycle<typename Abstraction::lifecycle>)
         return std::type_identity<refused_plans<"L1: not well formed">>{};
       else return found;
@@ -96,7 +96,7 @@ struct judged {
 
 }  // namespace detail
 
-/// The verdict on a configuration. Cost: half a second of compile time, once for each *essence*,
+/// The verdict on a configuration. Cost: half a second of compile time, once for each *abstraction*,
 /// however often it is used.
 template <class Configuration>
 using verdict_of = typename detail::judged<abstraction_of<Configuration>>::type;

@@ -104,7 +104,7 @@ class flat_view {
 
   [[nodiscard]] std::vector<detail::chunk_pointer> const& chunks() const noexcept { return chunks_; }
   [[nodiscard]] section const& at(position where) const noexcept { return chunks_[where.chunk]->sections[where.index]; }
-  [[nodiscard]] detail::section_owner_pointer const& anchor_at(position where) const noexcept {
+  [[nodiscard]] detail::section_owner_pointer const& owner_at(position where) const noexcept {
     return chunks_[where.chunk]->owners[where.index];
   }
   [[nodiscard]] position end_position() const noexcept { return {chunks_.size(), 0}; }

@@ -24,7 +24,7 @@ using namespace tether;
 using tether_test::fake_iommufd_kernel;
 using tether_test::iommufd_bench;
 using tether_test::must;
-namespace abi = tether::iommufd_uapi;
+namespace abi = tether::detail::iommufd_uapi;
 
 namespace {
 
@@ -43,7 +43,7 @@ struct seen {
   std::size_t book;
   friend bool operator==(seen const&, seen const&) = default;
 };
-seen with_observer(iommufd_bench const& b, backend_type const& iommu) {
+seen look(iommufd_bench const& b, backend_type const& iommu) {
   return {tether_test::open_descriptors(),
           b.machine.seen(),
           {iommu.usable_iova().begin(), iommu.usable_iova().end()},
@@ -54,7 +54,7 @@ seen with_observer(iommufd_bench const& b, backend_type const& iommu) {
 /// Lets `act` fail at every call in turn until none is left. Each time everything must be as before. Answers how many failed.
 template <class Act>
 std::uint64_t sweep(iommufd_bench const& b, backend_type const& iommu, Act act) {
-  const auto before = with_observer(b, iommu);
+  const auto before = look(b, iommu);
   for (std::uint64_t n = 1; n < 100; ++n) {
     const injected_fault fault{n, EIO};
     const auto done = act();
@@ -65,7 +65,7 @@ std::uint64_t sweep(iommufd_bench const& b, backend_type const& iommu, Act act) 
     INFO("call " << n);
     REQUIRE(!done);
     CHECK(!done.error().rollback_failed());
-    const auto after = with_observer(b, iommu);
+    const auto after = look(b, iommu);
     CHECK(after.kernel == before.kernel);
     REQUIRE(after == before);
   }
@@ -173,7 +173,7 @@ TEST_CASE("ranges that are out of order, and limits that cannot be read, refuse 
   iommufd_bench b;
   auto iommu = b.container();
   auto device = b.bound(iommu, b.edu);
-  const auto before = with_observer(b, iommu);
+  const auto before = look(b, iommu);
   using ranges = tether_test::fake_iommufd::ranges;
   for (auto const& wrong : {ranges{}, ranges{at(0x2000, 0x1000), at(0, 0x1000)}, ranges{at(0, 0x1000), at(0xfff, 0x1000)},
                             ranges{{io_address{5}, io_address{4}}}}) {
@@ -182,7 +182,7 @@ TEST_CASE("ranges that are out of order, and limits that cannot be read, refuse 
     REQUIRE(!refused);
     CHECK(refused.error().is(errc::bad_descriptor));
     CHECK(!refused.error().rollback_failed());
-    CHECK(with_observer(b, iommu) == before);
+    CHECK(look(b, iommu) == before);
   }
   b.machine.ranges_to_tell.reset();
   must(iommu.join(device));
@@ -195,12 +195,12 @@ TEST_CASE("a device whose join reveals a conflict is refused by name, and nothin
   auto device = b.bound(iommu, b.edu);
   const auto refused = [&](std::uint64_t iova, host_address host) {
     must(iommu.map({at(iova, 4 * KiB), host}));
-    const auto before = with_observer(b, iommu);
+    const auto before = look(b, iommu);
     const auto joined = iommu.join(device);
     REQUIRE(!joined);
     CHECK(joined.error().subject() == "0000:01:00.0");
     CHECK(!joined.error().rollback_failed());
-    CHECK(with_observer(b, iommu) == before);
+    CHECK(look(b, iommu) == before);
     must(iommu.unmap(at(iova, 4 * KiB)));
     return joined.error();
   };
@@ -221,7 +221,7 @@ TEST_CASE("each refusal of a mapping is told by its cause, and leaves nothing") 
   auto device = b.joined(iommu, b.edu);
   b.machine.lockable = 12 * KiB;
   must(iommu.map(b.memory.at(0, 0, 8 * KiB)));
-  const auto before = with_observer(b, iommu);
+  const auto before = look(b, iommu);
   const auto why = [&](mapping const& what) {
     const auto answer = iommu.map(what);
     REQUIRE(!answer);
@@ -314,13 +314,13 @@ TEST_CASE("while a BAR is mapped its device neither leaves nor is quiet, and it 
   auto company = b.joined(iommu, b.nic);
   must(iommu.map(b.memory.at(0x10000, 0, 16 * KiB)));
   std::optional bar{must(device.map_bar(0))};
-  const auto before = with_observer(b, iommu);
+  const auto before = look(b, iommu);
   for (auto const& refused : {iommu.leave(device), iommu.quiesce(), iommu.abandon(), iommu.close(device)}) {
     REQUIRE(!refused);
     CHECK(refused.error().is(errc::still_in_use));
     CHECK(refused.error().subject() == "0000:01:00.0");
   }
-  CHECK(with_observer(b, iommu) == before);
+  CHECK(look(b, iommu) == before);
   bar.reset();
   must(iommu.quiesce());
   CHECK(iommu.close(device).error().is(errc::still_in_use));  // it has joined
@@ -372,12 +372,12 @@ TEST_CASE("a failure at any call of an operation on iommufd leaves everything as
   std::optional<device_type> second{b.bound(*iommu, b.gpu)};
   CHECK(sweep(b, *iommu, [&] { return iommu->join(*second); }) == 4);
   for (const std::uint64_t n : {1U, 2U, 3U}) {
-    const auto before = with_observer(b, *iommu);
+    const auto before = look(b, *iommu);
     const injected_fault fault{n, EIO};
     const auto moved = another->replace(*iommu, *second);
     REQUIRE(!moved);
     CHECK(!moved.error().rollback_failed());
-    CHECK(with_observer(b, *iommu) == before);
+    CHECK(look(b, *iommu) == before);
   }
   {
     const injected_fault left_behind{4, EIO};  // it has moved, but the page table that served it is still there
@@ -485,7 +485,7 @@ TEST_CASE("a mediated device pins on demand whatever its neighbours do; a name t
 TEST_CASE("a device that cannot be opened or bound says why and what to do, and leaves nothing open") {
   iommufd_bench b;
   auto iommu = b.container();
-  const auto before = with_observer(b, iommu);
+  const auto before = look(b, iommu);
   const auto absent = iommu.open(vfio_cdev{"/dev/vfio/devices/vfio99", b.sysfs()});
   REQUIRE(!absent);
   CHECK(absent.error().sentence().find("driver_override") != std::string::npos);
@@ -516,7 +516,7 @@ TEST_CASE("a device that cannot be opened or bound says why and what to do, and 
     CHECK(iommu.join(device).error().is(errc::stale_handle));
     CHECK(iommu.close(device).error().is(errc::stale_handle));
   }
-  CHECK(with_observer(b, iommu) == before);
+  CHECK(look(b, iommu) == before);
 }
 
 TEST_CASE("a device bound to one context joins no container of another, whose numbers mean other things") {

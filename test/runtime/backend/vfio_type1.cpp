@@ -54,7 +54,7 @@ struct seen {
   std::vector<bool> open;
   friend bool operator==(seen const&, seen const&) = default;
 };
-seen with_observer(type1 const& iommu) {
+seen look(type1 const& iommu) {
   seen all{tether_test::open_descriptors(), fake_vfio_kernel::machine().mapped(), {}, iommu.page_sizes().mask, {}};
   all.usable.assign(iommu.usable_iova().begin(), iommu.usable_iova().end());
   for (auto const& [path, group] : fake_vfio_kernel::machine().groups) all.open.push_back(group.open);
@@ -64,7 +64,7 @@ seen with_observer(type1 const& iommu) {
 /// Lets `act` fail at every call in turn until none is left. Each time everything must be as before. Answers how many failed.
 template <class Act>
 std::uint64_t sweep(type1& iommu, Act act) {
-  const auto before = with_observer(iommu);
+  const auto before = look(iommu);
   for (std::uint64_t n = 1; n < 100; ++n) {
     const injected_fault fault{n, EIO};
     const auto done = act();
@@ -75,7 +75,7 @@ std::uint64_t sweep(type1& iommu, Act act) {
     INFO("call " << n);
     REQUIRE(!done);
     CHECK(!done.error().rollback_failed());
-    CHECK(with_observer(iommu) == before);
+    CHECK(look(iommu) == before);
   }
   FAIL("it never succeeds");
   return 0;
@@ -152,12 +152,12 @@ TEST_CASE("a join that reveals a conflict is a named error, and changes nothing"
   auto mediated = must(iommu.join(mtty));
   tether_test::host_memory memory{16 * KiB};
   must(iommu.map(memory.at(0xfee0'0000, 0, 4 * KiB)));  // where the others have their interrupts
-  const auto before = with_observer(iommu);
+  const auto before = look(iommu);
   const auto refused = iommu.join(edu);
   REQUIRE(!refused);
   CHECK(refused.error().is(errc::outside_aperture));
   CHECK(refused.error().subject() == "/dev/vfio/1");
-  CHECK(with_observer(iommu) == before);
+  CHECK(look(iommu) == before);
   must(iommu.unmap(at(0xfee0'0000, 4 * KiB)));
   machine.lockable = 4 * KiB;
   must(iommu.map(memory.at(0x10000, 0, 16 * KiB)));
@@ -176,7 +176,7 @@ TEST_CASE("each refusal of a mapping is told by its cause") {
   auto group = must(iommu.join(edu));
   machine.lockable = 12 * KiB;
   must(iommu.map(memory.at(0, 0, 8 * KiB)));
-  const auto before = with_observer(iommu);
+  const auto before = look(iommu);
   const auto why = [&](mapping const& what) {
     const auto answer = iommu.map(what);
     REQUIRE(!answer);
@@ -197,7 +197,7 @@ TEST_CASE("each refusal of a mapping is told by its cause") {
   CHECK(why({at(0x8'0000, 4 * KiB), host_address{0x1000}}).is(errc::memory_gone));
   machine.entry_limit = 1;
   CHECK(why(memory.at(0x8'0000, 0, 4 * KiB)).is(errc::over_budget));
-  CHECK(with_observer(iommu) == before);
+  CHECK(look(iommu) == before);
 }
 
 TEST_CASE("an unmap that removes another number of bytes than asked is never taken for done") {
@@ -260,7 +260,7 @@ TEST_CASE("free mappings are the kernel's own count, and the module's limit wher
 TEST_CASE("a kernel without type1v2, or of another API, is refused") {
   auto& machine = anew();
   type1 iommu;
-  const auto before = with_observer(iommu);
+  const auto before = look(iommu);
   machine.type1v2 = false;
   CHECK(iommu.join(edu).error().is(errc::unsupported));
   machine.type1v2 = true;
@@ -275,7 +275,7 @@ TEST_CASE("a kernel without type1v2, or of another API, is refused") {
   machine.info_to_tell.assign(64, std::byte{0xff});
   CHECK(iommu.join(edu).error().is(errc::bad_descriptor));
   machine.info_to_tell.clear();
-  CHECK(with_observer(iommu) == before);
+  CHECK(look(iommu) == before);
   CHECK(iommu.join(edu));
 }
 
@@ -350,7 +350,7 @@ TEST_CASE("a group whose container's limits cannot be read does not stay in it, 
     type1 alone;
     type1& into = first ? alone : iommu;
     auto acquired = must(into.acquire(edu));
-    const auto before = with_observer(into);
+    const auto before = look(into);
     machine.requests.clear();
     {
       // SET_CONTAINER and GET_INFO; where it is the first, opening the container, asking it twice and SET_IOMMU as well.
@@ -364,7 +364,7 @@ TEST_CASE("a group whose container's limits cannot be read does not stay in it, 
     CHECK(std::ranges::count(machine.requests, static_cast<unsigned long>(VFIO_GROUP_UNSET_CONTAINER)) == 1);
     CHECK_FALSE(acquired->in_container());
     CHECK(machine.groups.at("/dev/vfio/1").in == nullptr);  // or it would pin what nobody holds
-    CHECK(with_observer(into) == before);
+    CHECK(look(into) == before);
     must(into.join(acquired));
     must(into.leave(acquired));
   }

@@ -27,7 +27,7 @@ namespace {
 std::vector<page_frame> frames_of(host_address from, std::uint64_t pages, bool touch) {
   const auto list = must(page_frames<>::open());
   std::vector<page_frame> all(pages);
-  must(list.with_observer(from, pages, touch, [&](std::uint64_t at, page_frame frame) { all[at] = frame; }));
+  must(list.look(from, pages, touch, [&](std::uint64_t at, page_frame frame) { all[at] = frame; }));
   return all;
 }
 
@@ -36,7 +36,7 @@ std::vector<page_frame> frames_of(host_address from, std::uint64_t pages, bool t
 TEST_CASE("a page that was never touched is not there, and looking does not bring it in") {
   const host_memory memory{4 * host_page()};
   memory.bytes()[0] = std::byte{1};
-  for (int with_observer = 0; with_observer < 2; ++with_observer) {
+  for (int look = 0; look < 2; ++look) {
     const auto seen = frames_of(memory.host(), 4, false);
     CHECK(seen[0].present());
     CHECK_FALSE(seen[1].present());
@@ -55,7 +55,7 @@ TEST_CASE("more pages than fit into one answer are all seen, once and in order")
   const auto list = must(page_frames<>::open());
   std::uint64_t next = 0;
   std::uint64_t there = 0;
-  must(list.with_observer(memory.host(), 1300, false, [&](std::uint64_t at, page_frame frame) {
+  must(list.look(memory.host(), 1300, false, [&](std::uint64_t at, page_frame frame) {
     CHECK(at == next++);
     if (frame.present()) there += at;
   }));
@@ -94,7 +94,7 @@ TEST_CASE("a list that cannot be opened or read is an error that names it, and i
     const host_memory memory{host_page()};
     const injected_fault refuse{2, EIO};
     const auto list = must(page_frames<faulty_kernel>::open());
-    const auto read = list.with_observer(memory.host(), 1, false, [](std::uint64_t, page_frame) {});
+    const auto read = list.look(memory.host(), 1, false, [](std::uint64_t, page_frame) {});
     REQUIRE_FALSE(read);
     CHECK(read.error().is_errno(EIO));
   }

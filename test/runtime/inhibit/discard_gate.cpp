@@ -225,7 +225,7 @@ TEST_CASE("the gate lists who holds it, latest first, and how often") {
     const auto c = gate.suspend("snapshot");
     CHECK(listed(gate) == std::vector<std::string>{"snapshot: 1 suspension", "virtio-mem: 1 coordinated requirement", "group 12: 1 uncoordinated hold"});
   }
-  hold_entry own{"container"};
+  detail::hold_entry own{"container"};
   REQUIRE(gate.raise(own, hold_kind::uncoordinated, 3));
   CHECK(listed(gate).front() == "container: 3 uncoordinated hold");
   gate.lower(own, 1);
@@ -237,10 +237,10 @@ TEST_CASE("the gate lists who holds it, latest first, and how often") {
 
 TEST_CASE("raising an entry that is refused leaves it as it was") {
   discard_gate<> gate;
-  hold_entry own{"container"};
+  detail::hold_entry own{"container"};
   REQUIRE(gate.raise(own, hold_kind::uncoordinated, 1));
   const auto demand = gate.require(requirement_kind::coordinated, "virtio-mem").value();
-  hold_entry other{"other"};
+  detail::hold_entry other{"other"};
   const auto refused = gate.raise(other, hold_kind::any, 5);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().is(errc::discards_required));
@@ -256,7 +256,7 @@ TEST_CASE("raising an entry that is refused leaves it as it was") {
 TEST_CASE("giving back more than is held stops the program") {
   CHECK(stopped_by([] {
           discard_gate<> gate;
-          hold_entry own{"container"};
+          detail::hold_entry own{"container"};
           static_cast<void>(gate.raise(own, hold_kind::any, 1));
           gate.lower(own, 2);
         }).find("tether[I6]") != std::string::npos);
@@ -273,14 +273,14 @@ TEST_CASE("a gate that is destroyed while it is held stops the program") {
 TEST_CASE("holds that are kept for ever outlive their owner, and the gate says so") {
   discard_gate<> gate;
   {
-    hold_entry own{"container"};
+    detail::hold_entry own{"container"};
     REQUIRE(gate.raise(own, hold_kind::any, 2));
     gate.keep_for_ever(own, hold_kind::any);
     CHECK(own.count() == 0);
-    hold_entry another{"another"};
+    detail::hold_entry another{"another"};
     REQUIRE(gate.raise(another, hold_kind::uncoordinated, 1));
     gate.keep_for_ever(another, hold_kind::uncoordinated);
-    hold_entry empty{"empty"};
+    detail::hold_entry empty{"empty"};
     gate.keep_for_ever(empty, hold_kind::any);
   }
   CHECK(gate.counts() == gate_counts{2, 1, 0, 0, 0});
@@ -310,8 +310,8 @@ TEST_CASE("a hold that waits can be joined by another, and both get it") {
 TEST_CASE_TEMPLATE("holds beyond what a gate can count are refused, and it stays closed", Threading, single_threaded, multi_threaded) {
   constexpr std::uint32_t half = 1U << 31U;
   discard_gate<Threading> gate;
-  hold_entry one{"one"};
-  hold_entry two{"two"};
+  detail::hold_entry one{"one"};
+  detail::hold_entry two{"two"};
   REQUIRE(gate.raise(one, hold_kind::any, half));
   const auto refused = gate.raise(two, hold_kind::any, half);
   REQUIRE_FALSE(refused);
@@ -324,7 +324,7 @@ TEST_CASE_TEMPLATE("holds beyond what a gate can count are refused, and it stays
   REQUIRE(gate.raise(two, hold_kind::any, half - 1));
   CHECK_FALSE(gate.hold(hold_kind::any, "one too many"));
   // Counted by themselves, and closing the same gate: together they are none in 32 bits.
-  hold_entry blocks{"blocks"};
+  detail::hold_entry blocks{"blocks"};
   REQUIRE(gate.raise(blocks, hold_kind::uncoordinated, 1));
   CHECK_FALSE(may_discard(gate, discard_kind::uncoordinated));
   CHECK_FALSE(may_discard(gate, discard_kind::coordinated));

@@ -171,12 +171,12 @@ TEST_CASE("the outer transaction waits for the inner one, and one destroyed out 
   CHECK(must(outer.commit()).added == 1);
 
   CHECK(tether_test::stopped_by([&] {
-          struct hold_entry {
-            explicit hold_entry(address_space& of) : held{of.begin()} {}
+          struct holder {
+            explicit holder(address_space& of) : held{of.begin()} {}
             transaction held;
           };
-          auto first = std::make_unique<hold_entry>(guest);
-          const auto second = std::make_unique<hold_entry>(guest);
+          auto first = std::make_unique<holder>(guest);
+          const auto second = std::make_unique<holder>(guest);
           first.reset();
         }).find("tether[M2]") != std::string::npos);
 }

@@ -80,8 +80,8 @@ static_assert(sizeof(container<io_uring_buffers, inhibit_per_group>) == sizeof(c
 static_assert(sizeof(container<io_uring_buffers, inhibit_per_group>) < sizeof(container<io_uring_buffers, inhibit_per_container>),
               "only the policy that holds for the container has an entry there");
 static_assert(size_on_software<single_threaded> < size_on_software<multi_threaded>, "no mutex where nobody else can come");
-static_assert(sizeof(section_mapper<software_iommu, fixed_block<64 * KiB>, no_observation>) ==
-              sizeof(section_mapper<software_iommu, whole_section, no_observation>));
+static_assert(sizeof(detail::section_mapper<software_iommu, fixed_block<64 * KiB>, no_observation>) ==
+              sizeof(detail::section_mapper<software_iommu, whole_section, no_observation>));
 static_assert(std::is_empty_v<detail::no_hold_entry>);
 static_assert(sizeof(detail::group_record<software_iommu, no_inhibition>) < sizeof(detail::group_record<software_iommu, inhibit_per_group>));
 

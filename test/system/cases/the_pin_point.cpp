@@ -107,7 +107,7 @@ TEST_CASE("the hold is taken before the join that pins: the journal's next call 
 
   book.clear();
   std::vector<std::string> seen;
-  const auto with_observer = [&](const char* when) {
+  const auto look = [&](const char* when) {
     return [&, when](journal_entry const& entry) {
       const bool held = v.gate.counts() != gate_counts{};
       const auto told = v.balloon.inflate(frame_numbers(8, 8));
@@ -116,8 +116,8 @@ TEST_CASE("the hold is taken before the join that pins: the journal's next call 
       seen.push_back(std::string{when} + ' ' + name_of(entry.what) + (held ? " held" : " open") + discarded + pinned);
     };
   };
-  book.before_each(with_observer("before"));
-  book.after_each(with_observer("after"));
+  book.before_each(look("before"));
+  book.after_each(look("after"));
   auto real = must(v.dma.attach(group_of(edu_address())));
   CHECK(seen == std::vector<std::string>{"before join held", "after join held pinned"});
   CHECK(book.entries().size() == 1);

@@ -19,7 +19,7 @@
 #include <optional>
 #include <vector>
 
-namespace tether {
+namespace tether::detail {
 
 /// Nothing beside the mapping itself.
 struct no_payload {};
@@ -154,4 +154,4 @@ class iova_table {
   std::vector<entry> rows_;
 };
 
-}  // namespace tether
+}  // namespace tether::detail

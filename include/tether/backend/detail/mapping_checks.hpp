@@ -16,7 +16,7 @@
 #include <limits>
 #include <span>
 
-namespace tether {
+namespace tether::detail {
 
 /// Whether `what` is well formed: first <= last, no wrap-around, at least one right, in whole pages
 /// of `smallest` bytes.
@@ -61,4 +61,4 @@ namespace tether {
   return why;
 }
 
-}  // namespace tether
+}  // namespace tether::detail

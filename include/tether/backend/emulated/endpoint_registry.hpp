@@ -15,9 +15,7 @@
 #include <utility>
 #include <vector>
 
-namespace tether {
-
-namespace detail {
+namespace tether::detail {
 
 struct joined_endpoints {
   endpoint_group group;
@@ -25,8 +23,6 @@ struct joined_endpoints {
   /// Abandoned: kept only because a handle may still refer to it.
   bool gone = false;
 };
-
-}  // namespace detail
 
 /// The handle of a group that has joined. Empty once it has left. Move-only.
 /// Requires: the backend outlives it.
@@ -142,4 +138,4 @@ class endpoint_registry {
   std::vector<std::unique_ptr<detail::joined_endpoints>> groups_;
 };
 
-}  // namespace tether
+}  // namespace tether::detail

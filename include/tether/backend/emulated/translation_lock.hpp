@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <mutex>
 
-namespace tether {
+namespace tether::detail {
 
 /// A shared mutex that prefers exclusive lockers. Its members have the standard's names.
 /// Cost: a translation pays two atomic additions; a change waits for the translations in flight.
@@ -50,4 +50,4 @@ class translation_lock {
   std::atomic<std::uint32_t> state_{0};
 };
 
-}  // namespace tether
+}  // namespace tether::detail

@@ -81,14 +81,14 @@ class basic_io_uring_device {
     std::uint64_t size;
   };
 
-  basic_io_uring_device(detail::io_uring_pins<Kernel>& pins, open_endpoint opened) noexcept : pins_{&pins}, opened_{opened} {}
+  basic_io_uring_device(detail::io_uring_pins<Kernel>& pins, detail::open_endpoint opened) noexcept : pins_{&pins}, opened_{opened} {}
 
   /// A device that is closed already takes no lock: no other thread uses a device that is being
   /// destroyed or assigned, and `open` moves one while it holds the lock.
   void close() noexcept {
     if (!opened_) return;
     const std::lock_guard lock{pins_->mutex};
-    endpoint_registry::close(opened_);
+    detail::endpoint_registry::close(opened_);
   }
 
   [[nodiscard]] static tl::unexpected<error> failed(const char* operation, answer why, extent<io_address> where) noexcept {
@@ -113,7 +113,7 @@ class basic_io_uring_device {
       const auto part = *range->intersection(pins_->table.where(row));
       for (io_address next = part.first; done != bytes && part.contains(next);) {
         const auto [slot, room] = pins_->slot_at(row, next);
-        const std::uint64_t size = std::min({room, bytes - done, io_uring_ring<Kernel>::scratch_size});
+        const std::uint64_t size = std::min({room, bytes - done, detail::io_uring_ring<Kernel>::scratch_size});
         const answer moved = move_piece({slot, pins_->table[row].host_at(next), done, size}, move);
         if (moved < 0) return failed(operation, moved, *range);
         done += size;
@@ -132,7 +132,7 @@ class basic_io_uring_device {
   }
 
   detail::io_uring_pins<Kernel>* pins_;
-  open_endpoint opened_;
+  detail::open_endpoint opened_;
 };
 
 /// The device of `io_uring_buffers`, on Linux itself.

@@ -26,9 +26,7 @@
 #include <utility>
 #include <vector>
 
-namespace tether {
-
-namespace detail {
+namespace tether::detail {
 
 /// Requires of every function but `open`: `mutex` is held.
 template <class Kernel>
@@ -199,6 +197,4 @@ struct io_uring_pins {
   }
 };
 
-}  // namespace detail
-
-}  // namespace tether
+}  // namespace tether::detail

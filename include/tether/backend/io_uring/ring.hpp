@@ -28,7 +28,7 @@
 #include <sys/uio.h>
 #include <utility>
 
-namespace tether {
+namespace tether::detail {
 
 /// The ring. Not thread-safe, not movable: its backend locks it and keeps it in one place. Calls
 /// return what the kernel seam does: zero or a count, or the negative errno.
@@ -254,4 +254,4 @@ class io_uring_ring {
   answer result_ = 0;
 };
 
-}  // namespace tether
+}  // namespace tether::detail

@@ -8,7 +8,7 @@
 #include <new>
 #include <vector>
 
-namespace tether {
+namespace tether::detail {
 
 /// A list of slots, owned by the caller of `allocate`.
 struct slot_chain {
@@ -80,4 +80,4 @@ class slot_chains {
   std::uint64_t total_ = 0;
 };
 
-}  // namespace tether
+}  // namespace tether::detail

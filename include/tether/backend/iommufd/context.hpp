@@ -79,11 +79,11 @@ class basic_iommufd_context {
     if (opened < 0) return failure(why_not_open(static_cast<int>(-opened)));
     kernel_descriptor<Kernel> descriptor{opened};
     if (whose != iommufd_accounting::as_it_is) {
-      iommufd_uapi::option option{};
-      option.which = iommufd_uapi::locked_memory_by_process;
-      option.operation = iommufd_uapi::operation_set;
+      detail::iommufd_uapi::option option{};
+      option.which = detail::iommufd_uapi::locked_memory_by_process;
+      option.operation = detail::iommufd_uapi::operation_set;
       option.value = whose == iommufd_accounting::per_process ? 1 : 0;
-      const auto answer = detail::ask<Kernel>(descriptor.number(), iommufd_uapi::set_option, option);
+      const auto answer = detail::ask<Kernel>(descriptor.number(), detail::iommufd_uapi::set_option, option);
       if (answer < 0) return failure(why_not_accounted(static_cast<int>(-answer)));
     }
     auto shared = std::make_shared<state>();

@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace tether::iommufd_uapi {
+namespace tether::detail::iommufd_uapi {
 
 /// An ioctl and the type of its argument. The first member is always the struct's own size: a
 /// kernel that knows a longer struct takes the rest as zero, one that knows a shorter struct

@@ -23,7 +23,7 @@
 #include <system_error>
 #include <vector>
 
-namespace tether {
+namespace tether::detail {
 
 /// What a type1 container can map now. Source: `vfio_iommu_type1_info` and its capabilities.
 struct vfio_type1_info {
@@ -37,8 +37,6 @@ struct vfio_type1_info {
   tether::page_sizes dirty_page_sizes{0};
   std::uint64_t largest_dirty_bitmap = 0;
 };
-
-namespace detail {
 
 template <class T>
 [[nodiscard]] std::optional<T> read_at(std::span<std::byte const> bytes, std::size_t offset) noexcept {
@@ -91,8 +89,6 @@ template <class T>
   return {};
 }
 
-}  // namespace detail
-
 /// Parses what the kernel has written. Fails: `bad_descriptor` for a struct or chain that does not
 /// fit into its own `argsz`, goes backwards, names no range or ranges out of order, or is of an
 /// undefined version; not enough memory.
@@ -125,4 +121,4 @@ template <class T>
   return failure(error{"read IOMMU info", std::make_error_code(std::errc::not_enough_memory)});
 }
 
-}  // namespace tether
+}  // namespace tether::detail

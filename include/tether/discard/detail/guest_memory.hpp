@@ -42,7 +42,7 @@ class guest_memory {
     for (auto at = at_; at != view_.end_position() && view_.at(at).where.first <= what.last; at = view_.after(at)) visit(view_.at(at));
   }
   /// What keeps the memory of the section found last alive. Requires: one was found.
-  [[nodiscard]] section_owner_pointer const& owner() const noexcept { return view_.anchor_at(at_); }
+  [[nodiscard]] section_owner_pointer const& owner() const noexcept { return view_.owner_at(at_); }
 
  private:
   flat_view const& view_;

@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace tether {
+namespace tether::detail {
 
 /// An entry of the intrusive list. Not movable, because the list points to it; starts unlisted with
 /// a count of zero. Only the gate changes the count.
@@ -44,4 +44,4 @@ class hold_entry {
   entry_kind what_ = entry_kind::any_hold;
 };
 
-}  // namespace tether
+}  // namespace tether::detail

@@ -11,7 +11,7 @@
 #include <limits>
 #include <string_view>
 
-namespace tether {
+namespace tether::detail {
 
 /// Counts and entries that always agree. Not thread-safe: protected by the gate's lock.
 class ledger {
@@ -98,4 +98,4 @@ class ledger {
   hold_entry* first_ = nullptr;
 };
 
-}  // namespace tether
+}  // namespace tether::detail

@@ -31,7 +31,7 @@ struct wait_limits {
 
 enum class drained : std::uint8_t { yes, busy, timed_out, cancelled, own_permit };
 
-/// The turnstile for one thread: plain counts. A discard that is inside while a hold is asked for
+/// The reader indicator for one thread: plain counts. A discard that is inside while a hold is asked for
 /// can only be the caller's own.
 class plain_reader_indicator {
  public:
@@ -70,7 +70,7 @@ inline thread_local constinit std::uint64_t permits_of_this_thread = 0;
 inline std::atomic<std::uint32_t> threads_seen{0};
 inline thread_local constinit std::uint32_t slot_of_this_thread = 0;
 
-/// The synchronisation primitives of a turnstile for many threads. Replaced by tests that schedule
+/// The synchronisation primitives of a reader indicator for many threads. Replaced by tests that schedule
 /// every step of every thread (test/support/interleavings.hpp), and for a mutex of the user's own.
 struct standard_parts {
   template <class Value>
@@ -81,7 +81,7 @@ struct standard_parts {
   static constexpr std::size_t slots = 16;
 };
 
-/// The turnstile for many threads. Entering writes to a slot that few other threads share, so it scales.
+/// The reader indicator for many threads. Entering writes to a slot that few other threads share, so it scales.
 /// Cost of enter and leave: one atomic addition each, uncontended below `slots` threads.
 template <class Parts>
 class basic_shared_reader_indicator {

@@ -17,7 +17,7 @@
 #include <limits>
 #include <type_traits>
 
-namespace tether {
+namespace tether::detail {
 
 /// What is wrong with a rule.
 enum class rule_fault : std::uint8_t {
@@ -27,8 +27,6 @@ enum class rule_fault : std::uint8_t {
   many_unlike_few,     ///< it needs a hold for many groups or devices and none for few, or admits many and not few; or the other way round
   too_many,            ///< a few devices need so many holds that the sum over many groups could overflow
 };
-
-namespace detail {
 
 /// Up to here every combination is evaluated; beyond it powers of two and their neighbours.
 inline constexpr std::uint32_t every_count = 16;
@@ -170,8 +168,6 @@ struct examined {
   using type = decltype(examined_by<Policy>(0));
 };
 
-}  // namespace detail
-
 /// Whether a policy's answers are constant expressions: it reads nothing but its argument, and is
 /// evaluated only when counts change.
 template <class P>
@@ -185,8 +181,6 @@ inline constexpr rule_fault fault_of = static_cast<rule_fault>(detail::examined<
 /// larger one.
 template <class P>
 concept sound_rule = constant_rule<P> && fault_of<P> == rule_fault::none;
-
-namespace detail {
 
 /// Neither constexpr nor called in a constant expression: there, a rule that asks
 /// `std::is_constant_evaluated` would just repeat its compile-time answers.
@@ -208,6 +202,4 @@ void examine_at_run_time() noexcept {
   static_cast<void>(the_same);
 }
 
-}  // namespace detail
-
-}  // namespace tether
+}  // namespace tether::detail

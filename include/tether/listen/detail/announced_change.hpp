@@ -12,7 +12,7 @@
 #include <exception>
 #include <vector>
 
-namespace tether {
+namespace tether::detail {
 
 /// One change at a time. `Feed` is `judged_feed` or `trusted_feed`. Not thread-safe.
 template <class Feed>
@@ -89,4 +89,4 @@ class announced_change {
   [[no_unique_address]] Feed feed_{};
 };
 
-}  // namespace tether
+}  // namespace tether::detail

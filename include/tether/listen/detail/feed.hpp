@@ -25,7 +25,7 @@
 #include <system_error>
 #include <vector>
 
-namespace tether {
+namespace tether::detail {
 
 /// For a feeder that is right by construction: no state, no code. Requires: each removal is equal
 /// to an earlier addition, no two sections present overlap, each lies within its memory, names live
@@ -177,4 +177,4 @@ class judged_feed {
   bool open_ = false;
 };
 
-}  // namespace tether
+}  // namespace tether::detail

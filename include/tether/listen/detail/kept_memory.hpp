@@ -8,7 +8,7 @@
 #include <exception>
 #include <vector>
 
-namespace tether {
+namespace tether::detail {
 
 /// Holds a reference to each piece of memory until `release` or destruction. Not thread-safe.
 class kept_memory {
@@ -45,4 +45,4 @@ class kept_memory {
   std::vector<memory_backing*> kept_;
 };
 
-}  // namespace tether
+}  // namespace tether::detail

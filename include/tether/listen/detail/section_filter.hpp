@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-namespace tether {
+namespace tether::detail {
 
 /// How a section is treated.
 enum class treatment : std::uint8_t {
@@ -31,4 +31,4 @@ enum class treatment : std::uint8_t {
   return treatment::skip;
 }
 
-}  // namespace tether
+}  // namespace tether::detail

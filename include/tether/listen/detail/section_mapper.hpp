@@ -20,7 +20,7 @@
 #include <system_error>
 #include <vector>
 
-namespace tether {
+namespace tether::detail {
 
 /// The map and unmap path of one configuration. Not thread-safe; the listener locks around it.
 template <class Backend, granularity Granularity, observation Observation>
@@ -165,4 +165,4 @@ class section_mapper {
   [[no_unique_address]] Observation observer_{};
 };
 
-}  // namespace tether
+}  // namespace tether::detail

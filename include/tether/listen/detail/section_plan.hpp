@@ -17,7 +17,7 @@
 #include <span>
 #include <system_error>
 
-namespace tether {
+namespace tether::detail {
 
 /// A section and how it is mapped. `pieces == 0`: it is not.
 struct section_plan {
@@ -105,4 +105,4 @@ template <granularity Granularity, edges Edges>
          why.code() != std::make_error_code(std::errc::operation_canceled);
 }
 
-}  // namespace tether
+}  // namespace tether::detail

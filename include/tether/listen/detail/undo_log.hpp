@@ -8,7 +8,7 @@
 
 #include <cstddef>
 
-namespace tether {
+namespace tether::detail {
 
 /// Counts what was done; `unwind` rolls it back in reverse order.
 struct undo_log {
@@ -27,4 +27,4 @@ struct undo_log {
   }
 };
 
-}  // namespace tether
+}  // namespace tether::detail

@@ -110,7 +110,7 @@ struct abstraction_found<Configuration> {
 
 }  // namespace detail
 
-/// The essence of a `container<...>`, or an essence itself.
+/// The abstraction of a `container<...>`, or an abstraction itself.
 template <class Configuration>
 using abstraction_of = typename detail::abstraction_found<Configuration>::type;
 

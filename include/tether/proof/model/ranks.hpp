@@ -45,7 +45,7 @@ struct ranked {
   [[nodiscard]] static constexpr std::uint32_t holds(group_counts group) noexcept { return holds_needed<Policy>(group); }
   [[nodiscard]] static constexpr std::uint32_t holds(container_counts container) noexcept { return holds_needed<Policy>(container); }
 };
-template <constant_rule Policy, class Scope>
+template <tether::detail::constant_rule Policy, class Scope>
 struct ranked<Policy, Scope> {
   static constexpr std::size_t devices = Scope::devices;
   static constexpr std::size_t groups = Scope::groups;

@@ -62,7 +62,7 @@ constexpr auto const& last_slice() {
 }  // namespace detail
 
 /// The finished search of the state space of `Abstraction` in a model of `Scope`, as a constant. Cost:
-/// about half a millisecond a transition, once for each essence and scope.
+/// about half a millisecond a transition, once for each abstraction and scope.
 template <class Abstraction, class Scope = small_scope, broken_properties Judged = every_property>
 inline constexpr auto const& explored = detail::last_slice<Abstraction, Scope, Judged>();
 

@@ -27,9 +27,7 @@
 #include <utility>
 #include <vector>
 
-namespace tether {
-
-namespace detail {
+namespace tether::detail {
 
 /// A scope in which this thread is calling the listeners of one address space.
 class callback_scope {
@@ -288,5 +286,4 @@ class commit_pipeline {
   view_pointer empty_view_;
 };
 
-}  // namespace detail
-}  // namespace tether
+}  // namespace tether::detail

@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <vector>
 
-namespace tether {
+namespace tether::detail {
 
 /// Both ascend. A section whose memory, place or rights changed is in both; an unchanged one is in
 /// neither. Their names live as long as the views that it was made from.
@@ -47,4 +47,4 @@ struct difference {
   }
 };
 
-}  // namespace tether
+}  // namespace tether::detail

@@ -26,9 +26,7 @@
 #include <utility>
 #include <vector>
 
-namespace tether {
-
-namespace detail {
+namespace tether::detail {
 
 /// Sorts, and joins extents that overlap or are adjacent.
 inline void coalesce(std::vector<extent<guest_address>>& extents) {
@@ -267,5 +265,4 @@ class region_table {
   std::uint64_t last_id_ = 0;
 };
 
-}  // namespace detail
-}  // namespace tether
+}  // namespace tether::detail

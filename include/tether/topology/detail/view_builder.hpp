@@ -59,7 +59,7 @@ class view_builder {
   static constexpr std::size_t fewest = chunk_capacity / 4;
 
   void copy_until(std::size_t index) {
-    for (; cursor_.index < index; ++cursor_.index) pending_.append(from_->at(cursor_), from_->anchor_at(cursor_));
+    for (; cursor_.index < index; ++cursor_.index) pending_.append(from_->at(cursor_), from_->owner_at(cursor_));
   }
 
   /// Cuts what is pending into chunks of about equal size.
@@ -115,7 +115,7 @@ class view_builder {
     // An edit that is hidden below another region costs no copy.
     auto at = begin;
     std::size_t same = 0;
-    for (; at != end && same < seen.size() && before.at(at) == seen.sections[same] && before.anchor_at(at) == seen.owners[same]; ++same)
+    for (; at != end && same < seen.size() && before.at(at) == seen.sections[same] && before.owner_at(at) == seen.owners[same]; ++same)
       at = before.after(at);
     if (at == end && same == seen.size()) continue;
     builder.keep_until(begin);

@@ -10,6 +10,7 @@
 namespace runtime_attach_detail_device_operations {
 
 using namespace tether;
+using namespace tether::detail;
 using namespace tether_test;
 
 namespace {

@@ -24,6 +24,7 @@
 namespace runtime_attach_detail_executor {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::must;
 using tether_test::stopped_by;
 
@@ -71,7 +72,7 @@ struct two_faced {
 };
 
 /// One of its drains is cancelled, as a second hold's is if stop is requested while a discard looks in that will be turned away.
-struct interrupted_turnstile : detail::plain_reader_indicator {
+struct interrupted_indicator : detail::plain_reader_indicator {
   using detail::plain_reader_indicator::plain_reader_indicator;
   static inline int drains_until_one_is_cancelled = 0;
 
@@ -82,7 +83,7 @@ struct interrupted_turnstile : detail::plain_reader_indicator {
   }
 };
 struct interrupted : single_threaded {
-  using reader_indicator = interrupted_turnstile;
+  using reader_indicator = interrupted_indicator;
 };
 
 /// What a container does with a pointer to who watches.
@@ -126,7 +127,7 @@ TEST_CASE("of a policy's two scopes neither keeps its hold if the other's is ref
     address_space guest;
     discard_gate<interrupted> gate;
     container<recording<pins_by_its_word>, for_both_scopes, interrupted> dma{guest, gate};
-    interrupted_turnstile::drains_until_one_is_cancelled = which;
+    interrupted_indicator::drains_until_one_is_cancelled = which;
     const auto refused = dma.attach(nics);
     REQUIRE_FALSE(refused);
     CHECK(refused.error().code() == std::make_error_code(std::errc::operation_canceled));

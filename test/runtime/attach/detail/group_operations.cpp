@@ -11,6 +11,7 @@
 namespace runtime_attach_detail_group_operations {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::must;
 
 namespace {

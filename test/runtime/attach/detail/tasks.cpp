@@ -13,6 +13,7 @@
 namespace runtime_attach_detail_tasks {
 
 using namespace tether;
+using namespace tether::detail;
 using namespace tether_test;
 
 TEST_CASE("a step's end is done, failed or stuck as its error says, and the first error is the one that is told") {

@@ -11,6 +11,7 @@
 namespace runtime_backend_detail_iova_table {
 
 using namespace tether;
+using namespace tether::detail;
 
 namespace {
 mapping at(std::uint64_t first, std::uint64_t size) {

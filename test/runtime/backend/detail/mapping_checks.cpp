@@ -11,6 +11,7 @@
 namespace runtime_backend_detail_mapping_checks {
 
 using namespace tether;
+using namespace tether::detail;
 
 TEST_CASE("what is refused says which multiple was wanted") {
   const mapping crooked{{io_address{0x1000}, io_address{0x1fff}}, host_address{0x1000}};

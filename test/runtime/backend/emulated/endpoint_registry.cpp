@@ -8,6 +8,7 @@
 namespace runtime_backend_emulated_endpoint_registry {
 
 using namespace tether;
+using namespace tether::detail;
 
 namespace {
 endpoint_group one(std::string name, pin_class pins) { return {std::move(name), {{"device", pins}}}; }

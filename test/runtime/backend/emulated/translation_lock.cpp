@@ -13,6 +13,7 @@
 namespace runtime_backend_emulated_translation_lock {
 
 using namespace tether;
+using namespace tether::detail;
 
 TEST_CASE("translations share the gate, and a change has it alone") {
   translation_lock gate;

@@ -108,8 +108,8 @@ TEST_CASE("an access larger than the ring's scratch file is carried whole") {
   auto other = iommu.join(mediated()).value();
   auto nic = iommu.open(group, "nic").value();
   auto vgpu = iommu.open(other, "vgpu").value();
-  const std::uint64_t size = 5 * io_uring_ring<>::scratch_size / 2;
-  const host_memory memory{4 * io_uring_ring<>::scratch_size};
+  const std::uint64_t size = 5 * detail::io_uring_ring<>::scratch_size / 2;
+  const host_memory memory{4 * detail::io_uring_ring<>::scratch_size};
   REQUIRE(iommu.map(memory.at(0, 0, memory.size())));
   std::vector<std::byte> sent(size);
   for (std::size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<std::byte>(i * 31 + i / 4096);

@@ -23,6 +23,7 @@
 namespace runtime_backend_io_uring_pins {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::host_memory;
 using tether_test::pinned_by_the_kernel;
 

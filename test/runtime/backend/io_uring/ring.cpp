@@ -21,6 +21,7 @@
 namespace runtime_backend_io_uring_ring {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::host_memory;
 using tether_test::pinned_by_the_kernel;
 

@@ -8,6 +8,7 @@
 namespace runtime_backend_io_uring_slot_chains {
 
 using namespace tether;
+using namespace tether::detail;
 
 TEST_CASE("slots are handed out once, and come back whole in any order") {
   slot_chains slots;

@@ -12,27 +12,28 @@
 namespace runtime_backend_iommufd_cdev {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::fake_iommufd_kernel;
 using tether_test::iommufd_bench;
 using tether_test::must;
 
 namespace {
 
-pin_class with_observer(vfio_cdev const& named, vfio_sysfs const& sysfs) { return detail::look_at_cdev<fake_iommufd_kernel>(named, sysfs); }
+pin_class look(vfio_cdev const& named, vfio_sysfs const& sysfs) { return detail::look_at_cdev<fake_iommufd_kernel>(named, sysfs); }
 
 }  // namespace
 
 TEST_CASE("a look opens nothing, and what it cannot see pins") {
   iommufd_bench b;
-  CHECK(with_observer(b.mtty, b.sysfs()) == pin_class::pins_on_demand);
-  CHECK(with_observer(b.edu, b.sysfs()) == pin_class::pins);
+  CHECK(look(b.mtty, b.sysfs()) == pin_class::pins_on_demand);
+  CHECK(look(b.edu, b.sysfs()) == pin_class::pins);
   {
     const injected_fault unseen{1, EIO};
-    CHECK(with_observer(b.mtty, b.sysfs()) == pin_class::pins);
+    CHECK(look(b.mtty, b.sysfs()) == pin_class::pins);
   }
-  CHECK(with_observer(vfio_cdev{"/dev/vfio/devices/vfio99", b.sysfs()}, b.sysfs()) == pin_class::pins);
+  CHECK(look(vfio_cdev{"/dev/vfio/devices/vfio99", b.sysfs()}, b.sysfs()) == pin_class::pins);
   b.machine.devices.at(b.mtty.path()).is.number = 77;  // sysfs has no such node
-  CHECK(with_observer(b.mtty, b.sysfs()) == pin_class::pins);
+  CHECK(look(b.mtty, b.sysfs()) == pin_class::pins);
   CHECK(b.machine.files.size() == 1);  // the context
 }
 

@@ -15,10 +15,11 @@
 namespace runtime_backend_iommufd_hwpts {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::fake_iommufd_kernel;
 using tether_test::iommufd_bench;
 using tether_test::must;
-namespace abi = tether::iommufd_uapi;
+namespace abi = tether::detail::iommufd_uapi;
 
 TEST_CASE("a device tries the page tables that are in use, then one of its own, then leaves the choice to the kernel") {
   iommufd_bench b;

@@ -21,10 +21,11 @@
 namespace runtime_backend_iommufd_ioas {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::fake_iommufd_kernel;
 using tether_test::iommufd_bench;
 using tether_test::must;
-namespace abi = tether::iommufd_uapi;
+namespace abi = tether::detail::iommufd_uapi;
 
 namespace {
 

@@ -10,6 +10,7 @@
 namespace runtime_backend_iommufd_shared_mappings {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::must;
 using book = tether::detail::shared_mappings;
 
@@ -24,7 +25,7 @@ mapping of(std::uint64_t host, std::uint64_t size, std::uint64_t iova = 0, tethe
 
 TEST_CASE("only the same memory with no fewer rights, pinned by another container, is a source") {
   book all;
-  all.generation(must(all.prepare(1, of(0x10000, 0x4000, 0x70000), false)), false);
+  all.publish(must(all.prepare(1, of(0x10000, 0x4000, 0x70000), false)), false);
   CHECK(!all.find(2, of(0x10000, 0x4000), false));  // nothing pins it, so sharing saves nothing
   all.set_pinned(1, true);
   const auto found = all.find(2, of(0x10000, 0x4000, 0x9000), false);
@@ -37,7 +38,7 @@ TEST_CASE("only the same memory with no fewer rights, pinned by another containe
   CHECK(!all.find(2, of(0x10000, 0x4000, 0, access::read_write, memory_kind::shared), false));
   CHECK(!all.find(2, of(0x10000, 0x4000), true));  // what is wanted by its file is not taken by its address
   CHECK(all.find(2, of(0x10000, 0x4000, 0, access::read), false));
-  all.generation(must(all.prepare(1, of(0x20000, 0x1000, 0, access::read), false)), false);
+  all.publish(must(all.prepare(1, of(0x20000, 0x1000, 0, access::read), false)), false);
   CHECK(!all.find(2, of(0x20000, 0x1000), false));
   CHECK(all.find(2, of(0x20000, 0x1000, 0, access::read), false));
   all.set_pinned(1, false);
@@ -49,7 +50,7 @@ TEST_CASE("what is written down is no source before it is mapped, nor once its u
   all.set_pinned(1, true);
   const auto place = must(all.prepare(1, of(0x10000, 0x1000), false));
   CHECK(!all.find(2, of(0x10000, 0x1000), false));
-  all.generation(place, true);
+  all.publish(place, true);
   CHECK(all.find(2, of(0x10000, 0x1000), true));
   all.unpublish(place);
   CHECK(!all.find(2, of(0x10000, 0x1000), false));
@@ -63,7 +64,7 @@ TEST_CASE("a copy counts only if its source was there all along, even if the sam
   book all;
   all.set_pinned(1, true);
   const auto source = must(all.prepare(1, of(0x10000, 0x1000), false));
-  all.generation(source, false);
+  all.publish(source, false);
   const auto mine = must(all.prepare(2, of(0x10000, 0x1000), false));
   const auto stayed = all.find(2, of(0x10000, 0x1000), false);
   REQUIRE(stayed);

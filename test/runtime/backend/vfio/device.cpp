@@ -161,7 +161,7 @@ TEST_CASE("views and their device end on threads of their own while the containe
     first.join();
     second.join();
     third.join();
-    CHECK(b.machine.devices.at(b.edu.path()).declining == 0);
+    CHECK(b.machine.devices.at(b.edu.path()).users == 0);
     must(iommu.quiesce());
     must(iommu.close(neighbour));
     must(iommu.abandon());

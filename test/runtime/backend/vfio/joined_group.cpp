@@ -14,6 +14,7 @@
 namespace runtime_backend_vfio_joined_group {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::fake_vfio_kernel;
 using tether_test::must;
 

@@ -17,6 +17,7 @@
 namespace runtime_backend_vfio_type1_info {
 
 using namespace tether;
+using namespace tether::detail;
 
 namespace {
 

@@ -16,6 +16,7 @@
 namespace runtime_discard_detail_batch {
 
 using namespace tether;
+using namespace tether::detail;
 using detail::batch;
 using tether_test::frame;
 

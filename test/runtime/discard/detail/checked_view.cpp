@@ -11,6 +11,7 @@
 namespace runtime_discard_detail_checked_view {
 
 using namespace tether;
+using namespace tether::detail;
 using detail::checked_view;
 
 TEST_CASE("a view answers for a block until an edit concerns it, and for one that it has not been asked about until any view follows it") {

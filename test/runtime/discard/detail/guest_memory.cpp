@@ -11,6 +11,7 @@
 namespace runtime_discard_detail_guest_memory {
 
 using namespace tether;
+using namespace tether::detail;
 
 namespace {
 

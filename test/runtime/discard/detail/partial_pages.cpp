@@ -13,6 +13,7 @@
 namespace runtime_discard_detail_partial_pages {
 
 using namespace tether;
+using namespace tether::detail;
 using detail::block_notes;
 using detail::partial_page;
 using detail::partial_pages;

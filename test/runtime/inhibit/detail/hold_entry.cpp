@@ -13,6 +13,7 @@
 namespace runtime_inhibit_detail_hold_entry {
 
 using namespace tether;
+using namespace tether::detail;
 
 static_assert(!std::is_copy_constructible_v<hold_entry> && !std::is_move_constructible_v<hold_entry>, "the gate links it where it lies");
 static_assert(entry_kind_of(hold_kind::any) == entry_kind::any_hold && entry_kind_of(hold_kind::uncoordinated) == entry_kind::uncoordinated_hold);

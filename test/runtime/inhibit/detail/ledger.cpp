@@ -14,6 +14,7 @@
 namespace runtime_inhibit_detail_ledger {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::stopped_by;
 
 namespace {

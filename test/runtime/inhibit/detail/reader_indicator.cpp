@@ -30,18 +30,18 @@ struct with_parts {
   basic_shared_reader_indicator<Parts> reader_indicator{mutex};
 };
 
-template <class Turnstile>
-struct turnstile_with_mutex {
+template <class Indicator>
+struct indicator_with_mutex {
   std::mutex mutex;
-  Turnstile reader_indicator{mutex};
+  Indicator reader_indicator{mutex};
 };
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("a closed turnstile lets nobody in, each kind for itself, and counts how often it was closed", Turnstile, plain_reader_indicator,
+TEST_CASE_TEMPLATE("a closed reader indicator lets nobody in, each kind for itself, and counts how often it was closed", Indicator, plain_reader_indicator,
                    shared_reader_indicator) {
-  turnstile_with_mutex<Turnstile> one;
-  typename Turnstile::ticket ticket{};
+  indicator_with_mutex<Indicator> one;
+  typename Indicator::ticket ticket{};
   one.reader_indicator.close(discard_kind::uncoordinated, 2);
   CHECK_FALSE(one.reader_indicator.enter(discard_kind::uncoordinated, ticket));
   REQUIRE(one.reader_indicator.enter(discard_kind::coordinated, ticket));
@@ -56,7 +56,7 @@ TEST_CASE_TEMPLATE("a closed turnstile lets nobody in, each kind for itself, and
 }
 
 TEST_CASE("draining asks for the kinds that are forbidden, and no more") {
-  turnstile_with_mutex<shared_reader_indicator> one;
+  indicator_with_mutex<shared_reader_indicator> one;
   std::unique_lock lock{one.mutex};
   const wait_limits at_once{.wait = false};
   shared_reader_indicator::ticket ticket{};
@@ -70,7 +70,7 @@ TEST_CASE("draining asks for the kinds that are forbidden, and no more") {
 }
 
 TEST_CASE("a drain that must wait ends with the deadline, with the stop token, or with the last discard") {
-  turnstile_with_mutex<shared_reader_indicator> one;
+  indicator_with_mutex<shared_reader_indicator> one;
   shared_reader_indicator::ticket ticket{};
   REQUIRE(one.reader_indicator.enter(discard_kind::uncoordinated, ticket));
   {
@@ -94,7 +94,7 @@ TEST_CASE("a drain that must wait ends with the deadline, with the stop token, o
   waiter.join();
 }
 
-TEST_CASE("a turnstile with fewer slots than threads have numbers finds one for each of them") {
+TEST_CASE("a reader indicator with fewer slots than threads have numbers finds one for each of them") {
   with_parts<recursive_mutex_parts> one;
   std::size_t entered = 0;
   for (std::size_t i = 0; i < 2 * shared_reader_indicator::slots; ++i) {
@@ -110,7 +110,7 @@ TEST_CASE("a turnstile with fewer slots than threads have numbers finds one for 
   CHECK(entered == 2 * shared_reader_indicator::slots);
 }
 
-TEST_CASE("a turnstile of other parts waits with their mutex, and lets it go meanwhile") {
+TEST_CASE("a reader indicator of other parts waits with their mutex, and lets it go meanwhile") {
   with_parts<recursive_mutex_parts> one;
   basic_shared_reader_indicator<recursive_mutex_parts>::ticket ticket{};
   REQUIRE(one.reader_indicator.enter(discard_kind::uncoordinated, ticket));
@@ -125,7 +125,7 @@ TEST_CASE("a turnstile of other parts waits with their mutex, and lets it go mea
 }
 
 TEST_CASE("on one thread whoever is inside is the caller, and waiting for oneself is told") {
-  turnstile_with_mutex<plain_reader_indicator> one;
+  indicator_with_mutex<plain_reader_indicator> one;
   std::unique_lock lock{one.mutex};
   plain_reader_indicator::ticket ticket{};
   REQUIRE(one.reader_indicator.enter(discard_kind::coordinated, ticket));

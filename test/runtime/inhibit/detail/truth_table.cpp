@@ -15,6 +15,7 @@
 namespace runtime_inhibit_detail_truth_table {
 
 using namespace tether;
+using namespace tether::detail;
 
 namespace {
 

@@ -14,6 +14,7 @@
 namespace runtime_listen_detail_announced_change {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::must;
 
 namespace {

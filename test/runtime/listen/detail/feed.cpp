@@ -16,6 +16,7 @@
 namespace runtime_listen_detail_feed {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::must;
 
 namespace {

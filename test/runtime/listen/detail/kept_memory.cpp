@@ -10,6 +10,7 @@
 namespace runtime_listen_detail_kept_memory {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::must;
 
 TEST_CASE("memory is kept until it is released, or with the list, or for ever") {

@@ -26,6 +26,7 @@
 namespace runtime_listen_detail_section_mapper {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::must;
 
 namespace {

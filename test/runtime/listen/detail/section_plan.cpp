@@ -19,6 +19,7 @@
 namespace runtime_listen_detail_section_plan {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::must;
 
 namespace {

@@ -15,6 +15,7 @@
 namespace runtime_topology_detail_commit_pipeline {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::must;
 
 namespace {

@@ -15,6 +15,7 @@
 namespace runtime_topology_detail_difference {
 
 using namespace tether;
+using namespace tether::detail;
 using detail::region_table;
 using tether_test::missing;
 using tether_test::must;

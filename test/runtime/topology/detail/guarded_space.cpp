@@ -13,6 +13,7 @@
 namespace runtime_topology_detail_guarded_space {
 
 using namespace tether;
+using namespace tether::detail;
 using detail::guarded_space;
 using tether_test::must;
 

@@ -12,6 +12,7 @@
 namespace runtime_topology_detail_listener_table {
 
 using namespace tether;
+using namespace tether::detail;
 using detail::listener_handle;
 using detail::listener_table;
 using tether_test::listener_calls;

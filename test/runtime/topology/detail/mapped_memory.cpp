@@ -26,6 +26,7 @@
 namespace runtime_topology_detail_mapped_memory {
 
 using namespace tether;
+using namespace tether::detail;
 using detail::map_entry;
 using detail::mapped_as;
 using tether_test::must;
@@ -72,7 +73,7 @@ file on_disk() {
   return file{::dup(made.descriptor)};
 }
 
-detail::mapped_memory with_observer(extent<host_address> where) { return must(detail::mapped_memory_lookup<linux_kernel>::of("look", where)); }
+detail::mapped_memory look(extent<host_address> where) { return must(detail::mapped_memory_lookup<linux_kernel>::of("look", where)); }
 
 constexpr int read_write = PROT_READ | PROT_WRITE;
 
@@ -107,37 +108,37 @@ TEST_CASE("memory is what it was mapped as") {
   const file source = memfd();
   const file disk = on_disk();
   const area anonymous{read_write, MAP_PRIVATE | MAP_ANONYMOUS};
-  CHECK(with_observer(anonymous.pages(0, 4)).what == mapped_as::private_anonymous);
-  CHECK(with_observer(anonymous.pages(1, 2)).what == mapped_as::private_anonymous);
-  CHECK(with_observer(area{read_write, MAP_PRIVATE, source.descriptor}.pages(0, 4)).what == mapped_as::private_file);
-  CHECK(with_observer(area{read_write, MAP_PRIVATE, disk.descriptor}.pages(0, 4)).what == mapped_as::private_file);
-  CHECK(with_observer(area{read_write, MAP_SHARED, source.descriptor}.pages(0, 4)).what == mapped_as::shared);
-  CHECK(with_observer(area{read_write, MAP_SHARED, disk.descriptor}.pages(0, 4)).what == mapped_as::shared);
-  CHECK(with_observer(area{read_write, MAP_SHARED | MAP_ANONYMOUS}.pages(0, 4)).what == mapped_as::shared);
+  CHECK(look(anonymous.pages(0, 4)).what == mapped_as::private_anonymous);
+  CHECK(look(anonymous.pages(1, 2)).what == mapped_as::private_anonymous);
+  CHECK(look(area{read_write, MAP_PRIVATE, source.descriptor}.pages(0, 4)).what == mapped_as::private_file);
+  CHECK(look(area{read_write, MAP_PRIVATE, disk.descriptor}.pages(0, 4)).what == mapped_as::private_file);
+  CHECK(look(area{read_write, MAP_SHARED, source.descriptor}.pages(0, 4)).what == mapped_as::shared);
+  CHECK(look(area{read_write, MAP_SHARED, disk.descriptor}.pages(0, 4)).what == mapped_as::shared);
+  CHECK(look(area{read_write, MAP_SHARED | MAP_ANONYMOUS}.pages(0, 4)).what == mapped_as::shared);
   const file zero{::open("/dev/zero", O_RDWR | O_CLOEXEC)};
-  CHECK(with_observer(area{read_write, MAP_PRIVATE, zero.descriptor}.pages(0, 4)).what == mapped_as::private_anonymous);
-  CHECK(with_observer(area{PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS}.pages(0, 4)).protection == PROT_READ);
+  CHECK(look(area{read_write, MAP_PRIVATE, zero.descriptor}.pages(0, 4)).what == mapped_as::private_anonymous);
+  CHECK(look(area{PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS}.pages(0, 4)).protection == PROT_READ);
 }
 
 TEST_CASE("memory of several mappings is one kind, or mixed, or not all there") {
   const file source = memfd();
   const area parts{read_write, MAP_PRIVATE | MAP_ANONYMOUS};
   parts.replace(1, 1, MAP_PRIVATE, source.descriptor);
-  const auto both = with_observer(parts.pages(0, 4));
+  const auto both = look(parts.pages(0, 4));
   CHECK(both.what == mapped_as::private_file);
   CHECK(both.one_protection);
-  CHECK(with_observer(parts.pages(2, 2)).what == mapped_as::private_anonymous);
+  CHECK(look(parts.pages(2, 2)).what == mapped_as::private_anonymous);
   REQUIRE(::mprotect(static_cast<std::byte*>(parts.at) + 2 * page, page, PROT_READ) == 0);
-  CHECK_FALSE(with_observer(parts.pages(0, 4)).one_protection);
+  CHECK_FALSE(look(parts.pages(0, 4)).one_protection);
   parts.replace(3, 1, MAP_SHARED, source.descriptor);
-  CHECK(with_observer(parts.pages(0, 4)).what == mapped_as::mixed);
-  CHECK(with_observer(parts.pages(3, 1)).what == mapped_as::shared);
+  CHECK(look(parts.pages(0, 4)).what == mapped_as::mixed);
+  CHECK(look(parts.pages(3, 1)).what == mapped_as::shared);
   ::munmap(static_cast<std::byte*>(parts.at) + page, page);
-  CHECK(with_observer(parts.pages(0, 4)).what == mapped_as::nothing);
-  CHECK(with_observer(parts.pages(0, 2)).what == mapped_as::nothing);
-  CHECK(with_observer(parts.pages(1, 1)).what == mapped_as::nothing);
-  CHECK(with_observer(parts.pages(1, 2)).what == mapped_as::nothing);
-  CHECK(with_observer(parts.pages(2, 1)).what == mapped_as::private_anonymous);
+  CHECK(look(parts.pages(0, 4)).what == mapped_as::nothing);
+  CHECK(look(parts.pages(0, 2)).what == mapped_as::nothing);
+  CHECK(look(parts.pages(1, 1)).what == mapped_as::nothing);
+  CHECK(look(parts.pages(1, 2)).what == mapped_as::nothing);
+  CHECK(look(parts.pages(2, 1)).what == mapped_as::private_anonymous);
 }
 
 TEST_CASE("huge pages are known, by whichever way they come, and how large they are") {
@@ -146,7 +147,7 @@ TEST_CASE("huge pages are known, by whichever way they come, and how large they 
   const auto kind_of = [](int flags, int descriptor) -> std::optional<detail::mapped_memory> {
     void* const at = ::mmap(nullptr, huge, read_write, flags, descriptor, 0);
     if (at == MAP_FAILED) return std::nullopt;
-    const auto found = with_observer(extent<host_address>::of(host_address{reinterpret_cast<std::uintptr_t>(at)}, huge).value());
+    const auto found = look(extent<host_address>::of(host_address{reinterpret_cast<std::uintptr_t>(at)}, huge).value());
     ::munmap(at, huge);
     return found;
   };
@@ -170,7 +171,7 @@ TEST_CASE("what a kernel object shows of itself is a device's memory") {
   const auto ring = ::syscall(SYS_io_uring_setup, 4, parameters.data());
   if (ring < 0) return tether_test::skip_because("io_uring is not to be had");
   const file closing{static_cast<int>(ring)};
-  CHECK(with_observer(area{read_write, MAP_SHARED, closing.descriptor}.pages(0, 1)).what == mapped_as::device);
+  CHECK(look(area{read_write, MAP_SHARED, closing.descriptor}.pages(0, 1)).what == mapped_as::device);
 }
 
 TEST_CASE("where /proc cannot be read nothing is believed, and no descriptor is left") {
@@ -214,7 +215,7 @@ TEST_CASE("a thread other than the first reads its own list, and lines of any le
   const area mapped{read_write, MAP_PRIVATE, odd.descriptor};
   ::unlink(name.c_str());
   ::rmdir(folder.c_str());
-  std::thread{[&] { CHECK(with_observer(mapped.pages(0, 4)).what == mapped_as::private_file); }}.join();
+  std::thread{[&] { CHECK(look(mapped.pages(0, 4)).what == mapped_as::private_file); }}.join();
 }
 
 }  // namespace runtime_topology_detail_mapped_memory

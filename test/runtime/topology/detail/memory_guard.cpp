@@ -9,6 +9,7 @@
 namespace runtime_topology_detail_memory_guard {
 
 using namespace tether;
+using namespace tether::detail;
 using detail::memory_guard;
 
 namespace {

@@ -26,6 +26,7 @@
 namespace runtime_topology_detail_memory_sources {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::discard_freely;
 using tether_test::descriptors;
 using tether_test::must;

@@ -13,6 +13,7 @@
 namespace runtime_topology_detail_memory_window {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::must;
 
 TEST_CASE("a hold keeps memory from being freed until it ends, and passes on what it keeps") {

@@ -15,6 +15,7 @@
 namespace runtime_topology_detail_region_table {
 
 using namespace tether;
+using namespace tether::detail;
 using detail::placed_region;
 using detail::region_table;
 

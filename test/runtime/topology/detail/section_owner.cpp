@@ -11,6 +11,7 @@
 namespace runtime_topology_detail_section_owner {
 
 using namespace tether;
+using namespace tether::detail;
 
 TEST_CASE("an anchor keeps its memory from being freed as long as anyone holds it") {
   auto block = tether_test::must(ram_block::allocate("ram", 64 * KiB));

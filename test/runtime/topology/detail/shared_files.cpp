@@ -29,6 +29,7 @@
 namespace runtime_topology_detail_shared_files {
 
 using namespace tether;
+using namespace tether::detail;
 using tether_test::discard_freely;
 using tether_test::descriptors;
 using tether_test::must;

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 using namespace tether;
+using namespace tether::detail;
 
 namespace {
 

@@ -136,12 +136,12 @@ static_assert(!well_formed_lifecycle<groups_as_devices>);
 /// Historical mistakes: QEMU's detach gives the hold back first; joining an existing container before holding; KVM told after the pin.
 constexpr auto release_first = [](plan& steps, std::size_t) { steps.steps = {{{lower_holds}, {withdraw, replay}, {leave}, {commit}}}; };
 static_assert(refused<of_groups>(op::detach_last, release_first));
-constexpr auto join_first = [](plan& steps, std::size_t) { steps.steps = {{{join, leave}, {hold}, {commit}}}; };
+constexpr auto join_first = [](plan& steps, std::size_t) { steps.steps = {{{join, leave}, {raise_holds}, {commit}}}; };
 static_assert(refused<of_groups>(op::attach_next, join_first));
-constexpr auto tell_late = [](plan& steps, std::size_t) { steps = planned(change::attach, {hold, acquire, join, add_to_kvm, replay, commit}); };
+constexpr auto tell_late = [](plan& steps, std::size_t) { steps = planned(change::attach, {raise_holds, acquire, join, add_to_kvm, replay, commit}); };
 static_assert(refused<lifecycle_of<attach_unit::group, true>>(op::attach_first, tell_late));
 /// QEMU's iommufd: attached, and so perhaps pinned, before the discard is disabled.
-constexpr auto hold_late = [](plan& steps, std::size_t) { steps = planned(change::attach_device, {judge, act::open, bind, join, hold, replay, commit}); };
+constexpr auto hold_late = [](plan& steps, std::size_t) { steps = planned(change::attach_device, {judge, act::open, bind, join, raise_holds, replay, commit}); };
 static_assert(refused<of_devices>(op::attach_first, hold_late));
 
 }  // namespace

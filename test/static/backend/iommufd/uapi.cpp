@@ -12,7 +12,7 @@
 #define TETHER_REAL_IOMMUFD 1
 #endif
 
-namespace abi = tether::iommufd_uapi;
+namespace abi = tether::detail::iommufd_uapi;
 
 // What no header is needed for: the numbers themselves, and that nothing but plain bytes goes to the kernel.
 static_assert(abi::destroy.number == 0x3b80 && abi::map.number == 0x3b85 && abi::map_file.number == 0x3b8f);

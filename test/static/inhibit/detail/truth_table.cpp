@@ -9,6 +9,8 @@
 #include <cstdint>
 
 namespace tether {
+
+using namespace detail;
 namespace {
 
 static_assert(sound_rule<inhibit_per_group> && sound_rule<inhibit_per_device> && sound_rule<inhibit_per_container> &&

@@ -5,6 +5,8 @@
 #include <cstdint>
 
 namespace tether {
+
+using namespace detail;
 namespace {
 
 constexpr section of(region_kind kind, std::uint64_t first = 0x1000) {

@@ -6,6 +6,8 @@
 #include <cstdint>
 
 namespace tether {
+
+using namespace detail;
 namespace {
 
 struct trace {

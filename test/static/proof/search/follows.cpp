@@ -10,19 +10,19 @@ namespace tether::proof::detail {
 namespace {
 
 using enum act;
-constexpr plan telling = planned(change::attach, {hold, acquire, tell, join, replay, commit});
-static_assert(is_the_rest_of(planned(change::attach, {hold, join, replay, commit}), telling));
-static_assert(!is_the_rest_of(planned(change::attach, {join, hold, replay, commit}), telling));
-static_assert(!is_the_rest_of(planned(change::attach, {hold, join, commit}), telling));
-static_assert(!is_the_rest_of(planned(change::attach, {hold, join, replay, commit, settle}), telling));
-static_assert(!is_the_rest_of(planned(change::detach, {hold, join, replay, commit}), telling));
+constexpr plan telling = planned(change::attach, {raise_holds, acquire, add_to_kvm, join, replay, commit});
+static_assert(is_the_rest_of(planned(change::attach, {raise_holds, join, replay, commit}), telling));
+static_assert(!is_the_rest_of(planned(change::attach, {join, raise_holds, replay, commit}), telling));
+static_assert(!is_the_rest_of(planned(change::attach, {raise_holds, join, commit}), telling));
+static_assert(!is_the_rest_of(planned(change::attach, {raise_holds, join, replay, commit, lower_holds}), telling));
+static_assert(!is_the_rest_of(planned(change::detach, {raise_holds, join, replay, commit}), telling));
 
 // An undo may be missing where it can never run, and nowhere else.
-constexpr plan forgetting = planned(change::detach, {leave, forget, release, commit, settle});
+constexpr plan forgetting = planned(change::detach, {leave, remove_from_kvm, release, commit, lower_holds});
 static_assert(forgetting.steps[0].backward == join);
-static_assert(is_the_rest_of(planned(change::detach, {leave, commit, settle}), forgetting));
+static_assert(is_the_rest_of(planned(change::detach, {leave, commit, lower_holds}), forgetting));
 constexpr plan robbed = [] {
-  plan made = planned(change::attach, {hold, join, replay, commit});
+  plan made = planned(change::attach, {raise_holds, join, replay, commit});
   made.steps[0].backward = nothing;
   return made;
 }();
