@@ -39,5 +39,4 @@
 #include <tether/proof/search/at_compile_time.hpp>
 #include <tether/proof/search/trace_text.hpp>
 #include <tether/proof/proven_safe.hpp>
-#include <tether/proof/search/follows.hpp>
 #include <tether/proof/search/at_run_time.hpp>

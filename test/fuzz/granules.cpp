@@ -9,6 +9,8 @@
 #include <tether/granule/largest_page.hpp>
 #include <tether/granule/whole_section.hpp>
 
+#include <support/pieces.hpp>
+
 #include <algorithm>
 #include <bit>
 #include <cstdint>
@@ -18,6 +20,7 @@
 using namespace tether;
 using tether_fuzz::demand;
 using tether_fuzz::input;
+using tether_test::all_but_first;
 
 namespace {
 
@@ -106,7 +109,7 @@ void check_pieces(mapping const& all, block_offset offset, page_sizes sizes, Leg
       demand(announced == 0, "there is no less than was announced");
       return;
     }
-    rest = rest.after(size);
+    rest = all_but_first(rest, size);
     offset = offset + size;
     demand(Strategy::pieces(rest, offset, sizes) == announced, "the count of the rest is one less, wherever the cutting begins");
   }

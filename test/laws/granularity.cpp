@@ -19,6 +19,7 @@ namespace laws_granularity {
 using namespace tether;
 using laws::cut_of;
 using laws::cutting;
+using tether_test::first_bytes;
 
 namespace {
 
@@ -126,7 +127,7 @@ TEST_CASE("law: a block smaller than the IOMMU's page, or on a grid of its own, 
   CHECK_FALSE(cuts_between_pages<fixed_block<64 * KiB>>(shifted.whole, shifted.offset, shifted.sizes));
   CHECK(cuts_between_pages<whole_section>(shifted.whole, shifted.offset, shifted.sizes));
   // One block holds the whole section: nothing is cut, so nothing can be cut wrongly.
-  CHECK(cuts_between_pages<fixed_block<2 * MiB>>(shifted.whole.first_bytes(64 * KiB), shifted.offset, shifted.sizes));
+  CHECK(cuts_between_pages<fixed_block<2 * MiB>>(first_bytes(shifted.whole, 64 * KiB), shifted.offset, shifted.sizes));
 }
 
 }  // namespace laws_granularity

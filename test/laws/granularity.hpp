@@ -4,12 +4,17 @@
 
 #include <tether/granule/concepts.hpp>
 
+#include <support/pieces.hpp>
+
 #include <doctest/doctest.h>
 
 #include <cstdint>
 #include <vector>
 
 namespace tether::laws {
+
+using tether_test::all_but_first;
+using tether_test::first_bytes;
 
 /// One section to cut: what to map, where it lies in its RAM block, and the frozen geometry.
 struct cutting {
@@ -32,9 +37,9 @@ template <granularity S>
   for (;;) {
     const std::uint64_t size = S::first_piece(rest, offset, cut.sizes);
     if (size == 0 || size > rest.where.size()) return made;
-    made.push_back(rest.first_bytes(size));
+    made.push_back(first_bytes(rest, size));
     if (size == rest.where.size()) return made;
-    rest = rest.after(size);
+    rest = all_but_first(rest, size);
     offset = offset + size;
   }
 }
@@ -75,8 +80,8 @@ template <granularity S>
   std::uint64_t done = 0;
   for (std::size_t count = 1; count < pieces.size(); ++count) {
     done += pieces[count - 1].where.size();
-    const mapping before = cut.whole.first_bytes(done);
-    const mapping behind = cut.whole.after(done);
+    const mapping before = first_bytes(cut.whole, done);
+    const mapping behind = all_but_first(cut.whole, done);
     const std::uint64_t in_front = S::pieces(before, cut.offset, cut.sizes);
     if (in_front != count || in_front + S::pieces(behind, cut.offset + done, cut.sizes) != total) return false;
     if (S::first_piece(before, cut.offset, cut.sizes) != pieces.front().where.size()) return false;

@@ -41,6 +41,15 @@ struct operations_for<Backend, Configuration, attach_unit::device> {
 template <class Backend, class Configuration>
 using operations_of = typename operations_for<Backend, Configuration>::type;
 
+template <class Backend, attach_unit Unit = Backend::unit>
+struct source_of {
+  using type = typename Backend::group_type;
+};
+template <class Backend>
+struct source_of<Backend, attach_unit::device> {
+  using type = typename Backend::endpoint_type;
+};
+
 }  // namespace detail
 
 /// A container. The backend comes first, then policies in any order, each slot at most once.
@@ -53,14 +62,17 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   using group_record = typename base::record;
   using inhibition = typename base::inhibition;
   using kvm_type = typename base::kvm_type;
+  static constexpr bool of_groups = Backend::unit == attach_unit::group;
 
  public:
   using backend_type = Backend;
   using policies = configuration<Backend, Policies...>;
   using device_type = typename Backend::device_type;
-  /// What `attach` and `open` return: the same type where devices are attached one by one.
-  using attached = typename base::attached;
-  using opened = typename base::opened;
+  /// What `attach` takes: a group, or a device where devices are attached one by one.
+  using source_type = typename detail::source_of<Backend>::type;
+  /// What `attach` returns, and what opens a device: the same where devices are attached one by one.
+  using attached = std::conditional_t<of_groups, attached_group<container>, attached_device<container>>;
+  using opened = std::conditional_t<of_groups, opened_device<container>, attached_device<container>>;
 
   template <class Threading>
   container(address_space& space, discard_gate<Threading>& gate, Backend backend, kvm_type kvm)
@@ -87,9 +99,39 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     if (diverged() && !abandon()) keep_for_ever();
   }
 
-  /// Attaches a group, or a device with its consent: as `group_operations::attach` or
-  /// `device_operations::attach`.
-  using base::attach;
+  /// Attaches a group: takes the hold, joins, maps. All or nothing (law 11). Its devices are opened
+  /// afterwards, through what is returned.
+  /// Fails, changing nothing: `already_there`, `diverged`, `other_gate` (a guest has one gate), what
+  /// the gate, the strategy or the backend says, naming extent and cause.
+  /// Cost: pins the guest's memory, unless another group has already.
+  [[nodiscard]] result<attached> attach(source_type const& group) noexcept
+    requires(of_groups)
+  {
+    return attach_with(group, consent::none, static_cast<unmonitored*>(nullptr));
+  }
+  /// The same, with a progress monitor: called before each piece, it can cancel the attach (law 27).
+  template <progress_monitor Monitor>
+    requires(of_groups)
+  [[nodiscard]] result<attached> attach(source_type const& group, Monitor& who) noexcept {
+    return attach_with(group, consent::none, &who);
+  }
+
+  /// Attaches a single device: judges its consent, opens it, takes the hold, joins, maps. All or
+  /// nothing (law 11).
+  /// Fails, changing nothing: as for a group; `consent_refused`, `mixed_group`, `unplug_requested`
+  /// while its IOMMU group is being unplugged.
+  /// Cost: pins the guest's memory, unless another device has already.
+  [[nodiscard]] result<attached> attach(source_type const& device, consent agrees = consent::none) noexcept
+    requires(!of_groups)
+  {
+    return attach_with(device, agrees, static_cast<unmonitored*>(nullptr));
+  }
+  /// The same, with a progress monitor.
+  template <progress_monitor Monitor>
+    requires(!of_groups)
+  [[nodiscard]] result<attached> attach(source_type const& device, consent agrees, Monitor& who) noexcept {
+    return attach_with(device, agrees, &who);
+  }
 
   /// Tears down the kernel object itself, after a rollback has failed. Fails, keeping every hold:
   /// what still prevents it (an outstanding lease, checked before anything is touched); retry when
@@ -160,7 +202,17 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     else return reinterpret_cast<typename base::gate_type&>(gate);  // never reached: refused above
   }
 
-  static constexpr bool of_groups = Backend::unit == attach_unit::group;
+  friend attached_group<container>;
+  friend attached_device<container>;
+  friend opened_device<container>;
+
+  template <class Monitor>
+  result<attached> attach_with(source_type const& what, consent agrees, Monitor* who) noexcept {
+    auto ids = base::attach_with(what, agrees, who);
+    if (!ids) return failure(ids.error());
+    if constexpr (of_groups) return attached{*this, ids->group};
+    else return attached{*this, ids->group, ids->device};
+  }
 
   result<void> detach_one_of(group_record& group) noexcept {
     if constexpr (of_groups) return this->detach(group.id);

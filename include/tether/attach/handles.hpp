@@ -13,26 +13,31 @@
 
 namespace tether {
 
+template <class Container>
+class attached_group;
+
 /// A device that was opened.
 template <class Container>
-class basic_opened_device {
+class opened_device {
+  using device_type = typename Container::device_type;
+
  public:
   /// The right to use it while other threads close and detach: they are refused until the lease ends. Fails: `stale_handle`.
-  [[nodiscard]] result<device_lease<typename Container::device_type>> lease() const noexcept { return container_->lease(group_, device_); }
+  [[nodiscard]] result<device_lease<device_type>> lease() const noexcept { return container_->lease(group_, device_); }
   /// What the backend opened (its DMA engine, its regions), or null once it is closed. Valid only while no other thread closes or detaches
   /// it: where one might, use a `lease`.
-  [[nodiscard]] typename Container::device_type* get() const noexcept { return container_->find_device(group_, device_); }
+  [[nodiscard]] device_type* get() const noexcept { return container_->find_device(group_, device_); }
   /// As `get`. Requires: not closed, and no other thread closes or detaches it.
-  [[nodiscard]] typename Container::device_type* operator->() const noexcept { return get(); }
-  [[nodiscard]] typename Container::device_type& operator*() const noexcept { return *get(); }
+  [[nodiscard]] device_type* operator->() const noexcept { return get(); }
+  [[nodiscard]] device_type& operator*() const noexcept { return *get(); }
 
   /// Ends its DMA and closes it. Never needs a hold. Fails: `stale_handle`, `diverged`,
   /// `still_in_use` while a lease of it is outstanding, what the backend says; it stays open then.
   result<void> close() noexcept { return container_->close(group_, device_); }
 
  private:
-  friend Container;
-  basic_opened_device(Container& container, std::uint64_t group, std::uint64_t device) noexcept
+  friend attached_group<Container>;
+  opened_device(Container& container, std::uint64_t group, std::uint64_t device) noexcept
       : container_{&container}, group_{group}, device_{device} {}
 
   Container* container_;
@@ -42,13 +47,15 @@ class basic_opened_device {
 
 /// A group that was attached.
 template <class Container>
-class basic_attached_group {
+class attached_group {
  public:
   /// Opens a device. `agrees_to_discards` says that it tolerates a balloon (opt-in), judged before anything is touched.
   /// Fails, changing nothing: `no_such_device`, `already_there`, `consent_refused`, `mixed_group`, `unplug_requested`,
   /// what the gate says if a hold must be taken, what the backend says.
-  [[nodiscard]] result<basic_opened_device<Container>> open(std::string_view device, consent agrees = consent::none) noexcept {
-    return container_->open(group_, device, agrees);
+  [[nodiscard]] result<opened_device<Container>> open(std::string_view device, consent agrees = consent::none) noexcept {
+    auto opened = container_->open(group_, device, agrees);
+    if (!opened) return failure(opened.error());
+    return opened_device<Container>{*container_, opened->group, opened->device};
   }
   /// First step of a hot-unplug: no more devices are opened here, while the guest releases them.
   /// Holds stay.
@@ -61,7 +68,7 @@ class basic_attached_group {
 
  private:
   friend Container;
-  basic_attached_group(Container& container, std::uint64_t group) noexcept : container_{&container}, group_{group} {}
+  attached_group(Container& container, std::uint64_t group) noexcept : container_{&container}, group_{group} {}
 
   Container* container_;
   std::uint64_t group_;
@@ -69,16 +76,18 @@ class basic_attached_group {
 
 /// A device that was attached by itself.
 template <class Container>
-class basic_attached_device {
+class attached_device {
+  using device_type = typename Container::device_type;
+
  public:
   /// The right to use it while other threads detach: they are refused until the lease ends. Fails: `stale_handle`.
-  [[nodiscard]] result<device_lease<typename Container::device_type>> lease() const noexcept { return container_->lease(group_, device_); }
+  [[nodiscard]] result<device_lease<device_type>> lease() const noexcept { return container_->lease(group_, device_); }
   /// What the backend opened (its regions, its interrupts), or null once it is detached. Valid only while no other thread detaches it:
   /// where one might, use a `lease`.
-  [[nodiscard]] typename Container::device_type* get() const noexcept { return container_->find_device(group_, device_); }
+  [[nodiscard]] device_type* get() const noexcept { return container_->find_device(group_, device_); }
   /// As `get`. Requires: not detached, and no other thread detaches it.
-  [[nodiscard]] typename Container::device_type* operator->() const noexcept { return get(); }
-  [[nodiscard]] typename Container::device_type& operator*() const noexcept { return *get(); }
+  [[nodiscard]] device_type* operator->() const noexcept { return get(); }
+  [[nodiscard]] device_type& operator*() const noexcept { return *get(); }
 
   /// First step of a hot-unplug: no more devices of its group are attached, while the guest
   /// releases them. Holds stay.
@@ -90,20 +99,12 @@ class basic_attached_device {
 
  private:
   friend Container;
-  basic_attached_device(Container& container, std::uint64_t group, std::uint64_t device) noexcept
+  attached_device(Container& container, std::uint64_t group, std::uint64_t device) noexcept
       : container_{&container}, group_{group}, device_{device} {}
 
   Container* container_;
   std::uint64_t group_;
   std::uint64_t device_;
 };
-
-/// What a container of that type returns: for members and parameters that store it.
-template <class Container>
-using attached_group = typename Container::attached;
-template <class Container>
-using opened_device = typename Container::opened;
-template <class Container>
-using attached_device = typename Container::attached;
 
 }  // namespace tether

@@ -50,7 +50,7 @@ class basic_io_uring_buffers {
       if (auto opened = state->open(); !opened) return failure(opened.error());
       return basic_io_uring_buffers{std::move(state)};
     } catch (std::exception const&) {
-      return failure(error{"open io_uring", std::make_error_code(std::errc::not_enough_memory)});
+      return failure(error::out_of_memory("open io_uring"));
     }
   }
 

@@ -61,7 +61,7 @@ class basic_iommufd {
     if (auto there = made->ioas.allocate(); !there) return failure(there.error());
     return basic_iommufd{std::move(made)};
   } catch (std::exception const&) {
-    return failure(error{"open container", std::make_error_code(std::errc::not_enough_memory)});
+    return failure(error::out_of_memory("open container"));
   }
 
   /// Ensures: pinned when it returns, if a device that pins has joined; pages that another
@@ -106,7 +106,7 @@ class basic_iommufd {
     if (who == nullptr || who->descriptor.number() < 0) return failure(error{"bind device", errc::stale_handle});
     if (who->attachment.context != nullptr) return failure(error{"bind device", errc::already_there}.of(who->name));
     detail::iommufd_uapi::device_binding request{.iommufd = descriptor()};
-    const auto answer = detail::ask<Kernel>(who->descriptor.number(), detail::iommufd_uapi::bind_device, request);
+    const auto answer = detail::call_iommufd<Kernel>(who->descriptor.number(), detail::iommufd_uapi::bind_device, request);
     if (answer < 0) return failure(why_not_bound(*who, static_cast<int>(-answer)));
     who->attachment.context = &state_->ioas.context().shared();
     who->attachment.device = request.device;

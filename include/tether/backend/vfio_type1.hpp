@@ -104,7 +104,7 @@ class basic_vfio_type1 {
     }
     return detail::joined_vfio_group<Kernel>::open(group, sysfs_);
   } catch (std::exception const&) {
-    return failure(error{"join", std::make_error_code(std::errc::not_enough_memory)}.of(group.name()));
+    return failure(error::out_of_memory("join").of(group.name()));
   }
   /// A pin point. Requires: acquired, and it leaves before it is destroyed, unless the backend is
   /// not used any more. Fails, leaving nothing behind: as `joined_vfio_group::enter`, `unsupported`
@@ -129,7 +129,7 @@ class basic_vfio_type1 {
     if (first) container_ = {};
     return inside;
   } catch (std::exception const&) {
-    return failure(error{"join", std::make_error_code(std::errc::not_enough_memory)}.of(joined->name()));
+    return failure(error::out_of_memory("join").of(joined->name()));
   }
   /// `acquire` and `join` in one.
   [[nodiscard]] result<joined_group> join(group_type const& group) noexcept {
@@ -203,8 +203,6 @@ class basic_vfio_type1 {
     info_.page_sizes = {Kernel::page_size()};
     info_.usable.assign(1, extent<io_address>::everything());
     info_.available.reset();
-    info_.dirty_page_sizes = {0};
-    info_.largest_dirty_bitmap = 0;
   }
 
   result<void> open_container() noexcept {
@@ -246,7 +244,7 @@ class basic_vfio_type1 {
     }
     return failure(detail::malformed_info());
   } catch (std::exception const&) {
-    return failure(error{"read IOMMU info", std::make_error_code(std::errc::not_enough_memory)});
+    return failure(error::out_of_memory("read IOMMU info"));
   }
 
   [[gnu::cold]] error why_not(mapping const& what, int number) const noexcept {

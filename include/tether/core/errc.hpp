@@ -28,7 +28,6 @@ enum class errc {
   already_there,        ///< it is attached or open already
   still_in_use,         ///< something still refers to it
   diverged,             ///< a roll-back failed: the kernel's state may differ from ours, so the container refuses work
-  fenced,               ///< a compulsory change could not be followed, so devices lost those mappings
   unsupported,          ///< tether does not do this (yet)
   bad_descriptor,       ///< the file descriptor is not what it was said to be
   strategy_mismatch,    ///< the strategy's block size does not fit this memory or this IOMMU
@@ -64,7 +63,6 @@ struct error_category final : std::error_category {
       case errc::already_there: return "it is there already";
       case errc::still_in_use: return "it is still in use";
       case errc::diverged: return "an earlier undo failed, so tether and the kernel may disagree";
-      case errc::fenced: return "the change could not be followed, so devices lost these mappings";
       case errc::unsupported: return "tether does not support this";
       case errc::bad_descriptor: return "the file descriptor is not what it was said to be";
       case errc::strategy_mismatch: return "the strategy's block size does not fit";

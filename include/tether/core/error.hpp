@@ -9,6 +9,7 @@
 
 #include <tether/core/errc.hpp>
 #include <tether/core/extent.hpp>
+#include <tether/core/label.hpp>
 
 #include <tl/expected.hpp>
 
@@ -33,6 +34,10 @@ class [[nodiscard]] error {
     return {operation, std::error_code{number, std::generic_category()}};
   }
 
+  [[nodiscard]] static error out_of_memory(const char* operation) noexcept {
+    return {operation, std::make_error_code(std::errc::not_enough_memory)};
+  }
+
   /// Adds the extent concerned, in any address space.
   template <class Address>
   [[nodiscard]] error at(extent<Address> where) const noexcept {
@@ -45,9 +50,7 @@ class [[nodiscard]] error {
   /// Adds the subject: a region, group or device. Cut at 47 bytes.
   [[nodiscard]] error of(std::string_view subject) const noexcept {
     error that = *this;
-    const auto length = subject.size() < subject_.size() - 1 ? subject.size() : subject_.size() - 1;
-    for (std::size_t i = 0; i < length; ++i) that.subject_[i] = subject[i];
-    that.subject_[length] = '\0';
+    that.subject_ = label{subject};
     return that;
   }
   /// Adds what to do about it: a string literal, in which `{}` stands for `number`.
@@ -69,7 +72,7 @@ class [[nodiscard]] error {
   [[nodiscard]] bool is(errc cause) const noexcept { return cause_ == make_error_code(cause); }
   [[nodiscard]] bool is_errno(int number) const noexcept { return cause_ == std::error_code{number, std::generic_category()}; }
   [[nodiscard]] bool rollback_failed() const noexcept { return rollback_failed_; }
-  [[nodiscard]] std::string_view subject() const noexcept { return subject_.data(); }
+  [[nodiscard]] std::string_view subject() const noexcept { return subject_.view(); }
   [[nodiscard]] bool has_extent() const noexcept { return space_ != space::none; }
   [[nodiscard]] space extent_space() const noexcept { return space_; }
   [[nodiscard]] std::uint64_t first() const noexcept { return first_; }
@@ -80,7 +83,7 @@ class [[nodiscard]] error {
   /// The whole as one sentence. Cost: allocates. Fails: may throw `std::bad_alloc`.
   [[nodiscard]] std::string sentence() const {
     std::string text = operation_;
-    if (subject_[0] != '\0') text.append(" of '").append(subject_.data()).append("'");
+    if (!subject().empty()) text.append(" of '").append(subject()).append("'");
     if (space_ != space::none) {
       std::array<char, 64> where{};
       std::snprintf(where.data(), where.size(), " [0x%llx, 0x%llx]", static_cast<unsigned long long>(first_),
@@ -108,7 +111,7 @@ class [[nodiscard]] error {
   std::uint64_t last_ = 0;
   space space_ = space::none;
   bool rollback_failed_ = false;
-  std::array<char, 48> subject_{};
+  label subject_{};
 };
 
 static_assert(std::is_trivially_copyable_v<error>);

@@ -50,19 +50,6 @@ struct mapping {
 
   /// The host address that `at` reaches. Requires: `where.contains(at)`.
   [[nodiscard]] constexpr host_address host_at(io_address at) const noexcept { return host + (at - where.first); }
-  /// The first `size` bytes. Requires: 0 < size <= the mapping's.
-  [[nodiscard]] constexpr mapping first_bytes(std::uint64_t size) const noexcept {
-    mapping piece = *this;
-    piece.where.last = where.first + (size - 1);
-    return piece;
-  }
-  /// All but the first `size` bytes. Requires: 0 < size < the mapping's.
-  [[nodiscard]] constexpr mapping after(std::uint64_t size) const noexcept {
-    mapping rest = *this;
-    rest.where.first = where.first + size;
-    rest.host = host + size;
-    return rest;
-  }
 };
 
 }  // namespace tether

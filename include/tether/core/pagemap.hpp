@@ -6,6 +6,7 @@
 #include <tether/core/address.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
+#include <tether/core/kernel_handles.hpp>
 
 #include <algorithm>
 #include <array>
@@ -38,13 +39,8 @@ class page_frames {
   /// Fails: the kernel's errno, where /proc is missing or access is denied.
   [[nodiscard]] static result<page_frames> open() noexcept {
     const auto answer = Kernel::call(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
-    if (answer >= 0) return page_frames{static_cast<int>(answer)};
+    if (answer >= 0) return page_frames{kernel_descriptor<Kernel>{answer}};
     return failure(error::from_errno("read page frames", static_cast<int>(-answer)).of("/proc/self/pagemap"));
-  }
-  page_frames(page_frames&& other) noexcept : descriptor_{std::exchange(other.descriptor_, -1)} {}
-  page_frames& operator=(page_frames&&) = delete;
-  ~page_frames() {
-    if (descriptor_ >= 0) static_cast<void>(Kernel::close(descriptor_));
   }
 
   /// Calls `see(n, page_frame)` for each of the `count` pages from `from`. With `touch` an absent
@@ -74,11 +70,11 @@ class page_frames {
   }
 
  private:
-  explicit page_frames(int descriptor) noexcept : descriptor_{descriptor} {}
+  explicit page_frames(kernel_descriptor<Kernel> opened) noexcept : descriptor_{std::move(opened)} {}
 
   result<void> read(std::uint64_t page, std::uint64_t count, std::array<page_frame, 512>& into) const noexcept {
     const auto bytes = count * sizeof(page_frame);
-    const auto answer = Kernel::call(SYS_pread64, descriptor_, into.data(), bytes, page * sizeof(page_frame));
+    const auto answer = Kernel::call(SYS_pread64, descriptor_.number(), into.data(), bytes, page * sizeof(page_frame));
     if (answer == static_cast<std::int64_t>(bytes)) return {};
     return failure(error::from_errno("read page frames", answer < 0 ? static_cast<int>(-answer) : EIO).of("/proc/self/pagemap"));
   }
@@ -91,7 +87,7 @@ class page_frames {
     static_cast<void>(Kernel::call(SYS_process_vm_readv, ::getpid(), &here, 1UL, &there, 1UL, 0UL));
   }
 
-  int descriptor_;
+  kernel_descriptor<Kernel> descriptor_;
 };
 
 }  // namespace tether

@@ -176,7 +176,7 @@ class balloon {
     if (detail::partial_page* const page = notes == nullptr ? nullptr : notes->at(offset); page != nullptr) {
       give_part(*page, block, offset, request, ready, report);
     } else {
-      report.fail(1, error{"note a part of a host page", std::make_error_code(std::errc::not_enough_memory)}.at(frame).of(block.name()));
+      report.fail(1, error::out_of_memory("note a part of a host page").at(frame).of(block.name()));
     }
     return true;
   }

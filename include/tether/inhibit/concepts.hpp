@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-// An inhibition policy: one or two pure functions from membership counts (`books.hpp`) to a number
+// An inhibition policy: one or two pure functions from membership counts (`membership.hpp`) to a number
 // of holds. It has no state and cannot express a wrong order: the order of steps belongs to the
 // plans (law 10).
 #pragma once
 
+#include <tether/core/attachment.hpp>
 #include <tether/core/detail/member_name.hpp>
 #include <tether/core/slots.hpp>
 #include <tether/inhibit/membership.hpp>
@@ -113,6 +114,18 @@ template <inhibition Policy>
 [[nodiscard]] constexpr bool admitted([[maybe_unused]] group_counts group) noexcept {
   if constexpr (admits_some<Policy>) return Policy::admits(group);
   else return true;
+}
+
+/// The answer to a device that is to be opened or attached.
+enum class verdict : std::uint8_t { allowed, consent_refused, mixed_group };
+
+/// Judges a device before anything is touched: what pins for good cannot agree to discards (law 2),
+/// and the policy must admit the counts of its group as they will be. Pure: the runtime and the
+/// proof call this very function.
+template <inhibition Policy>
+[[nodiscard]] constexpr verdict judge(group_counts after, consent agrees, pin_class pins) noexcept {
+  if (agrees == consent::given && pins != pin_class::pins_on_demand) return verdict::consent_refused;
+  return admitted<Policy>(after) ? verdict::allowed : verdict::mixed_group;
 }
 
 }  // namespace tether

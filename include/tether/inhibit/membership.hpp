@@ -42,6 +42,12 @@ struct container_counts {
   friend constexpr bool operator==(container_counts const&, container_counts const&) noexcept = default;
 };
 
+/// The counts of a container and of the group that an operation concerns.
+struct membership {
+  container_counts container;
+  group_counts group;
+};
+
 /// How membership can change. Where groups are attached, their devices are opened afterwards; where
 /// single devices are attached, the first device of a group attaches the group and the last one
 /// detaches it.
@@ -84,6 +90,12 @@ enum class change : std::uint8_t { none, attach, detach, open, close, attach_dev
       break;
   }
   container.need_no_hold += static_cast<std::uint32_t>(group.needs_no_hold()) - static_cast<std::uint32_t>(was_settled);
+}
+
+/// The counts as they will be once the change is made.
+[[nodiscard, gnu::always_inline]] constexpr membership after_change(membership counts, change what, consent agrees) noexcept {
+  apply_change(counts.container, counts.group, what, agrees);
+  return counts;
 }
 
 }  // namespace tether

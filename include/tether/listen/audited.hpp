@@ -108,7 +108,7 @@ class basic_audited {
     }
     return report;
   } catch (std::exception const&) {
-    return failure(error{"audit", std::make_error_code(std::errc::not_enough_memory)});
+    return failure(error::out_of_memory("audit"));
   }
 
  private:
@@ -158,7 +158,7 @@ class basic_audited {
       }
     };
     if (auto done = frames.look(one.what.host, one.frames->size(), may_be_elsewhere(one.what), see); !done) return done;
-    if (!fits_in_memory) return failure(error{"audit", std::make_error_code(std::errc::not_enough_memory)});
+    if (!fits_in_memory) return failure(error::out_of_memory("audit"));
     return {};
   }
   /// Merges adjacent pages that are stale in the same way.

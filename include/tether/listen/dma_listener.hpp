@@ -254,7 +254,7 @@ class dma_listener {
     }
   }
 
-  static error no_memory() noexcept { return {"follow the memory map", std::make_error_code(std::errc::not_enough_memory)}; }
+  static error no_memory() noexcept { return error::out_of_memory("follow the memory map"); }
   error refusal() const noexcept {
     return error{"change mappings", errc::diverged}.of(divergence_->subject()).advise("call abandon()");
   }

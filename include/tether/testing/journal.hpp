@@ -138,7 +138,7 @@ class journal {
       entries_.push_back(entry);
       met = meet(what);
     } catch (std::exception const&) {
-      return failure(error{name_of(what), std::make_error_code(std::errc::not_enough_memory)});
+      return failure(error::out_of_memory(name_of(what)));
     }
     if (before_) before_(entry);
     Answer answer = met && !met->carried_out ? Answer{failure(met->why)} : run();

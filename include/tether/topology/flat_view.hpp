@@ -7,7 +7,7 @@
 //     view 2   [chunk a][chunk d][chunk c]
 #pragma once
 
-#include <tether/topology/detail/flatten.hpp>
+#include <tether/topology/detail/section_run.hpp>
 #include <tether/topology/section.hpp>
 
 #include <tether/core/address.hpp>
@@ -89,17 +89,6 @@ class flat_view {
     const position candidate = first_ending_at_or_after(where);
     if (candidate == end_position() || at(candidate).where.first > where) return nullptr;
     return &at(candidate);
-  }
-
-  /// How many sections lie in chunks that the other view has too, so were not copied.
-  [[nodiscard]] std::size_t sections_shared_with(flat_view const& other) const {
-    std::vector<detail::section_chunk const*> theirs;
-    for (auto const& chunk : other.chunks_) theirs.push_back(chunk.get());
-    std::sort(theirs.begin(), theirs.end());
-    std::size_t shared = 0;
-    for (auto const& chunk : chunks_)
-      if (std::binary_search(theirs.begin(), theirs.end(), chunk.get())) shared += chunk->size();
-    return shared;
   }
 
   [[nodiscard]] std::vector<detail::chunk_pointer> const& chunks() const noexcept { return chunks_; }

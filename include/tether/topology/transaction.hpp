@@ -124,7 +124,7 @@ class [[nodiscard]] transaction {
         was_compulsory_{writer.made_compulsory()} {}
 
   static error out_of_memory(const char* operation) noexcept {
-    return {operation, std::make_error_code(std::errc::not_enough_memory)};
+    return error::out_of_memory(operation);
   }
 
   [[nodiscard]] result<void> may_edit(const char* operation) const noexcept {

@@ -4,6 +4,7 @@
 
 #include <support/must.hpp>
 #include <support/placed.hpp>
+#include <support/shared_sections.hpp>
 
 #include <doctest/doctest.h>
 
@@ -15,6 +16,7 @@ namespace runtime_topology_flat_view {
 
 using namespace tether;
 using tether_test::must;
+using tether_test::sections_shared;
 
 static_assert(std::forward_iterator<flat_view::iterator>);
 
@@ -50,8 +52,8 @@ TEST_CASE("an address finds the section that it lies in, and a gap none, across 
   }
   CHECK(i == 2000);
   CHECK(view.size() == 2000);
-  CHECK(view.sections_shared_with(view) == 2000);
-  CHECK(view.sections_shared_with(view_of(table)) == 0);
+  CHECK(sections_shared(view, view) == 2000);
+  CHECK(sections_shared(view, view_of(table)) == 0);
 }
 
 TEST_CASE("the last byte of the space is found") {

@@ -12,17 +12,6 @@ constexpr mapping whole{{io_address{0x10000}, io_address{0x1ffff}}, host_address
 static_assert(whole.host_at(io_address{0x10000}) == host_address{0x7f0000000000});
 static_assert(whole.host_at(io_address{0x1ffff}) == host_address{0x7f000000ffff});
 
-constexpr mapping head = whole.first_bytes(0x1000);
-constexpr mapping rest = whole.after(0x1000);
-
-static_assert(head.where == extent<io_address>{io_address{0x10000}, io_address{0x10fff}} && head.host == whole.host);
-static_assert(rest.where == extent<io_address>{io_address{0x11000}, io_address{0x1ffff}} && rest.host == host_address{0x7f0000001000});
-static_assert(head.where.meets(rest.where));
-static_assert(head.rights == access::read && rest.rights == access::read);
-static_assert(head.memory == memory_kind::shared && rest.memory == memory_kind::shared);
-static_assert(whole.first_bytes(0x10000) == whole);
-static_assert(rest.first_bytes(1).where.size() == 1);
-
 // A pin of what is private must find the process's own page (law 15).
 static_assert(is_private(memory_kind::private_anonymous) && is_private(memory_kind::private_file));
 static_assert(!is_private(memory_kind::shared) && !is_private(memory_kind::hugetlb) && !is_private(memory_kind::device));

@@ -8,7 +8,6 @@
 
 #include <tether/attach/detail/executor.hpp>
 #include <tether/attach/detail/tasks.hpp>
-#include <tether/attach/handles.hpp>
 #include <tether/attach/lifecycle/plans.hpp>
 #include <tether/core/error.hpp>
 #include <tether/inhibit/membership.hpp>
@@ -27,38 +26,21 @@ namespace tether::detail {
 /// A group here is an IOMMU group (sysfs' iommu_group), devices that the IOMMU cannot isolate from
 /// each other: its record exists from its first device to its last.
 template <class Backend, class Configuration>
-class device_operations : public acts<Backend, Configuration> {
-  using base = acts<Backend, Configuration>;
+class device_operations : public executor<Backend, Configuration> {
+  using base = executor<Backend, Configuration>;
 
- public:
-  using endpoint_type = typename Backend::endpoint_type;
-  using device_type = typename Backend::device_type;
-  using attached = basic_attached_device<device_operations>;
-  using opened = attached;
-  using base::base;
-
-  /// Attaches a device: judges its consent, opens it, inhibits discards, joins, maps. All or
-  /// nothing (law 11).
-  /// Fails: `already_there`, `diverged`, `other_gate` (a guest has one gate), `consent_refused`,
-  /// `mixed_group`, `unplug_requested` while its group is being unplugged, what the gate, the
-  /// strategy or the backend says, naming extent and cause.
-  /// Cost: pins the guest's memory, unless another device has already.
-  [[nodiscard]] result<attached> attach(endpoint_type const& device, consent agrees = consent::none) noexcept {
-    return attach_with(device, agrees, static_cast<unmonitored*>(nullptr));
-  }
-  /// The same, with a progress monitor: called before each piece, it can cancel the attach
-  /// (law 27).
-  template <progress_monitor Monitor>
-  [[nodiscard]] result<attached> attach(endpoint_type const& device, consent agrees, Monitor& who) noexcept {
-    return attach_with(device, agrees, &who);
-  }
-
- protected:
-  friend attached;
+  template <class Monitor = unmonitored>
+  using task_type = device_task<Backend, typename base::inhibition, Monitor>;
   using group_record = typename base::record;
 
+ public:
+  using base::base;
+
+ protected:
+  /// Fails: `already_there`, `diverged`, `other_gate`, `unplug_requested`, `consent_refused`,
+  /// `mixed_group`, what the gate, the strategy or the backend says.
   template <class Monitor>
-  result<attached> attach_with(endpoint_type const& description, consent agrees, Monitor* who) noexcept {
+  result<handle_ids> attach_with(typename Backend::endpoint_type const& description, consent agrees, Monitor* who) noexcept {
     std::lock_guard alone{this->operation_};
     const std::string_view name = description.name();
     if (auto able = this->may_work("attach", name); !able) return failure(able.error());
@@ -76,9 +58,9 @@ class device_operations : public acts<Backend, Configuration> {
       if (group == this->groups_.end()) group = fresh_group.emplace(fresh_group.end(), this->next_id_++, description.group());
       fresh.emplace_back(this->next_id_++, name, agrees);
     } catch (std::exception const&) {
-      return failure(error{"attach", std::make_error_code(std::errc::not_enough_memory)}.of(name));
+      return failure(error::out_of_memory("attach").of(name));
     }
-    device_task<Backend, typename base::inhibition, Monitor> task{*group, fresh.back(), description, who};
+    task_type<Monitor> task{{.group = *group, .device = &fresh.back(), .agrees = agrees, .who = who}, &description};
     const ending end = this->counts_.members == 0 ? this->template run<cursor{operation::attach_first}>(task)
                                                  : this->template run<cursor{operation::attach_next}>(task);
     if (end == ending::rolled_back) return failure(*task.first_error);
@@ -86,7 +68,7 @@ class device_operations : public acts<Backend, Configuration> {
     group->devices.splice(group->devices.end(), fresh);
     this->groups_.splice(this->groups_.end(), fresh_group);
     if (end == ending::diverged) return failure(this->diverge(*task.first_error));
-    return attached{*this, group->id, id};
+    return handle_ids{group->id, id};
   }
 
   result<void> detach(std::uint64_t id, std::uint64_t device_id) noexcept {
@@ -97,12 +79,11 @@ class device_operations : public acts<Backend, Configuration> {
     if (device == group->devices.end()) return failure(error{"detach", errc::stale_handle});
     if (auto able = this->may_work("detach", device->name); !able) return able;
     if (device->leases.out() != 0) [[unlikely]] return failure(device->lease_in_the_way_of("detach"));
-    device_task<Backend, typename base::inhibition> task{*group, &*device, device->agrees};
+    task_type<> task{{.group = *group, .device = &*device, .agrees = device->agrees}};
     const bool last = this->counts_.members == 1 && group->counts.open() == 1;
     const ending end = last ? this->template run<cursor{operation::detach_last}>(task)
                             : this->template run<cursor{operation::detach_next}>(task);
-    if (end == ending::diverged) return failure(this->diverge(*task.first_error));
-    if (end == ending::rolled_back) return failure(*task.first_error);
+    if (auto done = this->answer(end, task); !done) return failure(done.error());
     group->devices.erase(device);
     if (group->devices.empty()) this->groups_.erase(group);
     return {};

@@ -33,7 +33,7 @@ namespace tether::detail {
 
 /// A container's state, and the acts on it.
 template <class Backend, class Configuration>
-class acts {
+class executor {
  public:
   using inhibition = typename Configuration::inhibition;
   using threading = typename Configuration::threading;
@@ -46,7 +46,7 @@ class acts {
 
   static constexpr bool tells_kvm = kvm_type::tells;
 
-  acts(address_space& space, gate_type& gate, Backend&& backend, kvm_type&& kvm) noexcept
+  executor(address_space& space, gate_type& gate, Backend&& backend, kvm_type&& kvm) noexcept
       : space_{space},
         gate_{gate},
         guarded_{space, gate.id()},
@@ -77,7 +77,7 @@ class acts {
   }
 
   template <act Now, change Makes, class Task>
-  [[gnu::always_inline]] outcome perform(Task& task) noexcept {
+  outcome perform(Task& task) noexcept {
     if constexpr (Now == act::judge) return task.end(judge<Makes>(task));
     else if constexpr (Now == act::raise_holds) return task.end(raise_holds<Makes>(task));
     else if constexpr (Now == act::lower_holds) lower_holds(task.group);
@@ -99,50 +99,49 @@ class acts {
 
   /// Lowers the holds to what the books need now. If they are that low already, the gate and its
   /// lock are not touched.
-  [[gnu::always_inline]] void lower_holds(record& of) noexcept {
+  void lower_holds(record& of) noexcept {
     if constexpr (holds_for_a_group<inhibition>) lower_to(of.held, holds_needed<inhibition>(of.counts));
     if constexpr (holds_for_a_container<inhibition>) lower_to(held_, holds_needed<inhibition>(counts_));
   }
 
  protected:
+  /// The counts as they will be once the operation has committed.
   template <change Makes, class Task>
-  [[gnu::always_inline]] result<void> judge(Task& task) noexcept {
+  [[nodiscard]] membership after(Task const& task) const noexcept {
+    return after_change({counts_, task.group.counts}, Makes, task.agrees);
+  }
+
+  template <change Makes, class Task>
+  result<void> judge(Task& task) noexcept {
     auto pins = task.classify(backend_);
     if (!pins) return failure(pins.error());
-    if (task.agrees == consent::given && *pins != pin_class::pins_on_demand) {
-      return failure(refused_consent(task.device->name));
-    }
-    container_counts container = counts_;
-    group_counts after = task.group.counts;
-    apply_change(container, after, Makes, task.agrees);
-    if (!admitted<inhibition>(after)) {
-      const error why{"open device", errc::mixed_group};
-      return failure(why.of(task.device->name).advise("choose inhibit_per_device, or open all devices of the group alike"));
+    switch (tether::judge<inhibition>(after<Makes>(task).group, task.agrees, *pins)) {
+      case verdict::allowed: break;
+      case verdict::consent_refused: return failure(refused_consent(task.device->name));
+      case verdict::mixed_group: return failure(refused_mixture(task.device->name));
     }
     return {};
   }
 
   /// Raises the holds to what the books will need; if refused, none is raised.
   template <change Makes, class Task>
-  [[gnu::always_inline]] result<void> raise_holds(Task& task) noexcept {
-    [[maybe_unused]] container_counts container = counts_;
-    [[maybe_unused]] group_counts after = task.group.counts;
-    apply_change(container, after, Makes, task.agrees);
+  result<void> raise_holds(Task& task) noexcept {
+    [[maybe_unused]] const membership then = after<Makes>(task);
     if constexpr (holds_for_a_group<inhibition>) {
-      if (auto done = raise_to(task.group.held, holds_needed<inhibition>(after), wait_limits_of(task)); !done) return done;
+      if (auto done = raise_to(task.group.held, holds_needed<inhibition>(then.group), wait_limits_of(task)); !done) return done;
     }
     if constexpr (holds_for_a_container<inhibition>) {
-      if (auto done = raise_to(held_, holds_needed<inhibition>(container), wait_limits_of(task)); !done) {
+      if (auto done = raise_to(held_, holds_needed<inhibition>(then.container), wait_limits_of(task)); !done) {
         lower_holds(task.group);
         return done;
       }
     }
     return {};
   }
-  [[gnu::always_inline]] result<void> raise_to(hold_entry& entry, std::uint32_t needed, wait_limits const& how) noexcept {
+  result<void> raise_to(hold_entry& entry, std::uint32_t needed, wait_limits const& how) noexcept {
     return needed > entry.count() ? gate_.raise(entry, Configuration::holds, needed - entry.count(), how) : result<void>{};
   }
-  [[gnu::always_inline]] void lower_to(hold_entry& entry, std::uint32_t needed) noexcept {
+  void lower_to(hold_entry& entry, std::uint32_t needed) noexcept {
     if (entry.count() > needed) {
       gate_.lower(entry, entry.count() - needed);
     } else if (entry.count() < needed) [[unlikely]] {
@@ -151,7 +150,7 @@ class acts {
   }
   /// A progress monitor can also cancel an attach's wait for discards in progress.
   template <class Task>
-  [[gnu::always_inline]] static wait_limits wait_limits_of([[maybe_unused]] Task const& task) noexcept {
+  static wait_limits wait_limits_of([[maybe_unused]] Task const& task) noexcept {
     if constexpr (requires { task.who->stop(); }) {
       if (task.who != nullptr) return {.stop = task.who->stop()};
     }
@@ -159,7 +158,7 @@ class acts {
   }
 
   /// Under the hold: what is mapped read-only is present, and stays so.
-  [[gnu::always_inline]] result<void> populate() noexcept {
+  result<void> populate() noexcept {
     if constexpr (Backend::pins) {
       std::lock_guard turn{mutex_};
       return listener_.populate_read_only();
@@ -169,62 +168,62 @@ class acts {
 
   // Calls into the backend, under its lock.
   template <class Task>
-  [[gnu::always_inline]] result<void> acquire(Task& task) noexcept {
+  result<void> acquire(Task& task) noexcept {
     std::lock_guard turn{mutex_};
     return task.acquire(backend_);
   }
   template <class Task>
-  [[gnu::always_inline]] result<void> join(Task& task) noexcept {
+  result<void> join(Task& task) noexcept {
     std::lock_guard turn{mutex_};
     auto joined = task.join(backend_);
     tell_who_pins();
     return joined;
   }
   template <class Task>
-  [[gnu::always_inline]] result<void> leave(Task& task) noexcept {
+  result<void> leave(Task& task) noexcept {
     std::lock_guard turn{mutex_};
     auto left = task.template leave<tells_kvm>(backend_);
     tell_who_pins();
     return left;
   }
   template <class Task>
-  [[gnu::always_inline]] result<void> open(Task& task) noexcept {
+  result<void> open(Task& task) noexcept {
     std::lock_guard turn{mutex_};
     return task.open(backend_);
   }
   template <class Task>
-  [[gnu::always_inline]] result<void> bind(Task& task) noexcept {
+  result<void> bind(Task& task) noexcept {
     std::lock_guard turn{mutex_};
     return task.bind(backend_);
   }
   template <class Task>
-  [[gnu::always_inline]] result<void> close(Task& task) noexcept {
+  result<void> close(Task& task) noexcept {
     std::lock_guard turn{mutex_};
     return task.close(backend_);
   }
-  [[gnu::always_inline]] result<void> quiesce() noexcept {
+  result<void> quiesce() noexcept {
     std::lock_guard turn{mutex_};
     return backend_.quiesce();
   }
 
   /// Notifies an observer that has `pinning`. A backend without `pins_now` counts as its constant
   /// `pins` says.
-  [[gnu::always_inline]] void tell_who_pins() noexcept {
+  void tell_who_pins() noexcept {
     if constexpr (requires { listener_.observer().pinning(true); }) {
-      if constexpr (reports_pinning<Backend>) detail::tell_pinning(listener_.observer(), backend_.pins_now());
-      else detail::tell_pinning(listener_.observer(), Backend::pins);
+      if constexpr (reports_pinning<Backend>) tell_pinning(listener_.observer(), backend_.pins_now());
+      else tell_pinning(listener_.observer(), Backend::pins);
     }
   }
 
   template <class Task>
-  [[gnu::always_inline]] result<void> replay(Task& task) noexcept {
+  result<void> replay(Task& task) noexcept {
     if (task.who == nullptr) return space_.add_listener(listener_);
     monitored_replay<listener_type, std::remove_pointer_t<decltype(task.who)>> watched{listener_, *task.who};
     return space_.add_listener(listener_, 0, watched);
   }
   /// Quiesces first, so that no DMA can begin before everything is unmapped: the devices of a group are closed by now, and a single device
   /// must have no BAR mapped.
-  [[gnu::always_inline]] result<void> withdraw() noexcept {
+  result<void> withdraw() noexcept {
     if (auto still = quiesce(); !still) return still;
     auto gone = space_.remove_listener(listener_);
     if (!gone) [[unlikely]] return failure(gone.error().with_failed_rollback());
@@ -269,9 +268,16 @@ class acts {
     std::lock_guard turn{mutex_};
     return listener_.diverged();
   }
-  [[gnu::always_inline]] result<void> may_work(const char* what, std::string_view name) const noexcept {
+  result<void> may_work(const char* what, std::string_view name) const noexcept {
     if (!is_diverged()) [[likely]] return {};
     return failure(error{what, errc::diverged}.of(name).advise("call abandon()"));
+  }
+  /// What an operation that has ended tells its caller.
+  template <class Task>
+  [[nodiscard]] result<void> answer(ending how, Task const& task) noexcept {
+    if (how == ending::diverged) return failure(diverge(*task.first_error));
+    if (how == ending::rolled_back) return failure(*task.first_error);
+    return {};
   }
   error diverge(error const& why) noexcept {
     std::lock_guard turn{mutex_};

@@ -8,7 +8,6 @@
 
 #include <tether/attach/detail/executor.hpp>
 #include <tether/attach/detail/tasks.hpp>
-#include <tether/attach/handles.hpp>
 #include <tether/attach/lifecycle/plans.hpp>
 #include <tether/core/error.hpp>
 #include <tether/listen/progress.hpp>
@@ -25,37 +24,20 @@
 namespace tether::detail {
 
 template <class Backend, class Configuration>
-class group_operations : public acts<Backend, Configuration> {
-  using base = acts<Backend, Configuration>;
+class group_operations : public executor<Backend, Configuration> {
+  using base = executor<Backend, Configuration>;
 
- public:
-  using group_type = typename Backend::group_type;
-  using device_type = typename Backend::device_type;
-  using attached = basic_attached_group<group_operations>;
-  using opened = basic_opened_device<group_operations>;
-  using base::base;
-
-  /// Attaches a group: inhibits discards, joins, maps. All or nothing (law 11).
-  /// Fails: `already_there`, `diverged`, `other_gate` (a guest has one gate),
-  /// what the gate, the strategy or the backend says, naming extent and cause.
-  /// Cost: pins the guest's memory, unless another group has already.
-  [[nodiscard]] result<attached> attach(group_type const& group) noexcept {
-    return attach_with(group, static_cast<unmonitored*>(nullptr));
-  }
-  /// The same, with a progress monitor: called before each piece, it can cancel the attach
-  /// (law 27).
-  template <progress_monitor Monitor>
-  [[nodiscard]] result<attached> attach(group_type const& group, Monitor& who) noexcept {
-    return attach_with(group, &who);
-  }
-
- protected:
-  friend attached;
-  friend opened;
+  template <class Monitor = unmonitored>
+  using task_type = group_task<Backend, typename base::inhibition, Monitor>;
   using group_record = typename base::record;
 
+ public:
+  using base::base;
+
+ protected:
+  /// Fails: `already_there`, `diverged`, `other_gate`, what the gate, the strategy or the backend says.
   template <class Monitor>
-  result<attached> attach_with(group_type const& description, Monitor* who) noexcept {
+  result<handle_ids> attach_with(typename Backend::group_type const& description, consent, Monitor* who) noexcept {
     std::lock_guard alone{this->operation_};
     const std::string_view name = description.name();
     if (auto able = this->may_work("attach", name); !able) return failure(able.error());
@@ -67,15 +49,15 @@ class group_operations : public acts<Backend, Configuration> {
     try {
       fresh.emplace_back(this->next_id_++, name);
     } catch (std::exception const&) {
-      return failure(error{"attach", std::make_error_code(std::errc::not_enough_memory)}.of(name));
+      return failure(error::out_of_memory("attach").of(name));
     }
-    group_task<Backend, typename base::inhibition, Monitor> task{fresh.back(), description, who};
+    task_type<Monitor> task{{.group = fresh.back(), .who = who}, &description};
     const ending end = this->counts_.members == 0 ? this->template run<cursor{operation::attach_first}>(task)
                                                  : this->template run<cursor{operation::attach_next}>(task);
     if (end == ending::rolled_back) return failure(*task.first_error);
     this->groups_.splice(this->groups_.end(), fresh);
     if (end == ending::diverged) return failure(this->diverge(*task.first_error));
-    return attached{*this, task.group.id};
+    return handle_ids{.group = task.group.id};
   }
 
   result<void> detach(std::uint64_t id) noexcept {
@@ -87,16 +69,15 @@ class group_operations : public acts<Backend, Configuration> {
     while (!group->devices.empty()) {
       if (auto closed = close_one(*group, group->devices.begin()); !closed) return closed;
     }
-    group_task<Backend, typename base::inhibition> task{*group};
+    task_type<> task{{.group = *group}};
     const ending end = this->counts_.members == 1 ? this->template run<cursor{operation::detach_last}>(task)
                                                  : this->template run<cursor{operation::detach_next}>(task);
-    if (end == ending::diverged) return failure(this->diverge(*task.first_error));
-    if (end == ending::rolled_back) return failure(*task.first_error);
+    if (auto done = this->answer(end, task); !done) return failure(done.error());
     this->groups_.erase(group);
     return {};
   }
 
-  result<opened> open(std::uint64_t id, std::string_view name, consent agrees) noexcept {
+  result<handle_ids> open(std::uint64_t id, std::string_view name, consent agrees) noexcept {
     std::lock_guard alone{this->operation_};
     const auto group = this->find(id);
     if (group == this->groups_.end()) return failure(error{"open device", errc::stale_handle}.of(name));
@@ -109,15 +90,14 @@ class group_operations : public acts<Backend, Configuration> {
     try {
       fresh.emplace_back(this->next_id_++, name, agrees);
     } catch (std::exception const&) {
-      return failure(error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(name));
+      return failure(error::out_of_memory("open device").of(name));
     }
-    group_task<Backend, typename base::inhibition> task{*group, &fresh.back(), agrees};
+    task_type<> task{{.group = *group, .device = &fresh.back(), .agrees = agrees}};
     const ending end = this->template run<cursor{operation::open}>(task);
-    if (end == ending::diverged) return failure(this->diverge(*task.first_error));
-    if (end == ending::rolled_back) return failure(*task.first_error);
+    if (auto done = this->answer(end, task); !done) return failure(done.error());
     const std::uint64_t device = fresh.back().id;
     group->devices.splice(group->devices.end(), fresh);
-    return opened{*this, id, device};
+    return handle_ids{id, device};
   }
 
   result<void> close(std::uint64_t id, std::uint64_t device_id) noexcept {
@@ -131,11 +111,10 @@ class group_operations : public acts<Backend, Configuration> {
     return close_one(*group, device);
   }
   template <class Position>
-  [[gnu::always_inline]] result<void> close_one(group_record& group, Position device) noexcept {
-    group_task<Backend, typename base::inhibition> task{group, &*device, device->agrees};
+  result<void> close_one(group_record& group, Position device) noexcept {
+    task_type<> task{{.group = group, .device = &*device, .agrees = device->agrees}};
     const ending end = this->template run<cursor{operation::close}>(task);
-    if (end == ending::diverged) return failure(this->diverge(*task.first_error));
-    if (end == ending::rolled_back) return failure(*task.first_error);
+    if (auto done = this->answer(end, task); !done) return failure(done.error());
     group.devices.erase(device);
     return {};
   }

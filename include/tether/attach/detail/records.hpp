@@ -20,7 +20,13 @@
 
 namespace tether::detail {
 
-/// Replaces a holder where a policy counts no holds for that scope.
+/// What a handle names: a group, and one of its devices or none.
+struct handle_ids {
+  std::uint64_t group = 0;
+  std::uint64_t device = 0;
+};
+
+/// Replaces an entry where a policy counts no holds for that scope.
 struct no_hold_entry {
   explicit constexpr no_hold_entry(std::string_view) noexcept {}
 };
@@ -42,15 +48,15 @@ struct device_record {
 
 /// What a backend returned when a group joined; empty for a backend of single devices.
 template <class Backend>
-struct membership {};
+struct joined_part {};
 template <class Backend>
   requires(Backend::unit == attach_unit::group)
-struct membership<Backend> {
+struct joined_part<Backend> {
   std::optional<typename Backend::joined_group> joined{};
 };
 
 template <class Backend, class Inhibition>
-struct group_record : membership<Backend> {
+struct group_record : joined_part<Backend> {
   group_record(std::uint64_t number, std::string_view called) : id{number}, name{called}, held{called} {}
 
   std::uint64_t id;

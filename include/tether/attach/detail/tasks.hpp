@@ -22,21 +22,21 @@ namespace tether::detail {
   return error{"open device", errc::consent_refused}.of(device).advise("open it without agrees_to_discards");
 }
 
-/// The state of an operation. Not an aggregate: g++ would zero-fill the storage of `first_error`,
-/// each time.
+[[nodiscard]] inline error refused_mixture(std::string_view device) noexcept {
+  const error why{"open device", errc::mixed_group};
+  return why.of(device).advise("choose inhibit_per_device, or open all devices of the group alike");
+}
+
+/// The state of an operation.
 template <class Backend, class Inhibition, class Monitor>
 struct task {
-  explicit task(group_record<Backend, Inhibition>& of, device_record<Backend>* one = nullptr, consent said = consent::none,
-                Monitor* watcher = nullptr) noexcept
-      : group{of}, device{one}, agrees{said}, who{watcher} {}
-
   group_record<Backend, Inhibition>& group;
-  device_record<Backend>* device;
-  consent agrees;
-  Monitor* who;
-  std::optional<error> first_error;
+  device_record<Backend>* device = nullptr;
+  consent agrees = consent::none;
+  Monitor* who = nullptr;
+  std::optional<error> first_error{};
 
-  [[gnu::always_inline]] outcome end(result<void> const& done) noexcept {
+  outcome end(result<void> const& done) noexcept {
     if (done) [[likely]] return outcome::done;
     if (!first_error) first_error = done.error();
     return done.error().rollback_failed() ? outcome::stuck : outcome::failed;
@@ -45,7 +45,7 @@ struct task {
  protected:
   /// Stores what a backend returned.
   template <class Answer, class Place>
-  [[gnu::always_inline]] static result<void> keep(Answer&& answer, Place& place) noexcept {
+  static result<void> keep(Answer&& answer, Place& place) noexcept {
     if (!answer) [[unlikely]] return failure(answer.error());
     place.emplace(std::move(*answer));
     return {};
@@ -55,21 +55,16 @@ struct task {
 /// On a group: it joins, then its devices are opened.
 template <class Backend, class Inhibition, class Monitor = unmonitored>
 struct group_task : task<Backend, Inhibition, Monitor> {
-  using base = task<Backend, Inhibition, Monitor>;
-  using base::base;
-  group_task(group_record<Backend, Inhibition>& of, typename Backend::group_type const& described, Monitor* watcher) noexcept
-      : base{of, nullptr, consent::none, watcher}, description{&described} {}
-
   typename Backend::group_type const* description = nullptr;
 
-  [[gnu::always_inline]] result<pin_class> classify(Backend& backend) noexcept {
+  result<pin_class> classify(Backend& backend) noexcept {
     return backend.classify(*this->group.joined, this->device->name);
   }
-  [[gnu::always_inline]] result<void> acquire(Backend& backend) noexcept {
+  result<void> acquire(Backend& backend) noexcept {
     return this->keep(backend.acquire(*description), this->group.joined);
   }
   void release() noexcept { this->group.joined.reset(); }
-  [[gnu::always_inline]] result<void> join(Backend& backend) noexcept {
+  result<void> join(Backend& backend) noexcept {
     if constexpr (has_kvm_file<Backend>) {
       if (this->group.joined) return backend.join(*this->group.joined);
     }
@@ -77,17 +72,17 @@ struct group_task : task<Backend, Inhibition, Monitor> {
   }
   /// Where KVM is told, the descriptor is still needed to make it forget; `release` closes it then.
   template <bool TellsKvm>
-  [[gnu::always_inline]] result<void> leave(Backend& backend) noexcept {
+  result<void> leave(Backend& backend) noexcept {
     auto left = backend.leave(*this->group.joined);
     if constexpr (!TellsKvm) {
       if (left) this->group.joined.reset();
     }
     return left;
   }
-  [[gnu::always_inline]] result<void> open(Backend& backend) noexcept {
+  result<void> open(Backend& backend) noexcept {
     return this->keep(backend.open(*this->group.joined, this->device->name), this->device->device);
   }
-  [[gnu::always_inline]] result<void> close(Backend& backend) noexcept { return backend.close(*this->device->device); }
+  result<void> close(Backend& backend) noexcept { return backend.close(*this->device->device); }
 
   /// What KVM is told.
   [[nodiscard]] int kvm_file() const noexcept { return Backend::kvm_file(*this->group.joined); }
@@ -97,12 +92,6 @@ struct group_task : task<Backend, Inhibition, Monitor> {
 /// On a single device.
 template <class Backend, class Inhibition, class Monitor = unmonitored>
 struct device_task : task<Backend, Inhibition, Monitor> {
-  using base = task<Backend, Inhibition, Monitor>;
-  using base::base;
-  device_task(group_record<Backend, Inhibition>& of, device_record<Backend>& one, typename Backend::endpoint_type const& described,
-              Monitor* watcher) noexcept
-      : base{of, &one, one.agrees, watcher}, description{&described} {}
-
   typename Backend::endpoint_type const* description = nullptr;
 
   result<pin_class> classify(Backend& backend) noexcept { return backend.classify(*description); }

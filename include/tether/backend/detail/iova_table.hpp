@@ -91,7 +91,7 @@ class iova_table {
   result<std::size_t> insert(mapping const& what, Payload payload = {}) noexcept {
     if (!what.where.valid()) return failure(error{"map", errc::invalid_extent}.at(what.where));
     if (touches(what.where)) return failure(error{"map", errc::overlaps}.at(what.where));
-    if (!make_room()) return failure(error{"map", std::make_error_code(std::errc::not_enough_memory)}.at(what.where));
+    if (!make_room()) return failure(error::out_of_memory("map").at(what.where));
     const std::size_t before = at_or_before(what.where.first);
     const std::size_t row = before == none ? 0 : before + 1;
     const auto offset = static_cast<std::ptrdiff_t>(row);

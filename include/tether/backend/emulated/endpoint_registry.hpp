@@ -41,14 +41,14 @@ class joined_endpoint_group {
 
  private:
   friend class endpoint_registry;
-  explicit joined_endpoint_group(detail::joined_endpoints& joined) noexcept : joined_{&joined} {}
+  explicit joined_endpoint_group(joined_endpoints& joined) noexcept : joined_{&joined} {}
 
-  detail::joined_endpoints* joined_ = nullptr;
+  joined_endpoints* joined_ = nullptr;
 };
 
 /// One open endpoint: what a device object stores.
 struct open_endpoint {
-  detail::joined_endpoints* group = nullptr;
+  joined_endpoints* group = nullptr;
   endpoint const* which = nullptr;
   pin_class pins = pin_class::pins;
 
@@ -74,9 +74,9 @@ class endpoint_registry {
       return failure(error{"join", errc::already_there}.of(group.name()));
     }
     try {
-      groups_.push_back(std::make_unique<detail::joined_endpoints>(detail::joined_endpoints{group, 0}));
+      groups_.push_back(std::make_unique<joined_endpoints>(joined_endpoints{group, 0}));
     } catch (std::exception const&) {
-      return failure(error{"join", std::make_error_code(std::errc::not_enough_memory)}.of(group.name()));
+      return failure(error::out_of_memory("join").of(group.name()));
     }
     return joined_endpoint_group{*groups_.back()};
   }
@@ -124,7 +124,7 @@ class endpoint_registry {
   }
 
  private:
-  [[nodiscard]] static error in_use(const char* operation, detail::joined_endpoints const& joined) noexcept {
+  [[nodiscard]] static error in_use(const char* operation, joined_endpoints const& joined) noexcept {
     return error{operation, errc::still_in_use}.of(joined.group.name()).advise("close its {} open device(s) first", joined.open_devices);
   }
   [[nodiscard]] static result<open_endpoint> find(joined_endpoint_group const& group, std::string_view name) noexcept {
@@ -135,7 +135,7 @@ class endpoint_registry {
     return open_endpoint{group.joined_, *which, for_good ? pin_class::pins : (*which)->pins};
   }
 
-  std::vector<std::unique_ptr<detail::joined_endpoints>> groups_;
+  std::vector<std::unique_ptr<joined_endpoints>> groups_;
 };
 
 }  // namespace tether::detail

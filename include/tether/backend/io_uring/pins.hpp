@@ -49,7 +49,7 @@ struct io_uring_pins {
       return failure(error{"open io_uring", std::make_error_code(std::errc::invalid_argument)}.advise(
           "use 2 to {} slots of at most 1 GiB in whole host pages", io_uring_most_slots));
     }
-    if (!slots.make(options.slots)) return failure(error{"open io_uring", std::make_error_code(std::errc::not_enough_memory)});
+    if (!slots.make(options.slots)) return failure(error::out_of_memory("open io_uring"));
     spare = slots.allocate(1).head;
     return ring.open(options.slots);
   }

@@ -82,7 +82,7 @@ template <class Kernel>
   device->state()->attachment.pins = pins_as(endpoint, found, sysfs);
   return device;
 } catch (std::exception const&) {
-  return failure(error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(endpoint.name()));
+  return failure(error::out_of_memory("open device").of(endpoint.name()));
 }
 
 }  // namespace tether::detail

@@ -31,7 +31,7 @@ namespace detail {
 
 /// One ioctl. Returns what the kernel returns: a value, or the negative errno.
 template <class Kernel, class Arguments>
-[[nodiscard]] typename Kernel::answer ask(int descriptor, iommufd_uapi::request<Arguments> const& what, Arguments& with) noexcept {
+[[nodiscard]] typename Kernel::answer call_iommufd(int descriptor, iommufd_uapi::request<Arguments> const& what, Arguments& with) noexcept {
   return Kernel::call(SYS_ioctl, descriptor, what.number, static_cast<void*>(&with));
 }
 
@@ -83,14 +83,14 @@ class basic_iommufd_context {
       option.which = detail::iommufd_uapi::locked_memory_by_process;
       option.operation = detail::iommufd_uapi::operation_set;
       option.value = whose == iommufd_accounting::per_process ? 1 : 0;
-      const auto answer = detail::ask<Kernel>(descriptor.number(), detail::iommufd_uapi::set_option, option);
+      const auto answer = detail::call_iommufd<Kernel>(descriptor.number(), detail::iommufd_uapi::set_option, option);
       if (answer < 0) return failure(why_not_accounted(static_cast<int>(-answer)));
     }
     auto shared = std::make_shared<state>();
     shared->descriptor = std::move(descriptor);
     return basic_iommufd_context{std::move(shared)};
   } catch (std::exception const&) {
-    return failure(error{"open iommufd", std::make_error_code(std::errc::not_enough_memory)}.of(node));
+    return failure(error::out_of_memory("open iommufd").of(node));
   }
   static error why_not_open(int number) noexcept {
     const auto why = error::from_errno("open iommufd", number).of(node);

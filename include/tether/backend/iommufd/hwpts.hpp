@@ -66,7 +66,7 @@ class iommufd_hwpts {
   /// Fails, still attached: the kernel's errno.
   [[nodiscard]] static result<void> detach(const char* operation, device& who) noexcept {
     iommufd_uapi::device_detachment request{};
-    const auto answer = ask<Kernel>(who.descriptor.number(), iommufd_uapi::detach_device, request);
+    const auto answer = call_iommufd<Kernel>(who.descriptor.number(), iommufd_uapi::detach_device, request);
     if (answer < 0) return failure(error::from_errno(operation, static_cast<int>(-answer)).of(who.name));
     return serve(who, 0);
   }
@@ -99,11 +99,11 @@ class iommufd_hwpts {
   }
   static typename Kernel::answer ask_to_attach(device const& who, std::uint32_t id) noexcept {
     iommufd_uapi::device_attachment request{.page_table = id};
-    return ask<Kernel>(who.descriptor.number(), iommufd_uapi::attach_device, request);
+    return call_iommufd<Kernel>(who.descriptor.number(), iommufd_uapi::attach_device, request);
   }
   static result<void> destroy(const char* operation, int context, std::uint32_t id) noexcept {
     iommufd_uapi::object gone{.id = id};
-    const auto answer = ask<Kernel>(context, iommufd_uapi::destroy, gone);
+    const auto answer = call_iommufd<Kernel>(context, iommufd_uapi::destroy, gone);
     if (answer >= 0) return {};
     return failure(error::from_errno(operation, static_cast<int>(-answer)).of("page table").advise("number {}", id));
   }
@@ -112,7 +112,7 @@ class iommufd_hwpts {
   result<bool> attach_to_new(int context, std::uint32_t ioas, device& who) noexcept try {
     ids_.reserve(ids_.size() + 1);
     iommufd_uapi::new_page_table made{.device = who.attachment.device, .ioas = ioas};
-    const auto allocated = ask<Kernel>(context, iommufd_uapi::allocate_page_table, made);
+    const auto allocated = call_iommufd<Kernel>(context, iommufd_uapi::allocate_page_table, made);
     if (allocated < 0) {
       if (tries_another(allocated)) return false;
       return failure(why_not_joined(who, static_cast<int>(-allocated)));
@@ -129,7 +129,7 @@ class iommufd_hwpts {
     if (tries_another(answer)) return false;
     return failure(why);
   } catch (std::bad_alloc const&) {
-    return failure(error{"join", std::make_error_code(std::errc::not_enough_memory)}.of(who.name));
+    return failure(error::out_of_memory("join").of(who.name));
   }
 
   [[gnu::cold]] static error why_not_joined(device const& who, int number) noexcept {

@@ -55,7 +55,7 @@ class iommufd_ioas {
   [[nodiscard]] result<void> allocate() noexcept {
     if (id_ != 0) [[likely]] return {};
     iommufd_uapi::new_ioas made{};
-    if (const auto answer = ask(iommufd_uapi::allocate_ioas, made); answer < 0) {
+    if (const auto answer = call(iommufd_uapi::allocate_ioas, made); answer < 0) {
       if (answer == -ENOTTY) return failure(error{"allocate address space", errc::bad_descriptor}.advise("it is not an iommufd"));
       return failure(error::from_errno("allocate address space", static_cast<int>(-answer)));
     }
@@ -69,7 +69,7 @@ class iommufd_ioas {
   [[nodiscard]] result<void> destroy(const char* operation) noexcept {
     if (id_ == 0) return {};
     iommufd_uapi::object gone{.id = id_};
-    if (const auto answer = ask(iommufd_uapi::destroy, gone); answer < 0) {
+    if (const auto answer = call(iommufd_uapi::destroy, gone); answer < 0) {
       const error why = answer == -EBUSY ? error{operation, errc::still_in_use} : error::from_errno(operation, static_cast<int>(-answer));
       return failure(why.of("address space").advise("something still refers to it"));
     }
@@ -115,7 +115,7 @@ class iommufd_ioas {
       shared().unpublish(table_.payload(row));
       bytes += table_.where(row).size();
     }
-    const auto answer = ask(iommufd_uapi::unmap, request);
+    const auto answer = call(iommufd_uapi::unmap, request);
     if (answer < 0) [[unlikely]] return failure(why_not_unmapped(where, *run, static_cast<int>(-answer)));
     if (request.length != bytes) [[unlikely]] {
       const error why{"unmap", errc::byte_count_mismatch};
@@ -133,7 +133,7 @@ class iommufd_ioas {
     for (int attempt = 0; attempt < 4; ++attempt) {
       limits.count = static_cast<std::uint32_t>(room.size());
       limits.ranges = reinterpret_cast<std::uintptr_t>(room.data());
-      const auto answer = ask(iommufd_uapi::read_limits, limits);
+      const auto answer = call(iommufd_uapi::read_limits, limits);
       if (answer >= 0) return take(limits, room);
       if (answer != -EMSGSIZE) return failure(error::from_errno("read usable ranges", static_cast<int>(-answer)));
       if (limits.count <= room.size() || limits.count > most_ranges) break;
@@ -141,7 +141,7 @@ class iommufd_ioas {
     }
     return failure(malformed());
   } catch (std::exception const&) {
-    return failure(error{"read usable ranges", std::make_error_code(std::errc::not_enough_memory)});
+    return failure(error::out_of_memory("read usable ranges"));
   }
 
  private:
@@ -149,8 +149,8 @@ class iommufd_ioas {
 
   [[nodiscard]] shared_mappings& shared() const noexcept { return context_.shared(); }
   template <class Arguments>
-  [[nodiscard]] typename Kernel::answer ask(iommufd_uapi::request<Arguments> const& what, Arguments& with) const noexcept {
-    return detail::ask<Kernel>(context_.descriptor(), what, with);
+  [[nodiscard]] typename Kernel::answer call(iommufd_uapi::request<Arguments> const& what, Arguments& with) const noexcept {
+    return call_iommufd<Kernel>(context_.descriptor(), what, with);
   }
   static std::uint32_t flags_of(mapping const& what) noexcept {
     return iommufd_uapi::at_this_iova | (allows(what.rights, access::read) ? iommufd_uapi::device_may_read : 0U) |
@@ -165,11 +165,11 @@ class iommufd_ioas {
     iommufd_uapi::shared_mapping request{.flags = flags_of(what), .to_ioas = id_, .from_ioas = from->ioas, .length = what.where.size()};
     request.to_iova = what.where.first.value;
     request.from_iova = from->first.value;
-    if (ask(iommufd_uapi::copy, request) < 0) return false;
+    if (call(iommufd_uapi::copy, request) < 0) return false;
     if (shared().publish_copy(mine, *from)) return true;
     // The source was unmapped meanwhile, so this may be other memory.
     iommufd_uapi::unmapping undo{.ioas = id_, .iova = what.where.first.value, .length = what.where.size()};
-    if (ask(iommufd_uapi::unmap, undo) >= 0) return false;
+    if (call(iommufd_uapi::unmap, undo) >= 0) return false;
     return failure(error{"map", errc::still_in_use}.at(what.where).with_failed_rollback());
   }
   result<void> pin(mapping const& what, bool by_file, file_source from, place mine) noexcept {
@@ -177,7 +177,7 @@ class iommufd_ioas {
       iommufd_uapi::file_mapping request{.flags = flags_of(what), .ioas = id_, .file = from.descriptor, .offset = from.offset};
       request.length = what.where.size();
       request.iova = what.where.first.value;
-      const auto answer = ask(iommufd_uapi::map_file, request);
+      const auto answer = call(iommufd_uapi::map_file, request);
       if (answer == -ENOTTY) context_.found_that_it_maps_no_files();
       if (answer >= 0) {
         shared().publish(mine, true);
@@ -189,7 +189,7 @@ class iommufd_ioas {
     }
     iommufd_uapi::memory_mapping request{.flags = flags_of(what), .ioas = id_, .host = what.host.value, .length = what.where.size()};
     request.iova = what.where.first.value;
-    const auto answer = ask(iommufd_uapi::map, request);
+    const auto answer = call(iommufd_uapi::map, request);
     if (answer < 0) [[unlikely]] return failure(why_not(what, static_cast<int>(-answer)));
     shared().publish(mine, false);
     return {};
@@ -212,7 +212,7 @@ class iommufd_ioas {
 
   [[gnu::cold]] result<void> turn_off_huge_pages() noexcept {
     iommufd_uapi::option option{.which = iommufd_uapi::huge_pages, .operation = iommufd_uapi::operation_set, .object = id_};
-    if (const auto answer = ask(iommufd_uapi::set_option, option); answer < 0) {
+    if (const auto answer = call(iommufd_uapi::set_option, option); answer < 0) {
       return failure(error::from_errno("turn off huge pages", static_cast<int>(-answer)));
     }
     return {};

@@ -50,7 +50,7 @@ class shared_mappings {
     const std::lock_guard lock{mutex_};
     return records_.emplace(what.host.value, record{ioas, what.where, what.rights, what.memory, by_file, 0});
   } catch (std::exception const&) {
-    return failure(error{"map", std::make_error_code(std::errc::not_enough_memory)}.at(what.where));
+    return failure(error::out_of_memory("map").at(what.where));
   }
   /// Publishes it once it is mapped, by its file or its address: from now on others may share it.
   void publish(place which, bool by_file) noexcept {

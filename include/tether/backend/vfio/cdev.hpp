@@ -36,7 +36,7 @@ class vfio_cdev {
     named.by_name_ = true;
     return named;
   } catch (std::exception const&) {
-    return failure(error{"find device node", std::make_error_code(std::errc::not_enough_memory)}.of(device));
+    return failure(error::out_of_memory("find device node").of(device));
   }
   /// From an open descriptor of its node, which stays the caller's: the container works on a
   /// duplicate. `name` is the device's. The kernel unbinds a device only when its last descriptor

@@ -144,7 +144,7 @@ class basic_vfio_device {
     state->descriptor = kernel_descriptor<Kernel>{answer};
     return basic_vfio_device{std::move(state)};
   } catch (std::bad_alloc const&) {
-    return failure(error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(name));
+    return failure(error::out_of_memory("open device").of(name));
   }
   /// Takes ownership of a descriptor of the device's own node. The kernel refuses almost every
   /// request until it is bound to an iommufd. Fails: not enough memory.
@@ -154,7 +154,7 @@ class basic_vfio_device {
     state->descriptor = std::move(node);
     return basic_vfio_device{std::move(state)};
   } catch (std::bad_alloc const&) {
-    return failure(error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(name));
+    return failure(error::out_of_memory("open device").of(name));
   }
 
   [[nodiscard]] std::string_view name() const noexcept { return state_->name; }

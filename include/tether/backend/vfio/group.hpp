@@ -30,7 +30,7 @@ class vfio_group {
     named.by_device_ = true;
     return named;
   } catch (std::exception const&) {
-    return failure(error{"find IOMMU group", std::make_error_code(std::errc::not_enough_memory)}.of(device));
+    return failure(error::out_of_memory("find IOMMU group").of(device));
   }
   /// From an open descriptor, which stays the caller's: the container works on a duplicate.
   [[nodiscard]] static vfio_group from_descriptor(int descriptor, std::string path) {

@@ -47,7 +47,7 @@ class vfio_sysfs {
     if (group.empty()) return failure(absent.advise("it has none: turn the IOMMU on (intel_iommu=on, or the firmware's setting)"));
     return group;
   } catch (std::exception const&) {
-    return failure(error{"find IOMMU group", std::make_error_code(std::errc::not_enough_memory)}.of(device));
+    return failure(error::out_of_memory("find IOMMU group").of(device));
   }
 
   /// How a device of a group pins: on demand if and only if every device of the group is mediated
@@ -93,7 +93,7 @@ class vfio_sysfs {
     }
     return node.filename().string();
   } catch (std::exception const&) {
-    return failure(error{"find device node", std::make_error_code(std::errc::not_enough_memory)}.of(device));
+    return failure(error::out_of_memory("find device node").of(device));
   }
   /// The device whose own node has that device number ("510:4"), by which the kernel knows it,
   /// whatever the node is called. Empty if sysfs does not know it.

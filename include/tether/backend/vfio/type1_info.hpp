@@ -33,9 +33,6 @@ struct vfio_type1_info {
   std::vector<extent<io_address>> usable{extent<io_address>::everything()};
   /// How many mappings may still be made, if the kernel reports it (since 5.10).
   std::optional<std::uint32_t> available{};
-  /// Page sizes for dirty tracking; empty without the capability.
-  tether::page_sizes dirty_page_sizes{0};
-  std::uint64_t largest_dirty_bitmap = 0;
 };
 
 template <class T>
@@ -64,28 +61,20 @@ template <class T>
   }
   return {};
 } catch (std::exception const&) {
-  return failure(error{"read IOMMU info", std::make_error_code(std::errc::not_enough_memory)});
+  return failure(error::out_of_memory("read IOMMU info"));
 }
 
 /// One capability. An unknown one is ignored.
 [[nodiscard]] inline result<void> read_capability(std::span<std::byte const> bytes, std::size_t at, vfio_info_cap_header header,
                                                   vfio_type1_info& info) noexcept {
   constexpr std::uint16_t known_version = 1;
-  const bool known = header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE || header.id == VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL ||
-                     header.id == VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION;
+  const bool known = header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE || header.id == VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL;
   if (!known) return {};
   if (header.version != known_version) return failure(malformed_info());
   if (header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE) return read_ranges(bytes, at, info);
-  if (header.id == VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL) {
-    const auto avail = read_at<vfio_iommu_type1_info_dma_avail>(bytes, at);
-    if (!avail) return failure(malformed_info());
-    info.available = avail->avail;
-    return {};
-  }
-  const auto migration = read_at<vfio_iommu_type1_info_cap_migration>(bytes, at);
-  if (!migration) return failure(malformed_info());
-  info.dirty_page_sizes = page_sizes{migration->pgsize_bitmap};
-  info.largest_dirty_bitmap = migration->max_dirty_bitmap_size;
+  const auto avail = read_at<vfio_iommu_type1_info_dma_avail>(bytes, at);
+  if (!avail) return failure(malformed_info());
+  info.available = avail->avail;
   return {};
 }
 
@@ -93,32 +82,32 @@ template <class T>
 /// fit into its own `argsz`, goes backwards, names no range or ranges out of order, or is of an
 /// undefined version; not enough memory.
 [[nodiscard]] inline result<vfio_type1_info> parse_type1_info(std::span<std::byte const> bytes, page_sizes host) noexcept try {
-  const auto argsz = detail::read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, argsz));
-  if (!argsz) return failure(detail::malformed_info());
+  const auto argsz = read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, argsz));
+  if (!argsz) return failure(malformed_info());
   // Bytes beyond argsz were not written by the kernel: the structs of old kernels are shorter.
   bytes = bytes.first(std::min<std::size_t>(*argsz, bytes.size()));
-  const auto flags = detail::read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, flags));
-  const auto sizes = detail::read_at<std::uint64_t>(bytes, offsetof(vfio_iommu_type1_info, iova_pgsizes));
-  if (!flags || !sizes) return failure(detail::malformed_info());
+  const auto flags = read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, flags));
+  const auto sizes = read_at<std::uint64_t>(bytes, offsetof(vfio_iommu_type1_info, iova_pgsizes));
+  if (!flags || !sizes) return failure(malformed_info());
   vfio_type1_info info;
   info.page_sizes = (*flags & VFIO_IOMMU_INFO_PGSIZES) != 0 ? page_sizes{*sizes} : host;
-  if (info.page_sizes.empty()) return failure(detail::malformed_info());
+  if (info.page_sizes.empty()) return failure(malformed_info());
   if ((*flags & VFIO_IOMMU_INFO_CAPS) == 0) return info;
 
-  const auto first = detail::read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, cap_offset));
-  if (!first) return failure(detail::malformed_info());
+  const auto first = read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, cap_offset));
+  if (!first) return failure(malformed_info());
   // Each capability must start after the header of the one before, so every chain ends.
   std::size_t behind = offsetof(vfio_iommu_type1_info, cap_offset) + sizeof(std::uint32_t);
   for (std::size_t at = *first; at != 0;) {
-    const auto header = detail::read_at<vfio_info_cap_header>(bytes, at);
-    if (at < behind || !header) return failure(detail::malformed_info());
-    if (auto read = detail::read_capability(bytes, at, *header, info); !read) return failure(read.error());
+    const auto header = read_at<vfio_info_cap_header>(bytes, at);
+    if (at < behind || !header) return failure(malformed_info());
+    if (auto read = read_capability(bytes, at, *header, info); !read) return failure(read.error());
     behind = at + sizeof(vfio_info_cap_header);
     at = header->next;
   }
   return info;
 } catch (std::exception const&) {  // `info` begins with one usable range
-  return failure(error{"read IOMMU info", std::make_error_code(std::errc::not_enough_memory)});
+  return failure(error::out_of_memory("read IOMMU info"));
 }
 
 }  // namespace tether::detail

@@ -3,11 +3,10 @@
 // hold never allocates and never fails for lack of memory.
 #pragma once
 
+#include <tether/core/label.hpp>
 #include <tether/core/stop.hpp>
 #include <tether/inhibit/kinds.hpp>
 
-#include <array>
-#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -18,10 +17,7 @@ namespace tether::detail {
 class hold_entry {
  public:
   /// `name` is truncated to 47 bytes.
-  explicit constexpr hold_entry(std::string_view name) noexcept {
-    const std::size_t length = name.size() < name_.size() - 1 ? name.size() : name_.size() - 1;
-    for (std::size_t i = 0; i < length; ++i) name_[i] = name[i];
-  }
+  explicit constexpr hold_entry(std::string_view name) noexcept : name_{name} {}
   hold_entry(hold_entry const&) = delete;
   hold_entry& operator=(hold_entry const&) = delete;
   /// Requires: its count is zero. Otherwise the gate would go on counting it, and its list would
@@ -30,14 +26,14 @@ class hold_entry {
     if (count_ != 0) stop("tether[I14]: an entry of a gate's list was destroyed while it counted: what it holds must be given back first");
   }
 
-  [[nodiscard]] constexpr std::string_view name() const noexcept { return name_.data(); }
+  [[nodiscard]] constexpr std::string_view name() const noexcept { return name_.view(); }
   [[nodiscard]] constexpr std::uint32_t count() const noexcept { return count_; }
   [[nodiscard]] constexpr entry_kind what() const noexcept { return what_; }
 
  private:
   friend class ledger;
 
-  std::array<char, 48> name_{};
+  label name_;
   hold_entry* next_ = nullptr;
   hold_entry** link_ = nullptr;  // the pointer that points here; both are valid only while it is listed
   std::uint32_t count_ = 0;

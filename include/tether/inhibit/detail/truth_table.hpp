@@ -171,11 +171,11 @@ struct examined {
 /// Whether a policy's answers are constant expressions: it reads nothing but its argument, and is
 /// evaluated only when counts change.
 template <class P>
-concept constant_rule = inhibition<P> && !std::is_void_v<typename detail::examined<P>::type>;
+concept constant_rule = inhibition<P> && !std::is_void_v<typename examined<P>::type>;
 
 /// What is wrong with a policy's rule.
 template <constant_rule Policy>
-inline constexpr rule_fault fault_of = static_cast<rule_fault>(detail::examined<Policy>::type::value & 7U);
+inline constexpr rule_fault fault_of = static_cast<rule_fault>(examined<Policy>::type::value & 7U);
 
 /// A constant rule that treats many as few: what is proven of it in a small world holds in every
 /// larger one.

@@ -63,7 +63,7 @@ class section_mapper {
       } else {
         if (auto done = backend_->map(piece); !done) [[unlikely]] return roll_back(plan, at, done.error());
       }
-      detail::tell_mapped(observer_, piece);
+      tell_mapped(observer_, piece);
       at = at + bytes;
       if (at == where.last + 1) break;  // both may have wrapped to 0
       host = host + bytes;
@@ -77,7 +77,7 @@ class section_mapper {
   /// Unmaps a section in one call, however many pieces it has. Requires: it is mapped as planned.
   [[nodiscard]] result<void> unmap(section_plan const& plan) noexcept {
     if (auto done = backend_->unmap(plan.fit.inside.where); !done) [[unlikely]] return failure(done.error().of(plan.what.name));
-    detail::tell_unmapped(observer_, plan.fit.inside.where);
+    tell_unmapped(observer_, plan.fit.inside.where);
     if constexpr (Backend::pins) {
       if (may_pin_the_zero_page(plan)) [[unlikely]] leave_alone(plan);
     }
@@ -98,7 +98,7 @@ class section_mapper {
   void reset() noexcept {
     usage_ = {};
     read_only_.clear();
-    detail::tell_unmapped(observer_, extent<io_address>::everything());
+    tell_unmapped(observer_, extent<io_address>::everything());
   }
 
  private:
@@ -127,7 +127,7 @@ class section_mapper {
     try {
       list.push_back({plan.what.memory, where, plan.fit.inside.where.first});
     } catch (std::exception const&) {
-      return failure(error{"map", std::make_error_code(std::errc::not_enough_memory)}.of(plan.what.name));
+      return failure(error::out_of_memory("map").of(plan.what.name));
     }
     auto present = plan.what.memory->populate(where);
     if (!present) list.pop_back();
@@ -154,7 +154,7 @@ class section_mapper {
     if (stopped_at == plan.fit.inside.where.first) return failure(why);
     const extent<io_address> done{plan.fit.inside.where.first, stopped_at - 1};
     if (!backend_->unmap(done)) return failure(why.with_failed_rollback());
-    detail::tell_unmapped(observer_, done);
+    tell_unmapped(observer_, done);
     return failure(why);
   }
 

@@ -236,7 +236,7 @@ class commit_pipeline {
   }
 
   static error out_of_memory(const char* operation) noexcept {
-    return {operation, std::make_error_code(std::errc::not_enough_memory)};
+    return error::out_of_memory(operation);
   }
 
   [[nodiscard]] result<void> deliver(listener_handle who, flat_view const& from, flat_view const& to) const noexcept {

@@ -105,7 +105,7 @@ class memory_sources {
     constexpr std::uint64_t furthest = std::numeric_limits<std::int64_t>::max();
     if (size == 0 || size > furthest || file_offset > furthest - size) return failure(error{what, errc::invalid_extent}.of(name));
     std::unique_ptr<memory_backing> fresh{new (std::nothrow) memory_backing{label{name}, memory_calls_of<Kernel>}};
-    if (!fresh) return failure(error{what, std::make_error_code(std::errc::not_enough_memory)}.of(name));
+    if (!fresh) return failure(error::out_of_memory(what).of(name));
     memory_backing& memory = *fresh;
 
     const auto own = Kernel::duplicate(fd);
@@ -160,7 +160,7 @@ class memory_sources {
     if ((size & (unit - 1)) != 0)
       return failure(error{what, errc::not_aligned}.of(name).advise("the size must be a multiple of {} bytes", unit));
     std::unique_ptr<memory_backing> fresh{new (std::nothrow) memory_backing{label{name}, memory_calls_of<Kernel>}};
-    if (!fresh) return failure(error{what, std::make_error_code(std::errc::not_enough_memory)}.of(name));
+    if (!fresh) return failure(error::out_of_memory(what).of(name));
     fresh->size_ = size;
     fresh->page_size_ = unit;
     fresh->kind_ = kind;
@@ -273,7 +273,7 @@ class memory_sources {
       window->memory = std::move(ready);
       return window;
     } catch (std::bad_alloc const&) {
-      return failure(error{what, std::make_error_code(std::errc::not_enough_memory)}.of(name.view()));
+      return failure(error::out_of_memory(what).of(name.view()));
     }
   }
 

@@ -81,7 +81,7 @@ class shared_files {
     memory->link();
     return joined(*memory, asked, std::move(fresh));
   } catch (std::bad_alloc const&) {
-    return failure(error{asked.operation, std::make_error_code(std::errc::not_enough_memory)}.of(asked.name.view()));
+    return failure(error::out_of_memory(asked.operation).of(asked.name.view()));
   }
 
  private:

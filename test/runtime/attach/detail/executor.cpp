@@ -91,6 +91,7 @@ struct watchable : detail::group_operations<recording<software_iommu>, configura
   using base = detail::group_operations<recording<software_iommu>, configuration<recording<software_iommu>>>;
   using base::attach_with;
   using base::base;
+  using base::detach;
 };
 
 }  // namespace
@@ -195,8 +196,8 @@ TEST_CASE("where nobody watches, nobody is asked, whoever it might have been") {
   discard_gate<> gate;
   watchable dma{guest, gate, recording<software_iommu>{}, no_kvm{}};
   monitored who{std::stop_token{}, [](mapping const&) noexcept {}};
-  auto group = must(dma.attach_with(nics, static_cast<decltype(who)*>(nullptr)));
-  must(group.detach());
+  const auto ids = must(dma.attach_with(nics, consent::none, static_cast<decltype(who)*>(nullptr)));
+  must(dma.detach(ids.group));
   must(guest.remove(placed));
 }
 

@@ -33,8 +33,7 @@ TEST_CASE("a group's task keeps what the backend answered exactly as long as it 
   detail::group_record<software_iommu, inhibit_per_group> group{1, "nics"};
   detail::device_record<software_iommu> device{2, "nic", consent::none};
   const endpoint_group description{"nics", {{"nic"}}};
-  detail::group_task<software_iommu, inhibit_per_group> task{group, &device};
-  task.description = &description;
+  detail::group_task<software_iommu, inhibit_per_group> task{{.group = group, .device = &device}, &description};
   must(task.join(iommu));
   REQUIRE(group.joined.has_value());
   CHECK(must(task.classify(iommu)) == pin_class::pins);
@@ -53,7 +52,7 @@ TEST_CASE("a device's task keeps the device that was opened, and nothing of one 
   detail::group_record<backend_type, inhibit_per_group> group{1, "9"};
   detail::device_record<backend_type> device{2, "vgpu", consent::given};
   const lone_endpoint description = lone_vgpu();
-  detail::device_task<backend_type, inhibit_per_group> task{group, device, description, nullptr};
+  detail::device_task<backend_type, inhibit_per_group> task{{.group = group, .device = &device, .agrees = device.agrees}, &description};
   CHECK(must(task.classify(iommu)) == pin_class::pins_on_demand);
   CHECK_FALSE(device.device.has_value());
   must(task.open(iommu));

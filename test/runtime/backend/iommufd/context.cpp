@@ -59,7 +59,7 @@ TEST_CASE("whose locked memory counts is set when the context is opened, and onl
     const auto as_it_is = must(context::open());
     CHECK(machine.requests.empty());
     detail::iommufd_uapi::new_ioas something{};
-    REQUIRE(detail::ask<fake_iommufd_kernel>(by_user.descriptor(), detail::iommufd_uapi::allocate_ioas, something) == 0);
+    REQUIRE(detail::call_iommufd<fake_iommufd_kernel>(by_user.descriptor(), detail::iommufd_uapi::allocate_ioas, something) == 0);
     const auto too_late = context::from_descriptor(by_user.descriptor(), iommufd_accounting::per_process);
     REQUIRE(!too_late);
     CHECK(too_late.error().is_errno(EBUSY));

@@ -3,6 +3,7 @@
 
 #include <support/must.hpp>
 #include <support/placed.hpp>
+#include <support/shared_sections.hpp>
 
 #include <doctest/doctest.h>
 
@@ -18,6 +19,7 @@ using namespace tether;
 using namespace tether::detail;
 using detail::region_table;
 using tether_test::must;
+using tether_test::sections_shared;
 
 namespace {
 
@@ -73,7 +75,7 @@ TEST_CASE("one change among 100,000 sections copies a bounded number of them") {
     edit();
     const auto next = detail::updated(guest.view, guest.table, guest.table.changed_extents());
     check_chunks(next);
-    const auto copied = next.size() - next.sections_shared_with(guest.view);
+    const auto copied = next.size() - sections_shared(next, guest.view);
     guest.table.keep();
     guest.view = next;
     return copied;
@@ -111,7 +113,7 @@ TEST_CASE("what an overlay leaves of a chunk never stays behind as a small chunk
     guest.table.roll_back_to(0);
     check_chunks(next);
     CHECK(next.size() == large_guest::sections - 900 + 1);
-    CHECK(next.size() - next.sections_shared_with(guest.view) <= 4 * detail::chunk_capacity);
+    CHECK(next.size() - sections_shared(next, guest.view) <= 4 * detail::chunk_capacity);
   }
 }
 

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSL-1.0
+// Sections in ascending order, with what keeps each of them alive: a chunk of a view, and what a
+// view is built from.
+#pragma once
+
+#include <tether/topology/detail/section_owner.hpp>
+#include <tether/topology/section.hpp>
+
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+namespace tether::detail {
+
+/// Sections in ascending order, and the owner of each.
+struct section_run {
+  std::vector<section> sections;
+  std::vector<section_owner_pointer> owners;
+
+  [[nodiscard]] std::size_t size() const noexcept { return sections.size(); }
+  /// Grows both before it changes either, so a failure leaves them equally long.
+  void append(section const& one, section_owner_pointer held) {
+    sections.reserve(grown(sections));
+    owners.reserve(grown(owners));
+    sections.push_back(one);
+    owners.push_back(std::move(held));
+  }
+  void clear() noexcept {
+    sections.clear();
+    owners.clear();
+  }
+
+ private:
+  template <class Vector>
+  static std::size_t grown(Vector const& vector) noexcept {
+    return vector.size() < vector.capacity() ? vector.capacity() : vector.capacity() * 2 + 8;
+  }
+};
+
+}  // namespace tether::detail
