@@ -85,7 +85,6 @@ census count_rules() {
 /// A lifecycle whose plans are data.
 template <attach_unit Unit, bool Tells>
 struct plans_as_data {
-  using slot = lifecycle_slot;
   static constexpr attach_unit unit = Unit;
   static constexpr bool tells_kvm = Tells;
   static inline std::array<plan, operations> plans{};

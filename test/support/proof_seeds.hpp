@@ -104,7 +104,6 @@ struct forgets_attached {
 
 template <class Lifecycle, operation Which, plan Instead>
 struct with_plan {
-  using slot = lifecycle_slot;
   static constexpr attach_unit unit = Lifecycle::unit;
   static constexpr plan plan_of(operation what) noexcept { return what == Which ? Instead : Lifecycle::plan_of(what); }
 };

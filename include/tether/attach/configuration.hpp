@@ -4,8 +4,8 @@
 // them and not a cascade of errors.
 #pragma once
 
+#include <tether/attach/detail/slot_table.hpp>
 #include <tether/attach/kvm_device.hpp>
-#include <tether/attach/lifecycle/plan_rules.hpp>
 #include <tether/attach/lifecycle/plans.hpp>
 #include <tether/backend/concepts.hpp>
 #include <tether/core/slots.hpp>
@@ -25,17 +25,6 @@ namespace tether {
 
 namespace detail {
 
-template <class Policy>
-inline constexpr bool fills_a_slot =
-    fills_one_of<Policy, inhibition_slot, granularity_slot, edges_slot, observation_slot, threading_slot, kvm_slot, lifecycle_slot>;
-
-template <class... Policies>
-inline constexpr bool each_slot_at_most_once =
-    policies_in<inhibition_slot, Policies...> <= 1 && policies_in<granularity_slot, Policies...> <= 1 &&
-    policies_in<edges_slot, Policies...> <= 1 && policies_in<observation_slot, Policies...> <= 1 &&
-    policies_in<threading_slot, Policies...> <= 1 && policies_in<kvm_slot, Policies...> <= 1 &&
-    policies_in<lifecycle_slot, Policies...> <= 1;
-
 struct slot_name {
   int slot;
   template <class T>
@@ -45,8 +34,6 @@ struct slot_name {
 template <class Policy>
 inline constexpr bool hides_its_slot = !policy<Policy> && has_member<Policy, slot_name>;
 
-template <class Inhibition>
-concept is_inhibition = inhibition<Inhibition>;
 /// These apply only to types that are inhibition policies at all.
 template <class Inhibition>
 inline constexpr bool asked_rightly = !inhibition<Inhibition> || can_be_asked<Inhibition>;
@@ -56,22 +43,6 @@ template <class Inhibition, rule_fault Fault>
 inline constexpr bool is_free_of = true;
 template <constant_rule Inhibition, rule_fault Fault>
 inline constexpr bool is_free_of<Inhibition, Fault> = fault_of<Inhibition> != Fault;
-template <class Inhibition>
-concept is_usable_inhibition = inhibition<Inhibition> && can_be_asked<Inhibition> && sound_rule<Inhibition>;
-template <class Strategy>
-concept is_granularity = granularity<Strategy>;
-template <class Rule>
-concept is_edges = edges<Rule>;
-template <class Observer>
-concept is_observation = observation<Observer>;
-template <class Observer>
-concept is_usable_observation = observation<Observer> && hears_what_it_has_ears_for<Observer> && hears_something<Observer>;
-template <class Kvm>
-concept is_kvm = kvm_policy<Kvm>;
-
-/// `Asked` if it is usable, else `Fallback`: after a refused policy the rest still compiles.
-template <bool Usable, class Asked, class Fallback>
-using if_usable = std::conditional_t<Usable, Asked, Fallback>;
 
 /// Whether a pinning backend is combined with a policy that inhibits nothing.
 template <class Backend, class Inhibition>
@@ -87,17 +58,9 @@ template <class Backend>
   requires requires { Backend::unit; }
 inline constexpr attach_unit attaches<Backend> = Backend::unit;
 
-template <class Backend, class... Policies>
-using lifecycle_for =
-    policy_for<lifecycle_slot, lifecycle_of<attaches<Backend>, policy_for<kvm_slot, no_kvm, Policies...>::tells>, Policies...>;
-
 /// Whether KVM can be told, if the policy wants it told.
 template <class Backend, class Kvm>
 inline constexpr bool tellable = !Kvm::tells || has_kvm_file<Backend>;
-
-/// Whether the plans tell KVM if and only if the KVM policy does.
-template <class Lifecycle, class Kvm>
-inline constexpr bool plans_tell = (position(Lifecycle::plan_of(operation::attach_first), act::add_to_kvm) != plan::most) == Kvm::tells;
 
 /// The optional parts of a backend: one that is callable at all has the signature that it must
 /// have.
@@ -118,25 +81,19 @@ inline constexpr bool can_pin<Backend> = Backend::pins;
 template <class Backend, class... Policies>
 inline constexpr bool valid_configuration =
     backend<Backend> && (... && detail::fills_a_slot<Policies>) && detail::each_slot_at_most_once<Policies...> &&
-    detail::is_usable_inhibition<policy_for<inhibition_slot, inhibit_per_group, Policies...>> &&
-    detail::is_granularity<policy_for<granularity_slot, whole_section, Policies...>> &&
-    detail::is_edges<policy_for<edges_slot, trim_edges, Policies...>> &&
-    detail::is_usable_observation<policy_for<observation_slot, no_observation, Policies...>> && detail::options_usable<Backend> &&
-    !detail::unprotected<Backend, policy_for<inhibition_slot, inhibit_per_group, Policies...>> &&
-    detail::is_kvm<policy_for<kvm_slot, no_kvm, Policies...>> && detail::tellable<Backend, policy_for<kvm_slot, no_kvm, Policies...>> &&
-    well_formed_lifecycle<detail::lifecycle_for<Backend, Policies...>> &&
-    detail::plans_tell<detail::lifecycle_for<Backend, Policies...>, policy_for<kvm_slot, no_kvm, Policies...>> &&
-    unit_of<detail::lifecycle_for<Backend, Policies...>> == detail::attaches<Backend>;
+    detail::all_accepted<Policies...> && detail::options_usable<Backend> &&
+    !detail::unprotected<Backend, detail::policy_for<inhibition_slot, Policies...>> &&
+    detail::tellable<Backend, detail::policy_for<kvm_slot, Policies...>>;
 
 /// The policies that a container runs with. Defaults: `inhibit_per_group`, `whole_section`, `trim_edges`,
 /// `no_observation`, `multi_threaded`, `no_kvm`.
 template <class Backend, class... Policies>
 class configuration {
-  using asked_inhibition = policy_for<inhibition_slot, inhibit_per_group, Policies...>;
-  using asked_granularity = policy_for<granularity_slot, whole_section, Policies...>;
-  using asked_edges = policy_for<edges_slot, trim_edges, Policies...>;
-  using asked_observation = policy_for<observation_slot, no_observation, Policies...>;
-  using asked_kvm = policy_for<kvm_slot, no_kvm, Policies...>;
+  using asked_inhibition = detail::asked_for<inhibition_slot, Policies...>;
+  using asked_granularity = detail::asked_for<granularity_slot, Policies...>;
+  using asked_edges = detail::asked_for<edges_slot, Policies...>;
+  using asked_observation = detail::asked_for<observation_slot, Policies...>;
+  using asked_kvm = detail::asked_for<kvm_slot, Policies...>;
 
   static_assert(has_backend_traits<Backend>,
                 "tether[B1]: a backend needs 'static constexpr bool pins' and 'static constexpr attach_unit unit': what it pins "
@@ -168,7 +125,7 @@ class configuration {
   static_assert(detail::each_slot_at_most_once<Policies...>,
                 "tether[P2]: two policies fill the same slot: give at most one for each of inhibition, granularity, edges, "
                 "observation, threading, KVM");
-  static_assert(detail::is_inhibition<asked_inhibition>,
+  static_assert(tether::inhibition<asked_inhibition>,
                 "tether[I2]: an inhibition policy needs 'static constexpr std::uint32_t holds(group_counts) noexcept', or the same for "
                 "container_counts, or both, and public");
   static_assert(detail::asked_rightly<asked_inhibition>,
@@ -193,44 +150,38 @@ class configuration {
   static_assert(!detail::unprotected<Backend, asked_inhibition>,
                 "tether[I1]: this backend pins memory and no_inhibition lets a balloon discard it: choose inhibit_per_group, "
                 "inhibit_per_device or inhibit_per_container");
-  static_assert(detail::is_granularity<asked_granularity>,
+  static_assert(tether::granularity<asked_granularity>,
                 "tether[G2]: a granularity needs 'first_piece' and 'pieces' of (mapping const&, block_offset, page_sizes), static and "
                 "noexcept, and 'static constexpr std::uint64_t block_size'");
-  static_assert(detail::is_edges<asked_edges>,
+  static_assert(tether::edges<asked_edges>,
                 "tether[E1]: an edge policy needs 'static constexpr bool refuses(fitting::verdict, bool is_ram) noexcept'");
-  static_assert(detail::is_observation<asked_observation>,
+  static_assert(tether::observation<asked_observation>,
                 "tether[O2]: an observer needs a default constructor; what it is told is optional");
-  static_assert(!detail::is_observation<asked_observation> || hears_what_it_has_ears_for<asked_observation>,
+  static_assert(!tether::observation<asked_observation> || hears_what_it_has_ears_for<asked_observation>,
                 "tether[O3]: this observer has a function that would never be told: they are public and noexcept, 'mapped(mapping const&)',"
                 " 'unmapped(extent<io_address>)', 'trimmed(section const&, std::uint64_t)', 'left_out(section const&, error const&)', "
                 "'pinning(bool)' and 'diverged(error const&)'");
-  static_assert(!detail::is_observation<asked_observation> || hears_something<asked_observation>,
+  static_assert(!tether::observation<asked_observation> || hears_something<asked_observation>,
                 "tether[O4]: this observer is told nothing, or has a function that is not: they are called 'mapped', 'unmapped', 'trimmed',"
                 " 'left_out', 'pinning' and 'diverged'");
-  static_assert(detail::is_kvm<asked_kvm>,
+  static_assert(kvm_policy<asked_kvm>,
                 "tether[K1]: a KVM policy needs 'static constexpr bool tells', and 'add' and 'remove' of (int, std::string_view), "
                 "noexcept and returning result<void>");
   static_assert(detail::tellable<Backend, asked_kvm>,
                 "tether[K2]: KVM is told of VFIO groups and devices by descriptor, and this backend has none: leave kvm_device out");
-  static_assert(unit_of<detail::lifecycle_for<Backend, Policies...>> == detail::attaches<Backend>,
-                "tether[L2]: these plans attach groups where the backend attaches devices, or the other way round");
-  static_assert(detail::plans_tell<detail::lifecycle_for<Backend, Policies...>, asked_kvm>,
-                "tether[L3]: these plans tell KVM and the KVM policy does not, or the other way round");
-  static_assert(well_formed_lifecycle<detail::lifecycle_for<Backend, Policies...>>,
-                "tether[L1]: this lifecycle's plans are not well formed: hold before join, undo where a later step can fail, "
-                "commit after all that can, settle last");
 
  public:
   /// A backend that pins nothing needs no inhibition, whatever was asked for.
   using inhibition =
-      detail::if_usable<!detail::can_pin<Backend>, no_inhibition,
-                        detail::if_usable<detail::is_usable_inhibition<asked_inhibition>, asked_inhibition, inhibit_per_group>>;
-  using granularity = detail::if_usable<detail::is_granularity<asked_granularity>, asked_granularity, whole_section>;
-  using edges = detail::if_usable<detail::is_edges<asked_edges>, asked_edges, trim_edges>;
-  using observation = detail::if_usable<detail::is_observation<asked_observation>, asked_observation, no_observation>;
-  using threading = policy_for<threading_slot, multi_threaded, Policies...>;
-  using kvm = detail::if_usable<detail::is_kvm<asked_kvm> && detail::tellable<Backend, asked_kvm>, asked_kvm, no_kvm>;
-  using lifecycle = detail::lifecycle_for<Backend, Policies...>;
+      std::conditional_t<detail::can_pin<Backend>, detail::policy_for<inhibition_slot, Policies...>, no_inhibition>;
+  using granularity = detail::policy_for<granularity_slot, Policies...>;
+  using edges = detail::policy_for<edges_slot, Policies...>;
+  using observation = detail::policy_for<observation_slot, Policies...>;
+  using threading = detail::policy_for<threading_slot, Policies...>;
+  using kvm = std::conditional_t<detail::tellable<Backend, detail::policy_for<kvm_slot, Policies...>>,
+                                 detail::policy_for<kvm_slot, Policies...>, no_kvm>;
+  /// The plans that it runs; which they are follows from the backend and from whether KVM is told.
+  using lifecycle = lifecycle_of<detail::attaches<Backend>, kvm::tells>;
 
   /// Law 3: only a strategy that maps in blocks can allow coordinated discards.
   static constexpr hold_kind holds = maps_in_blocks<granularity> ? hold_kind::uncoordinated : hold_kind::any;

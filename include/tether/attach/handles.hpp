@@ -6,15 +6,13 @@
 
 #include <tether/attach/lease.hpp>
 #include <tether/core/error.hpp>
+#include <tether/fwd.hpp>
 #include <tether/inhibit/membership.hpp>
 
 #include <cstdint>
 #include <string_view>
 
 namespace tether {
-
-template <class Container>
-class attached_group;
 
 /// A device that was opened.
 template <class Container>

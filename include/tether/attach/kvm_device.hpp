@@ -9,6 +9,7 @@
 #include <tether/core/kernel.hpp>
 #include <tether/core/kernel_handles.hpp>
 #include <tether/core/slots.hpp>
+#include <tether/fwd.hpp>
 
 #include <linux/kvm.h>
 
@@ -32,7 +33,7 @@ struct no_kvm {
 ///     container<vfio_type1, kvm_device> dma{guest, gate, vfio_type1{}, kvm_device::create(vm).value()};
 ///
 /// Source: linux/kvm.h, KVM_DEV_TYPE_VFIO.
-template <class Kernel = linux_kernel>
+template <class Kernel>
 class basic_kvm_device {
  public:
   using slot = kvm_slot;

@@ -18,6 +18,7 @@
 #include <tether/core/kernel.hpp>
 #include <tether/core/mapping.hpp>
 #include <tether/core/page_sizes.hpp>
+#include <tether/fwd.hpp>
 
 #include <cstdint>
 #include <exception>
@@ -33,7 +34,7 @@ namespace tether {
 /// Ensures: when `unmap` returns, the pins are gone (law 5: the completion with each slot's tag has
 /// arrived).
 /// Cost: one system call for each 1 GiB of a mapping. Linux 6.1 may take a second to send the tags.
-template <class Kernel = linux_kernel>
+template <class Kernel>
 class basic_io_uring_buffers {
  public:
   static constexpr bool pins = true;

@@ -23,6 +23,7 @@
 #include <tether/core/kernel_handles.hpp>
 #include <tether/core/mapping.hpp>
 #include <tether/core/page_sizes.hpp>
+#include <tether/fwd.hpp>
 
 #include <cerrno>
 #include <cstdint>
@@ -45,7 +46,7 @@ struct iommufd_options {
 /// The backend: one container. Movable; its devices stay valid. The container's lock serialises it;
 /// what containers share is kept in the context. Source: linux/iommufd.h. Cost: each call the ioctl
 /// of its name, and one entry in two tables for each mapping.
-template <class Kernel = linux_kernel>
+template <class Kernel>
 class basic_iommufd {
  public:
   static constexpr bool pins = true;

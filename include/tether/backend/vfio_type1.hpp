@@ -19,6 +19,7 @@
 #include <tether/core/kernel_handles.hpp>
 #include <tether/core/mapping.hpp>
 #include <tether/core/page_sizes.hpp>
+#include <tether/fwd.hpp>
 
 #include <linux/vfio.h>
 
@@ -41,7 +42,7 @@ namespace tether {
 /// serialises it. The kernel drops every mapping when the last group leaves, so the container's
 /// descriptor is closed then.
 /// Source: linux/vfio.h. Cost: each call exactly the ioctl of its name.
-template <class Kernel = linux_kernel>
+template <class Kernel>
 class basic_vfio_type1 {
  public:
   static constexpr bool pins = true;

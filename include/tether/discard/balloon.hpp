@@ -18,6 +18,7 @@
 #include <tether/discard/report.hpp>
 
 #include <tether/core/error.hpp>
+#include <tether/fwd.hpp>
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/topology/address_space.hpp>
 #include <tether/topology/detail/guarded_space.hpp>
@@ -48,7 +49,7 @@ struct balloon_options {
 /// Discards the frames that a guest inflates. Threads: as the gate's `Threading` says.
 /// Requires: the address space and the gate outlive it; the gate is the one that every user of this
 /// address space has, otherwise nothing is discarded and each report says so (`other_gate`).
-template <class Threading = multi_threaded>
+template <class Threading>
 class balloon {
  public:
   /// Frames under one permit, so that a hold never waits for more than discarding 2 MiB of frames. Linux sends 256 at once.

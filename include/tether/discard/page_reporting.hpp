@@ -11,6 +11,7 @@
 #include <tether/core/address.hpp>
 #include <tether/core/discard_permit.hpp>
 #include <tether/core/extent.hpp>
+#include <tether/fwd.hpp>
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/topology/address_space.hpp>
 #include <tether/topology/detail/guarded_space.hpp>
@@ -24,7 +25,7 @@ namespace tether {
 
 /// Discards reported memory. Stateless: any thread that the gate's `Threading` allows may call.
 /// Requires: the address space and the gate outlive it; one gate for each address space, as for a balloon.
-template <class Threading = multi_threaded>
+template <class Threading>
 class page_reporting {
  public:
   /// Bytes discarded under one permit, so that a hold waits for no more; a whole host page where

@@ -9,6 +9,7 @@
 
 #include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
+#include <tether/fwd.hpp>
 #include <tether/inhibit/detail/hold_entry.hpp>
 #include <tether/inhibit/detail/ledger.hpp>
 #include <tether/inhibit/detail/reader_indicator.hpp>
@@ -40,7 +41,7 @@ inline std::atomic<std::uint32_t> gates_made{0};
 
 /// Counted holds and requirements, permits, suspensions.
 /// Requires: it outlives every permit, hold, container and discarder made with it.
-template <class Threading = multi_threaded>
+template <class Threading>
 class discard_gate {
  public:
   using threading = Threading;

@@ -5,15 +5,13 @@
 #pragma once
 
 #include <tether/core/error.hpp>
+#include <tether/fwd.hpp>
 #include <tether/inhibit/detail/hold_entry.hpp>
 
 #include <string_view>
 #include <utility>
 
 namespace tether {
-
-template <class Threading>
-class discard_gate;
 
 /// One count in a gate. `Role` only makes the three handles distinct types.
 /// Requires: the gate outlives it.

@@ -30,7 +30,6 @@ inline constexpr plan plan_with = planned(Makes, {Acts...});
 /// The plans that tether runs: for groups or single devices, with KVM told or not.
 template <attach_unit Unit, bool TellsKvm = false>
 struct lifecycle_of {
-  using slot = lifecycle_slot;
   static constexpr attach_unit unit = Unit;
   static constexpr bool tells_kvm = TellsKvm;
   [[nodiscard]] static constexpr plan plan_of(operation what) noexcept;

@@ -9,6 +9,7 @@
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/kernel_handles.hpp>
+#include <tether/fwd.hpp>
 
 #include <atomic>
 #include <cerrno>
@@ -47,7 +48,7 @@ struct iommufd_context_state {
 
 /// Copies refer to the same context (reference count), which is closed with the last of them and of
 /// the containers on it. Thread-safe.
-template <class Kernel = linux_kernel>
+template <class Kernel>
 class basic_iommufd_context {
  public:
   /// Opens /dev/iommu. Fails: ENOENT where the kernel has no iommufd, EACCES, EPERM where the accounting may not be changed.

@@ -8,6 +8,7 @@
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/kernel_handles.hpp>
+#include <tether/fwd.hpp>
 
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
@@ -119,7 +120,7 @@ class basic_bar_view {
 };
 
 /// An open device. Move-only; closed by its container.
-template <class Kernel = linux_kernel>
+template <class Kernel>
 class basic_vfio_device {
  public:
   basic_vfio_device(basic_vfio_device&& other) noexcept = default;

@@ -127,7 +127,6 @@ static_assert(refused<of_groups>(op::detach_last, judge_first));
 
 /// Plans for one unit are none for the other.
 struct groups_as_devices {
-  using slot = lifecycle_slot;
   static constexpr attach_unit unit = attach_unit::device;
   static constexpr plan plan_of(op what) noexcept { return of_groups::plan_of(what); }
 };

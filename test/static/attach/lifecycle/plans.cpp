@@ -10,7 +10,6 @@ namespace {
 using enum act;
 using op = operation;
 
-static_assert(policy<standard_lifecycle>);
 
 /// The acts that a plan performs when the call number `fails` (from 0) ends as `how`, as a number in base `act_count`; then how it ended.
 struct walk {

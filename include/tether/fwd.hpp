@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSL-1.0
+// Forward declarations of what users name in headers of their own. The default template arguments
+// are here, and nowhere else.
+#pragma once
+
+namespace tether {
+
+// core
+class error;
+class label;
+struct linux_kernel;
+
+// topology
+class address_space;
+class flat_view;
+class memory_backing;
+class ram_block;
+class region;
+class transaction;
+struct section;
+
+// backends
+template <class Kernel = linux_kernel>
+class basic_io_uring_buffers;
+using io_uring_buffers = basic_io_uring_buffers<>;
+template <class Kernel = linux_kernel>
+class basic_iommufd;
+using iommufd = basic_iommufd<>;
+template <class Kernel = linux_kernel>
+class basic_iommufd_context;
+using iommufd_context = basic_iommufd_context<>;
+template <class Kernel = linux_kernel>
+class basic_vfio_device;
+using vfio_device = basic_vfio_device<>;
+template <class Kernel = linux_kernel>
+class basic_vfio_type1;
+using vfio_type1 = basic_vfio_type1<>;
+class software_iommu;
+class endpoint_group;
+class vfio_cdev;
+class vfio_group;
+
+// inhibition
+struct multi_threaded;
+struct single_threaded;
+template <class Threading = multi_threaded>
+class discard_gate;
+
+// discards
+template <class Threading = multi_threaded>
+class balloon;
+template <class Threading = multi_threaded>
+class page_reporting;
+
+// composition
+template <class Backend, class... Policies>
+class container;
+template <class Container>
+class attached_group;
+template <class Container>
+class attached_device;
+template <class Container>
+class opened_device;
+template <class Kernel = linux_kernel>
+class basic_kvm_device;
+using kvm_device = basic_kvm_device<>;
+
+}  // namespace tether
