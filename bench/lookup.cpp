@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The lookup of the emulated IOMMUs against a std::map of the same intervals, at random addresses that are all mapped.
-// Both sides run in one process, so their ratio is what to read.
+// The lookup of the emulated IOMMUs against a std::map of the same intervals, at random addresses
+// that are all mapped. Both sides run in one process, so their ratio is what to read.
 #include <tether/backend/detail/iova_table.hpp>
 
 #include <benchmark/benchmark.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A container with an inhibition policy and a granularity of the user's own: nothing is registered or derived from,
-// they are merely named. Answers 0 if it behaves as its policies say.
+// A container with an inhibition policy and a granularity of the user's own: nothing is registered
+// or derived from, they are merely named. Answers 0 if it behaves as its policies say.
 #include "custom_policy.hpp"
 
 #include <tether/tether.hpp>
@@ -12,7 +12,8 @@
 
 namespace {
 
-using container = tether::container<tether::io_uring_buffers, custom::inhibit_and_count, custom::one_for_each_module<3 * tether::MiB>>;
+using container = tether::container<tether::io_uring_buffers, custom::inhibit_and_count,
+                                    custom::one_for_each_module<3 * tether::MiB>>;
 
 /// The holders of the gate, as an operator would list them. Answers how many holds there are.
 template <class Threading>
@@ -38,7 +39,8 @@ int main() {
   auto ram = tether::ram_block::allocate("ram", 5 * tether::MiB);
   if (!ram) return fail(ram.error());
   tether::address_space guest;
-  if (auto placed = guest.place(tether::region::ram(*ram), tether::guest_address{0}); !placed) return fail(placed.error());
+  if (auto placed = guest.place(tether::region::ram(*ram), tether::guest_address{0}); !placed)
+    return fail(placed.error());
   tether::discard_gate<> gate;
   tether::balloon balloon{guest, gate};
   auto iommu = tether::io_uring_buffers::open();
@@ -48,7 +50,8 @@ int main() {
   }
   container dma{guest, gate, std::move(*iommu)};
 
-  const tether::endpoint_group nics{"nics", {{"eth0", tether::pin_class::pins}, {"eth1", tether::pin_class::pins}}};
+  const tether::endpoint_group nics{
+      "nics", {{"eth0", tether::pin_class::pins}, {"eth1", tether::pin_class::pins}}};
   auto group = dma.attach(nics);
   if (!group) return fail(group.error());
   bool right = list("attached", gate) == 1;
@@ -58,7 +61,8 @@ int main() {
   if (!eth1) return fail(eth1.error());
   right = list("two devices open", gate) == 3 && right;
 
-  std::printf("5 MiB in modules of 3 MiB are %d mappings\n", static_cast<int>(dma.usage().mappings));
+  std::printf("5 MiB in modules of 3 MiB are %d mappings\n",
+              static_cast<int>(dma.usage().mappings));
   right = dma.usage().mappings == 2 && right;
 
   const std::array<std::uint32_t, 1> frame{7};

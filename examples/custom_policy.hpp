@@ -25,23 +25,30 @@ struct inhibit_and_count {
     return group.attached && !group.needs_no_hold() ? 1 + group.declined : 0;
   }
   /// A group with mixed consent is refused.
-  [[nodiscard]] static constexpr bool admits(tether::group_counts group) noexcept { return group.agreed == 0 || group.declined == 0; }
+  [[nodiscard]] static constexpr bool admits(tether::group_counts group) noexcept {
+    return group.agreed == 0 || group.declined == 0;
+  }
 };
 
-/// How a section is cut: between the memory modules of a guest, so that pulling one of them out cuts no mapping in two.
-/// Unlike a block's, a module's size need be no power of two, only whole pages.
+/// How a section is cut: between the memory modules of a guest, so that pulling one of them out
+/// cuts no mapping in two. Unlike a block's, a module's size need be no power of two, only whole
+/// pages.
 template <std::uint64_t ModuleSize>
 struct one_for_each_module {
-  static_assert(ModuleSize > 0 && ModuleSize % (64 * tether::KiB) == 0, "a module is whole pages of every host");
+  static_assert(ModuleSize > 0 && ModuleSize % (64 * tether::KiB) == 0,
+                "a module is whole pages of every host");
 
   using slot = tether::granularity_slot;
-  static constexpr std::uint64_t block_size = 0;  // no uniform blocks: no coordinated discard goes on while this is pinned
+  // no uniform blocks: no coordinated discard goes on while this is pinned
+  static constexpr std::uint64_t block_size = 0;
 
-  [[nodiscard]] static constexpr std::uint64_t first_piece(tether::mapping const& rest, tether::block_offset offset,
+  [[nodiscard]] static constexpr std::uint64_t first_piece(tether::mapping const& rest,
+                                                           tether::block_offset offset,
                                                            tether::page_sizes) noexcept {
     return std::min(rest.where.size(), ModuleSize - offset.value % ModuleSize);
   }
-  [[nodiscard]] static constexpr std::uint64_t pieces(tether::mapping const& rest, tether::block_offset offset,
+  [[nodiscard]] static constexpr std::uint64_t pieces(tether::mapping const& rest,
+                                                      tether::block_offset offset,
                                                       tether::page_sizes) noexcept {
     return (offset.value + (rest.where.size() - 1)) / ModuleSize - offset.value / ModuleSize + 1;
   }

@@ -26,7 +26,8 @@
 
 namespace edu {
 
-/// A transfer takes the device 100 ms, and it can move one byte less than its buffer of 4 KiB at once.
+/// A transfer takes the device 100 ms, and it can move one byte less than its buffer of 4 KiB at
+/// once.
 inline constexpr std::uint64_t most = 4095;
 /// Its DMA addresses have 28 bits.
 inline constexpr std::uint64_t reach = std::uint64_t{1} << 28;
@@ -35,7 +36,8 @@ inline constexpr std::uint64_t reach = std::uint64_t{1} << 28;
 inline std::vector<std::string> devices() {
   std::vector<std::string> found;
   std::error_code ignored;
-  for (auto const& entry : std::filesystem::directory_iterator{"/sys/bus/pci/drivers/vfio-pci", ignored}) {
+  for (auto const& entry :
+       std::filesystem::directory_iterator{"/sys/bus/pci/drivers/vfio-pci", ignored}) {
     std::string vendor;
     std::string device;
     std::ifstream{entry.path() / "vendor"} >> vendor;
@@ -54,20 +56,27 @@ class engine {
  public:
   using view = typename decltype(std::declval<Device&>().map_bar(0))::value_type;
 
-  /// `mailbox` is mapped at `mailbox_at` for the device to read and write, below 256 MiB, and has room for 4 KiB.
-  static tether::result<engine> start(Device& device, std::byte* mailbox, tether::io_address mailbox_at) {
+  /// `mailbox` is mapped at `mailbox_at` for the device to read and write, below 256 MiB, and has
+  /// room for 4 KiB.
+  static tether::result<engine> start(Device& device, std::byte* mailbox,
+                                      tether::io_address mailbox_at) {
     if (auto on = device.enable_bus_mastering(); !on) return tether::failure(on.error());
     auto registers = device.map_bar(0);
     if (!registers) return tether::failure(registers.error());
     if ((registers->template read<std::uint32_t>(0) & 0xffff) != 0x00ed) {
-      return tether::failure(tether::error{"start edu", tether::errc::no_such_device}.of(device.name()));
+      return tether::failure(
+          tether::error{"start edu", tether::errc::no_such_device}.of(device.name()));
     }
     return engine{std::move(*registers), mailbox, mailbox_at};
   }
 
   /// The device copies memory into its buffer, or its buffer into memory. Requires: bytes <= most.
-  void load(tether::io_address from, std::uint64_t bytes) { transfer(from.value, buffer, bytes, start_bit); }
-  void store(tether::io_address to, std::uint64_t bytes) { transfer(buffer, to.value, bytes, start_bit | to_memory_bit); }
+  void load(tether::io_address from, std::uint64_t bytes) {
+    transfer(from.value, buffer, bytes, start_bit);
+  }
+  void store(tether::io_address to, std::uint64_t bytes) {
+    transfer(buffer, to.value, bytes, start_bit | to_memory_bit);
+  }
 
   tether::result<void> dma_write(tether::io_address at, std::span<std::byte const> from) {
     for (std::uint64_t done = 0; done < from.size();) {
@@ -98,12 +107,14 @@ class engine {
   engine(view registers, std::byte* mailbox, tether::io_address mailbox_at)
       : registers_{std::move(registers)}, mailbox_{mailbox}, mailbox_at_{mailbox_at} {}
 
-  void transfer(std::uint64_t source, std::uint64_t destination, std::uint64_t bytes, std::uint64_t command) {
+  void transfer(std::uint64_t source, std::uint64_t destination, std::uint64_t bytes,
+                std::uint64_t command) {
     registers_.template write<std::uint64_t>(0x80, source);
     registers_.template write<std::uint64_t>(0x88, destination);
     registers_.template write<std::uint64_t>(0x90, bytes);
     registers_.template write<std::uint64_t>(0x98, command);
-    while ((registers_.template read<std::uint64_t>(0x98) & start_bit) != 0) std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    while ((registers_.template read<std::uint64_t>(0x98) & start_bit) != 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds{1});
   }
 
   view registers_;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Drives a real device by DMA: QEMU's edu, passed through. Which interface of the kernel maps the guest's memory for it is
-// one template argument: each that this kernel has is shown. test/system runs it in machines that have the device; without one
-// it says so, and is skipped.
-// tier: 1 2
+// Drives a real device by DMA: QEMU's edu, passed through. Which interface of the kernel maps the
+// guest's memory for it is one template argument: each that this kernel has is shown. test/system
+// runs it in machines that have the device; without one it says so, and is skipped. tier: 1 2
 // machine: -device edu
 #include "edu.hpp"
 
@@ -32,10 +31,12 @@ T must(tether::result<T> answer) {
   if constexpr (!std::is_void_v<T>) return std::move(*answer);
 }
 
-/// What the two interfaces of the kernel do not share: how a container is opened, and whether a device comes with its group.
+/// What the two interfaces of the kernel do not share: how a container is opened, and whether a
+/// device comes with its group.
 template <class Backend>
 Backend opened() {
-  if constexpr (std::is_same_v<Backend, tether::iommufd>) return must(tether::iommufd::open(must(tether::iommufd_context::open())));
+  if constexpr (std::is_same_v<Backend, tether::iommufd>)
+    return must(tether::iommufd::open(must(tether::iommufd_context::open())));
   else return Backend{};
 }
 template <class Container>
@@ -53,17 +54,20 @@ template <class Backend>
 bool drive(std::string const& address) {
   constexpr std::uint64_t mailbox_at = 128 * tether::MiB;
   auto ram = must(tether::ram_block::allocate("ram", 4 * tether::MiB));
-  auto mailbox = must(tether::ram_block::allocate("mailbox", 4 * tether::KiB, tether::memory_kind::shared));
+  auto mailbox =
+      must(tether::ram_block::allocate("mailbox", 4 * tether::KiB, tether::memory_kind::shared));
   tether::address_space guest;
   must(guest.place(tether::region::ram(ram), tether::guest_address{0}));
   must(guest.place(tether::region::ram(mailbox), tether::guest_address{mailbox_at}));
   tether::discard_gate<> gate;
   tether::balloon balloon{guest, gate};
-  tether::container<Backend, tether::inhibit_per_group, tether::whole_section> dma{guest, gate, opened<Backend>()};
+  tether::container<Backend, tether::inhibit_per_group, tether::whole_section> dma{
+      guest, gate, opened<Backend>()};
 
   const std::array<std::uint32_t, 3> frames{9, 8, 7};
   auto tell = [](char const* when, tether::discard_report const& said) {
-    std::printf("%-9s %d discarded, %d inhibited\n", when, static_cast<int>(said.discarded), static_cast<int>(said.inhibited));
+    std::printf("%-9s %d discarded, %d inhibited\n", when, static_cast<int>(said.discarded),
+                static_cast<int>(said.inhibited));
   };
   tell("before:", balloon.inflate(frames));
   auto [endpoint, device] = attached(dma, address);
@@ -71,14 +75,17 @@ bool drive(std::string const& address) {
 
   bool equal = false;
   {
-    auto engine = must(edu::engine<typename Backend::device_type>::start(*device, mailbox.data(), tether::io_address{mailbox_at}));
+    auto engine = must(edu::engine<typename Backend::device_type>::start(
+        *device, mailbox.data(), tether::io_address{mailbox_at}));
     constexpr std::string_view greeting = "the device wrote this, and the CPU reads it";
     must(engine.dma_write(tether::io_address{7 * 4096}, std::as_bytes(std::span{greeting})));
-    std::printf("%.*s\n", static_cast<int>(greeting.size()), reinterpret_cast<char const*>(ram.data() + 7 * 4096));
+    std::printf("%.*s\n", static_cast<int>(greeting.size()),
+                reinterpret_cast<char const*>(ram.data() + 7 * 4096));
     std::array<std::byte, greeting.size()> read{};
     must(engine.dma_read(tether::io_address{7 * 4096}, read));
     const std::span cpu_sees{ram.data() + 7 * 4096, read.size()};
-    equal = std::ranges::equal(read, std::as_bytes(std::span{greeting})) && std::ranges::equal(read, cpu_sees);
+    equal = std::ranges::equal(read, std::as_bytes(std::span{greeting})) &&
+            std::ranges::equal(read, cpu_sees);
     std::puts(equal ? "and the device reads the same" : "but the device reads something else");
   }  // the registers must be unmapped before the device can be closed
 

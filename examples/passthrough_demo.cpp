@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Takes a guest of real memory through the same story in every valid configuration of tether, and first of all once
-// without tether, where it goes wrong for real. The story is told in demo/story.hpp.
+// Takes a guest of real memory through the same story in every valid configuration of tether, and
+// first of all once without tether, where it goes wrong for real. The story is told in
+// demo/story.hpp.
 #include "demo/arguments.hpp"
 #include "demo/configurations.hpp"
 #include "demo/host.hpp"
@@ -38,11 +39,15 @@ class walk {
   walk(std::uint64_t memory, pinning allowed)
       : memory_{memory},
         allowed_{std::move(allowed)},
-        progress_{decltype(hana::size(every_valid_configuration))::value + 1 + decltype(hana::size(backends))::value} {}
+        progress_{decltype(hana::size(every_valid_configuration))::value + 1 +
+                  decltype(hana::size(backends))::value} {}
 
   void without_tether() {
-    run({.backend = "none (io_uring)", .inhibition = "-", .granularity = "-", .guest_bytes = allowed_.most}, allowed_.most != 0,
-        [](row& told) { tell_unprotected(told); });
+    run({.backend = "none (io_uring)",
+         .inhibition = "-",
+         .granularity = "-",
+         .guest_bytes = allowed_.most},
+        allowed_.most != 0, [](row& told) { tell_unprotected(told); });
   }
 
   template <class Backend, class Inhibition, class Granularity>
@@ -54,7 +59,8 @@ class walk {
     });
   }
 
-  /// Blocks of 4 KiB: the row that shows the refused budget. A guest that is small enough is not refused.
+  /// Blocks of 4 KiB: the row that shows the refused budget. A guest that is small enough is not
+  /// refused.
   template <class Backend>
   void with_the_smallest_blocks() {
     using inhibition = tether::inhibit_per_group;
@@ -62,13 +68,16 @@ class walk {
     const std::uint64_t most = Backend::pins ? allowed_.most : memory_;
     run(described<Backend, inhibition, smallest>(most), most != 0, [&](row& told) {
       const std::uint64_t budget = must(make_backend<Backend>()).free_mappings();
-      const std::string all = std::to_string(most / (4 * tether::KiB)) + " blocks of 4 KiB for " + in_words(most);
+      const std::string all =
+          std::to_string(most / (4 * tether::KiB)) + " blocks of 4 KiB for " + in_words(most);
       if (most / (4 * tether::KiB) > budget) {
         tell_refusal<Backend, inhibition, smallest>(told, budget);
-        note(told.backend + " holds " + std::to_string(budget) + " mappings, and not " + all + ": " + told.remarks.back());
+        note(told.backend + " holds " + std::to_string(budget) + " mappings, and not " + all +
+             ": " + told.remarks.back());
       } else {
         tell<Backend, inhibition, smallest>(told);
-        note(told.backend + " holds " + std::to_string(budget) + " mappings, so " + all + " are not refused; a larger guest's are");
+        note(told.backend + " holds " + std::to_string(budget) + " mappings, so " + all +
+             " are not refused; a larger guest's are");
       }
     });
   }
@@ -101,10 +110,12 @@ class walk {
       return mappings_promised<Granularity>(bytes, tether::host_address{0}, iommu.page_sizes());
     };
     const std::uint64_t wanted = told.guest_bytes;
-    while (needed(told.guest_bytes) > iommu.free_mappings()) told.guest_bytes = tether::round_down(told.guest_bytes - 1, tether::MiB);
+    while (needed(told.guest_bytes) > iommu.free_mappings())
+      told.guest_bytes = tether::round_down(told.guest_bytes - 1, tether::MiB);
     if (told.guest_bytes == wanted) return;
-    note(told.backend + " holds " + std::to_string(iommu.free_mappings()) + " mappings, and " + told.granularity + " takes " +
-         std::to_string(needed(wanted)) + " of them for " + in_words(wanted) + ": that guest has " + in_words(told.guest_bytes));
+    note(told.backend + " holds " + std::to_string(iommu.free_mappings()) + " mappings, and " +
+         told.granularity + " takes " + std::to_string(needed(wanted)) + " of them for " +
+         in_words(wanted) + ": that guest has " + in_words(told.guest_bytes));
   }
 
   template <class Story>
@@ -140,14 +151,16 @@ int say(std::string const& sentence) {
 }  // namespace
 
 int main(int count, char** words) try {
-  const auto parsed = parse(std::span<char const* const>{words + 1, static_cast<std::size_t>(count > 0 ? count - 1 : 0)});
+  const auto parsed = parse(
+      std::span<char const* const>{words + 1, static_cast<std::size_t>(count > 0 ? count - 1 : 0)});
   if (auto const* wrong = std::get_if<std::string>(&parsed)) return say(*wrong);
   const auto asked = std::get<arguments>(parsed);
   if (asked.help) {
     std::fputs(usage, stdout);
     return 0;
   }
-  // The unprotected story needs the most: what it discards stays pinned beside the pages that take its place.
+  // The unprotected story needs the most: what it discards stays pinned beside the pages that take
+  // its place.
   if (const auto spare = memory_to_spare(); spare != 0 && asked.memory > spare / 2) {
     return say("--memory: a guest of " + in_words(asked.memory) + " is more than half of the " +
                in_words(spare / tether::MiB * tether::MiB) + " that this machine has to spare");
@@ -161,16 +174,20 @@ int main(int count, char** words) try {
   const pinning allowed = largest_pinned_guest(asked.memory);
   walk walk{asked.memory, allowed};
   if (allowed.most == 0) {
-    walk.note("nothing can be pinned here (" + allowed.why + "), so only the software IOMMU's rows were run");
+    walk.note("nothing can be pinned here (" + allowed.why +
+              "), so only the software IOMMU's rows were run");
   } else if (allowed.most < asked.memory) {
-    walk.note(allowed.why + ", so guests whose memory is pinned were shrunk to " + in_words(allowed.most));
+    walk.note(allowed.why + ", so guests whose memory is pinned were shrunk to " +
+              in_words(allowed.most));
   }
   walk.begin();
   walk.without_tether();
   hana::for_each(every_valid_configuration, [&](auto configuration) {
     hana::unpack(configuration, [&](auto... one) { walk.with<typename decltype(one)::type...>(); });
   });
-  hana::for_each(backends, [&](auto backend) { walk.with_the_smallest_blocks<typename decltype(backend)::type>(); });
+  hana::for_each(backends, [&](auto backend) {
+    walk.with_the_smallest_blocks<typename decltype(backend)::type>();
+  });
 
   for (auto& why : backends_for_hardware()) walk.note(std::move(why));
   std::puts("");

@@ -25,7 +25,9 @@ struct until_somebody_agrees {
 // did not agree. So: never release.
 struct as_long_as_anything_is_attached {
   using slot = tether::inhibition_slot;
-  static constexpr std::uint32_t holds(tether::container_counts container) noexcept { return container.members != 0 ? 1 : 0; }
+  static constexpr std::uint32_t holds(tether::container_counts container) noexcept {
+    return container.members != 0 ? 1 : 0;
+  }
 };
 
 // The third. The second was safe, but memory was given back that nothing could have pinned, and the
@@ -41,18 +43,21 @@ struct until_all_have_agreed {
 template <class Policy>
 using passthrough = tether::container<tether::vfio_type1, Policy>;
 
-// All that it takes in your own code is this line. Try it with one of the others: the compiler prints the sentence that this
-// program prints.
+// All that it takes in your own code is this line. Try it with one of the others: the compiler
+// prints the sentence that this program prints.
 static_assert(tether::proven_safe<passthrough<until_all_have_agreed>>);
 
-/// Searches every interleaving of attach, open, close, detach, balloon and guest, with every failure at every step. It is the
-/// search that the compiler makes. Answers whether nothing can go wrong.
+/// Searches every interleaving of attach, open, close, detach, balloon and guest, with every
+/// failure at every step. It is the search that the compiler makes. Answers whether nothing can go
+/// wrong.
 template <class Policy>
 bool prove(char const* name) {
   // Not taken from a container: some of the wrong ones do not compile in one (tether[I11]).
-  using configuration = tether::proof::abstraction<Policy, tether::lifecycle_of<tether::attach_unit::group>>;
+  using configuration =
+      tether::proof::abstraction<Policy, tether::lifecycle_of<tether::attach_unit::group>>;
   const auto found = tether::proof::search<configuration>();
-  std::printf("%s: %d states, %d transitions\n", name, static_cast<int>(found.states), static_cast<int>(found.transitions));
+  std::printf("%s: %d states, %d transitions\n", name, static_cast<int>(found.states),
+              static_cast<int>(found.transitions));
   const auto story = found.description();
   std::string_view rest = story.view();
   if (rest.empty()) std::puts("  nothing can go wrong");

@@ -13,7 +13,8 @@
 #include <utility>
 
 using passthrough =
-    tether::container<tether::io_uring_buffers,   // who maps: the kernel pins as it does for VFIO, but needs no hardware and no privileges
+    // who maps: the kernel pins as it does for VFIO, but needs no hardware and no privileges
+    tether::container<tether::io_uring_buffers,
                       tether::inhibit_per_group,  // who holds the balloon down
                       tether::whole_section>;     // how a section is cut into mappings
 
@@ -40,9 +41,11 @@ int main() {
   }
   passthrough dma{guest, gate, std::move(*iommu)};
 
-  const std::array<std::uint32_t, 3> frames{9, 8, 7};  // what the guest gives back: numbers of 4 KiB frames
+  // what the guest gives back: numbers of 4 KiB frames
+  const std::array<std::uint32_t, 3> frames{9, 8, 7};
   auto tell = [](char const* when, tether::discard_report const& said) {
-    std::printf("%-9s %d discarded, %d inhibited\n", when, static_cast<int>(said.discarded), static_cast<int>(said.inhibited));
+    std::printf("%-9s %d discarded, %d inhibited\n", when, static_cast<int>(said.discarded),
+                static_cast<int>(said.inhibited));
   };
   tell("before:", balloon.inflate(frames));
 

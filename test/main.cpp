@@ -59,7 +59,9 @@ std::string as_filter(std::string_view name) {
 }
 
 std::string lower(std::string text) {
-  std::ranges::transform(text, text.begin(), [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
+  std::ranges::transform(text, text.begin(), [](unsigned char letter) {
+    return static_cast<char>(std::tolower(letter));
+  });
   return text;
 }
 
@@ -88,13 +90,16 @@ struct ctest_script : silent_reporter {
       const doctest::TestCaseData& one = *query.data[i];
       const std::string name = one.m_name;
       if (!seen.insert(lower(name)).second || name.find("]=]") != std::string::npos) {
-        std::fprintf(stderr, "%s: two test cases are called '%s', or it cannot be written down\n", one.m_file.c_str(), one.m_name);
+        std::fprintf(stderr, "%s: two test cases are called '%s', or it cannot be written down\n",
+                     one.m_file.c_str(), one.m_name);
         std::exit(1);
       }
       const std::string test = "[=[" + label + ": " + name + "]=]";
-      out << "add_test(" << test << " [=[" << program << "]=] [=[--test-case=" << as_filter(name) << "]=] --exactly-one)\n"
+      out << "add_test(" << test << " [=[" << program << "]=] [=[--test-case=" << as_filter(name)
+          << "]=] --exactly-one)\n"
           << "set_tests_properties(" << test << " PROPERTIES SKIP_RETURN_CODE 77 LABELS " << label;
-      if (const auto lock = shared_resource(one.m_file.c_str()); !lock.empty()) out << " RESOURCE_LOCK " << lock;
+      if (const auto lock = shared_resource(one.m_file.c_str()); !lock.empty())
+        out << " RESOURCE_LOCK " << lock;
       out << ")\n";
     }
   }
@@ -104,7 +109,9 @@ struct ctest_script : silent_reporter {
 
 struct counting_listener : silent_reporter {
   explicit counting_listener(const doctest::ContextOptions&) {}
-  void test_run_end(const doctest::TestRunStats& run) override { selected = run.numTestCasesPassingFilters; }
+  void test_run_end(const doctest::TestRunStats& run) override {
+    selected = run.numTestCasesPassingFilters;
+  }
 };
 
 REGISTER_REPORTER("ctest", 1, ctest_script);

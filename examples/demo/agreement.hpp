@@ -14,11 +14,13 @@
 
 namespace demo {
 
-/// The guest has written `frames` in turn `cpu_wrote`. The device reads them, and writes them in turn `writes`; the CPU
-/// reads them. Answers the bytes at which one of the two does not see what the other wrote.
+/// The guest has written `frames` in turn `cpu_wrote`. The device reads them, and writes them in
+/// turn `writes`; the CPU reads them. Answers the bytes at which one of the two does not see what
+/// the other wrote.
 /// Fails: throws `story_ended` where the device cannot.
 template <class Device>
-[[nodiscard]] std::uint64_t disagreements(guest_ram const& ram, frame_run frames, Device& device, turn cpu_wrote, turn writes) {
+[[nodiscard]] std::uint64_t disagreements(guest_ram const& ram, frame_run frames, Device& device,
+                                          turn cpu_wrote, turn writes) {
   constexpr std::uint64_t most = 64 * tether::KiB;
   std::vector<std::byte> expected(most);
   std::vector<std::byte> carried(most);
@@ -35,7 +37,8 @@ template <class Device>
     must(device.dma_write(tether::io_address{at}, writing));
     const auto seen = ram.at(at, bytes);
     if (std::ranges::equal(saw, wrote) && std::ranges::equal(seen, writing)) continue;
-    for (std::size_t i = 0; i < bytes; ++i) wrong += saw[i] != wrote[i] || seen[i] != writing[i] ? 1U : 0U;
+    for (std::size_t i = 0; i < bytes; ++i)
+      wrong += saw[i] != wrote[i] || seen[i] != writing[i] ? 1U : 0U;
   }
   return wrong;
 }

@@ -28,15 +28,18 @@ struct arguments {
 inline constexpr const char* usage =
     "usage: passthrough_demo [--memory SIZE] [--json FILE]\n"
     "\n"
-    "Takes a guest of real memory through the same story in every valid configuration of tether, and once without\n"
-    "tether: a balloon discards, a device whose memory the kernel pins reads and writes, and the CPU looks whether it\n"
+    "Takes a guest of real memory through the same story in every valid configuration of tether, "
+    "and once without\n"
+    "tether: a balloon discards, a device whose memory the kernel pins reads and writes, and the "
+    "CPU looks whether it\n"
     "sees the same. One row each.\n"
     "\n"
     "  --memory SIZE   the guest's memory, 1M to 2G with a suffix K, M or G; 256M if not given\n"
     "  --json FILE     write the rows to FILE as well\n"
     "  --help          this\n"
     "\n"
-    "Needs no privileges. Answers 0 if every row is as it must be, 1 if one is not, 2 if it was asked for something else.\n";
+    "Needs no privileges. Answers 0 if every row is as it must be, 1 if one is not, 2 if it was "
+    "asked for something else.\n";
 
 /// "64M" and the like, in bytes; nothing if it is no such number.
 [[nodiscard]] inline std::optional<std::uint64_t> size_from(std::string_view text) {
@@ -61,7 +64,8 @@ inline constexpr const char* usage =
 }
 
 /// The arguments, or the sentence that says what is wrong with them.
-[[nodiscard]] inline std::variant<arguments, std::string> parse(std::span<char const* const> words) {
+[[nodiscard]] inline std::variant<arguments, std::string> parse(
+    std::span<char const* const> words) {
   arguments asked;
   for (std::size_t at = 0; at < words.size(); ++at) {
     const std::string word = words[at];
@@ -69,7 +73,8 @@ inline constexpr const char* usage =
       asked.help = true;
       continue;
     }
-    if (word != "--memory" && word != "--json") return "'" + word + "' is not an option of this program; --help lists them";
+    if (word != "--memory" && word != "--json")
+      return "'" + word + "' is not an option of this program; --help lists them";
     if (at + 1 == words.size()) return word + " needs a value behind it; --help tells which";
     const std::string value = words[++at];
     if (word == "--json") {
@@ -78,8 +83,10 @@ inline constexpr const char* usage =
       continue;
     }
     const auto bytes = size_from(value);
-    if (!bytes) return "--memory: '" + value + "' is not a size; write a number with a suffix, such as 64M";
-    if (*bytes < least_memory || *bytes > most_memory) return "--memory: '" + value + "' is out of range; a guest has 1M to 2G here";
+    if (!bytes)
+      return "--memory: '" + value + "' is not a size; write a number with a suffix, such as 64M";
+    if (*bytes < least_memory || *bytes > most_memory)
+      return "--memory: '" + value + "' is out of range; a guest has 1M to 2G here";
     if (*bytes % memory_unit != 0) return "--memory: '" + value + "' is not a multiple of 64K";
     asked.memory = *bytes;
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Every valid configuration: the cartesian product of the policies, less what tether refuses. None is written by hand.
+// Every valid configuration: the cartesian product of the policies, less what tether refuses. None
+// is written by hand.
 #pragma once
 
 #include "sizes.hpp"
@@ -33,15 +34,19 @@ namespace hana = boost::hana;
 
 inline constexpr auto backends = hana::tuple_t<tether::io_uring_buffers, tether::software_iommu>;
 inline constexpr auto inhibitions =
-    hana::tuple_t<tether::inhibit_per_container, tether::inhibit_per_group, tether::inhibit_per_device, tether::no_inhibition>;
+    hana::tuple_t<tether::inhibit_per_container, tether::inhibit_per_group,
+                  tether::inhibit_per_device, tether::no_inhibition>;
 inline constexpr auto granularities =
-    hana::tuple_t<tether::whole_section, tether::largest_page, tether::fixed_block<64 * tether::KiB>, tether::fixed_block<2 * tether::MiB>>;
+    hana::tuple_t<tether::whole_section, tether::largest_page,
+                  tether::fixed_block<64 * tether::KiB>, tether::fixed_block<2 * tether::MiB>>;
 
 /// A tuple of (backend, inhibition, granularity) types.
-inline constexpr auto every_valid_configuration =
-    hana::filter(hana::cartesian_product(hana::make_tuple(backends, inhibitions, granularities)), [](auto candidate) {
-      return hana::unpack(candidate,
-                          [](auto... one) { return hana::bool_c<tether::valid_configuration<typename decltype(one)::type...>>; });
+inline constexpr auto every_valid_configuration = hana::filter(
+    hana::cartesian_product(hana::make_tuple(backends, inhibitions, granularities)),
+    [](auto candidate) {
+      return hana::unpack(candidate, [](auto... one) {
+        return hana::bool_c<tether::valid_configuration<typename decltype(one)::type...>>;
+      });
     });
 
 /// Names, as a user writes them.
@@ -64,7 +69,8 @@ inline const std::string name_of_policy<tether::whole_section> = "whole_section"
 template <>
 inline const std::string name_of_policy<tether::largest_page> = "largest_page";
 template <std::uint64_t Size>
-inline const std::string name_of_policy<tether::fixed_block<Size>> = "fixed_block<" + in_words(Size) + ">";
+inline const std::string name_of_policy<tether::fixed_block<Size>> =
+    "fixed_block<" + in_words(Size) + ">";
 
 /// A user's own backend.
 template <class Backend>
@@ -76,14 +82,18 @@ template <class Backend>
 /// How many mappings a guest of `bytes` at guest address 0 takes, computed from what the policy
 /// promises and not by the policy. `host` is where its memory lies.
 template <class Granularity>
-[[nodiscard]] std::uint64_t mappings_promised(std::uint64_t bytes, tether::host_address host, tether::page_sizes pages) {
-  if constexpr (tether::maps_in_blocks<Granularity>) return (bytes + Granularity::block_size - 1) / Granularity::block_size;
+[[nodiscard]] std::uint64_t mappings_promised(std::uint64_t bytes, tether::host_address host,
+                                              tether::page_sizes pages) {
+  if constexpr (tether::maps_in_blocks<Granularity>)
+    return (bytes + Granularity::block_size - 1) / Granularity::block_size;
   else if constexpr (std::is_same_v<Granularity, tether::whole_section>) return 1;
   else {
     std::uint64_t count = 0;
     for (std::uint64_t at = 0; at < bytes; ++count) {
       std::uint64_t page = pages.largest();
-      while (!pages.has(page) || at % page != 0 || (host.value + at) % page != 0 || at + page > bytes) page /= 2;
+      while (!pages.has(page) || at % page != 0 || (host.value + at) % page != 0 ||
+             at + page > bytes)
+        page /= 2;
       at += page;
     }
     return count;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The guest's memory and its CPU. Every byte that is written says where it lies and in which turn it was written, so
-// that a byte from a page that nobody should see any more is never mistaken for the right one.
+// The guest's memory and its CPU. Every byte that is written says where it lies and in which turn
+// it was written, so that a byte from a page that nobody should see any more is never mistaken for
+// the right one.
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -29,7 +30,8 @@ struct frame_run {
 /// Which turn a byte was written in. No two have a byte in common anywhere.
 enum class turn : std::uint8_t { boot = 1, touched, device_wrote, touched_again, mediated_wrote };
 
-/// What `into` holds once it was written in that turn. `at` is its guest address, a multiple of 8, as is its size.
+/// What `into` holds once it was written in that turn. `at` is its guest address, a multiple of 8,
+/// as is its size.
 inline void pattern(std::span<std::byte> into, std::uint64_t at, turn when) noexcept {
   const std::uint64_t mark = static_cast<std::uint64_t>(when) * 0x0101'0101'0101'0101;
   for (std::size_t i = 0; i < into.size(); i += 8) {
@@ -43,9 +45,11 @@ class guest_ram {
  public:
   /// Fails: throws `std::bad_alloc`.
   explicit guest_ram(std::uint64_t size) : size_{size}, reserved_{size + alignment} {
-    area_ = ::mmap(nullptr, reserved_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    area_ = ::mmap(nullptr, reserved_, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (area_ == MAP_FAILED) throw std::bad_alloc{};
-    // A transparent huge page counts whole in VmPin, however little of it is pinned; small ones count exactly.
+    // A transparent huge page counts whole in VmPin, however little of it is pinned; small ones
+    // count exactly.
     ::madvise(area_, reserved_, MADV_NOHUGEPAGE);
     auto* const begin = static_cast<std::byte*>(area_);
     begin_ = begin + (alignment - reinterpret_cast<std::uintptr_t>(begin) % alignment) % alignment;
@@ -55,17 +59,26 @@ class guest_ram {
   ~guest_ram() { ::munmap(area_, reserved_); }
 
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
-  [[nodiscard]] tether::host_address host() const noexcept { return tether::host_address{reinterpret_cast<std::uintptr_t>(begin_)}; }
-  [[nodiscard]] std::span<std::byte> at(std::uint64_t guest, std::uint64_t bytes) const noexcept { return {begin_ + guest, bytes}; }
-  [[nodiscard]] tether::mapping as_mapping() const noexcept { return {{tether::io_address{0}, tether::io_address{size_ - 1}}, host()}; }
+  [[nodiscard]] tether::host_address host() const noexcept {
+    return tether::host_address{reinterpret_cast<std::uintptr_t>(begin_)};
+  }
+  [[nodiscard]] std::span<std::byte> at(std::uint64_t guest, std::uint64_t bytes) const noexcept {
+    return {begin_ + guest, bytes};
+  }
+  [[nodiscard]] tether::mapping as_mapping() const noexcept {
+    return {{tether::io_address{0}, tether::io_address{size_ - 1}}, host()};
+  }
 
   /// The guest's CPU writes all of the frames.
-  void write(frame_run frames, turn when) const noexcept { pattern(at(frames.begin(), frames.bytes()), frames.begin(), when); }
+  void write(frame_run frames, turn when) const noexcept {
+    pattern(at(frames.begin(), frames.bytes()), frames.begin(), when);
+  }
   /// The guest's CPU reads the frames. Answers how many bytes are not as they were last written.
   [[nodiscard]] std::uint64_t wrong_bytes(frame_run frames, turn when) const noexcept {
     alignas(8) std::byte expected[frame_size];
     std::uint64_t wrong = 0;
-    for (std::uint64_t frame = frames.begin(); frame < frames.begin() + frames.bytes(); frame += frame_size) {
+    for (std::uint64_t frame = frames.begin(); frame < frames.begin() + frames.bytes();
+         frame += frame_size) {
       pattern(expected, frame, when);
       const auto seen = at(frame, frame_size);
       if (std::memcmp(seen.data(), expected, frame_size) == 0) continue;

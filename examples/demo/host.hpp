@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What this machine allows, asked of the kernel itself: how much it pins for us, how much memory there is to spare.
+// What this machine allows, asked of the kernel itself: how much it pins for us, how much memory
+// there is to spare.
 #pragma once
 
 #include "guest_ram.hpp"
@@ -30,7 +31,9 @@ namespace demo {
 }
 /// What the kernel has pinned for this process. Units: bytes.
 [[nodiscard]] inline std::uint64_t pinned_now() { return from_proc("/proc/self/status", "VmPin:"); }
-[[nodiscard]] inline std::uint64_t memory_to_spare() { return from_proc("/proc/meminfo", "MemAvailable:"); }
+[[nodiscard]] inline std::uint64_t memory_to_spare() {
+  return from_proc("/proc/meminfo", "MemAvailable:");
+}
 
 /// What a request of an endpoint that pins on demand takes beside the guest. Units: bytes.
 inline constexpr std::uint64_t room_for_requests = 64 * tether::KiB;
@@ -41,7 +44,8 @@ struct pinning {
   std::string why{};       ///< the reason, where it is less than was wanted
 };
 
-[[nodiscard]] inline tether::result<void> try_to_pin(tether::io_uring_buffers& iommu, std::uint64_t bytes) {
+[[nodiscard]] inline tether::result<void> try_to_pin(tether::io_uring_buffers& iommu,
+                                                     std::uint64_t bytes) {
   const guest_ram ram{bytes};
   const auto everything = ram.as_mapping();
   if (auto pinned = iommu.map(everything); !pinned) return pinned;
@@ -56,12 +60,16 @@ struct pinning {
   if (!joined) return {0, joined.error().sentence()};
   const auto first = try_to_pin(*iommu, wanted + room_for_requests);
   if (first) return {wanted, {}};
-  if (!first.error().is_errno(ENOMEM) && !first.error().is_errno(EPERM)) return {0, first.error().sentence()};
+  if (!first.error().is_errno(ENOMEM) && !first.error().is_errno(EPERM))
+    return {0, first.error().sentence()};
 
   rlimit limit{};
-  if (::getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur <= room_for_requests) return {0, first.error().sentence()};
-  const std::uint64_t most = std::min<std::uint64_t>(wanted, tether::round_down(limit.rlim_cur - room_for_requests, tether::MiB));
-  const std::string of_the_limit = "the locked-memory limit is " + std::to_string(limit.rlim_cur / tether::KiB) + " KiB";
+  if (::getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur <= room_for_requests)
+    return {0, first.error().sentence()};
+  const std::uint64_t most = std::min<std::uint64_t>(
+      wanted, tether::round_down(limit.rlim_cur - room_for_requests, tether::MiB));
+  const std::string of_the_limit =
+      "the locked-memory limit is " + std::to_string(limit.rlim_cur / tether::KiB) + " KiB";
   if (most == 0) return {0, of_the_limit + ", too little for a guest"};
   if (const auto second = try_to_pin(*iommu, most + room_for_requests); !second) {
     return {0, of_the_limit + ", and not all of it is left: " + second.error().sentence()};
@@ -74,8 +82,10 @@ struct pinning {
   const auto sentence_of = [](char const* backend, char const* node) {
     std::error_code unknown;
     const bool there = std::filesystem::exists(node, unknown);
-    return std::string{backend} + " drives devices behind an IOMMU (" + node + (there ? " is here" : " is not here") +
-           "): cmake --workflow --preset system walks it, and examples/edu_dma.cpp is the program to start from";
+    return std::string{backend} + " drives devices behind an IOMMU (" + node +
+           (there ? " is here" : " is not here") +
+           "): cmake --workflow --preset system walks it, and examples/edu_dma.cpp is the program "
+           "to start from";
   };
   return {sentence_of("vfio_type1", "/dev/vfio/vfio"), sentence_of("iommufd", "/dev/iommu")};
 }

@@ -37,18 +37,23 @@ namespace demo {
   return out + "]";
 }
 
-inline void write_json(std::ostream& to, std::uint64_t memory, std::vector<row> const& rows, std::vector<std::string> const& notes,
-                       bool good) {
-  to << "{\n  \"memory_bytes\": " << memory << ",\n  \"good\": " << (good ? "true" : "false") << ",\n  \"notes\": " << list_of(notes)
-     << ",\n  \"rows\": [";
+inline void write_json(std::ostream& to, std::uint64_t memory, std::vector<row> const& rows,
+                       std::vector<std::string> const& notes, bool good) {
+  to << "{\n  \"memory_bytes\": " << memory << ",\n  \"good\": " << (good ? "true" : "false")
+     << ",\n  \"notes\": " << list_of(notes) << ",\n  \"rows\": [";
   char const* separator = "\n";
   for (auto const& one : rows) {
-    to << separator << "    {\"backend\": " << json_string(one.backend) << ", \"inhibition\": " << json_string(one.inhibition)
-       << ", \"granularity\": " << json_string(one.granularity) << ",\n     \"guest_bytes\": " << one.guest_bytes
-       << ", \"map_calls\": " << one.map_calls << ", \"pinned_bytes\": " << one.pinned_bytes
-       << ", \"pages_requested\": " << one.frames.requested << ", \"pages_discarded\": " << one.frames.discarded
-       << ", \"pages_inhibited\": " << one.frames.inhibited << ",\n     \"stale_bytes\": " << one.stale_bytes
-       << ", \"verdict\": " << json_string(name_of(one.ended)) << ", \"remarks\": " << list_of(one.remarks) << "}";
+    to << separator << "    {\"backend\": " << json_string(one.backend)
+       << ", \"inhibition\": " << json_string(one.inhibition)
+       << ", \"granularity\": " << json_string(one.granularity)
+       << ",\n     \"guest_bytes\": " << one.guest_bytes << ", \"map_calls\": " << one.map_calls
+       << ", \"pinned_bytes\": " << one.pinned_bytes
+       << ", \"pages_requested\": " << one.frames.requested
+       << ", \"pages_discarded\": " << one.frames.discarded
+       << ", \"pages_inhibited\": " << one.frames.inhibited
+       << ",\n     \"stale_bytes\": " << one.stale_bytes
+       << ", \"verdict\": " << json_string(name_of(one.ended))
+       << ", \"remarks\": " << list_of(one.remarks) << "}";
     separator = ",\n";
   }
   to << "\n  ]\n}\n";

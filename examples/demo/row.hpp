@@ -46,7 +46,9 @@ struct row {
 
   /// Compares a count with its expected value.
   void expect(char const* what, std::uint64_t found, std::uint64_t expected) {
-    if (found != expected) remark_wrong(std::string{what} + ": " + std::to_string(found) + ", and not " + std::to_string(expected));
+    if (found != expected)
+      remark_wrong(std::string{what} + ": " + std::to_string(found) + ", and not " +
+                   std::to_string(expected));
   }
   void expect_that(bool holds, char const* otherwise) {
     if (!holds) remark_wrong(otherwise);

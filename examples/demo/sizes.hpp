@@ -11,7 +11,8 @@ namespace demo {
 
 /// "256 MiB", or "64 KiB" where it is no whole number of those.
 [[nodiscard]] inline std::string in_words(std::uint64_t bytes) {
-  return bytes % tether::MiB == 0 ? std::to_string(bytes / tether::MiB) + " MiB" : std::to_string(bytes / tether::KiB) + " KiB";
+  return bytes % tether::MiB == 0 ? std::to_string(bytes / tether::MiB) + " MiB"
+                                  : std::to_string(bytes / tether::KiB) + " KiB";
 }
 
 }  // namespace demo

@@ -45,27 +45,35 @@ struct stage {
   tether::discard_gate<> gate{};
   tether::balloon<> balloon{guest, gate};
   container dma;
-  tether::endpoint_group nic{"nic", {{"eth0", tether::pin_class::pins}, {"eth1", tether::pin_class::pins}}};
+  tether::endpoint_group nic{
+      "nic", {{"eth0", tether::pin_class::pins}, {"eth1", tether::pin_class::pins}}};
   tether::endpoint_group gpu{"gpu", {{"vgpu0", tether::pin_class::pins_on_demand}}};
 
   explicit stage(std::uint64_t memory)
       : ram{memory},
-        block{must(tether::ram_block::borrow("ram", ram.host(), memory, tether::memory_kind::private_anonymous))},
+        block{must(tether::ram_block::borrow("ram", ram.host(), memory,
+                                             tether::memory_kind::private_anonymous))},
         dma{guest, gate, must(make_backend<Backend>())} {
     must(guest.place(tether::region::ram(block), tether::guest_address{0}));
   }
 
   /// The guest gives frames back, and the host discards those that it may.
   void inflate(frame_run frames, row& told) {
-    send_frames(frames, [&](std::span<std::byte const> numbers) { told.frames += balloon.inflate(numbers); });
+    send_frames(frames, [&](std::span<std::byte const> numbers) {
+      told.frames += balloon.inflate(numbers);
+    });
   }
   /// The guest takes frames back and writes to them.
   void use_again(frame_run frames, turn when) {
     send_frames(frames, [&](std::span<std::byte const> numbers) { balloon.deflate(numbers); });
     ram.write(frames, when);
   }
-  [[nodiscard]] bool discards_go_on() const { return gate.counts().allow(tether::discard_kind::uncoordinated); }
-  [[nodiscard]] bool coordinated_discards_go_on() const { return gate.counts().allow(tether::discard_kind::coordinated); }
+  [[nodiscard]] bool discards_go_on() const {
+    return gate.counts().allow(tether::discard_kind::uncoordinated);
+  }
+  [[nodiscard]] bool coordinated_discards_go_on() const {
+    return gate.counts().allow(tether::discard_kind::coordinated);
+  }
 };
 
 /// Tells the story. Fails: throws `story_ended` where it cannot go on.
@@ -76,7 +84,8 @@ void tell(row& told) {
   const plot plot{told.guest_bytes};
   stage<Backend, Inhibition, Granularity> on{told.guest_bytes};
 
-  // The guest boots, and gives memory back before there is any device. Pinning brings those pages in again.
+  // The guest boots, and gives memory back before there is any device. Pinning brings those pages
+  // in again.
   on.ram.write(plot.all, turn::boot);
   on.inflate(plot.early, told);
 
@@ -86,11 +95,16 @@ void tell(row& told) {
   auto eth0 = must(nic.open("eth0"));
   told.map_calls = on.dma.observer().map_calls;
   told.pinned_bytes = pinned_now() - pinned_before;
-  told.expect("map calls", told.map_calls, mappings_promised<Granularity>(told.guest_bytes, on.ram.host(), on.dma.backend().page_sizes()));
+  told.expect("map calls", told.map_calls,
+              mappings_promised<Granularity>(told.guest_bytes, on.ram.host(),
+                                             on.dma.backend().page_sizes()));
   told.expect("bytes pinned", told.pinned_bytes, pins ? told.guest_bytes : 0);
-  told.expect_that(on.discards_go_on() == !pins, "with the NIC attached, the gate must be closed exactly where the backend pins");
-  told.expect_that(on.coordinated_discards_go_on() == (!pins || tether::maps_in_blocks<Granularity>),
-                   "coordinated discards must go on exactly where nothing pins, or where memory is mapped in blocks");
+  told.expect_that(on.discards_go_on() == !pins,
+                   "with the NIC attached, the gate must be closed exactly where the backend pins");
+  told.expect_that(
+      on.coordinated_discards_go_on() == (!pins || tether::maps_in_blocks<Granularity>),
+      "coordinated discards must go on exactly where nothing pins, or where memory is mapped in "
+      "blocks");
 
   on.inflate(plot.while_attached, told);
   for (const frame_run frames : {plot.early, plot.while_attached}) {
@@ -104,30 +118,38 @@ void tell(row& told) {
   auto vgpu0 = must(gpu.open("vgpu0", tether::agrees_to_discards));
   const auto held = on.gate.counts();
   const auto refused = nic.open("eth1", tether::agrees_to_discards);
-  told.expect_that(!refused && refused.error().is(tether::errc::consent_refused), "a device that pins was allowed to agree to discards");
+  told.expect_that(!refused && refused.error().is(tether::errc::consent_refused),
+                   "a device that pins was allowed to agree to discards");
   told.expect_that(on.gate.counts() == held, "a refused consent changed who holds the gate");
-  told.expect_that(on.discards_go_on() == !pins, "the mediated device's consent must not open the gate while the NIC pins");
+  told.expect_that(on.discards_go_on() == !pins,
+                   "the mediated device's consent must not open the gate while the NIC pins");
   on.inflate(plot.while_mediated, told);
   on.use_again(plot.while_mediated, turn::touched);
-  told.stale_bytes += disagreements(on.ram, plot.while_mediated, *eth0, turn::touched, turn::device_wrote);
+  told.stale_bytes +=
+      disagreements(on.ram, plot.while_mediated, *eth0, turn::touched, turn::device_wrote);
 
   // The NIC is unplugged, and its pins are gone before its hold is. Inhibited requests are not
   // repeated; asked again, the frames are discarded.
   must(nic.request_unplug());
   must(nic.detach());
   told.expect("bytes pinned after the unplug", pinned_now() - pinned_before, 0);
-  told.expect_that(on.gate.counts() == tether::gate_counts{}, "somebody still holds the gate after the unplug");
+  told.expect_that(on.gate.counts() == tether::gate_counts{},
+                   "somebody still holds the gate after the unplug");
   const std::uint64_t discarded_before = told.frames.discarded;
   on.inflate(plot.while_attached, told);
-  told.expect("frames discarded after the unplug", told.frames.discarded - discarded_before, plot.while_attached.count);
+  told.expect("frames discarded after the unplug", told.frames.discarded - discarded_before,
+              plot.while_attached.count);
   on.use_again(plot.while_attached, turn::touched_again);
-  told.stale_bytes += disagreements(on.ram, plot.for_the_mediated_one(), *vgpu0, turn::touched_again, turn::mediated_wrote);
+  told.stale_bytes += disagreements(on.ram, plot.for_the_mediated_one(), *vgpu0,
+                                    turn::touched_again, turn::mediated_wrote);
   must(gpu.detach());
 
   // Memory that was not given back has not changed, and nothing that was written since is lost.
-  told.expect("bytes that the CPU does not see as they were last written", bytes_lost(on.ram, plot), 0);
+  told.expect("bytes that the CPU does not see as they were last written", bytes_lost(on.ram, plot),
+              0);
 
-  const std::uint64_t inhibited = pins ? std::uint64_t{plot.while_attached.count} + plot.while_mediated.count : 0;
+  const std::uint64_t inhibited =
+      pins ? std::uint64_t{plot.while_attached.count} + plot.while_mediated.count : 0;
   told.expect("frames requested", told.frames.requested, plot.requested());
   told.expect("frames inhibited", told.frames.inhibited, inhibited);
   told.expect("frames discarded", told.frames.discarded, plot.requested() - inhibited);
@@ -137,8 +159,8 @@ void tell(row& told) {
   told.end_as(verdict::safe);
 }
 
-/// A configuration that needs more mappings than there are: it is refused before anything is touched, and the error says
-/// which block would fit.
+/// A configuration that needs more mappings than there are: it is refused before anything is
+/// touched, and the error says which block would fit.
 template <class Backend, class Inhibition, class Granularity>
 void tell_refusal(row& told, std::uint64_t budget) {
   const std::uint64_t pinned_before = pinned_now();
@@ -150,7 +172,8 @@ void tell_refusal(row& told, std::uint64_t budget) {
 
   std::uint64_t fits = 4 * tether::KiB;
   while (told.guest_bytes / fits > budget) fits *= 2;
-  told.expect_that(refused.error().is(tether::errc::over_budget), "the attach was refused for another reason than its budget");
+  told.expect_that(refused.error().is(tether::errc::over_budget),
+                   "the attach was refused for another reason than its budget");
   told.expect("bytes of the block that fits", refused.error().number(), fits);
   told.expect("mappings left", on.dma.usage().mappings, 0);
   told.expect("bytes pinned after the refusal", pinned_now() - pinned_before, 0);

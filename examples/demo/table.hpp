@@ -19,14 +19,19 @@ namespace demo {
 class table {
  public:
   void head() const {
-    print({"backend", "inhibition", "granularity", "guest", "map", "pinned", "pages", "pages", "pages", "stale", ""});
-    print({"", "", "", "MiB", "calls", "MiB", "requested", "discarded", "inhibited", "bytes", "verdict"});
+    print({"backend", "inhibition", "granularity", "guest", "map", "pinned", "pages", "pages",
+           "pages", "stale", ""});
+    print({"", "", "", "MiB", "calls", "MiB", "requested", "discarded", "inhibited", "bytes",
+           "verdict"});
     std::puts(std::string(127, '-').c_str());
   }
   void add(row const& one) const {
-    const auto number = [&](std::uint64_t value) { return one.ended == verdict::not_run ? std::string{"-"} : std::to_string(value); };
-    print({one.backend, one.inhibition, one.granularity, number(one.guest_bytes / tether::MiB), number(one.map_calls),
-           number(one.pinned_bytes / tether::MiB), number(one.frames.requested), number(one.frames.discarded), number(one.frames.inhibited),
+    const auto number = [&](std::uint64_t value) {
+      return one.ended == verdict::not_run ? std::string{"-"} : std::to_string(value);
+    };
+    print({one.backend, one.inhibition, one.granularity, number(one.guest_bytes / tether::MiB),
+           number(one.map_calls), number(one.pinned_bytes / tether::MiB),
+           number(one.frames.requested), number(one.frames.discarded), number(one.frames.inhibited),
            number(one.stale_bytes), name_of(one.ended)});
     if (one.ended == verdict::wrong) {
       for (auto const& remark : one.remarks) std::printf("    %s\n", remark.c_str());

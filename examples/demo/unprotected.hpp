@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The story without tether: the memory is mapped through a backend that pins, and the balloon discards behind its
-// back. Nothing is simulated: the pages that the device reaches are not the CPU's any more.
+// The story without tether: the memory is mapped through a backend that pins, and the balloon
+// discards behind its back. Nothing is simulated: the pages that the device reaches are not the
+// CPU's any more.
 #pragma once
 
 #include "agreement.hpp"
@@ -27,7 +28,8 @@ inline void discard_regardless(guest_ram const& ram, frame_run frames, row& told
     told.frames.requested += count;
     const auto last = static_cast<std::uint32_t>(count - 1) * 4;
     std::uint32_t lowest = 0;
-    for (std::uint32_t byte = 0; byte < 4; ++byte) lowest |= std::to_integer<std::uint32_t>(numbers[last + byte]) << (8 * byte);
+    for (std::uint32_t byte = 0; byte < 4; ++byte)
+      lowest |= std::to_integer<std::uint32_t>(numbers[last + byte]) << (8 * byte);
     const auto pages = ram.at(lowest * frame_size, count * frame_size);
     if (::madvise(pages.data(), pages.size(), MADV_DONTNEED) == 0) told.frames.discarded += count;
   });
@@ -54,7 +56,8 @@ inline void tell_unprotected(row& told) {
   }
   discard_regardless(ram, plot.while_mediated, told);
   ram.write(plot.while_mediated, turn::touched);
-  told.stale_bytes += disagreements(ram, plot.while_mediated, eth0, turn::touched, turn::device_wrote);
+  told.stale_bytes +=
+      disagreements(ram, plot.while_mediated, eth0, turn::touched, turn::device_wrote);
 
   must(iommu.close(eth0));
   must(iommu.unmap(ram.as_mapping().where));
@@ -63,7 +66,8 @@ inline void tell_unprotected(row& told) {
 
   told.expect("bytes pinned", told.pinned_bytes, told.guest_bytes);
   told.expect("frames discarded", told.frames.discarded, plot.requested());
-  told.expect("bytes at which CPU and device disagree", told.stale_bytes, plot.while_attached.bytes() + plot.while_mediated.bytes());
+  told.expect("bytes at which CPU and device disagree", told.stale_bytes,
+              plot.while_attached.bytes() + plot.while_mediated.bytes());
   told.end_as(verdict::corrupted);
 }
 

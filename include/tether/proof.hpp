@@ -2,10 +2,10 @@
 // The proof, which is opt-in: code that does not include this pays nothing for it. The headers are
 // listed in reading order.
 //
-// The model checker runs the functions that a container runs (`advance`, `apply_change`, the policy), in
-// one container of two groups of two devices (at run time in more), with one page, a balloon, a
-// guest, every interleaving, every failure of every act, and an `abandon` that succeeds. Outside of
-// the model, and covered by something else or assumed:
+// The model checker runs the functions that a container runs (`advance`, `apply_change`, the
+// policy), in one container of two groups of two devices (at run time in more), with one page, a
+// balloon, a guest, every interleaving, every failure of every act, and an `abandon` that succeeds.
+// Outside of the model, and covered by something else or assumed:
 //
 //   more groups and devices      inhibit/detail/truth_table.hpp evaluates the policy for every count up to
 //                                16, then powers of two and their neighbours; between those it is

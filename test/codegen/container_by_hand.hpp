@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What one would write for one container that inhibits per group, or for one that pins nothing: each operation
-// in one piece, each failure taken back where it happens. The gate and the listener are tether's on both sides.
+// What one would write for one container that inhibits per group, or for one that pins nothing:
+// each operation in one piece, each failure taken back where it happens. The gate and the listener
+// are tether's on both sides.
 #pragma once
 
 #include <codegen/fake_iommu.hpp>
@@ -36,7 +37,8 @@ struct nothing_held {
 };
 
 struct device_by_hand {
-  device_by_hand(std::uint64_t number, std::string_view called, bool agreed) : id{number}, name{called}, agrees{agreed} {}
+  device_by_hand(std::uint64_t number, std::string_view called, bool agreed)
+      : id{number}, name{called}, agrees{agreed} {}
   std::uint64_t id;
   std::string name;
   bool agrees;
@@ -45,7 +47,8 @@ struct device_by_hand {
 
 template <bool Pins>
 struct group_by_hand {
-  group_by_hand(std::uint64_t number, std::string_view called) : id{number}, name{called}, held{called} {}
+  group_by_hand(std::uint64_t number, std::string_view called)
+      : id{number}, name{called}, held{called} {}
   std::uint64_t id;
   std::string name;
   std::uint32_t agreed = 0;
@@ -64,8 +67,9 @@ class container_by_hand {
   using errc = tether::errc;
   using mutex_type = typename Threading::mutex;
   using group = group_by_hand<Pins>;
-  using listener_type = tether::dma_listener<fake_iommu<Pins>, tether::whole_section, tether::trim_edges, tether::no_observation,
-                                             mutex_type, tether::detail::trusted_feed>;
+  using listener_type =
+      tether::dma_listener<fake_iommu<Pins>, tether::whole_section, tether::trim_edges,
+                           tether::no_observation, mutex_type, tether::detail::trusted_feed>;
 
  public:
   struct opened {
@@ -77,7 +81,9 @@ class container_by_hand {
   struct attached {
     container_by_hand* container;
     std::uint64_t group;
-    tether::result<opened> open(std::string_view name, tether::consent agrees) noexcept { return container->open(group, name, agrees); }
+    tether::result<opened> open(std::string_view name, tether::consent agrees) noexcept {
+      return container->open(group, name, agrees);
+    }
     tether::result<void> detach() noexcept { return container->detach(group); }
   };
 
@@ -97,7 +103,8 @@ class container_by_hand {
     try {
       fresh.emplace_back(next_id_++, name);
     } catch (std::exception const&) {
-      return tether::failure(error{"attach", std::make_error_code(std::errc::not_enough_memory)}.of(name));
+      return tether::failure(
+          error{"attach", std::make_error_code(std::errc::not_enough_memory)}.of(name));
     }
     group& mine = fresh.back();
     if (auto held = hold(mine); !held) return tether::failure(held.error());
@@ -145,32 +152,40 @@ class container_by_hand {
     return {};
   }
 
-  tether::result<opened> open(std::uint64_t id, std::string_view name, tether::consent agrees) noexcept {
+  tether::result<opened> open(std::uint64_t id, std::string_view name,
+                              tether::consent agrees) noexcept {
     std::lock_guard operation{operation_};
     const auto mine = std::ranges::find(groups_, id, &group::id);
-    if (mine == groups_.end()) return tether::failure(error{"open device", errc::stale_handle}.of(name));
+    if (mine == groups_.end())
+      return tether::failure(error{"open device", errc::stale_handle}.of(name));
     if (diverged()) return refuse_diverged("open device", name);
-    if (mine->unplug_requested) return tether::failure(error{"open device", errc::unplug_requested}.of(name));
+    if (mine->unplug_requested)
+      return tether::failure(error{"open device", errc::unplug_requested}.of(name));
     for (device_by_hand const& one : mine->devices) {
-      if (one.name == name) return tether::failure(error{"open device", errc::already_there}.of(name));
+      if (one.name == name)
+        return tether::failure(error{"open device", errc::already_there}.of(name));
     }
     std::list<device_by_hand> fresh;
     const bool agreed = agrees == tether::consent::given;
     try {
       fresh.emplace_back(next_id_++, name, agreed);
     } catch (std::exception const&) {
-      return tether::failure(error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(name));
+      return tether::failure(
+          error{"open device", std::make_error_code(std::errc::not_enough_memory)}.of(name));
     }
     device_by_hand& device = fresh.back();
     const bool pins = codegen_classify(mine->joined->number, device.name.data()) == 0;
     if (agreed && pins) {
-      return tether::failure(error{"open device", errc::consent_refused}.of(device.name).advise("open it without agrees_to_discards"));
+      return tether::failure(error{"open device", errc::consent_refused}
+                                 .of(device.name)
+                                 .advise("open it without agrees_to_discards"));
     }
     if constexpr (Pins) {
       if (agreed ? mine->declined != 0 : mine->agreed != 0) {
-        return tether::failure(error{"open device", errc::mixed_group}
-                                   .of(device.name)
-                                   .advise("choose inhibit_per_device, or open all devices of the group alike"));
+        return tether::failure(
+            error{"open device", errc::mixed_group}
+                .of(device.name)
+                .advise("choose inhibit_per_device, or open all devices of the group alike"));
       }
       if (!agreed && mine->held.count() == 0) {
         if (auto held = hold(*mine); !held) return tether::failure(held.error());
@@ -206,13 +221,15 @@ class container_by_hand {
     const auto mine = std::ranges::find(groups_, id, &group::id);
     if (mine == groups_.end()) return tether::failure(error{"close device", errc::stale_handle});
     const auto device = std::ranges::find(mine->devices, device_id, &device_by_hand::id);
-    if (device == mine->devices.end()) return tether::failure(error{"close device", errc::stale_handle});
+    if (device == mine->devices.end())
+      return tether::failure(error{"close device", errc::stale_handle});
     if (diverged()) return refuse_diverged("close device", device->name);
     return close_one(*mine, device);
   }
 
  private:
-  tether::result<void> close_one(group& mine, typename std::list<device_by_hand>::iterator device) noexcept {
+  tether::result<void> close_one(group& mine,
+                                 typename std::list<device_by_hand>::iterator device) noexcept {
     if (const int answer = close_device(device->device->number); answer != 0) [[unlikely]] {
       return tether::failure(refusal("close", answer));
     }
@@ -269,7 +286,8 @@ class container_by_hand {
   }
 
   // What goes wrong.
-  [[gnu::cold]] static tl::unexpected<error> refuse_diverged(const char* what, std::string_view name) noexcept {
+  [[gnu::cold]] static tl::unexpected<error> refuse_diverged(const char* what,
+                                                             std::string_view name) noexcept {
     return tether::failure(error{what, errc::diverged}.of(name).advise("call abandon()"));
   }
   [[gnu::cold]] error diverge(error const& why) noexcept {
@@ -277,7 +295,8 @@ class container_by_hand {
     if (!listener_.diverged()) listener_.diverge(why);
     return why.with_failed_rollback();
   }
-  [[gnu::cold]] tether::result<attached> take_back(std::list<group>& fresh, error const& why) noexcept {
+  [[gnu::cold]] tether::result<attached> take_back(std::list<group>& fresh,
+                                                   error const& why) noexcept {
     group& mine = fresh.back();
     if (why.rollback_failed() || leave(mine.joined->number) != 0) {
       groups_.splice(groups_.end(), fresh);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Runs both sides of every configuration's map path under callgrind, which counts their instructions. Each run
-// is dumped under the name "<number> <function> <side>"; check.py reads the totals.
+// Runs both sides of every configuration's map path under callgrind, which counts their
+// instructions. Each run is dumped under the name "<number> <function> <side>"; check.py reads the
+// totals.
 #include <codegen/map_path.hpp>
 #include <codegen/system_calls.hpp>
 
@@ -28,10 +29,12 @@ struct path_image {
   std::uint64_t bytes = 0;
 };
 
-/// Some 300 KiB that begin and end in the midst of a 64 KiB block, so that pieces of several sizes come of them.
+/// Some 300 KiB that begin and end in the midst of a 64 KiB block, so that pieces of several sizes
+/// come of them.
 detail::section_plan some_plan() {
   detail::section_plan plan;
-  plan.fit.inside = {.where = {io_address{0x100d000}, io_address{0x1057fff}}, .host = host_address{0x7f000000d000}};
+  plan.fit.inside = {.where = {io_address{0x100d000}, io_address{0x1057fff}},
+                     .host = host_address{0x7f000000d000}};
   plan.offset = block_offset{0xd000};
   plan.pieces = 3;
   return plan;
@@ -77,8 +80,8 @@ int main() {
     const deeds unmapped = count(pair.by_hand.unmap, i, "unmap by_hand");
     same = count(pair.generic.map, i, "map generic") == mapped && same;
     same = count(pair.generic.unmap, i, "unmap generic") == unmapped && same;
-    std::printf("%zu map %ju system calls\n%zu unmap %ju system calls\n", i, std::uintmax_t{mapped.calls}, i,
-                std::uintmax_t{unmapped.calls});
+    std::printf("%zu map %ju system calls\n%zu unmap %ju system calls\n", i,
+                std::uintmax_t{mapped.calls}, i, std::uintmax_t{unmapped.calls});
   }
   if (!same) std::puts("generic code and the code by hand did not do the same");
   return same ? 0 : 1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Runs the same story on tether's container and on the one by hand, under callgrind: two groups come, a device
-// that agrees and one that does not are opened and closed, both groups go. Each kind of step is counted apart.
+// Runs the same story on tether's container and on the one by hand, under callgrind: two groups
+// come, a device that agrees and one that does not are opened and closed, both groups go. Each kind
+// of step is counted apart.
 #include <codegen/container_by_hand.hpp>
 #include <codegen/system_calls.hpp>
 
@@ -24,7 +25,8 @@ constexpr int times = 50;
 template <class Outcome>
 auto must(Outcome outcome) {
   if (!outcome) std::abort();
-  if constexpr (requires { *outcome; } && !std::is_void_v<typename Outcome::value_type>) return *outcome;
+  if constexpr (requires { *outcome; } && !std::is_void_v<typename Outcome::value_type>)
+    return *outcome;
 }
 
 /// Collects while it lives, if its step is the one that is counted.
@@ -41,9 +43,20 @@ class counted {
   bool on_;
 };
 
-enum step { attach_first, attach_next, open_other, open_agreeing, close_other, close_agreeing, detach_next, detach_last, steps };
-constexpr char const* names[steps] = {"attach_first", "attach_next",    "open_other",  "open_agreeing",
-                                      "close_other",  "close_agreeing", "detach_next", "detach_last"};
+enum step {
+  attach_first,
+  attach_next,
+  open_other,
+  open_agreeing,
+  close_other,
+  close_agreeing,
+  detach_next,
+  detach_last,
+  steps
+};
+constexpr char const* names[steps] = {"attach_first",  "attach_next", "open_other",
+                                      "open_agreeing", "close_other", "close_agreeing",
+                                      "detach_next",   "detach_last"};
 
 /// One story. Answers what the gate counted on the way and what the backend was asked.
 template <class Container, class Threading>
@@ -82,7 +95,8 @@ std::uint64_t run(int number, char const* side) {
     char label[64];
     std::snprintf(label, sizeof label, "%d %s %s", number, names[now], side);
     CALLGRIND_ZERO_STATS;
-    for (int i = 0; i != times; ++i) deeds = deeds * 3 + story<Container, Threading>(static_cast<step>(now));
+    for (int i = 0; i != times; ++i)
+      deeds = deeds * 3 + story<Container, Threading>(static_cast<step>(now));
     CALLGRIND_DUMP_STATS_AT(label);
   }
   return deeds;
@@ -93,7 +107,9 @@ bool compare(int number, char const* name) {
   using generic = container<fake_iommu<Pins>, inhibit_per_group, Threading>;
   using by_hand = container_by_hand<Pins, Threading>;
   static_assert(sizeof(generic) == sizeof(by_hand));
-  static_assert(sizeof(detail::group_record<fake_iommu<Pins>, typename generic::policies::inhibition>) == sizeof(group_by_hand<Pins>));
+  static_assert(
+      sizeof(detail::group_record<fake_iommu<Pins>, typename generic::policies::inhibition>) ==
+      sizeof(group_by_hand<Pins>));
   std::printf("%d %s\n", number, name);
   return run<generic, Threading>(number, "generic") == run<by_hand, Threading>(number, "by_hand");
 }

@@ -11,11 +11,14 @@ namespace codegen {
 constexpr auto costs_nothing = [](auto inhibition) {
   using asked = typename decltype(inhibition)::type;
   using backend = fake_iommu<false>;
-  return sizeof(tether::container<backend, asked>) == sizeof(tether::container<backend, tether::no_inhibition>);
+  return sizeof(tether::container<backend, asked>) ==
+         sizeof(tether::container<backend, tether::no_inhibition>);
 };
-static_assert(hana::unpack(inhibitions, [](auto... inhibition) { return (... && costs_nothing(inhibition)); }));
+static_assert(hana::unpack(inhibitions,
+                           [](auto... inhibition) { return (... && costs_nothing(inhibition)); }));
 
-extern constinit const auto lifecycles =
-    hana::unpack(lifecycle_product, [](auto... of) { return hana::make_tuple(addresses_of<typename decltype(of)::type>()...); });
+extern constinit const auto lifecycles = hana::unpack(lifecycle_product, [](auto... of) {
+  return hana::make_tuple(addresses_of<typename decltype(of)::type>()...);
+});
 
 }  // namespace codegen

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Attach, open, close and detach as a user calls them. check.py finds `generic::attach<X>` in an object file and
-// follows it into everything that it reaches.
+// Attach, open, close and detach as a user calls them. check.py finds `generic::attach<X>` in an
+// object file and follows it into everything that it reaches.
 #pragma once
 
 #include <codegen/fake_iommu.hpp>
@@ -18,7 +18,8 @@ bool attach(typename Policies::container& container, fake_group const& group) no
   return container.attach(group).has_value();
 }
 template <class Policies>
-bool open(typename Policies::container::attached& group, std::string_view name, tether::consent agrees) noexcept {
+bool open(typename Policies::container::attached& group, std::string_view name,
+          tether::consent agrees) noexcept {
   return group.open(name, agrees).has_value();
 }
 template <class Policies>
@@ -42,7 +43,8 @@ struct addresses {
 
 template <class Policies>
 constexpr addresses<Policies> addresses_of() {
-  return {&generic::attach<Policies>, &generic::open<Policies>, &generic::close<Policies>, &generic::detach<Policies>};
+  return {&generic::attach<Policies>, &generic::open<Policies>, &generic::close<Policies>,
+          &generic::detach<Policies>};
 }
 
 }  // namespace codegen

@@ -7,7 +7,8 @@
 namespace codegen {
 
 namespace {
-constexpr auto all = hana::unpack(product, [](auto... of) { return std::array{pair_of<typename decltype(of)::type>()...}; });
+constexpr auto all = hana::unpack(
+    product, [](auto... of) { return std::array{pair_of<typename decltype(of)::type>()...}; });
 }  // namespace
 constinit const std::span<map_pair const> map_pairs{all};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The listener's map and unmap of one planned section, and the same by hand. check.py pairs `generic::map<X>`
-// with `by_hand::map<X>` in an object file; count.cpp runs both.
+// The listener's map and unmap of one planned section, and the same by hand. check.py pairs
+// `generic::map<X>` with `by_hand::map<X>` in an object file; count.cpp runs both.
 #pragma once
 
 #include <codegen/mapper_by_hand.hpp>
@@ -25,18 +25,22 @@ template <class Policies>
 struct path {
   using configuration = typename Policies::configuration;
   typename configuration::threading::mutex* mutex;
-  tether::detail::section_mapper<typename Policies::backend, typename configuration::granularity, typename configuration::observation> mapper;
+  tether::detail::section_mapper<typename Policies::backend, typename configuration::granularity,
+                                 typename configuration::observation>
+      mapper;
 };
 
 template <class Policies>
-[[gnu::flatten]] tether::result<void> map(void* memory, tether::detail::section_plan const& plan) noexcept {
+[[gnu::flatten]] tether::result<void> map(void* memory,
+                                          tether::detail::section_plan const& plan) noexcept {
   auto& by = *static_cast<path<Policies>*>(memory);
   tether::unmonitored nobody;
   std::lock_guard turn{*by.mutex};
   return by.mapper.map(plan, nobody);
 }
 template <class Policies>
-[[gnu::flatten]] tether::result<void> unmap(void* memory, tether::detail::section_plan const& plan) noexcept {
+[[gnu::flatten]] tether::result<void> unmap(void* memory,
+                                            tether::detail::section_plan const& plan) noexcept {
   auto& by = *static_cast<path<Policies>*>(memory);
   std::lock_guard turn{*by.mutex};
   return by.mapper.unmap(plan);
@@ -56,7 +60,8 @@ struct path {
 };
 
 template <class Policies>
-[[gnu::flatten]] tether::result<void> map(void* memory, tether::detail::section_plan const& plan) noexcept {
+[[gnu::flatten]] tether::result<void> map(void* memory,
+                                          tether::detail::section_plan const& plan) noexcept {
   auto& by = *static_cast<path<Policies>*>(memory);
   if constexpr (locks<Policies>) {
     std::lock_guard turn{*by.mutex};
@@ -66,7 +71,8 @@ template <class Policies>
   }
 }
 template <class Policies>
-[[gnu::flatten]] tether::result<void> unmap(void* memory, tether::detail::section_plan const& plan) noexcept {
+[[gnu::flatten]] tether::result<void> unmap(void* memory,
+                                            tether::detail::section_plan const& plan) noexcept {
   auto& by = *static_cast<path<Policies>*>(memory);
   if constexpr (locks<Policies>) {
     std::lock_guard turn{*by.mutex};
@@ -92,7 +98,9 @@ struct map_pair {
 template <class Policies>
 constexpr map_pair pair_of() {
   static_assert(sizeof(generic::path<Policies>) == sizeof(by_hand::path<Policies>));
-  return {__PRETTY_FUNCTION__, {&generic::map<Policies>, &generic::unmap<Policies>}, {&by_hand::map<Policies>, &by_hand::unmap<Policies>}};
+  return {__PRETTY_FUNCTION__,
+          {&generic::map<Policies>, &generic::unmap<Policies>},
+          {&by_hand::map<Policies>, &by_hand::unmap<Policies>}};
 }
 
 /// All of map_path.cpp.

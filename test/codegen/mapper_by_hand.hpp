@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What one would write for one IOMMU and one way of cutting, without tether: plain numbers, one loop around the
-// system call, counters. Nothing of listen/ or granule/ but the plan that both sides are given is used here.
+// What one would write for one IOMMU and one way of cutting, without tether: plain numbers, one
+// loop around the system call, counters. Nothing of listen/ or granule/ but the plan that both
+// sides are given is used here.
 #pragma once
 
 #include <codegen/fake_iommu.hpp>
@@ -43,39 +44,53 @@ struct mapper_state {
             plan.fit.inside.memory == tether::memory_kind::private_file);
   }
   [[gnu::cold, gnu::noinline]] tether::result<void> fault_in(plan_type const& plan) noexcept {
-    const std::uint64_t length = plan.fit.inside.where.last.value - plan.fit.inside.where.first.value;
+    const std::uint64_t length =
+        plan.fit.inside.where.last.value - plan.fit.inside.where.first.value;
     try {
-      read_only.push_back({plan.what.memory, plan.offset.value, plan.offset.value + length, plan.fit.inside.where.first.value});
+      read_only.push_back({plan.what.memory, plan.offset.value, plan.offset.value + length,
+                           plan.fit.inside.where.first.value});
     } catch (std::exception const&) {
-      return tether::failure(tether::error{"map", std::make_error_code(std::errc::not_enough_memory)});
+      return tether::failure(
+          tether::error{"map", std::make_error_code(std::errc::not_enough_memory)});
     }
-    return plan.what.memory->populate({plan.offset, tether::block_offset{plan.offset.value + length}});
+    return plan.what.memory->populate(
+        {plan.offset, tether::block_offset{plan.offset.value + length}});
   }
-  int map_piece(plan_type const& plan, std::uint64_t iova, std::uint64_t host, std::uint64_t size) const noexcept {
-    return codegen_map(backend->container, iova, size, host, static_cast<unsigned>(plan.fit.inside.rights));
+  int map_piece(plan_type const& plan, std::uint64_t iova, std::uint64_t host,
+                std::uint64_t size) const noexcept {
+    return codegen_map(backend->container, iova, size, host,
+                       static_cast<unsigned>(plan.fit.inside.rights));
   }
   [[gnu::cold, gnu::noinline]] void forget(plan_type const& plan) noexcept {
-    std::erase_if(read_only, [&](needed const& one) { return one.iova == plan.fit.inside.where.first.value; });
+    std::erase_if(read_only,
+                  [&](needed const& one) { return one.iova == plan.fit.inside.where.first.value; });
   }
   /// Unmaps what is before `stopped_at`.
-  [[gnu::cold, gnu::noinline]] tether::result<void> take_back(plan_type const& plan, std::uint64_t stopped_at, tether::error why) noexcept {
+  [[gnu::cold, gnu::noinline]] tether::result<void> take_back(plan_type const& plan,
+                                                              std::uint64_t stopped_at,
+                                                              tether::error why) noexcept {
     const std::uint64_t first = plan.fit.inside.where.first.value;
     why = why.of(plan.what.name);
     if (needs_pages(plan)) forget(plan);
-    if (stopped_at != first && codegen_unmap(backend->container, first, stopped_at - first) != 0) why = why.with_failed_rollback();
+    if (stopped_at != first && codegen_unmap(backend->container, first, stopped_at - first) != 0)
+      why = why.with_failed_rollback();
     return tether::failure(why);
   }
-  tether::result<void> mapped(plan_type const& plan, std::uint64_t first, std::uint64_t last) noexcept {
+  tether::result<void> mapped(plan_type const& plan, std::uint64_t first,
+                              std::uint64_t last) noexcept {
     mappings += plan.pieces;
     bytes += last - first + 1;
     return {};
   }
 
   tether::result<void> unmap(plan_type const& plan) noexcept {
-    if (const int answer = codegen_unmap(backend->container, plan.fit.inside.where.first.value, size_of(plan)); answer != 0) [[unlikely]] {
+    if (const int answer =
+            codegen_unmap(backend->container, plan.fit.inside.where.first.value, size_of(plan));
+        answer != 0) [[unlikely]] {
       return tether::failure(refusal("unmap", answer).of(plan.what.name));
     }
-    if (needs_pages(plan)) [[unlikely]] forget(plan);
+    if (needs_pages(plan)) [[unlikely]]
+      forget(plan);
     mappings -= plan.pieces;
     bytes -= size_of(plan);
     return {};
@@ -96,7 +111,8 @@ struct mapper_by_hand<Pins, tether::whole_section> : mapper_state<Pins> {
     }
     const std::uint64_t iova = plan.fit.inside.where.first.value;
     const std::uint64_t last = plan.fit.inside.where.last.value;
-    if (const int answer = this->map_piece(plan, iova, plan.fit.inside.host.value, last - iova + 1); answer != 0) [[unlikely]] {
+    if (const int answer = this->map_piece(plan, iova, plan.fit.inside.host.value, last - iova + 1);
+        answer != 0) [[unlikely]] {
       return this->take_back(plan, iova, refusal("map", answer));
     }
     return this->mapped(plan, iova, last);
@@ -117,10 +133,13 @@ struct mapper_by_hand<Pins, tether::largest_page> : mapper_state<Pins> {
     for (;;) {
       const std::uint64_t left = end - iova;
       const std::uint64_t bits = iova | host;
-      const std::uint64_t aligned = bits ^ (bits - 1);                                     // all powers of two that divide both
-      const std::uint64_t no_larger = ~std::uint64_t{0} >> (std::countl_zero(left) & 63);  // 0 stands for 2^64
+      // all powers of two that divide both
+      const std::uint64_t aligned = bits ^ (bits - 1);
+      // 0 stands for 2^64
+      const std::uint64_t no_larger = ~std::uint64_t{0} >> (std::countl_zero(left) & 63);
       const std::uint64_t fits = this->sizes & aligned & no_larger;
-      const std::uint64_t piece = fits != 0 ? (std::uint64_t{1} << 63) >> std::countl_zero(fits) : left;
+      const std::uint64_t piece =
+          fits != 0 ? (std::uint64_t{1} << 63) >> std::countl_zero(fits) : left;
       if (const int answer = this->map_piece(plan, iova, host, piece); answer != 0) [[unlikely]] {
         return this->take_back(plan, iova, refusal("map", answer));
       }

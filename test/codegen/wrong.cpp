@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What check.py must refuse, each for its own reason: a checker that accepts everything is worth nothing.
+// What check.py must refuse, each for its own reason: a checker that accepts everything is worth
+// nothing.
 #include <codegen/lifecycle.hpp>
 #include <codegen/map_path.hpp>
 
@@ -22,7 +23,9 @@ struct any_iommu {
 };
 struct virtual_call : fake_iommu<true> {
   any_iommu* behind = nullptr;
-  [[nodiscard]] tether::result<void> map(mapping const& what) noexcept { return as_result("map", behind->map(what)); }
+  [[nodiscard]] tether::result<void> map(mapping const& what) noexcept {
+    return as_result("map", behind->map(what));
+  }
   [[nodiscard]] tether::result<void> unmap(tether::extent<tether::io_address> where) noexcept {
     return as_result("unmap", behind->unmap(where));
   }
@@ -76,7 +79,8 @@ struct loop_and_switch {
           case act::commit: number += 1; break;
           case act::nothing: break;
         }
-        at = tether::advance<lifecycle>(at, answer == 0 ? tether::outcome::done : tether::outcome::failed);
+        at = tether::advance<lifecycle>(
+            at, answer == 0 ? tether::outcome::done : tether::outcome::failed);
       }
       return as_result("attach", answer);
     }
@@ -84,17 +88,20 @@ struct loop_and_switch {
 };
 
 template <class Backend, class Threading, class... More>
-using policies = policy_list<Backend, tether::inhibit_per_group, tether::fixed_block<64 * tether::KiB>, Threading, More...>;
+using policies = policy_list<Backend, tether::inhibit_per_group,
+                             tether::fixed_block<64 * tether::KiB>, Threading, More...>;
 
 /// Having its address taken here, each is generated.
 extern constinit const map_functions map_paths[] = {
-    {&generic::map<policies<virtual_call, tether::single_threaded>>, &by_hand::map<policies<virtual_call, tether::single_threaded>>},
+    {&generic::map<policies<virtual_call, tether::single_threaded>>,
+     &by_hand::map<policies<virtual_call, tether::single_threaded>>},
     {&generic::map<policies<fake_iommu<true>, tether::single_threaded, allocation>>,
      &by_hand::map<policies<fake_iommu<true>, tether::single_threaded, allocation>>},
     {&generic::map<policies<fake_iommu<true>, tether::single_threaded, extra_work>>,
      &by_hand::map<policies<fake_iommu<true>, tether::single_threaded, extra_work>>},
 };
 extern constinit const auto executor = &generic::attach<loop_and_switch>;
-extern constinit const auto passed_off = addresses_of<policies<fake_iommu<true>, lock_as_single_threaded>>();
+extern constinit const auto passed_off =
+    addresses_of<policies<fake_iommu<true>, lock_as_single_threaded>>();
 
 }  // namespace codegen::wrong

@@ -5,7 +5,10 @@
 #include <cstdio>
 
 int main(int count, char**) {
-  const short narrowed = count;  // -Wconversion with -Werror refuses this line, were our warnings to leak
-  if (narrowed != 1 || tether::extent<tether::guest_address>::of(tether::guest_address{0}, 0)) return 1;
-  std::printf("tether %d.%d.%d\n", TETHER_VERSION_MAJOR, TETHER_VERSION_MINOR, TETHER_VERSION_PATCH);
+  // -Wconversion with -Werror refuses this line, were our warnings to leak
+  const short narrowed = count;
+  if (narrowed != 1 || tether::extent<tether::guest_address>::of(tether::guest_address{0}, 0))
+    return 1;
+  std::printf("tether %d.%d.%d\n", TETHER_VERSION_MAJOR, TETHER_VERSION_MINOR,
+              TETHER_VERSION_PATCH);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A real balloon on one thread, attach and detach with real pins on another, changes of the memory map on a third:
-// never a byte that device and CPU see differently.
+// A real balloon on one thread, attach and detach with real pins on another, changes of the memory
+// map on a third: never a byte that device and CPU see differently.
 #include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 #include <tether/discard/balloon.hpp>
@@ -35,7 +35,8 @@ constexpr std::uint64_t page = 4 * KiB;
 endpoint_group const nics{"nics", {{"nic", pin_class::pins}}};
 endpoint_group const vgpus{"vgpus", {{"vgpu", pin_class::pins_on_demand}}};
 
-/// Gives pages to the host and takes them back, all the time. It never touches what a device may be writing.
+/// Gives pages to the host and takes them back, all the time. It never touches what a device may be
+/// writing.
 class balloon_thread {
  public:
   balloon_thread(address_space const& guest, discard_gate<>& gate)
@@ -67,7 +68,8 @@ class balloon_thread {
   std::thread thread_;
 };
 
-/// The device writes every page, the CPU reads it; the CPU writes every page, the device reads it. Answers the pages that differ.
+/// The device writes every page, the CPU reads it; the CPU writes every page, the device reads it.
+/// Answers the pages that differ.
 template <class Device>
 std::uint64_t stale_pages(Device& device, std::byte* memory, std::uint8_t round) {
   std::uint64_t stale = 0;
@@ -100,7 +102,8 @@ void race(int rounds) {
     for (int round = 0; round < rounds; ++round) {
       std::optional<attached_group<container<io_uring_buffers, Policies...>>> mediated;
       if (round % 3 == 2) {
-        // A settled mediated group first: the balloon works beside it, then the pinning group joins.
+        // A settled mediated group first: the balloon works beside it, then the pinning group
+        // joins.
         mediated.emplace(must(dma.attach(vgpus)));
         static_cast<void>(must(mediated->open("vgpu", agrees_to_discards)));
         const auto before = inflating.discarded();
@@ -125,13 +128,23 @@ void race(int rounds) {
 
 }  // namespace
 
-TEST_CASE("a balloon that races attach and detach never leaves a stale byte, per group and by whole sections") { race<inhibit_per_group>(300); }
-TEST_CASE("a balloon that races attach and detach never leaves a stale byte, per container and by blocks") {
+TEST_CASE(
+    "a balloon that races attach and detach never leaves a stale byte, per group and by whole "
+    "sections") {
+  race<inhibit_per_group>(300);
+}
+TEST_CASE(
+    "a balloon that races attach and detach never leaves a stale byte, per container and by "
+    "blocks") {
   race<inhibit_per_container, fixed_block<16 * KiB>>(300);
 }
-TEST_CASE("a balloon that races attach and detach never leaves a stale byte, per device") { race<inhibit_per_device>(300); }
+TEST_CASE("a balloon that races attach and detach never leaves a stale byte, per device") {
+  race<inhibit_per_device>(300);
+}
 
-TEST_CASE("attach, detach, commits of the memory map and a balloon on four threads end with nothing held, mapped or stale") {
+TEST_CASE(
+    "attach, detach, commits of the memory map and a balloon on four threads end with nothing "
+    "held, mapped or stale") {
   auto backend = io_uring_buffers::open({.slots = 64});
   if (!backend) return tether_test::skip_because(backend.error().sentence());
   ram_block ram = must(ram_block::allocate("ram", pages * page));
@@ -142,7 +155,8 @@ TEST_CASE("attach, detach, commits of the memory map and a balloon on four threa
   static_cast<void>(must(guest.place(region::ram(ram), guest_address{0})));
   {
     container<io_uring_buffers> first{guest, gate, std::move(*backend)};
-    container<io_uring_buffers, fixed_block<16 * KiB>> second{guest, gate, must(io_uring_buffers::open({.slots = 64}))};
+    container<io_uring_buffers, fixed_block<16 * KiB>> second{
+        guest, gate, must(io_uring_buffers::open({.slots = 64}))};
     balloon_thread inflating{guest, gate};
     std::atomic<bool> finished{false};
     std::atomic<std::uint64_t> wrong{0};

@@ -15,11 +15,20 @@ namespace exhaustive_edit_generation {
 
 namespace {
 
-// The argument of topology/detail/edit_generation.hpp, tried in every interleaving of its steps, each an atomic operation: two address spaces show one block, and each
-// edits it twice, away and back; two readers of the first space look a frame up and note it, or use the note that is there. Between the
-// view that a note was made by and the view that it is used by, no edit of that space may lie.
+// The argument of topology/detail/edit_generation.hpp, tried in every interleaving of its steps,
+// each an atomic operation: two address spaces show one block, and each edits it twice, away and
+// back; two readers of the first space look a frame up and note it, or use the note that is there.
+// Between the view that a note was made by and the view that it is used by, no edit of that space
+// may lie.
 
-enum class wrong { nothing, number_after_publishing, ends_before_publishing, reader_asks_no_edit, reader_asks_no_view, number_before_count };
+enum class wrong {
+  nothing,
+  number_after_publishing,
+  ends_before_publishing,
+  reader_asks_no_edit,
+  reader_asks_no_view,
+  number_before_count
+};
 
 struct world {
   std::uint64_t number = 1;
@@ -68,18 +77,22 @@ bool write(world& now, std::size_t space, wrong how) {
   return true;
 }
 
-/// One reader: view, number, under way, published, and then it notes under the number, or uses the note that is there under it.
+/// One reader: view, number, under way, published, and then it notes under the number, or uses the
+/// note that is there under it.
 bool read(world& now, std::size_t which, wrong how) {
   auto& me = now.readers[which];
   switch (me.step) {
     case 0: me.view = now.view[0]; break;
     case 1: me.number = now.number; break;
     case 2: me.refused = now.under_way != 0 && how != wrong::reader_asks_no_edit; break;
-    case 3: me.refused = me.refused || (now.view[0] != me.view && how != wrong::reader_asks_no_view); break;
+    case 3:
+      me.refused = me.refused || (now.view[0] != me.view && how != wrong::reader_asks_no_view);
+      break;
     case 4:
       if (me.refused) break;
       if (!now.note || now.note->second != me.number) now.note = {me.view, me.number};
-      else if (now.note->first != me.view) now.broken = true;  // given by one view, used by another, and edited in between
+      // given by one view, used by another, and edited in between
+      else if (now.note->first != me.view) now.broken = true;
       break;
     default: return false;
   }
@@ -101,9 +114,10 @@ explored explore(wrong how) {
     open.pop_back();
     if (!seen.insert(now).second) continue;
     all.broken = all.broken || now.broken;
-    all.used = all.used || (now.note && std::ranges::all_of(now.readers, [&](auto const& one) {
-                 return one.step == 5 && !one.refused && one.number == now.note->second;
-               }));
+    all.used =
+        all.used || (now.note && std::ranges::all_of(now.readers, [&](auto const& one) {
+                       return one.step == 5 && !one.refused && one.number == now.note->second;
+                     }));
     for (std::size_t i = 0; i < 2; ++i) {
       if (world next = now; write(next, i, how)) open.push_back(next);
       if (world next = now; read(next, i, how)) open.push_back(next);
@@ -115,13 +129,16 @@ explored explore(wrong how) {
 
 }  // namespace
 
-TEST_CASE("in every interleaving of two writers and two readers no note is used under another view than it was made by") {
+TEST_CASE(
+    "in every interleaving of two writers and two readers no note is used under another view than "
+    "it was made by") {
   const auto right = explore(wrong::nothing);
   CHECK_FALSE(right.broken);
   CHECK(right.used);
   CHECK(right.states > 10'000);
-  for (const wrong how : {wrong::number_after_publishing, wrong::ends_before_publishing, wrong::reader_asks_no_edit,
-                          wrong::reader_asks_no_view, wrong::number_before_count}) {
+  for (const wrong how :
+       {wrong::number_after_publishing, wrong::ends_before_publishing, wrong::reader_asks_no_edit,
+        wrong::reader_asks_no_view, wrong::number_before_count}) {
     CAPTURE(static_cast<int>(how));
     CHECK(explore(how).broken);
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// A device node is not the device that sysfs has under its name: nodes are left over or mapped anew in containers, and may be exchanged
-// at any time. What is opened counts, whatever it was called: whoever pins is held down for, and consent is taken from nobody who pins.
+// A device node is not the device that sysfs has under its name: nodes are left over or mapped anew
+// in containers, and may be exchanged at any time. What is opened counts, whatever it was called:
+// whoever pins is held down for, and consent is taken from nobody who pins.
 #include <support/fake_iommufd_kernel.hpp>
 #include <support/fake_sysfs.hpp>
 #include <support/fake_vfio_kernel.hpp>
@@ -34,7 +35,8 @@ constexpr const char* mediated_name = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001";
 constexpr const char* real_path = "/dev/vfio/devices/vfio2";
 constexpr const char* mediated_path = "/dev/vfio/devices/vfio4";
 
-/// sysfs: a real device is vfio2, 510:2 in group 12, and a mediated one vfio4, 510:4 in group 30. What the nodes are is the test's choice.
+/// sysfs: a real device is vfio2, 510:2 in group 12, and a mediated one vfio4, 510:4 in group 30.
+/// What the nodes are is the test's choice.
 template <class Backend>
 struct single_devices {
   single_devices() {
@@ -55,17 +57,22 @@ struct single_devices {
   }
   [[nodiscard]] vfio_sysfs sysfs() const { return vfio_sysfs{made.root()}; }
   [[nodiscard]] Backend backend() const {
-    auto opened = must(basic_iommufd<fake_iommufd_kernel>::open(must(basic_iommufd_context<fake_iommufd_kernel>::open()), sysfs()));
-    if constexpr (requires { Backend{std::move(opened)}.watched(); }) return Backend{std::move(opened)};
+    auto opened = must(basic_iommufd<fake_iommufd_kernel>::open(
+        must(basic_iommufd_context<fake_iommufd_kernel>::open()), sysfs()));
+    if constexpr (requires { Backend{std::move(opened)}.watched(); })
+      return Backend{std::move(opened)};
     else return opened;
   }
   [[nodiscard]] std::string seen() const {
     const auto books = dma->membership();
-    return machine.seen() + " files " + std::to_string(machine.files.size()) + " holds " + std::to_string(gate.counts().any_holds) +
-           " members " + std::to_string(books.members) + "/" + std::to_string(books.need_no_hold) + (dma->diverged() ? " diverged" : "");
+    return machine.seen() + " files " + std::to_string(machine.files.size()) + " holds " +
+           std::to_string(gate.counts().any_holds) + " members " + std::to_string(books.members) +
+           "/" + std::to_string(books.need_no_hold) + (dma->diverged() ? " diverged" : "");
   }
   /// A balloon would get through, although the kernel has pinned.
-  [[nodiscard]] bool corrupts() { return machine.locked() != 0 && may_discard(gate, discard_kind::uncoordinated); }
+  [[nodiscard]] bool corrupts() {
+    return machine.locked() != 0 && may_discard(gate, discard_kind::uncoordinated);
+  }
 
   fake_iommufd& machine = fake_iommufd_kernel::start_anew();
   fake_sysfs made{};
@@ -81,11 +88,14 @@ using world = single_devices<plain_iommufd>;
 
 }  // namespace
 
-TEST_CASE("a node of the mediated device's name that is a real device's cannot agree to discards: by path, by UUID, or passed in") {
+TEST_CASE(
+    "a node of the mediated device's name that is a real device's cannot agree to discards: by "
+    "path, by UUID, or passed in") {
   world w;
   w.put(mediated_path, false);
   const auto before = w.seen();
-  for (auto const& named : {vfio_cdev{mediated_path, w.sysfs()}, must(vfio_cdev::of(mediated_name, w.sysfs()))}) {
+  for (auto const& named :
+       {vfio_cdev{mediated_path, w.sysfs()}, must(vfio_cdev::of(mediated_name, w.sysfs()))}) {
     const auto refused = w.dma->attach(named, agrees_to_discards);
     REQUIRE(!refused);
     CHECK(refused.error().is(errc::consent_refused));
@@ -109,22 +119,28 @@ TEST_CASE("without consent such a node is attached by its path as what it is, an
   CHECK(w.machine.locked() == 0);
 }
 
-TEST_CASE("a device that was asked for by its own name is refused where the node leads to another, and nothing is left of it") {
+TEST_CASE(
+    "a device that was asked for by its own name is refused where the node leads to another, and "
+    "nothing is left of it") {
   world w;
   w.put(mediated_path, false);
   w.put(real_path, true);
   const auto before = w.seen();
-  for (auto const& [asked, minor] : {std::pair{mediated_name, std::string{"2"}}, std::pair{real_name, std::string{"4"}}}) {
+  for (auto const& [asked, minor] :
+       {std::pair{mediated_name, std::string{"2"}}, std::pair{real_name, std::string{"4"}}}) {
     const auto refused = w.dma->attach(must(vfio_cdev::of(asked, w.sysfs())));
     REQUIRE(!refused);
     CHECK(refused.error().is(errc::no_such_device));
     CHECK(refused.error().subject() == asked);
-    CHECK(refused.error().sentence().find("another device, minor number " + minor) != std::string::npos);
+    CHECK(refused.error().sentence().find("another device, minor number " + minor) !=
+          std::string::npos);
     CHECK(w.seen() == before);
   }
 }
 
-TEST_CASE("a path that leads to a mediated device agrees to discards, whatever else sysfs has under that name") {
+TEST_CASE(
+    "a path that leads to a mediated device agrees to discards, whatever else sysfs has under that "
+    "name") {
   world w;
   w.put(real_path, true);
   auto device = must(w.dma->attach(vfio_cdev{real_path, w.sysfs()}, agrees_to_discards));
@@ -134,11 +150,14 @@ TEST_CASE("a path that leads to a mediated device agrees to discards, whatever e
   must(device.detach());
 }
 
-TEST_CASE("a node that is exchanged between the look and the open: what was opened is looked at again, refused and closed") {
+TEST_CASE(
+    "a node that is exchanged between the look and the open: what was opened is looked at again, "
+    "refused and closed") {
   const auto exchanged = [](auto& w, bool by_name) {
     const auto before = w.seen();
     w.machine.before_open = [&w] { w.put(mediated_path, false); };
-    const auto named = by_name ? must(vfio_cdev::of(mediated_name, w.sysfs())) : vfio_cdev{mediated_path, w.sysfs()};
+    const auto named = by_name ? must(vfio_cdev::of(mediated_name, w.sysfs()))
+                               : vfio_cdev{mediated_path, w.sysfs()};
     const auto refused = w.dma->attach(named, agrees_to_discards);
     REQUIRE(!refused);
     CHECK(refused.error().is(by_name ? errc::no_such_device : errc::consent_refused));
@@ -157,7 +176,9 @@ TEST_CASE("a node that is exchanged between the look and the open: what was open
   }
 }
 
-TEST_CASE("whichever call fails while a node is exchanged, closing included, nothing is left of the refused device") {
+TEST_CASE(
+    "whichever call fails while a node is exchanged, closing included, nothing is left of the "
+    "refused device") {
   for (std::uint64_t n = 1;; ++n) {
     world w;
     const auto before = w.seen();
@@ -183,7 +204,8 @@ namespace {
 
 enum class told { by_path, by_name, by_descriptor };
 
-/// Every way to name a device, every node behind it, each exchange, with and without consent: nobody pins whom nobody is held down for.
+/// Every way to name a device, every node behind it, each exchange, with and without consent:
+/// nobody pins whom nobody is held down for.
 template <class Inhibition>
 void whatever_the_nodes_are() {
   for (const told how : {told::by_path, told::by_name, told::by_descriptor}) {
@@ -201,19 +223,23 @@ void whatever_the_nodes_are() {
       const char* const path = asks_for_mediated ? mediated_path : real_path;
       const char* const name = asks_for_mediated ? mediated_name : real_name;
       w.put(path, is_mediated);
-      const kernel_descriptor<fake_iommufd_kernel> passed_in{fake_iommufd_kernel::call(SYS_openat, AT_FDCWD, path, O_RDWR, 0)};
-      const auto named = how == told::by_path   ? vfio_cdev{path, w.sysfs()}
-                         : how == told::by_name ? must(vfio_cdev::of(name, w.sysfs()))
-                                                : vfio_cdev::from_descriptor(passed_in.number(), name, w.sysfs());
+      const kernel_descriptor<fake_iommufd_kernel> passed_in{
+          fake_iommufd_kernel::call(SYS_openat, AT_FDCWD, path, O_RDWR, 0)};
+      const auto named = how == told::by_path ? vfio_cdev{path, w.sysfs()}
+                         : how == told::by_name
+                             ? must(vfio_cdev::of(name, w.sysfs()))
+                             : vfio_cdev::from_descriptor(passed_in.number(), name, w.sysfs());
       if (unknown) std::filesystem::remove_all(w.made.root() / "dev");
       if (exchanged) w.machine.before_open = [&] { w.put(path, mediated_then); };
       const auto before = w.machine.files.size();
       const auto attached = dma.attach(named, agrees);
       w.machine.before_open = nullptr;
       CHECK_FALSE(w.corrupts());
-      const bool opened_mediated = exchanged && how != told::by_descriptor ? mediated_then : is_mediated;
+      const bool opened_mediated =
+          exchanged && how != told::by_descriptor ? mediated_then : is_mediated;
       if (attached) {
-        CHECK(dma.backend().pins_now() == (unknown || !opened_mediated || (how == told::by_descriptor && !asks_for_mediated)));
+        CHECK(dma.backend().pins_now() ==
+              (unknown || !opened_mediated || (how == told::by_descriptor && !asks_for_mediated)));
         if (agrees == agrees_to_discards) CHECK((opened_mediated && !unknown));
         if (how == told::by_name && !unknown) CHECK(opened_mediated == asks_for_mediated);
         if (agrees == consent::none) CHECK_FALSE(may_discard(w.gate, discard_kind::uncoordinated));
@@ -222,7 +248,8 @@ void whatever_the_nodes_are() {
         CHECK(w.gate.counts() == gate_counts{});
         CHECK_FALSE(dma.diverged());
         // Only these two are reasons.
-        CHECK((agrees == agrees_to_discards || (how == told::by_name && opened_mediated != asks_for_mediated)));
+        CHECK((agrees == agrees_to_discards ||
+               (how == told::by_name && opened_mediated != asks_for_mediated)));
       }
     }
   }
@@ -230,7 +257,9 @@ void whatever_the_nodes_are() {
 
 }  // namespace
 
-TEST_CASE("however devices are named, whatever the nodes are and whenever they are exchanged: whoever pins is held down for") {
+TEST_CASE(
+    "however devices are named, whatever the nodes are and whenever they are exchanged: whoever "
+    "pins is held down for") {
   whatever_the_nodes_are<inhibit_per_group>();
   whatever_the_nodes_are<inhibit_per_device>();
   whatever_the_nodes_are<inhibit_per_container>();
@@ -251,7 +280,9 @@ struct two_groups {
     put("/dev/vfio/30", true);
   }
   void put(const char* path, bool mediated) {
-    machine.groups[path].is = {.devices = {mediated ? mediated_name : real_name}, .pins = !mediated, .number = mediated ? 30U : 12U};
+    machine.groups[path].is = {.devices = {mediated ? mediated_name : real_name},
+                               .pins = !mediated,
+                               .number = mediated ? 30U : 12U};
   }
   [[nodiscard]] vfio_sysfs sysfs() const { return vfio_sysfs{made.root()}; }
   [[nodiscard]] bool pinned() const {
@@ -271,7 +302,9 @@ struct two_groups {
 
 }  // namespace
 
-TEST_CASE("a group's node that is another group's pins as that one does, and its devices are that one's") {
+TEST_CASE(
+    "a group's node that is another group's pins as that one does, and its devices are that "
+    "one's") {
   two_groups w;
   w.put("/dev/vfio/30", false);
   container<type1> dma{w.guest, w.gate, type1{w.sysfs()}};
@@ -295,7 +328,9 @@ TEST_CASE("a mediated group behind a real one's name pins nothing, and its devic
   CHECK(may_discard(w.gate, discard_kind::uncoordinated));
 }
 
-TEST_CASE("a group that was asked for by one of its devices is refused where the node leads to another, and nothing is left of it") {
+TEST_CASE(
+    "a group that was asked for by one of its devices is refused where the node leads to another, "
+    "and nothing is left of it") {
   two_groups w;
   w.put("/dev/vfio/30", false);
   container<type1> dma{w.guest, w.gate, type1{w.sysfs()}};
@@ -317,7 +352,9 @@ TEST_CASE("whose devices keep a group from being used is asked of the group that
   CHECK(dma.attach(vfio_group{"/dev/vfio/30"}).error().subject() == "0000:01:00.1 (snd_hda_intel)");
 }
 
-TEST_CASE("a group that sysfs does not know by its number pins, whatever it is called, and is not refused") {
+TEST_CASE(
+    "a group that sysfs does not know by its number pins, whatever it is called, and is not "
+    "refused") {
   two_groups w;
   std::filesystem::remove_all(w.made.root() / "dev");
   container<type1> dma{w.guest, w.gate, type1{w.sysfs()}};
@@ -340,9 +377,10 @@ TEST_CASE("whatever stands behind a group's name or descriptor: whoever pins is 
     w.put(path, is_mediated);
     std::optional<kernel_descriptor<fake_vfio_kernel>> passed_in;
     if (how == 2) passed_in.emplace(fake_vfio_kernel::call(SYS_openat, AT_FDCWD, path, O_RDWR, 0));
-    const auto named = how == 1   ? must(vfio_group::of(asks_for_mediated ? mediated_name : real_name, w.sysfs()))
-                       : how == 2 ? vfio_group::from_descriptor(passed_in->number(), path)
-                                  : vfio_group{path};
+    const auto named =
+        how == 1   ? must(vfio_group::of(asks_for_mediated ? mediated_name : real_name, w.sysfs()))
+        : how == 2 ? vfio_group::from_descriptor(passed_in->number(), path)
+                   : vfio_group{path};
     if (how == 3) std::filesystem::remove_all(w.made.root() / "dev");
     auto group = dma.attach(named);
     CHECK(group.has_value() == (how != 1 || asks_for_mediated == is_mediated));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Every operation of a container fails at every call that it makes to the backend, in turn, until none is left:
-// refused, it leaves everything as it was (law 11); stuck, it keeps its holds until it is abandoned (law 6).
+// Every operation of a container fails at every call that it makes to the backend, in turn, until
+// none is left: refused, it leaves everything as it was (law 11); stuck, it keeps its holds until
+// it is abandoned (law 6).
 #include <support/passthrough.hpp>
 #include <support/skip.hpp>
 
@@ -47,7 +48,9 @@ struct rig : passthrough<Model, Policies...> {
   std::vector<typename base::container_type::opened> devices;
 
   void attach(endpoint_group const& group) { groups.push_back(must(this->dma->attach(group))); }
-  void open(std::size_t group, const char* device, consent agrees = consent::none) { devices.push_back(must(groups.at(group).open(device, agrees))); }
+  void open(std::size_t group, const char* device, consent agrees = consent::none) {
+    devices.push_back(must(groups.at(group).open(device, agrees)));
+  }
 };
 
 /// Takes registers and RAM away and puts other RAM in both places, in one commit.
@@ -56,25 +59,32 @@ result<void> rearrange(Rig& r) {
   auto change = r.guest.begin();
   if (auto done = change.remove(r.registers); !done) return done;
   if (auto done = change.remove(r.high_region); !done) return done;
-  if (auto id = change.place(region::ram(*r.spare), guest_address{2 * MiB}); !id) return failure(id.error());
-  if (auto id = change.place(region::mmio("more registers", 8192), guest_address{0x10000}, 1); !id) return failure(id.error());
+  if (auto id = change.place(region::ram(*r.spare), guest_address{2 * MiB}); !id)
+    return failure(id.error());
+  if (auto id = change.place(region::mmio("more registers", 8192), guest_address{0x10000}, 1); !id)
+    return failure(id.error());
   return plain(change.commit());
 }
 
 template <class Rig>
 std::vector<story<Rig>> stories() {
   return {
-      {"attach the first group", [](Rig&) {}, [](Rig& r) { return plain(r.dma->attach(pinning_group())); }},
-      {"attach the first group, mediated", [](Rig&) {}, [](Rig& r) { return plain(r.dma->attach(mediated_group())); }},
-      {"attach another group", [](Rig& r) { r.attach(pinning_group()); }, [](Rig& r) { return plain(r.dma->attach(pinning_group("disks"))); }},
+      {"attach the first group", [](Rig&) {},
+       [](Rig& r) { return plain(r.dma->attach(pinning_group())); }},
+      {"attach the first group, mediated", [](Rig&) {},
+       [](Rig& r) { return plain(r.dma->attach(mediated_group())); }},
+      {"attach another group", [](Rig& r) { r.attach(pinning_group()); },
+       [](Rig& r) { return plain(r.dma->attach(pinning_group("disks"))); }},
       {"attach a pinning group to a settled mediated one",
        [](Rig& r) {
          r.attach(mediated_group());
          r.open(0, "vgpu", agrees_to_discards);
        },
        [](Rig& r) { return plain(r.dma->attach(pinning_group())); }},
-      {"open", [](Rig& r) { r.attach(pinning_group()); }, [](Rig& r) { return plain(r.groups[0].open("nic")); }},
-      {"open and agree", [](Rig& r) { r.attach(mediated_group()); }, [](Rig& r) { return plain(r.groups[0].open("vgpu", agrees_to_discards)); }},
+      {"open", [](Rig& r) { r.attach(pinning_group()); },
+       [](Rig& r) { return plain(r.groups[0].open("nic")); }},
+      {"open and agree", [](Rig& r) { r.attach(mediated_group()); },
+       [](Rig& r) { return plain(r.groups[0].open("vgpu", agrees_to_discards)); }},
       {"open a second one that agrees",
        [](Rig& r) {
          r.attach(mediated_group());
@@ -106,7 +116,8 @@ std::vector<story<Rig>> stories() {
          r.attach(pinning_group());
        },
        [](Rig& r) { return r.groups[1].detach(); }},
-      {"detach the last group", [](Rig& r) { r.attach(pinning_group()); }, [](Rig& r) { return r.groups[0].detach(); }, true},
+      {"detach the last group", [](Rig& r) { r.attach(pinning_group()); },
+       [](Rig& r) { return r.groups[0].detach(); }, true},
       {"detach the last group, settled",
        [](Rig& r) {
          r.attach(mediated_group());
@@ -115,9 +126,12 @@ std::vector<story<Rig>> stories() {
        },
        [](Rig& r) { return r.groups[0].detach(); }, true},
       {"commit", [](Rig& r) { r.attach(pinning_group()); }, [](Rig& r) { return rearrange(r); }},
-      {"commit without a pinning group", [](Rig& r) { r.attach(mediated_group()); }, [](Rig& r) { return rearrange(r); }},
-      {"remove a region", [](Rig& r) { r.attach(pinning_group()); }, [](Rig& r) { return r.guest.remove(r.high_region); }},
-      {"forbid writes", [](Rig& r) { r.attach(pinning_group()); }, [](Rig& r) { return r.guest.set_read_only(r.high_region, true); }},
+      {"commit without a pinning group", [](Rig& r) { r.attach(mediated_group()); },
+       [](Rig& r) { return rearrange(r); }},
+      {"remove a region", [](Rig& r) { r.attach(pinning_group()); },
+       [](Rig& r) { return r.guest.remove(r.high_region); }},
+      {"forbid writes", [](Rig& r) { r.attach(pinning_group()); },
+       [](Rig& r) { return r.guest.set_read_only(r.high_region, true); }},
   };
 }
 
@@ -150,14 +164,17 @@ void check_diverged(Rig& r, seen_state const& before) {
     CHECK(refused(group.open("nic")));
     CHECK(refused(group.detach()));
   }
-  // The guest's map may still change where it must; what a device may reach is kept from being freed.
+  // The guest's map may still change where it must; what a device may reach is kept from being
+  // freed.
   const auto held = r.gate.counts();
   auto change = r.guest.begin(commit_kind::compulsory);
-  for (auto id : {r.low_region, r.rom_region, r.high_region}) static_cast<void>(change.set_enabled(id, false));
+  for (auto id : {r.low_region, r.rom_region, r.high_region})
+    static_cast<void>(change.set_enabled(id, false));
   static_cast<void>(must(change.commit()));
   CHECK(r.gate.counts() == held);
   for (ram_block* block : r.perhaps_mapped()) {
-    CHECK_MESSAGE(block->backing().references() > (block == r.spare.get() ? 0U : 1U), block->name());
+    CHECK_MESSAGE(block->backing().references() > (block == r.spare.get() ? 0U : 1U),
+                  block->name());
   }
   r.book.clear_faults();
   must(r.dma->abandon());
@@ -171,7 +188,8 @@ void check_diverged(Rig& r, seen_state const& before) {
   for (auto& group : r.groups) CHECK(group.detach().error().is(errc::stale_handle));
   r.groups.clear();
   r.devices.clear();
-  for (auto id : {r.low_region, r.rom_region, r.high_region}) static_cast<void>(r.guest.set_enabled(id, true));
+  for (auto id : {r.low_region, r.rom_region, r.high_region})
+    static_cast<void>(r.guest.set_enabled(id, true));
   auto group = must(r.dma->attach(pinning_group()));
   auto device = must(group.open("nic"));
   CHECK(r.disagreements(*device) == 0);
@@ -199,7 +217,8 @@ std::uint64_t sweep_refused(story<rig<Model, Policies...>> const& one) {
     }
     REQUIRE_FALSE(done);
     CHECK(done.error().is(errc::memory_gone));
-    if (r.book.entries().back().what == backend_call::unmap && one.withdraws) {  // what a detach cannot unmap, nobody can take back
+    // what a detach cannot unmap, nobody can take back
+    if (r.book.entries().back().what == backend_call::unmap && one.withdraws) {
       CHECK(done.error().rollback_failed());
       check_diverged(r, before);
       continue;
@@ -234,7 +253,8 @@ void sweep_stuck(story<rig<Model, Policies...>> const& one, std::uint64_t calls)
 
 /// The n-th call fails, and the m-th of its undo as well.
 template <class Model, class... Policies>
-void sweep_twice(story<rig<Model, Policies...>> const& one, std::uint64_t calls, std::uint64_t& diverged) {
+void sweep_twice(story<rig<Model, Policies...>> const& one, std::uint64_t calls,
+                 std::uint64_t& diverged) {
   for (std::uint64_t n = 1; n <= calls; ++n) {
     for (std::uint64_t m = n + 1;; ++m) {
       CAPTURE(n);
@@ -250,7 +270,8 @@ void sweep_twice(story<rig<Model, Policies...>> const& one, std::uint64_t calls,
       r.book.clear_faults();
       REQUIRE_FALSE(done);
       CHECK(done.error().is(errc::memory_gone));
-      if (left != 0 && done.error().rollback_failed()) {  // a withdrawal that could not unmap: there is no undo to fail
+      // a withdrawal that could not unmap: there is no undo to fail
+      if (left != 0 && done.error().rollback_failed()) {
         CHECK(one.withdraws);
         check_diverged(r, before);
         break;
@@ -280,7 +301,9 @@ void sweep_all(const char* policies) {
     const std::uint64_t calls = sweep_refused<Model, Policies...>(one);
     CHECK(calls != 0);
     sweep_stuck<Model, Policies...>(one, calls);
-    if constexpr (!std::same_as<typename configuration<recording<typename Model::backend_type>, Policies...>::granularity, largest_page>) {
+    if constexpr (!std::same_as<typename configuration<recording<typename Model::backend_type>,
+                                                       Policies...>::granularity,
+                                largest_page>) {
       sweep_twice<Model, Policies...>(one, calls, diverged);
     } else {
       diverged += calls;  // a hundred pieces to the power of two would teach nothing new
@@ -296,7 +319,8 @@ void sweep_shortly() {
   for (auto const& one : stories<rig<Model, inhibit_per_group, whole_section>>()) {
     const std::string story_name = one.name;
     CAPTURE(story_name);
-    if (story_name == "attach the first group" || story_name == "detach the last group" || story_name == "commit") {
+    if (story_name == "attach the first group" || story_name == "detach the last group" ||
+        story_name == "commit") {
       CHECK(sweep_refused<Model, inhibit_per_group, whole_section>(one) != 0);
     }
   }
@@ -313,10 +337,14 @@ void sweep_granularities() {
 
 }  // namespace
 
-TEST_CASE("an operation that fails at any call leaves holds, mappings, descriptors and memory as they were, on a software IOMMU") {
+TEST_CASE(
+    "an operation that fails at any call leaves holds, mappings, descriptors and memory as they "
+    "were, on a software IOMMU") {
   sweep_granularities<on_software>();
 }
-TEST_CASE("an operation that fails at any call leaves holds, pins, descriptors and memory as they were, on io_uring's pins") {
+TEST_CASE(
+    "an operation that fails at any call leaves holds, pins, descriptors and memory as they were, "
+    "on io_uring's pins") {
   sweep_granularities<on_io_uring>();
 }
 

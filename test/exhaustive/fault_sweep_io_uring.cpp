@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The backend that pins real memory: opening its ring, the join that pins all that is recorded, mapping, unmapping and leaving. Each
-// call and each allocation fails, alone and in pairs, and the kernel's own count of pinned pages is compared.
+// The backend that pins real memory: opening its ring, the join that pins all that is recorded,
+// mapping, unmapping and leaving. Each call and each allocation fails, alone and in pairs, and the
+// kernel's own count of pinned pages is compared.
 #include <support/faulty_kernel.hpp>
 #include <support/must.hpp>
 #include <support/passthrough.hpp>
@@ -37,7 +38,8 @@ struct world {
   std::optional<backend_type::joined_group> group;
 
   static endpoint_group const& nics() {
-    static const endpoint_group one{"a group whose name is too long to be kept in place", {{"nic", pin_class::pins}}};
+    static const endpoint_group one{"a group whose name is too long to be kept in place",
+                                    {{"nic", pin_class::pins}}};
     return one;
   }
   /// Made by the caller of the operation, whose own memory is not what is swept.
@@ -47,7 +49,9 @@ struct world {
     failing_allocation = kept;
     return chosen;
   }
-  [[nodiscard]] mapping piece(std::uint64_t at, std::uint64_t pages) const { return memory.at(at * page, at * page, pages * page); }
+  [[nodiscard]] mapping piece(std::uint64_t at, std::uint64_t pages) const {
+    return memory.at(at * page, at * page, pages * page);
+  }
 
   void open() {
     static_cast<void>(nics());
@@ -69,15 +73,19 @@ struct world {
   }
 
   [[nodiscard]] std::string state() const {
-    std::string all = "pinned by the kernel " + std::to_string(pinned_by_the_kernel()) + " descriptors";
+    std::string all =
+        "pinned by the kernel " + std::to_string(pinned_by_the_kernel()) + " descriptors";
     for (auto const& [number, target] : descriptors()) all += " " + std::to_string(number);
     if (!ring) return all;
-    return all + " pinned " + std::to_string(ring->pinned_bytes()) + " free " + std::to_string(ring->free_mappings()) +
-           (ring->pins_now() ? " pins" : "");
+    return all + " pinned " + std::to_string(ring->pinned_bytes()) + " free " +
+           std::to_string(ring->free_mappings()) + (ring->pins_now() ? " pins" : "");
   }
-  [[nodiscard]] static bool stuck(result<void> const& done) { return !done && done.error().rollback_failed(); }
+  [[nodiscard]] static bool stuck(result<void> const& done) {
+    return !done && done.error().rollback_failed();
+  }
   void check_diverged(std::string const&) {
-    CHECK(ring->pinned_bytes() >= pinned_by_the_kernel());  // it never takes for gone what is pinned
+    // it never takes for gone what is pinned
+    CHECK(ring->pinned_bytes() >= pinned_by_the_kernel());
     must(ring->abandon());
     CHECK(pinned_by_the_kernel() == 0);
     group.reset();
@@ -107,8 +115,10 @@ const sweep_operation<world> opening{"open", [](world&) {},
 std::vector<sweep_operation<world>> with_a_ring() {
   const auto pinned = [](world& w) { w.pin(); };
   return {
-      {"map what is only recorded", [](world& w) { w.record(); }, [](world& w) { return w.ring->map(w.piece(4, 3)); }},
-      {"pin what is recorded", [](world& w) { w.record(); }, [](world& w) { return w.keep(w.ring->join(world::nics())); }},
+      {"map what is only recorded", [](world& w) { w.record(); },
+       [](world& w) { return w.ring->map(w.piece(4, 3)); }},
+      {"pin what is recorded", [](world& w) { w.record(); },
+       [](world& w) { return w.keep(w.ring->join(world::nics())); }},
       {"map and pin", pinned, [](world& w) { return w.ring->map(w.piece(4, 3)); }},
       {"unmap one", pinned, [](world& w) { return w.ring->unmap(w.piece(0, 2).where); }},
       {"unmap two at once", pinned, [](world& w) { return w.ring->unmap(w.piece(0, 3).where); }},
@@ -119,8 +129,11 @@ std::vector<sweep_operation<world>> with_a_ring() {
 
 }  // namespace
 
-TEST_CASE("whichever call or allocation fails, a container of io_uring's pins has exactly its pins, or says that it is stuck") {
-  if (auto possible = io_uring_buffers::open({.slots = 4}); !possible) return skip_because(possible.error().sentence());
+TEST_CASE(
+    "whichever call or allocation fails, a container of io_uring's pins has exactly its pins, or "
+    "says that it is stuck") {
+  if (auto possible = io_uring_buffers::open({.slots = 4}); !possible)
+    return skip_because(possible.error().sentence());
   sweep_figures figures;
   sweep(opening, figures);
   if (unpins_slowly()) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What iommufd has beside a container's operations: opening a context and a container on it, and moving a device between two containers
-// of one context without a gap. Each call and each allocation fails, alone and in pairs.
+// What iommufd has beside a container's operations: opening a context and a container on it, and
+// moving a device between two containers of one context without a gap. Each call and each
+// allocation fails, alone and in pairs.
 #include <support/fake_iommufd_kernel.hpp>
 #include <support/fake_sysfs.hpp>
 #include <support/must.hpp>
@@ -113,7 +114,8 @@ struct world {
     std::string all = machine().seen(true);
     for (auto const* one : {&from, &to}) {
       if (!*one) continue;
-      all += " container" + std::string{(*one)->pins_now() ? " pins" : ""} + " sizes " + std::to_string((*one)->page_sizes().mask) + " in";
+      all += " container" + std::string{(*one)->pins_now() ? " pins" : ""} + " sizes " +
+             std::to_string((*one)->page_sizes().mask) + " in";
       for (auto const& range : (*one)->usable_iova()) {
         all += " " + std::to_string(range.first.value) + "-" + std::to_string(range.last.value);
       }
@@ -130,14 +132,21 @@ struct world {
     memory.bytes()[16 * KiB] = std::byte{2};
     std::byte found{0};
     const int refused = machine().dma(machine().devices.at(plugged::path(0)), 0, &found, 1, false);
-    return refused != 0 ? "nothing" : found == std::byte{1} ? "the old" : found == std::byte{2} ? "the new" : "something else";
+    return refused != 0            ? "nothing"
+           : found == std::byte{1} ? "the old"
+           : found == std::byte{2} ? "the new"
+                                   : "something else";
   }
 
-  [[nodiscard]] static bool stuck(result<void> const& done) { return !done && done.error().rollback_failed(); }
-  /// Which of two containers has the device is not known, or a page table is left: it can be abandoned, and then nothing is.
+  [[nodiscard]] static bool stuck(result<void> const& done) {
+    return !done && done.error().rollback_failed();
+  }
+  /// Which of two containers has the device is not known, or a page table is left: it can be
+  /// abandoned, and then nothing is.
   void check_diverged(std::string const& before) {
     if (!from) {
-      // An address space that could not be destroyed: letting go of the container that was not made tries once more.
+      // An address space that could not be destroyed: letting go of the container that was not made
+      // tries once more.
       CHECK(state() == before);
       to = must(backend_type::open(*context, plugged::once().sysfs()));
       return;
@@ -146,7 +155,8 @@ struct world {
     // What the device can reach is what one of them has mapped, whichever it is.
     const std::string now = reached();
     CHECK(now != "something else");
-    // The old one first: it may still have the device, which the kernel has moved to the new one's page table.
+    // The old one first: it may still have the device, which the kernel has moved to the new one's
+    // page table.
     must(from->abandon());
     must(to->abandon());
     CHECK(reached() == "nothing");
@@ -196,11 +206,18 @@ std::vector<sweep_operation<world>> operations() {
   return {
       {"open a context", nothing, [](world& w) { return keep(context_type::open(), w.context); }},
       {"open a context whose limit is the process's", nothing,
-       [](world& w) { return keep(context_type::open(iommufd_accounting::per_process), w.context); }},
+       [](world& w) {
+         return keep(context_type::open(iommufd_accounting::per_process), w.context);
+       }},
       {"open a container", [](world& w) { w.open_context(); },
-       [](world& w) { return keep(backend_type::open(*w.context, plugged::once().sysfs()), w.to); }},
+       [](world& w) {
+         return keep(backend_type::open(*w.context, plugged::once().sysfs()), w.to);
+       }},
       {"open a container of small pages", [](world& w) { w.open_context(); },
-       [](world& w) { return keep(backend_type::open(*w.context, plugged::once().sysfs(), {.huge_pages = false}), w.to); }},
+       [](world& w) {
+         return keep(backend_type::open(*w.context, plugged::once().sysfs(), {.huge_pages = false}),
+                     w.to);
+       }},
       {"move the only device", alone, move},
       {"move a device to another one's container, whose page table does not suit it",
        [](world& w) {
@@ -232,7 +249,8 @@ std::vector<sweep_operation<world>> operations() {
          w.join(w.device, *w.from, 0);
        },
        move},
-      // The address space that it allocates first is the container's, empty, and stays when the move fails: so the state is not as before.
+      // The address space that it allocates first is the container's, empty, and stays when the
+      // move fails: so the state is not as before.
       {"move a device to a container that was abandoned before, and that has nothing mapped",
        [](world& w) {
          w.open_both();
@@ -261,7 +279,9 @@ std::vector<sweep_operation<world>> operations() {
 
 }  // namespace
 
-TEST_CASE("whichever call or allocation fails while a context or container is opened, or a device moved, it is as before or says stuck") {
+TEST_CASE(
+    "whichever call or allocation fails while a context or container is opened, or a device moved, "
+    "it is as before or says stuck") {
   sweep_figures figures;
   for (const int errno_value : {EIO, ENOMEM, EBUSY}) {
     for (auto const& one : operations()) sweep(one, figures, {.errno_value = errno_value});

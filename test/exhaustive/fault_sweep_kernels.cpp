@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Every operation of a container on the backends that hardware has, with KVM told, down to the single system call and allocation: each
-// fails, alone and in pairs. fault_sweep.cpp does the same between container and backend, with real pins and a hostile balloon.
+// Every operation of a container on the backends that hardware has, with KVM told, down to the
+// single system call and allocation: each fails, alone and in pairs. fault_sweep.cpp does the same
+// between container and backend, with real pins and a hostile balloon.
 #include <support/fake_iommufd_kernel.hpp>
 #include <support/fake_sysfs.hpp>
 #include <support/fake_vfio_kernel.hpp>
@@ -51,7 +52,8 @@ struct with_kvm : Fake {
   template <class... Arguments>
   [[nodiscard]] static answer call(long number, Arguments... arguments) noexcept {
     const auto words = in_words(arguments...);
-    if (number != SYS_ioctl || (words[1] != KVM_CREATE_DEVICE && words[1] != KVM_SET_DEVICE_ATTR)) return Fake::call(number, arguments...);
+    if (number != SYS_ioctl || (words[1] != KVM_CREATE_DEVICE && words[1] != KVM_SET_DEVICE_ATTR))
+      return Fake::call(number, arguments...);
     if (const int fault = Fake::next(kernel_call::numbered)) return -fault;
     if (words[1] == KVM_CREATE_DEVICE) {
       const auto made = linux_kernel::memfd_create("kvm", MFD_CLOEXEC);
@@ -89,9 +91,11 @@ struct on_type1 {
   static std::string text() {
     std::string all;
     for (auto const& [at, one] : fake_vfio_kernel::machine().mapped())
-      all += " " + std::to_string(at) + "-" + std::to_string(one.last) + ">" + std::to_string(one.host) + "/" + std::to_string(one.flags);
+      all += " " + std::to_string(at) + "-" + std::to_string(one.last) + ">" +
+             std::to_string(one.host) + "/" + std::to_string(one.flags);
     for (auto const& [path, one] : fake_vfio_kernel::machine().groups)
-      all += " " + path + (one.open ? " open" : "") + (one.in ? " joined " : " ") + std::to_string(one.devices_open);
+      all += " " + path + (one.open ? " open" : "") + (one.in ? " joined " : " ") +
+             std::to_string(one.devices_open);
     return all;
   }
   static std::size_t mappings() { return fake_vfio_kernel::machine().mapped().size(); }
@@ -125,7 +129,10 @@ struct on_iommufd {
     plug("0000:01:00.0", "12", 0);
     plug("0000:02:00.0", "13", 1);
   }
-  static backend_type make() { return must(backend_type::open(must(basic_iommufd_context<kernel>::open()), vfio_sysfs{made().root()})); }
+  static backend_type make() {
+    return must(
+        backend_type::open(must(basic_iommufd_context<kernel>::open()), vfio_sysfs{made().root()}));
+  }
   static vfio_cdev const& first() {
     static const vfio_cdev one{"/dev/vfio/devices/vfio0", vfio_sysfs{made().root()}};
     return one;
@@ -138,11 +145,13 @@ struct on_iommufd {
   static std::size_t mappings() { return fake_iommufd_kernel::machine().areas(); }
   /// The context stays open as long as the container.
   static bool has_nothing() {
-    return std::ranges::none_of(fake_iommufd_kernel::machine().files, [](auto const& one) { return one.second.as_device != nullptr; });
+    return std::ranges::none_of(fake_iommufd_kernel::machine().files,
+                                [](auto const& one) { return one.second.as_device != nullptr; });
   }
 };
 
-/// A small guest with a container of that machine. RAM with registers in it, and more RAM; each RAM is one block of its own.
+/// A small guest with a container of that machine. RAM with registers in it, and more RAM; each RAM
+/// is one block of its own.
 template <class Machine>
 struct world {
   using machine = Machine;
@@ -162,7 +171,8 @@ struct world {
   address_space guest;
   discard_gate<> gate;
   region_id low_region = must(guest.place(region::ram(low), guest_address{0}));
-  region_id registers = must(guest.place(region::mmio("registers", 4 * KiB), guest_address{16 * KiB}, 1));
+  region_id registers =
+      must(guest.place(region::mmio("registers", 4 * KiB), guest_address{16 * KiB}, 1));
   region_id high_region = must(guest.place(region::ram(high), guest_address{1 * MiB}));
   std::optional<container_type> dma;
   std::optional<typename container_type::attached> one;
@@ -183,19 +193,25 @@ struct world {
   /// All that can be seen, as text.
   [[nodiscard]] std::string state() {
     const auto counts = gate.counts();
-    std::string all = "holds " + std::to_string(counts.any_holds) + "/" + std::to_string(counts.uncoordinated_holds) + " [";
-    gate.for_each_holder([&](holder_info const& who) { all += std::string{who.name} + ":" + std::to_string(who.count) + " "; });
+    std::string all = "holds " + std::to_string(counts.any_holds) + "/" +
+                      std::to_string(counts.uncoordinated_holds) + " [";
+    gate.for_each_holder([&](holder_info const& who) {
+      all += std::string{who.name} + ":" + std::to_string(who.count) + " ";
+    });
     const auto books = dma->membership();
-    all += "] members " + std::to_string(books.members) + "/" + std::to_string(books.need_no_hold) + " mapped " +
-           std::to_string(dma->usage().mappings) + "/" + std::to_string(dma->usage().bytes) + " left out " +
+    all += "] members " + std::to_string(books.members) + "/" + std::to_string(books.need_no_hold) +
+           " mapped " + std::to_string(dma->usage().mappings) + "/" +
+           std::to_string(dma->usage().bytes) + " left out " +
            std::to_string(dma->left_out().size()) + (dma->diverged() ? " diverged" : "") + " KVM";
     for (const int file : Machine::fake::told) all += " " + std::to_string(file);
     all += " machine" + Machine::text() + " view";
     for (section const& part : *guest.view())
-      all += " " + std::string{part.name} + "@" + std::to_string(part.where.first.value) + (part.read_only ? "r" : "");
+      all += " " + std::string{part.name} + "@" + std::to_string(part.where.first.value) +
+             (part.read_only ? "r" : "");
     all += " references";
     for (ram_block const* block : {&low, &high, &spare})
-      all += " " + std::to_string(block->backing().references()) + (count(*block).marked == block->size() / frame ? "" : " changed");
+      all += " " + std::to_string(block->backing().references()) +
+             (count(*block).marked == block->size() / frame ? "" : " changed");
     all += " descriptors";
     for (auto const& [number, target] : descriptors()) all += " " + std::to_string(number);
     return all;
@@ -206,7 +222,8 @@ struct world {
     return dma->diverged();
   }
 
-  /// What is mapped is what is held, and what the guest has: all of it but for what a compulsory change could not map, and says so.
+  /// What is mapped is what is held, and what the guest has: all of it but for what a compulsory
+  /// change could not map, and says so.
   void check_consistent() {
     CHECK_FALSE(dma->diverged());
     CHECK(dma->usage().mappings == Machine::mappings());
@@ -214,7 +231,8 @@ struct world {
     if (dma->membership().members == 0) CHECK(gate.counts() == gate_counts{});
     std::size_t sections = 0;
     for (section const& part : *guest.view()) sections += part.kind == region_kind::ram ? 1U : 0U;
-    CHECK(Machine::mappings() + dma->left_out().size() == (dma->membership().members == 0 ? 0 : sections));
+    CHECK(Machine::mappings() + dma->left_out().size() ==
+          (dma->membership().members == 0 ? 0 : sections));
   }
 
   /// It refuses, holds and memory stay; abandoned, it is as new.
@@ -227,9 +245,13 @@ struct world {
     // What a device may still reach cannot be freed, whatever the guest does.
     const bool may_be_reached = Machine::mappings() != 0;
     auto change = guest.begin(commit_kind::compulsory);
-    for (const region_id id : {low_region, high_region}) static_cast<void>(change.set_enabled(id, false));
+    for (const region_id id : {low_region, high_region})
+      static_cast<void>(change.set_enabled(id, false));
     static_cast<void>(must(change.commit()));
-    if (may_be_reached) CHECK(low.backing().references() + high.backing().references() + spare.backing().references() > 2);
+    if (may_be_reached)
+      CHECK(low.backing().references() + high.backing().references() +
+                spare.backing().references() >
+            2);
     must(dma->abandon());
     CHECK_FALSE(dma->diverged());
     CHECK(gate.counts() == gate_counts{});
@@ -238,7 +260,8 @@ struct world {
     CHECK(Machine::has_nothing());
     CHECK(Machine::fake::told.empty());
     if (one) CHECK(one->detach().error().is(errc::stale_handle));
-    for (const region_id id : {low_region, high_region}) static_cast<void>(guest.set_enabled(id, true));
+    for (const region_id id : {low_region, high_region})
+      static_cast<void>(guest.set_enabled(id, true));
     auto anew = must(dma->attach(Machine::first()));
     check_consistent();
     must(anew.detach());
@@ -251,7 +274,8 @@ struct world {
     CHECK(Machine::fake::told.empty());
     CHECK(Machine::mappings() == 0);
     CHECK(Machine::has_nothing());
-    for (ram_block const* block : {&low, &high, &spare}) CHECK(count(*block).marked == block->size() / frame);
+    for (ram_block const* block : {&low, &high, &spare})
+      CHECK(count(*block).marked == block->size() / frame);
   }
 };
 
@@ -269,17 +293,23 @@ std::vector<sweep_operation<World>> operations() {
     w.attach_second();
   };
   std::vector<sweep_operation<World>> all{
-      {"attach the first", nothing, [](World& w) { return plain(w.dma->attach(World::machine::first())); }},
-      {"attach another", attached, [](World& w) { return plain(w.dma->attach(World::machine::second())); }},
+      {"attach the first", nothing,
+       [](World& w) { return plain(w.dma->attach(World::machine::first())); }},
+      {"attach another", attached,
+       [](World& w) { return plain(w.dma->attach(World::machine::second())); }},
       {"detach one of two", both, [](World& w) { return w.another->detach(); }},
       {"detach the last", attached, [](World& w) { return w.one->detach(); }},
       {"ask for an unplug", attached, [](World& w) { return w.one->request_unplug(); }},
       {"abandon", both, [](World& w) { return w.dma->abandon(); }},
-      {"place RAM", attached, [](World& w) { return plain(w.guest.place(region::ram(w.spare), guest_address{2 * MiB})); }},
+      {"place RAM", attached,
+       [](World& w) { return plain(w.guest.place(region::ram(w.spare), guest_address{2 * MiB})); }},
       {"remove RAM", attached, [](World& w) { return w.guest.remove(w.high_region); }},
-      {"move registers in RAM", attached, [](World& w) { return w.guest.move(w.registers, guest_address{32 * KiB}); }},
-      {"forbid writes", attached, [](World& w) { return w.guest.set_read_only(w.high_region, true); }},
-      {"disable RAM", attached, [](World& w) { return plain(w.guest.set_enabled(w.high_region, false)); }},
+      {"move registers in RAM", attached,
+       [](World& w) { return w.guest.move(w.registers, guest_address{32 * KiB}); }},
+      {"forbid writes", attached,
+       [](World& w) { return w.guest.set_read_only(w.high_region, true); }},
+      {"disable RAM", attached,
+       [](World& w) { return plain(w.guest.set_enabled(w.high_region, false)); }},
       {"enable RAM",
        [](World& w) {
          w.attach_first();
@@ -299,17 +329,21 @@ std::vector<sweep_operation<World>> operations() {
        [](World& w) -> result<void> {
          auto change = w.guest.begin(commit_kind::compulsory);
          if (auto done = change.set_enabled(w.high_region, false); !done) return done;
-         if (auto id = change.place(region::ram(w.spare), guest_address{1 * MiB}); !id) return failure(id.error());
+         if (auto id = change.place(region::ram(w.spare), guest_address{1 * MiB}); !id)
+           return failure(id.error());
          return plain(change.commit());
        }},
-      {"create KVM's device", nothing, [](World&) { return plain(World::kvm_type::create(1000)); }, false, true},
-      {"use KVM's device", nothing, [](World&) { return plain(World::kvm_type::from_descriptor(0)); }, false, true},
+      {"create KVM's device", nothing, [](World&) { return plain(World::kvm_type::create(1000)); },
+       false, true},
+      {"use KVM's device", nothing,
+       [](World&) { return plain(World::kvm_type::from_descriptor(0)); }, false, true},
       {"exchange RAM", attached,
        [](World& w) -> result<void> {
          auto change = w.guest.begin();
          if (auto done = change.remove(w.high_region); !done) return done;
          if (auto done = change.remove(w.registers); !done) return done;
-         if (auto id = change.place(region::ram(w.spare), guest_address{1 * MiB}); !id) return failure(id.error());
+         if (auto id = change.place(region::ram(w.spare), guest_address{1 * MiB}); !id)
+           return failure(id.error());
          return plain(change.commit());
        }},
   };
@@ -318,14 +352,17 @@ std::vector<sweep_operation<World>> operations() {
       w.attach_first();
       w.device = must(w.one->open(World::machine::device_name));
     };
-    all.push_back({"open", attached, [](World& w) { return plain(w.one->open(World::machine::device_name)); }});
+    all.push_back({"open", attached,
+                   [](World& w) { return plain(w.one->open(World::machine::device_name)); }});
     all.push_back({"close", opened, [](World& w) { return w.device->close(); }});
-    all.push_back({"detach with a device open", opened, [](World& w) { return w.one->detach(); }, true});
+    all.push_back(
+        {"detach with a device open", opened, [](World& w) { return w.one->detach(); }, true});
   }
   return all;
 }
 
-/// What is kept for ever cannot be destroyed: blocks that a device may still reach would stop the program.
+/// What is kept for ever cannot be destroyed: blocks that a device may still reach would stop the
+/// program.
 template <class World>
 void never_destroy(std::unique_ptr<World> one) {
   static auto& all = *new std::vector<World*>;
@@ -334,7 +371,8 @@ void never_destroy(std::unique_ptr<World> one) {
 
 /// The container is destroyed, and from its `n`-th call on `times` fail. Answers whether any did.
 template <class Machine>
-bool destroy_refused(void (*prepare)(world<Machine>&), std::uint64_t n, std::uint64_t times, sweep_figures& figures) {
+bool destroy_refused(void (*prepare)(world<Machine>&), std::uint64_t n, std::uint64_t times,
+                     sweep_figures& figures) {
   CAPTURE(n);
   CAPTURE(times);
   auto w = std::make_unique<world<Machine>>();
@@ -351,7 +389,8 @@ bool destroy_refused(void (*prepare)(world<Machine>&), std::uint64_t n, std::uin
 
   const bool kept = w->gate.counts().any_holds != 0;
   if (!struck) CHECK(kept == is_mapped_by_others);
-  // The guest lets go of all; what a device may still reach can be neither freed nor discarded all the same.
+  // The guest lets go of all; what a device may still reach can be neither freed nor discarded all
+  // the same.
   for (const region_id id : {w->low_region, w->high_region}) must(w->guest.remove(id));
   CHECK(tether_test::may_discard(w->gate, discard_kind::uncoordinated) == !kept);
   std::size_t kept_blocks = 0;
@@ -417,7 +456,8 @@ void sweep_machine(const char* name) {
   sweep_figures figures;
   for (auto const& one : operations<world<Machine>>()) {
     sweep(one, figures);
-    for (const int errno_value : {ENOMEM, EBUSY}) sweep(one, figures, {.errno_value = errno_value, .in_pairs = false});
+    for (const int errno_value : {ENOMEM, EBUSY})
+      sweep(one, figures, {.errno_value = errno_value, .in_pairs = false});
     sweep(one, figures, {.cleanup = true, .in_pairs = false});
   }
   CHECK(figures.taken_back != 0);
@@ -428,20 +468,26 @@ void sweep_machine(const char* name) {
 }  // namespace
 
 TEST_CASE(
-    "whichever system call or allocation of an operation fails, and the undo with it, a container on VFIO's type1 is as before or says "
+    "whichever system call or allocation of an operation fails, and the undo with it, a container "
+    "on VFIO's type1 is as before or says "
     "that it is not") {
   sweep_machine<on_type1>("on type1 with KVM, four ways to fail");
 }
 TEST_CASE(
-    "whichever system call or allocation of an operation fails, and the undo with it, a container on iommufd is as before or says that it "
+    "whichever system call or allocation of an operation fails, and the undo with it, a container "
+    "on iommufd is as before or says that it "
     "is not") {
   sweep_machine<on_iommufd>("on iommufd with KVM, four ways to fail");
 }
 
-TEST_CASE("a container whose end is refused at any call keeps what a device may still reach, memory and holds, on VFIO's type1") {
+TEST_CASE(
+    "a container whose end is refused at any call keeps what a device may still reach, memory and "
+    "holds, on VFIO's type1") {
   sweep_destruction<on_type1>("of a container's end on type1 with KVM");
 }
-TEST_CASE("a container whose end is refused at any call keeps what a device may still reach, memory and holds, on iommufd") {
+TEST_CASE(
+    "a container whose end is refused at any call keeps what a device may still reach, memory and "
+    "holds, on iommufd") {
   sweep_destruction<on_iommufd>("of a container's end on iommufd with KVM");
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The operations beside a container that ask a kernel for something: making memory, bringing it in, giving it back, and what a balloon
-// and page reporting make of it. Each call and each allocation fails, alone and in pairs. The gate asks for neither.
+// The operations beside a container that ask a kernel for something: making memory, bringing it in,
+// giving it back, and what a balloon and page reporting make of it. Each call and each allocation
+// fails, alone and in pairs. The gate asks for neither.
 #include <support/guest_ram.hpp>
 #include <support/may_discard.hpp>
 #include <support/must.hpp>
@@ -36,7 +37,8 @@ using namespace tether_test;
 
 namespace {
 
-/// Knows what `munmap` has refused to unmap, until it does: where nobody else can ask again, that much is left, and no more.
+/// Knows what `munmap` has refused to unmap, until it does: where nobody else can ask again, that
+/// much is left, and no more.
 struct remembering_kernel : faulty_kernel {
   static inline std::vector<std::pair<std::uint64_t, std::uint64_t>> refused;
 
@@ -47,7 +49,8 @@ struct remembering_kernel : faulty_kernel {
     return done;
   }
   static void unmap_what_was_refused() {
-    for (auto const& [host, size] : std::exchange(refused, {})) static_cast<void>(linux_kernel::munmap(host, size));
+    for (auto const& [host, size] : std::exchange(refused, {}))
+      static_cast<void>(linux_kernel::munmap(host, size));
   }
 };
 
@@ -64,7 +67,8 @@ struct memory_world {
   std::size_t descriptors_at_first = descriptors().size();
   std::uint64_t mapped_at_first = mapped_bytes();
   int file = static_cast<int>(linux_kernel::memfd_create("file", MFD_CLOEXEC));
-  void* lent = ::mmap(nullptr, 16 * KiB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* lent =
+      ::mmap(nullptr, 16 * KiB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   void* snapshot = ::mmap(nullptr, 16 * KiB, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
   std::optional<ram_block> first;
   std::optional<ram_block> made;
@@ -79,12 +83,17 @@ struct memory_world {
     made.emplace(std::move(*block));
     return {};
   }
-  void allocate(memory_kind kind) { must(keep(ram_block::allocate<swept_kernel>("to be freed", large, kind))); }
+  void allocate(memory_kind kind) {
+    must(keep(ram_block::allocate<swept_kernel>("to be freed", large, kind)));
+  }
   /// Another block of the file, before.
-  void receive() { first.emplace(must(ram_block::from_descriptor<swept_kernel>("first", file, 0, 4 * frame))); }
+  void receive() {
+    first.emplace(must(ram_block::from_descriptor<swept_kernel>("first", file, 0, 4 * frame)));
+  }
   result<void> lend_snapshot() {
     const host_address at{reinterpret_cast<std::uintptr_t>(snapshot)};
-    return keep(ram_block::borrow<swept_kernel>("snapshot", at, 16 * KiB, memory_kind::private_file));
+    return keep(
+        ram_block::borrow<swept_kernel>("snapshot", at, 16 * KiB, memory_kind::private_file));
   }
   void let_go() {
     made.reset();
@@ -93,14 +102,17 @@ struct memory_world {
     if (lent != nullptr) ::munmap(std::exchange(lent, nullptr), 16 * KiB);
     if (file >= 0) static_cast<void>(linux_kernel::close(std::exchange(file, -1)));
   }
-  [[nodiscard]] bool has_more_memory() const { return mapped_bytes() > mapped_at_first + large / 2; }
+  [[nodiscard]] bool has_more_memory() const {
+    return mapped_bytes() > mapped_at_first + large / 2;
+  }
 
   [[nodiscard]] std::string state() const {
     const bool there = made && *made;
     if (!there) remembering_kernel::unmap_what_was_refused();
     std::string all = there ? "made" : "nothing";
     // A large one is never touched: looking would bring its pages in.
-    if (there && made->size() < large) all += ", of marked frames " + std::to_string(count(*made).marked);
+    if (there && made->size() < large)
+      all += ", of marked frames " + std::to_string(count(*made).marked);
     for (auto const& [number, target] : descriptors()) all += " " + std::to_string(number);
     return all + (has_more_memory() ? ", more memory" : "");
   }
@@ -120,10 +132,11 @@ template <bool MustTellHost = true>
 struct ballooned_world {
   static constexpr std::uint64_t large_page = 4 * frame;
   ram_block small = must(ram_block::allocate<swept_kernel>("small", 16 * frame));
-  std::byte* area = static_cast<std::byte*>(::mmap(nullptr, 12 * frame, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-  ram_block large =
-      must(ram_block::borrow<swept_kernel>("large", host_address{round_up(reinterpret_cast<std::uintptr_t>(area), large_page)}, 8 * frame,
-                                           memory_kind::private_anonymous, large_page));
+  std::byte* area = static_cast<std::byte*>(
+      ::mmap(nullptr, 12 * frame, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ram_block large = must(ram_block::borrow<swept_kernel>(
+      "large", host_address{round_up(reinterpret_cast<std::uintptr_t>(area), large_page)},
+      8 * frame, memory_kind::private_anonymous, large_page));
   address_space guest;
   discard_gate<> gate;
   balloon<> device{guest, gate, {.must_tell_host = MustTellHost}};
@@ -171,15 +184,16 @@ struct ballooned_world {
   }
   result<void> report_pages() {
     const std::array<extent<guest_address>, 2> free{
-        {{guest_address{frame}, guest_address{4 * frame - 1}}, {guest_address{1 * MiB}, guest_address{1 * MiB + large_page - 1}}}};
+        {{guest_address{frame}, guest_address{4 * frame - 1}},
+         {guest_address{1 * MiB}, guest_address{1 * MiB + large_page - 1}}}};
     return told(page_reporting<>{guest, gate}.report(free));
   }
 
   [[nodiscard]] std::string state() const {
     const auto few = count(small);
     const auto many = count(large);
-    return "gone " + std::to_string(few.gone) + "+" + std::to_string(many.gone) + ", marked " + std::to_string(few.marked) + "+" +
-           std::to_string(many.marked);
+    return "gone " + std::to_string(few.gone) + "+" + std::to_string(many.gone) + ", marked " +
+           std::to_string(few.marked) + "+" + std::to_string(many.marked);
   }
   [[nodiscard]] static bool stuck(result<void> const&) { return false; }
   void check_diverged(std::string const&) {}
@@ -201,21 +215,35 @@ struct ballooned_world {
 std::vector<sweep_operation<memory_world>> makings() {
   const auto nothing = [](memory_world&) {};
   return {
-      {"allocate private memory", nothing, [](memory_world& w) { return w.keep(ram_block::allocate<swept_kernel>("private", w.large)); }},
+      {"allocate private memory", nothing,
+       [](memory_world& w) {
+         return w.keep(ram_block::allocate<swept_kernel>("private", w.large));
+       }},
       {"allocate shared memory", nothing,
-       [](memory_world& w) { return w.keep(ram_block::allocate<swept_kernel>("shared", w.large, memory_kind::shared)); }},
+       [](memory_world& w) {
+         return w.keep(ram_block::allocate<swept_kernel>("shared", w.large, memory_kind::shared));
+       }},
       {"take a descriptor's memory", nothing,
-       [](memory_world& w) { return w.keep(ram_block::from_descriptor<swept_kernel>("file", w.file, 0, w.large)); }},
+       [](memory_world& w) {
+         return w.keep(ram_block::from_descriptor<swept_kernel>("file", w.file, 0, w.large));
+       }},
       {"borrow memory", nothing,
        [](memory_world& w) {
          const host_address at{reinterpret_cast<std::uintptr_t>(w.lent)};
-         return w.keep(ram_block::borrow<swept_kernel>("lent", at, 16 * KiB, memory_kind::private_anonymous));
+         return w.keep(
+             ram_block::borrow<swept_kernel>("lent", at, 16 * KiB, memory_kind::private_anonymous));
        }},
       {"borrow a snapshot", nothing, [](memory_world& w) { return w.lend_snapshot(); }},
       {"take a part of a file", nothing,
-       [](memory_world& w) { return w.keep(ram_block::from_descriptor<swept_kernel>("part", w.file, 8 * frame, 4 * frame)); }},
+       [](memory_world& w) {
+         return w.keep(
+             ram_block::from_descriptor<swept_kernel>("part", w.file, 8 * frame, 4 * frame));
+       }},
       {"take another part of a file", [](memory_world& w) { w.receive(); },
-       [](memory_world& w) { return w.keep(ram_block::from_descriptor<swept_kernel>("part", w.file, 8 * frame, 4 * frame)); }},
+       [](memory_world& w) {
+         return w.keep(
+             ram_block::from_descriptor<swept_kernel>("part", w.file, 8 * frame, 4 * frame));
+       }},
   };
 }
 
@@ -228,11 +256,18 @@ result<void> discard_first_two(ram_block& block) {
 
 }  // namespace
 
-TEST_CASE("whichever call or allocation fails while memory is made, brought in or given back, nothing is left behind") {
+TEST_CASE(
+    "whichever call or allocation fails while memory is made, brought in or given back, nothing is "
+    "left behind") {
   std::vector<sweep_operation<memory_world>> operations = makings();
   const std::vector<sweep_operation<memory_world>> others{
-      {"populate", [](memory_world& w) { must(w.keep(ram_block::allocate<swept_kernel>("private", 4 * frame))); },
-       [](memory_world& w) { return w.made->populate({block_offset{0}, block_offset{4 * frame - 1}}); }},
+      {"populate",
+       [](memory_world& w) {
+         must(w.keep(ram_block::allocate<swept_kernel>("private", 4 * frame)));
+       },
+       [](memory_world& w) {
+         return w.made->populate({block_offset{0}, block_offset{4 * frame - 1}});
+       }},
       {"discard private memory",
        [](memory_world& w) {
          must(w.keep(ram_block::allocate<swept_kernel>("private", 4 * frame)));
@@ -261,11 +296,14 @@ TEST_CASE("whichever call or allocation fails while memory is made, brought in o
   figures.print("of memory, with three errnos");
 }
 
-TEST_CASE("whichever close or munmap fails as well while memory is made or freed, only what munmap refused is left") {
+TEST_CASE(
+    "whichever close or munmap fails as well while memory is made or freed, only what munmap "
+    "refused is left") {
   auto operations = makings();
   for (const memory_kind kind : {memory_kind::private_anonymous, memory_kind::shared}) {
-    const auto prepare = kind == memory_kind::shared ? +[](memory_world& w) { w.allocate(memory_kind::shared); }
-                                                     : +[](memory_world& w) { w.allocate(memory_kind::private_anonymous); };
+    const auto prepare = kind == memory_kind::shared
+                             ? +[](memory_world& w) { w.allocate(memory_kind::shared); }
+                             : +[](memory_world& w) { w.allocate(memory_kind::private_anonymous); };
     operations.push_back({"free", prepare, [](memory_world& w) { return w.made->free(); }});
   }
   sweep_figures figures;
@@ -276,17 +314,21 @@ TEST_CASE("whichever close or munmap fails as well while memory is made or freed
 }
 
 TEST_CASE(
-    "whichever call or allocation fails while a guest gives memory back, memory is as the report says, and asking again finishes it") {
+    "whichever call or allocation fails while a guest gives memory back, memory is as the report "
+    "says, and asking again finishes it") {
   using telling = ballooned_world<true>;
   using forgetful = ballooned_world<false>;
   const std::vector<sweep_operation<telling>> where_it_tells{
       {"inflate", [](telling&) {}, [](telling& w) { return w.inflate(); }, true},
       {"report free pages", [](telling&) {}, [](telling& w) { return w.report_pages(); }, true},
-      {"inflate, deflate and inflate again", [](telling&) {}, [](telling& w) { return w.hesitate(); }, true},
+      {"inflate, deflate and inflate again", [](telling&) {},
+       [](telling& w) { return w.hesitate(); }, true},
   };
   const std::vector<sweep_operation<forgetful>> where_it_does_not{
-      {"inflate, nothing being kept", [](forgetful&) {}, [](forgetful& w) { return w.inflate(); }, true},
-      {"inflate, deflate and inflate again, nothing being kept", [](forgetful&) {}, [](forgetful& w) { return w.hesitate(); }, true},
+      {"inflate, nothing being kept", [](forgetful&) {}, [](forgetful& w) { return w.inflate(); },
+       true},
+      {"inflate, deflate and inflate again, nothing being kept", [](forgetful&) {},
+       [](forgetful& w) { return w.hesitate(); }, true},
   };
   sweep_figures figures;
   for (auto const& one : where_it_tells) sweep(one, figures);
@@ -295,7 +337,8 @@ TEST_CASE(
   figures.print("of discards");
 }
 
-TEST_CASE("a deflate asks for no memory and makes no call, whether something was given in parts or not") {
+TEST_CASE(
+    "a deflate asks for no memory and makes no call, whether something was given in parts or not") {
   ballooned_world<true> w;
   constexpr std::array<std::uint32_t, 3> parts{1, 256, 257};
   for (const bool given : {false, true}) {
@@ -318,7 +361,8 @@ TEST_CASE("the gate asks for no memory, whoever holds, requires, suspends or dis
   const auto soon = std::chrono::steady_clock::now() + std::chrono::hours{1};
   failing_allocation = 1;
   {
-    auto first = gate.hold(hold_kind::any, "a name that is too long to be kept in a string without an allocation");
+    auto first = gate.hold(hold_kind::any,
+                           "a name that is too long to be kept in a string without an allocation");
     const auto second = gate.try_hold(hold_kind::uncoordinated, "another");
     const auto third = gate.hold_until(hold_kind::any, "until", soon);
     const auto fourth = gate.hold(hold_kind::any, "unless stopped", stop.get_token());

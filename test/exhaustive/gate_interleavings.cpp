@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The gate's own code, run in every order of its atomic operations by two to four threads, on a memory that is as weak as the orders
-// that it names allow. And mistakes that it must not make, each found for its own reason: without that, "nothing was found" says little.
+// The gate's own code, run in every order of its atomic operations by two to four threads, on a
+// memory that is as weak as the orders that it names allow. And mistakes that it must not make,
+// each found for its own reason: without that, "nothing was found" says little.
 #include <tether/inhibit/discard_gate.hpp>
 
 #include <support/interleavings.hpp>
@@ -32,16 +33,17 @@ using interleavings::weakening;
 
 namespace {
 
-// Mistakes in the order of steps. A copy of the reader indicator with places to go wrong at; `none` is the copy itself, which must walk
-// exactly the states that the reader indicator does, or the copy proves nothing.
+// Mistakes in the order of steps. A copy of the reader indicator with places to go wrong at; `none`
+// is the copy itself, which must walk exactly the states that the reader indicator does, or the
+// copy proves nothing.
 
 enum class mistake : std::uint8_t {
   none,
-  looks_before_it_counts,       // whether closed, and only then inside += 1
-  counts_but_does_not_drain,    // a hold closes, and does not wait
-  wakes_without_the_mutex,      // no empty critical section before the wake-up
+  looks_before_it_counts,         // whether closed, and only then inside += 1
+  counts_but_does_not_drain,      // a hold closes, and does not wait
+  wakes_without_the_mutex,        // no empty critical section before the wake-up
   asks_who_waits_before_it_goes,  // waiting?, and only then inside -= 1
-  goes_without_waking,          // who finds it closed steps out without a word
+  goes_without_waking,            // who finds it closed steps out without a word
 };
 
 template <mistake Mistake>
@@ -71,7 +73,8 @@ class mistaken_indicator {
       detail::permits_of_this_thread += 1;
       return true;
     }
-    if constexpr (Mistake == mistake::goes_without_waking) inside.fetch_sub(1, std::memory_order_seq_cst);
+    if constexpr (Mistake == mistake::goes_without_waking)
+      inside.fetch_sub(1, std::memory_order_seq_cst);
     else step_out(inside);
     return false;
   }
@@ -79,10 +82,15 @@ class mistaken_indicator {
     detail::permits_of_this_thread -= 1;
     step_out(*mine.counter_);
   }
-  void close(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)].fetch_add(times, std::memory_order_seq_cst); }
-  void reopen(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)].fetch_sub(times, std::memory_order_seq_cst); }
+  void close(discard_kind kind, std::uint32_t times) noexcept {
+    closed_[index(kind)].fetch_add(times, std::memory_order_seq_cst);
+  }
+  void reopen(discard_kind kind, std::uint32_t times) noexcept {
+    closed_[index(kind)].fetch_sub(times, std::memory_order_seq_cst);
+  }
 
-  [[nodiscard]] detail::drained drain(bool coordinated_too, std::unique_lock<parts::mutex>& lock, detail::wait_limits const& how) noexcept {
+  [[nodiscard]] detail::drained drain(bool coordinated_too, std::unique_lock<parts::mutex>& lock,
+                                      detail::wait_limits const& how) noexcept {
     using detail::drained;
     if constexpr (Mistake == mistake::counts_but_does_not_drain) return drained::yes;
     waiting_.fetch_add(1, std::memory_order_seq_cst);
@@ -100,13 +108,17 @@ class mistaken_indicator {
     waiting_.fetch_sub(1, std::memory_order_seq_cst);
     return outcome;
   }
-  [[nodiscard]] bool entered_by_this_thread() const noexcept { return detail::permits_of_this_thread != 0; }
+  [[nodiscard]] bool entered_by_this_thread() const noexcept {
+    return detail::permits_of_this_thread != 0;
+  }
 
  private:
   struct slot {
     std::array<counter, 2> inside{};
   };
-  static constexpr std::size_t index(discard_kind kind) noexcept { return static_cast<std::size_t>(kind); }
+  static constexpr std::size_t index(discard_kind kind) noexcept {
+    return static_cast<std::size_t>(kind);
+  }
   [[nodiscard]] bool nobody_inside(bool coordinated_too) const noexcept {
     for (slot const& one : slots_) {
       if (one.inside[0].load(std::memory_order_seq_cst) != 0) return false;
@@ -137,7 +149,9 @@ class mistaken_indicator {
 };
 
 /// The words of either reader indicator, as they are constructed; seeds name them.
-std::vector<std::string_view> words() { return {"inside", "inside", "inside", "inside", "closed", "closed", "waiting"}; }
+std::vector<std::string_view> words() {
+  return {"inside", "inside", "inside", "inside", "closed", "closed", "waiting"};
+}
 
 template <class Indicator>
 struct explored_threading {
@@ -148,7 +162,8 @@ struct explored_threading {
 };
 using right = detail::basic_shared_reader_indicator<interleavings::parts>;
 
-/// A gate, and what its users do with it: they keep plain notes of who is where, which nobody but the scheduler can tear.
+/// A gate, and what its users do with it: they keep plain notes of who is where, which nobody but
+/// the scheduler can tear.
 template <class Indicator>
 struct world {
   using gate_type = discard_gate<explored_threading<Indicator>>;
@@ -161,19 +176,22 @@ struct world {
 
   static std::size_t index(discard_kind kind) { return static_cast<std::size_t>(kind); }
 
-  void discard(std::size_t page, discard_kind kind = discard_kind::uncoordinated, bool must_be_granted = false) {
+  void discard(std::size_t page, discard_kind kind = discard_kind::uncoordinated,
+               bool must_be_granted = false) {
     const auto permit = gate.permit(kind);
     if (!permit) {
       if (must_be_granted) explorer::current().fail("a discard was inhibited that nobody forbids");
       return;
     }
-    if (forbidden[index(kind)] != 0) explorer::current().fail("a discard began although a hold that forbids it stands");
+    if (forbidden[index(kind)] != 0)
+      explorer::current().fail("a discard began although a hold that forbids it stands");
     discarding[index(kind)] += 1;
     explorer::current().act("discards");
     pages[page].discard();
     discarding[index(kind)] -= 1;
   }
-  /// While whatever forbids discards stands: a device uses the pages. `forbids_coordinated`: else it may look at page 0 only.
+  /// While whatever forbids discards stands: a device uses the pages. `forbids_coordinated`: else
+  /// it may look at page 0 only.
   void use(bool forbids_coordinated) {
     if (discarding[0] != 0 || (forbids_coordinated && discarding[1] != 0)) {
       explorer::current().fail("a hold was granted while a discard that it forbids is running");
@@ -194,8 +212,10 @@ struct world {
       use(kind == hold_kind::any);
       gate.lower(mine, 1);
     }
-    if (mine.count() != 0) explorer::current().fail("a hold that was refused or given back is still counted");
-    if (!held && how.wait && how.stop == nullptr && how.until == std::chrono::steady_clock::time_point::max()) {
+    if (mine.count() != 0)
+      explorer::current().fail("a hold that was refused or given back is still counted");
+    if (!held && how.wait && how.stop == nullptr &&
+        how.until == std::chrono::steady_clock::time_point::max()) {
       explorer::current().fail("a hold without a limit was refused");
     }
   }
@@ -231,44 +251,61 @@ template <class Indicator>
 std::vector<setting<Indicator>> settings() {
   using w = world<Indicator>;
   return {
-      {"a discard and a hold", [](w& it) -> std::vector<actor> {
-         return {{"discarder", 0, [&] { it.discard(0); }}, {"taker", 0, [&] { it.hold(hold_kind::any); }}};
+      {"a discard and a hold",
+       [](w& it) -> std::vector<actor> {
+         return {{"discarder", 0, [&] { it.discard(0); }},
+                 {"taker", 0, [&] { it.hold(hold_kind::any); }}};
        }},
-      {"two discards one after the other, two holds one after the other", [](w& it) -> std::vector<actor> {
-         return {{"discarder", 0, [&] { it.discard(0); it.discard(1); }},
-                 {"taker", 0, [&] { it.hold(hold_kind::any); it.hold(hold_kind::uncoordinated); }}};
+      {"two discards one after the other, two holds one after the other",
+       [](w& it) -> std::vector<actor> {
+         return {{"discarder", 0,
+                  [&] {
+                    it.discard(0);
+                    it.discard(1);
+                  }},
+                 {"taker", 0, [&] {
+                    it.hold(hold_kind::any);
+                    it.hold(hold_kind::uncoordinated);
+                  }}};
        }},
-      {"two discarders and a hold", [](w& it) -> std::vector<actor> {
+      {"two discarders and a hold",
+       [](w& it) -> std::vector<actor> {
          return {{"discarder", 0, [&] { it.discard(0); }},
                  {"another", 1, [&] { it.discard(1); }},
                  {"taker", 0, [&] { it.hold(hold_kind::any); }}};
        }},
-      {"two discarders that share a counter, and a hold", [](w& it) -> std::vector<actor> {
+      {"two discarders that share a counter, and a hold",
+       [](w& it) -> std::vector<actor> {
          return {{"discarder", 1, [&] { it.discard(0); }},
                  {"another", 1, [&] { it.discard(1); }},
                  {"taker", 0, [&] { it.hold(hold_kind::any); }}};
        }},
-      {"both kinds of discard and an uncoordinated hold", [](w& it) -> std::vector<actor> {
+      {"both kinds of discard and an uncoordinated hold",
+       [](w& it) -> std::vector<actor> {
          return {{"discarder", 0, [&] { it.discard(0); }},
                  {"virtio-mem", 1, [&] { it.discard(1, coordinated, true); }},
                  {"taker", 0, [&] { it.hold(hold_kind::uncoordinated); }}};
        }},
-      {"a discard and two holds", [](w& it) -> std::vector<actor> {
+      {"a discard and two holds",
+       [](w& it) -> std::vector<actor> {
          return {{"discarder", 0, [&] { it.discard(0); }},
                  {"taker", 0, [&] { it.hold(hold_kind::any); }},
                  {"another", 0, [&] { it.hold(hold_kind::any); }}};
        }},
-      {"a discard, a hold and one that does not wait", [](w& it) -> std::vector<actor> {
+      {"a discard, a hold and one that does not wait",
+       [](w& it) -> std::vector<actor> {
          return {{"discarder", 0, [&] { it.discard(0); }},
                  {"taker", 0, [&] { it.hold(hold_kind::any); }},
                  {"trier", 0, [&] { it.hold(hold_kind::any, impatient); }}};
        }},
-      {"a discard, a hold and one with a deadline", [](w& it) -> std::vector<actor> {
+      {"a discard, a hold and one with a deadline",
+       [](w& it) -> std::vector<actor> {
          return {{"discarder", 0, [&] { it.discard(0); }},
                  {"taker", 0, [&] { it.hold(hold_kind::uncoordinated); }},
                  {"patient", 0, [&] { it.hold(hold_kind::any, until_some_moment); }}};
        }},
-      {"a discard, a hold with a stop token, and who requests it", [](w& it) -> std::vector<actor> {
+      {"a discard, a hold with a stop token, and who requests it",
+       [](w& it) -> std::vector<actor> {
          return {{"discarder", 0, [&] { it.discard(0); }},
                  {"taker", 0,
                   [&] {
@@ -277,12 +314,14 @@ std::vector<setting<Indicator>> settings() {
                   }},
                  {"stopper", 0, [&] { it.request_stop(); }}};
        }},
-      {"a discard, a hold by name and a suspension", [](w& it) -> std::vector<actor> {
+      {"a discard, a hold by name and a suspension",
+       [](w& it) -> std::vector<actor> {
          return {{"discarder", 0, [&] { it.discard(1, coordinated); }},
                  {"taker", 0, [&] { it.hold_by_name(hold_kind::uncoordinated); }},
                  {"snapshot", 0, [&] { it.suspend(); }}};
        }},
-      {"two discarders and two holds", [](w& it) -> std::vector<actor> {
+      {"two discarders and two holds",
+       [](w& it) -> std::vector<actor> {
          return {{"discarder", 0, [&] { it.discard(0); }},
                  {"another", 1, [&] { it.discard(1, uncoordinated); }},
                  {"taker", 0, [&] { it.hold(hold_kind::uncoordinated); }},
@@ -292,40 +331,52 @@ std::vector<setting<Indicator>> settings() {
 }
 
 template <class Indicator>
-findings explore(setting<Indicator> const& one, std::vector<weakening> weak, std::string_view wanted, bool remembers = true) {
+findings explore(setting<Indicator> const& one, std::vector<weakening> weak,
+                 std::string_view wanted, bool remembers = true) {
   explorer search{words(), std::move(weak), wanted};
   if (!remembers) search.forget_states();
-  return search.explore<world<Indicator>>([] { return std::make_unique<world<Indicator>>(); }, one.threads, [](world<Indicator>& it) {
-    if (it.gate.counts() != gate_counts{}) explorer::current().fail("somebody still holds the gate when all have ended");
-    for (const discard_kind kind : {uncoordinated, coordinated}) {
-      if (const auto permit = it.gate.permit(kind); !permit) explorer::current().fail("the gate is closed when all have ended");
-    }
-  });
+  return search.explore<world<Indicator>>(
+      [] { return std::make_unique<world<Indicator>>(); }, one.threads,
+      [](world<Indicator>& it) {
+        if (it.gate.counts() != gate_counts{})
+          explorer::current().fail("somebody still holds the gate when all have ended");
+        for (const discard_kind kind : {uncoordinated, coordinated}) {
+          if (const auto permit = it.gate.permit(kind); !permit)
+            explorer::current().fail("the gate is closed when all have ended");
+        }
+      });
 }
 
 constexpr std::size_t all_settings = 11;
 /// The last one has most of the states, and seeds are found long before it.
 constexpr std::size_t small_settings = all_settings - 1;
-/// A sanitizer sees one thread that switches stacks, whatever it explores: that the scheduler itself is clean, a few settings show.
-constexpr std::size_t explored_here = tether_test::slowdown == 1 ? all_settings : tether_test::slowdown < 16 ? small_settings : 3;
+/// A sanitizer sees one thread that switches stacks, whatever it explores: that the scheduler
+/// itself is clean, a few settings show.
+constexpr std::size_t explored_here = tether_test::slowdown == 1   ? all_settings
+                                      : tether_test::slowdown < 16 ? small_settings
+                                                                   : 3;
 constexpr std::size_t compared_here = tether_test::slowdown == 1 ? small_settings : 2;
 
 /// The first failure in any of the first `count` settings.
 template <class Indicator>
-findings explore_all(std::size_t count, std::vector<weakening> const& weak = {}, std::string_view wanted = {}, bool print = false) {
+findings explore_all(std::size_t count, std::vector<weakening> const& weak = {},
+                     std::string_view wanted = {}, bool print = false) {
   findings all;
   const auto list = settings<Indicator>();
   REQUIRE(list.size() == all_settings);
   for (std::size_t i = 0; i < count && all.failure.empty(); ++i) {
     const auto found = explore(list[i], weak, wanted);
     if (print) {
-      std::printf("  %-64s %14llu schedules %9llu states %9llu steps\n", list[i].name, static_cast<unsigned long long>(found.schedules),
-                  static_cast<unsigned long long>(found.states), static_cast<unsigned long long>(found.steps));
+      std::printf("  %-64s %14llu schedules %9llu states %9llu steps\n", list[i].name,
+                  static_cast<unsigned long long>(found.schedules),
+                  static_cast<unsigned long long>(found.states),
+                  static_cast<unsigned long long>(found.steps));
     }
     all.schedules += found.schedules;
     all.states += found.states;
     all.steps += found.steps;
-    if (!found.failure.empty()) all.failure = found.failure + "\n  where there are: " + list[i].name;
+    if (!found.failure.empty())
+      all.failure = found.failure + "\n  where there are: " + list[i].name;
   }
   return all;
 }
@@ -336,20 +387,28 @@ void must_be_found(std::string_view reason, std::vector<weakening> const& weak =
   CHECK_MESSAGE(found.failure.starts_with(reason), "expected: ", std::string{reason});
 }
 
-constexpr std::string_view granted_too_early = "a hold was granted while a discard that it forbids is running";
-constexpr std::string_view began_too_late = "a discard began although a hold that forbids it stands";
-constexpr std::string_view sleeps_for_ever = "all threads are blocked (taker sleeps, nobody can wake them)";
+constexpr std::string_view granted_too_early =
+    "a hold was granted while a discard that it forbids is running";
+constexpr std::string_view began_too_late =
+    "a discard began although a hold that forbids it stands";
+constexpr std::string_view sleeps_for_ever =
+    "all threads are blocked (taker sleeps, nobody can wake them)";
 constexpr std::string_view unordered = "data race";
 
 }  // namespace
 
-TEST_CASE("no order of the gate's atomic operations lets a discard in under a hold, forgets a sleeper or leaves a count behind") {
+TEST_CASE(
+    "no order of the gate's atomic operations lets a discard in under a hold, forgets a sleeper or "
+    "leaves a count behind") {
   const auto found = explore_all<right>(explored_here, {}, {}, true);
   CHECK_MESSAGE(found.failure.empty(), found.failure);
   CHECK(found.states > 1000);
-  std::printf("figures: gate interleavings: %llu schedules, %llu states, %llu steps, bound: none (%u settings, every preemption)\n",
-              static_cast<unsigned long long>(found.schedules), static_cast<unsigned long long>(found.states),
-              static_cast<unsigned long long>(found.steps), static_cast<unsigned>(explored_here));
+  std::printf(
+      "figures: gate interleavings: %llu schedules, %llu states, %llu steps, bound: none (%u "
+      "settings, every preemption)\n",
+      static_cast<unsigned long long>(found.schedules),
+      static_cast<unsigned long long>(found.states), static_cast<unsigned long long>(found.steps),
+      static_cast<unsigned>(explored_here));
 }
 
 TEST_CASE("a mistake in the order of the gate's steps is found for its own reason") {
@@ -361,7 +420,9 @@ TEST_CASE("a mistake in the order of the gate's steps is found for its own reaso
   must_be_found<mistaken_indicator<mistake::goes_without_waking>>(sleeps_for_ever);
 }
 
-TEST_CASE("the copy of the reader indicator that the mistakes are made in is faithful: it walks the very states that the reader indicator does") {
+TEST_CASE(
+    "the copy of the reader indicator that the mistakes are made in is faithful: it walks the very "
+    "states that the reader indicator does") {
   const auto copy = explore_all<mistaken_indicator<mistake::none>>(compared_here);
   const auto original = explore_all<right>(compared_here);
   CHECK(copy.failure == "");
@@ -369,32 +430,44 @@ TEST_CASE("the copy of the reader indicator that the mistakes are made in is fai
   CHECK(copy.states == original.states);
 }
 
-TEST_CASE("every order that the gate names is needed: one step weaker, and it is found for its own reason") {
+TEST_CASE(
+    "every order that the gate names is needed: one step weaker, and it is found for its own "
+    "reason") {
   using enum std::memory_order;
-  // The discarder's side of "count yourself, then look": an addition that is no barrier for the look after it, as on ARM.
+  // The discarder's side of "count yourself, then look": an addition that is no barrier for the
+  // look after it, as on ARM.
   must_be_found<right>(granted_too_early, {{"inside", operation::add, acq_rel}});
   must_be_found<right>(began_too_late, {{"closed", operation::load, acquire}});
   // The taker's side.
   must_be_found<right>(began_too_late, {{"closed", operation::add, acq_rel}});
   must_be_found<right>(granted_too_early, {{"inside", operation::load, acquire}});
-  // "Go, then look whether somebody waits", and "say that you wait, then look whether they have gone".
+  // "Go, then look whether somebody waits", and "say that you wait, then look whether they have
+  // gone".
   must_be_found<right>(sleeps_for_ever, {{"inside", operation::subtract, acq_rel}});
   must_be_found<right>(sleeps_for_ever, {{"waiting", operation::load, acquire}});
   must_be_found<right>(sleeps_for_ever, {{"waiting", operation::add, acq_rel}});
-  // What a discard did to the page is known to the hold that waited for it, and what a device did to the next discard.
+  // What a discard did to the page is known to the hold that waited for it, and what a device did
+  // to the next discard.
   must_be_found<right>(unordered, {{"inside", operation::subtract, acquire}});
   must_be_found<right>(unordered, {{"inside", operation::load, relaxed}});
   must_be_found<right>(unordered, {{"closed", operation::subtract, relaxed}});
   must_be_found<right>(unordered, {{"closed", operation::load, relaxed}});
 }
 
-TEST_CASE("two orders are stronger than needed, and cost nothing: reopening may release, not to wait any more may be relaxed") {
+TEST_CASE(
+    "two orders are stronger than needed, and cost nothing: reopening may release, not to wait any "
+    "more may be relaxed") {
   using enum std::memory_order;
-  CHECK(explore_all<right>(tether_test::slowdown == 1 ? 4 : 1, {{"closed", operation::subtract, release}}).failure == "");
-  CHECK(explore_all<right>(tether_test::slowdown == 1 ? 4 : 1, {{"waiting", operation::subtract, relaxed}}).failure == "");
+  CHECK(explore_all<right>(tether_test::slowdown == 1 ? 4 : 1,
+                           {{"closed", operation::subtract, release}})
+            .failure == "");
+  CHECK(explore_all<right>(tether_test::slowdown == 1 ? 4 : 1,
+                           {{"waiting", operation::subtract, relaxed}})
+            .failure == "");
 }
 
-TEST_CASE("an order that the search was not told of is refused, because its states would leave it out") {
+TEST_CASE(
+    "an order that the search was not told of is refused, because its states would leave it out") {
   struct undeclared {
     interleavings::atomic<std::uint32_t> word{0};
   };
@@ -405,13 +478,16 @@ TEST_CASE("an order that the search was not told of is refused, because its stat
         return {{"reader", 0, [&] { static_cast<void>(it.word.load(std::memory_order_acquire)); }}};
       },
       [](undeclared&) {});
-  CHECK(found.failure.starts_with("an order weaker than seq_cst on 'word', which was not declared"));
+  CHECK(
+      found.failure.starts_with("an order weaker than seq_cst on 'word', which was not declared"));
 }
 
-TEST_CASE("no schedule is lost to a state that was met before: running every single one counts as many") {
+TEST_CASE(
+    "no schedule is lost to a state that was met before: running every single one counts as many") {
   const auto pair = settings<right>().front();
   std::vector<std::vector<weakening>> orders{{}};
-  if (tether_test::slowdown < 16) orders.push_back({{"waiting", operation::subtract, std::memory_order_relaxed}});
+  if (tether_test::slowdown < 16)
+    orders.push_back({{"waiting", operation::subtract, std::memory_order_relaxed}});
   for (auto const& weak : orders) {
     const auto counted = explore(pair, weak, {});
     const auto run = explore(pair, weak, {}, false);
@@ -429,7 +505,8 @@ TEST_CASE("the memory that the search keeps shows what C++ allows, and no more")
     interleavings::atomic<std::uint32_t> flag{0};
     std::array<std::uint32_t, 2> read{};
     void tidy() {
-      for (auto* one : {&data, &flag}) one->fetch_sub(one->load(std::memory_order_seq_cst), std::memory_order_seq_cst);
+      for (auto* one : {&data, &flag})
+        one->fetch_sub(one->load(std::memory_order_seq_cst), std::memory_order_seq_cst);
     }
   };
   using enum std::memory_order;
@@ -442,11 +519,18 @@ TEST_CASE("the memory that the search keeps shows what C++ allows, and no more")
     return search
         .explore<two_words>([] { return std::make_unique<two_words>(); },
                             [](two_words& it) -> std::vector<actor> {
-                              return {{"writer", 0, [&] { it.data.fetch_add(1, seq_cst); it.flag.fetch_add(1, seq_cst); }},
-                                      {"reader", 0, [&] { it.read = {it.flag.load(seq_cst), it.data.load(seq_cst)}; }}};
+                              return {{"writer", 0,
+                                       [&] {
+                                         it.data.fetch_add(1, seq_cst);
+                                         it.flag.fetch_add(1, seq_cst);
+                                       }},
+                                      {"reader", 0, [&] {
+                                         it.read = {it.flag.load(seq_cst), it.data.load(seq_cst)};
+                                       }}};
                             },
                             [](two_words& it) {
-                              if (it.read[0] == 1 && it.read[1] == 0) explorer::current().fail("the flag came without the data");
+                              if (it.read[0] == 1 && it.read[1] == 0)
+                                explorer::current().fail("the flag came without the data");
                               it.tidy();
                             })
         .failure.empty();
@@ -464,11 +548,19 @@ TEST_CASE("the memory that the search keeps shows what C++ allows, and no more")
     return search
         .explore<two_words>([] { return std::make_unique<two_words>(); },
                             [](two_words& it) -> std::vector<actor> {
-                              return {{"left", 0, [&] { it.data.fetch_add(1, seq_cst); it.read[0] = it.flag.load(seq_cst); }},
-                                      {"right", 0, [&] { it.flag.fetch_add(1, seq_cst); it.read[1] = it.data.load(seq_cst); }}};
+                              return {{"left", 0,
+                                       [&] {
+                                         it.data.fetch_add(1, seq_cst);
+                                         it.read[0] = it.flag.load(seq_cst);
+                                       }},
+                                      {"right", 0, [&] {
+                                         it.flag.fetch_add(1, seq_cst);
+                                         it.read[1] = it.data.load(seq_cst);
+                                       }}};
                             },
                             [](two_words& it) {
-                              if (it.read[0] == 0 && it.read[1] == 0) explorer::current().fail("neither saw the other");
+                              if (it.read[0] == 0 && it.read[1] == 0)
+                                explorer::current().fail("neither saw the other");
                               it.tidy();
                             })
         .failure.empty();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The real container and the proof's world do the same where groups are attached. (A file for each unit: they take long to compile.)
+// The real container and the proof's world do the same where groups are attached. (A file for each
+// unit: they take long to compile.)
 #include <support/lockstep_runs.hpp>
 
 namespace exhaustive_lockstep_groups {

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: BSL-1.0
-// Everything at once: memory is plugged and unplugged, overlays move, groups come and go with and without consent, balloons inflate,
-// free pages are reported, devices translate, one is unplugged while others use it by leases; one container pins through io_uring,
-// another one is a software IOMMU. An auditor asks the devices what they see and the CPU what it sees, page by page: they agree,
-// whatever the others do.
+// Everything at once: memory is plugged and unplugged, overlays move, groups come and go with and
+// without consent, balloons inflate, free pages are reported, devices translate, one is unplugged
+// while others use it by leases; one container pins through io_uring, another one is a software
+// IOMMU. An auditor asks the devices what they see and the CPU what it sees, page by page: they
+// agree, whatever the others do.
 //
 //     device --dma_write--> word A of a page --load--> auditor          what one writes the other must read:
 //     auditor --store--> word B of a page --dma_read--> device          nothing may have put another frame in between
 //
-// A page that is pinned needs no help: holds alone must keep its frame. Where nothing is pinned a discard between write and read is
-// right, and a page of zeros no disagreement; there the auditor suspends discards while it looks. Memory that is being unplugged says
-// so with an epoch, odd while it goes, and what was compared across a change of it does not count.
+// A page that is pinned needs no help: holds alone must keep its frame. Where nothing is pinned a
+// discard between write and read is right, and a page of zeros no disagreement; there the auditor
+// suspends discards while it looks. Memory that is being unplugged says so with an epoch, odd while
+// it goes, and what was compared across a change of it does not count.
 //
-// A DIMM in pages of 64 KiB or of 256 KiB leaves the map and comes again, is hidden and seen, or another block takes its place. Each time
-// it is memory anew, of which the guest never gives more than two quarters of any page: nothing of it may ever go.
+// A DIMM in pages of 64 KiB or of 256 KiB leaves the map and comes again, is hidden and seen, or
+// another block takes its place. Each time it is memory anew, of which the guest never gives more
+// than two quarters of any page: nothing of it may ever go.
 #include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 #include <tether/backend/software_iommu.hpp>
@@ -78,9 +81,11 @@ constexpr std::uint64_t word_from_device = 256;
 constexpr std::uint64_t word_from_cpu = 320;
 constexpr std::uint64_t word_of_lessee[2]{384, 448};
 
-/// What a thread does, for the watchdog and the end: how often it has done it, how often it must, and what it is at just now.
+/// What a thread does, for the watchdog and the end: how often it has done it, how often it must,
+/// and what it is at just now.
 struct work {
-  work(const char* called, std::uint64_t must_do, bool may_pause) : name{called}, goal{must_do}, pauses{may_pause} {}
+  work(const char* called, std::uint64_t must_do, bool may_pause)
+      : name{called}, goal{must_do}, pauses{may_pause} {}
   const char* name;
   std::uint64_t goal;
   bool pauses;  ///< where it is far ahead of another; not where that one can do nothing without it
@@ -95,12 +100,13 @@ struct work {
   void did(std::uint64_t times = 1) noexcept { done.fetch_add(times, std::memory_order_relaxed); }
 };
 
-/// All threads of a run. They go on until each has reached its goal, or something is wrong, and keep about the same pace: a thread
-/// that is far ahead would only keep locks from the others.
+/// All threads of a run. They go on until each has reached its goal, or something is wrong, and
+/// keep about the same pace: a thread that is far ahead would only keep locks from the others.
 class crew {
  public:
   /// How long any one of them may get nowhere. A machine that is this slow is a machine that hangs.
-  explicit crew(std::chrono::milliseconds wait_limits = std::chrono::seconds{90}) : patience_{wait_limits} {}
+  explicit crew(std::chrono::milliseconds wait_limits = std::chrono::seconds{90})
+      : patience_{wait_limits} {}
   crew(crew const&) = delete;
   crew& operator=(crew const&) = delete;
   ~crew() { end(); }
@@ -114,7 +120,8 @@ class crew {
         act(mine);
         while (hired_.load() && mine.pauses && far_ahead(mine) && !finished()) {
           mine.paused = true;
-          std::this_thread::sleep_for(std::chrono::microseconds{50});  // for politeness; nothing waits for it
+          // for politeness; nothing waits for it
+          std::this_thread::sleep_for(std::chrono::microseconds{50});
         }
         mine.paused = false;
       }
@@ -124,13 +131,16 @@ class crew {
   void finish() noexcept { finished_ = true; }
   [[nodiscard]] bool finished() const noexcept { return finished_.load(std::memory_order_relaxed); }
 
-  /// Watches until all goals are reached. Where a thread hangs the program is stopped, with what each was doing: it cannot be joined.
+  /// Watches until all goals are reached. Where a thread hangs the program is stopped, with what
+  /// each was doing: it cannot be joined.
   void watch() {
     hired_ = true;
     std::vector<std::uint64_t> before(all_.size());
-    std::vector<std::chrono::steady_clock::time_point> since(all_.size(), std::chrono::steady_clock::now());
+    std::vector<std::chrono::steady_clock::time_point> since(all_.size(),
+                                                             std::chrono::steady_clock::now());
     for (bool reached = false; !reached && !finished();) {
-      std::this_thread::sleep_for(std::chrono::milliseconds{20});  // only looks now and then; nothing waits for it
+      // only looks now and then; nothing waits for it
+      std::this_thread::sleep_for(std::chrono::milliseconds{20});
       reached = true;
       const auto now = std::chrono::steady_clock::now();
       std::size_t i = 0;
@@ -159,7 +169,8 @@ class crew {
   [[nodiscard]] std::string table() const {
     std::string text;
     for (work const& one : all_) {
-      text += "  " + std::string{one.name} + ": " + std::to_string(one.done.load()) + " of " + std::to_string(one.goal);
+      text += "  " + std::string{one.name} + ": " + std::to_string(one.done.load()) + " of " +
+              std::to_string(one.goal);
       text += std::string{", at: "} + one.doing.load() + "\n";
     }
     return text;
@@ -194,18 +205,24 @@ class crew {
 
 /// A word of guest memory, as a CPU reads and writes it.
 std::uint64_t load(std::byte const* at) noexcept {
-  return std::atomic_ref<std::uint64_t>{*reinterpret_cast<std::uint64_t*>(const_cast<std::byte*>(at))}.load(std::memory_order_relaxed);
+  return std::atomic_ref<std::uint64_t>{
+      *reinterpret_cast<std::uint64_t*>(const_cast<std::byte*>(at))}
+      .load(std::memory_order_relaxed);
 }
 void store(std::byte* at, std::uint64_t value) noexcept {
-  std::atomic_ref<std::uint64_t>{*reinterpret_cast<std::uint64_t*>(at)}.store(value, std::memory_order_relaxed);
+  std::atomic_ref<std::uint64_t>{*reinterpret_cast<std::uint64_t*>(at)}.store(
+      value, std::memory_order_relaxed);
 }
-std::span<std::byte> bytes_of(std::uint64_t& word) noexcept { return std::as_writable_bytes(std::span{&word, 1}); }
+std::span<std::byte> bytes_of(std::uint64_t& word) noexcept {
+  return std::as_writable_bytes(std::span{&word, 1});
+}
 
 // Groups. `consenting` devices agree to discards where they are opened so.
 endpoint_group const audited_nics{"audited nics", {{"nic", pin_class::pins}}};
 endpoint_group const audited_vgpus{"audited vgpus", {{"vgpu", pin_class::pins_on_demand}}};
 endpoint_group const other_nics{"nics", {{"nic", pin_class::pins}}};
-endpoint_group const other_vgpus{"vgpus", {{"vgpu", pin_class::pins_on_demand}, {"vgpu2", pin_class::pins_on_demand}}};
+endpoint_group const other_vgpus{
+    "vgpus", {{"vgpu", pin_class::pins_on_demand}, {"vgpu2", pin_class::pins_on_demand}}};
 endpoint_group const reader_groups[2]{{"reader 1", {{"engine", pin_class::pins_on_demand}}},
                                       {"reader 2", {{"engine", pin_class::pins_on_demand}}}};
 endpoint_group const leased_group{"leased", {{"engine", pin_class::pins_on_demand}}};
@@ -251,7 +268,8 @@ class whole {
       map_place_.emplace();
     }
     {
-      const tether_test::naming names{order_, "gate", {tether_test::lock_rank::gate, tether_test::lock_rank::gate}};
+      const tether_test::naming names{
+          order_, "gate", {tether_test::lock_rank::gate, tether_test::lock_rank::gate}};
       gate_.emplace();
     }
     {
@@ -264,11 +282,17 @@ class whole {
     dimm_.emplace(make_dimm());
     dimm_region_ = must(guest_.place(region::ram(*dimm_), guest_address{dimm_at}));
     {
-      const tether_test::naming names{order_, "pinning", {tether_test::lock_rank::operation, tether_test::lock_rank::container}};
+      const tether_test::naming names{
+          order_,
+          "pinning",
+          {tether_test::lock_rank::operation, tether_test::lock_rank::container}};
       pinning_.emplace(guest_, *gate_, std::move(backend));
     }
     {
-      const tether_test::naming names{order_, "software", {tether_test::lock_rank::operation, tether_test::lock_rank::container}};
+      const tether_test::naming names{
+          order_,
+          "software",
+          {tether_test::lock_rank::operation, tether_test::lock_rank::container}};
       software_.emplace(guest_, *gate_);
     }
   }
@@ -284,19 +308,29 @@ class whole {
                [this, i, at = random(10 + i)](work& mine) mutable { translate(mine, i, at); });
     }
     for (std::size_t i = 0; i < 2; ++i) {
-      all.hire(i == 0 ? "leases" : "more leases", share.of(slow ? 50 : 4'000),
-               [this, i, at = random(20 + i)](work& mine) mutable { use_what_is_leased(mine, i, at); });
+      all.hire(
+          i == 0 ? "leases" : "more leases", share.of(slow ? 50 : 4'000),
+          [this, i, at = random(20 + i)](work& mine) mutable { use_what_is_leased(mine, i, at); });
     }
     constexpr bool pauses = false;  // a lease can only be taken of what it plugs in
-    all.hire("unplugs under leases", share.of(slow ? 20 : 2'000), [this](work& mine) { unplug_what_is_leased(mine); }, pauses);
+    all.hire(
+        "unplugs under leases", share.of(slow ? 20 : 2'000),
+        [this](work& mine) { unplug_what_is_leased(mine); }, pauses);
     all.hire("permits", share.of(2'000'000), [this](work& mine) { ask_for_permits(mine); });
-    all.hire("virtual CPU", share.of(2'000'000), [this, at = random(1)](work& mine) mutable { touch_memory(mine, at); });
-    all.hire("memory map", share.of(slow ? 20 : 4'000), [this, at = random(2)](work& mine) mutable { change_the_map(mine, at); });
-    all.hire("DIMM", share.of(slow ? 20 : 1'000), [this, at = random(7)](work& mine) mutable { change_the_dimm(mine, at); });
-    all.hire("balloon of the DIMM", share.of(100'000), [this](work& mine) { inflate_the_dimm(mine); });
-    all.hire("balloon", share.of(4'000), [this, at = random(3)](work& mine) mutable { inflate(mine, at); });
-    all.hire("page reporting", share.of(4'000), [this, at = random(4)](work& mine) mutable { report(mine, at); });
-    all.hire("groups that pin", share.of(slow ? 5 : 800), [this, at = random(5)](work& mine) mutable { come_and_go(mine, *pinning_, at); });
+    all.hire("virtual CPU", share.of(2'000'000),
+             [this, at = random(1)](work& mine) mutable { touch_memory(mine, at); });
+    all.hire("memory map", share.of(slow ? 20 : 4'000),
+             [this, at = random(2)](work& mine) mutable { change_the_map(mine, at); });
+    all.hire("DIMM", share.of(slow ? 20 : 1'000),
+             [this, at = random(7)](work& mine) mutable { change_the_dimm(mine, at); });
+    all.hire("balloon of the DIMM", share.of(100'000),
+             [this](work& mine) { inflate_the_dimm(mine); });
+    all.hire("balloon", share.of(4'000),
+             [this, at = random(3)](work& mine) mutable { inflate(mine, at); });
+    all.hire("page reporting", share.of(4'000),
+             [this, at = random(4)](work& mine) mutable { report(mine, at); });
+    all.hire("groups that pin", share.of(slow ? 5 : 800),
+             [this, at = random(5)](work& mine) mutable { come_and_go(mine, *pinning_, at); });
     all.hire("groups of the software IOMMU", share.of(1'500),
              [this, at = random(6)](work& mine) mutable { come_and_go(mine, *software_, at); });
     all.hire("auditor", share.of(slow ? 500 : 40'000), [this](work& mine) { audit(mine); });
@@ -328,7 +362,9 @@ class whole {
 
  private:
   using random_source = std::minstd_rand;
-  static random_source random(std::uint64_t which) { return random_source{static_cast<std::uint32_t>(tether_test::seed() + which)}; }
+  static random_source random(std::uint64_t which) {
+    return random_source{static_cast<std::uint32_t>(tether_test::seed() + which)};
+  }
   static std::uint64_t below(random_source& from, std::uint64_t limit) { return from() % limit; }
 
   // Outcomes.
@@ -340,7 +376,8 @@ class whole {
     }
   }
   template <class T>
-  bool fine(result<T> const& outcome, const char* what, std::initializer_list<std::error_code> allowed = {}) {
+  bool fine(result<T> const& outcome, const char* what,
+            std::initializer_list<std::error_code> allowed = {}) {
     if (outcome) return true;
     for (auto const& one : allowed) {
       if (outcome.error().code() == one) return false;
@@ -348,11 +385,14 @@ class whole {
     wrong(what, std::string{outcome.error().sentence()});
     return false;
   }
-  void must_place(region const& what, guest_address at, int priority) { static_cast<void>(must(guest_.place(what, at, priority))); }
+  void must_place(region const& what, guest_address at, int priority) {
+    static_cast<void>(must(guest_.place(what, at, priority)));
+  }
 
   // The threads' work.
 
-  /// A device of the software IOMMU writes and reads a word that is its own, and now and then comes anew.
+  /// A device of the software IOMMU writes and reads a word that is its own, and now and then comes
+  /// anew.
   void translate(work& mine, std::size_t which, random_source& at) {
     mine.at("attaching a reader's group");
     auto group = software_->attach(reader_groups[which]);
@@ -364,13 +404,17 @@ class whole {
       auto& engine = **device;
       for (int i = 0; i < 2'000 && !all_->finished(); ++i) {
         const bool plugged = below(at, 3) == 0;
-        const std::uint64_t where_page = plugged ? plugged_at / page + below(at, plugged_pages) : below(at, low_pages);
+        const std::uint64_t where_page =
+            plugged ? plugged_at / page + below(at, plugged_pages) : below(at, low_pages);
         const io_address where{where_page * page + word_of_reader[which]};
         std::uint64_t sent = at() + 1;
         std::uint64_t got = sent;
-        if (!fine(engine.dma_write(where, bytes_of(sent)), "DMA write", {errc::not_mapped})) continue;
-        if (fine(engine.dma_read(where, bytes_of(got)), "DMA read", {errc::not_mapped}) && got != sent && got != 0) {
-          wrong("translation", "read " + std::to_string(got) + " where " + std::to_string(sent) + " or nothing was");
+        if (!fine(engine.dma_write(where, bytes_of(sent)), "DMA write", {errc::not_mapped}))
+          continue;
+        if (fine(engine.dma_read(where, bytes_of(got)), "DMA read", {errc::not_mapped}) &&
+            got != sent && got != 0) {
+          wrong("translation", "read " + std::to_string(got) + " where " + std::to_string(sent) +
+                                   " or nothing was");
         }
         mine.did(2);
       }
@@ -378,7 +422,8 @@ class whole {
     mine.at("detaching a reader's group");
     fine(group->detach(), "detach a reader's group");
   }
-  /// Two threads use one device of the software IOMMU, which a third unplugs whenever no lease of it is out.
+  /// Two threads use one device of the software IOMMU, which a third unplugs whenever no lease of
+  /// it is out.
   void use_what_is_leased(work& mine, std::size_t which, random_source& at) {
     mine.at("taking a lease");
     std::optional<opened_device<software_container>> device;
@@ -395,9 +440,13 @@ class whole {
       const io_address where{below(at, low_pages) * page + word_of_lessee[which]};
       std::uint64_t sent = at() + 1;
       std::uint64_t got = sent;
-      if (!fine((*engine)->dma_write(where, bytes_of(sent)), "leased DMA write", {errc::not_mapped})) continue;
-      if (fine((*engine)->dma_read(where, bytes_of(got)), "leased DMA read", {errc::not_mapped}) && got != sent && got != 0) {
-        wrong("a leased device", "read " + std::to_string(got) + " where " + std::to_string(sent) + " or nothing was");
+      if (!fine((*engine)->dma_write(where, bytes_of(sent)), "leased DMA write",
+                {errc::not_mapped}))
+        continue;
+      if (fine((*engine)->dma_read(where, bytes_of(got)), "leased DMA read", {errc::not_mapped}) &&
+          got != sent && got != 0) {
+        wrong("a leased device",
+              "read " + std::to_string(got) + " where " + std::to_string(sent) + " or nothing was");
       }
     }
     mine.did();
@@ -415,13 +464,17 @@ class whole {
     if (fine(device, "open a device for lease")) hand_over(*device);
     mine.at("waiting for somebody to take a lease");
     // Not for ever: who is far ahead of this thread pauses until it has caught up.
-    for (int i = 0; i < 400 && leases_ == before && !all_->finished(); ++i) std::this_thread::sleep_for(std::chrono::microseconds{50});
+    for (int i = 0; i < 400 && leases_ == before && !all_->finished(); ++i)
+      std::this_thread::sleep_for(std::chrono::microseconds{50});
     mine.at("unplugging what is leased");
     fine(group->request_unplug(), "request unplug of what is leased");
-    // The threads that use it let go soon, whatever becomes of the run; so that they do not take turns for ever it is taken from them.
+    // The threads that use it let go soon, whatever becomes of the run; so that they do not take
+    // turns for ever it is taken from them.
     for (int refused = 0;; ++refused) {
       const auto gone = group->detach();
-      if (fine(gone, "detach what is leased", {errc::still_in_use}) || !gone.error().is(errc::still_in_use)) break;
+      if (fine(gone, "detach what is leased", {errc::still_in_use}) ||
+          !gone.error().is(errc::still_in_use))
+        break;
       under_a_lease_ += 1;
       if (refused == 8) hand_over(std::nullopt);
       std::this_thread::yield();
@@ -431,7 +484,8 @@ class whole {
   void ask_for_permits(work& mine) {
     mine.at("asking for permits");
     for (int i = 0; i < 1'000; ++i) {
-      const auto permit = gate_->permit(i % 2 == 0 ? discard_kind::uncoordinated : discard_kind::coordinated);
+      const auto permit =
+          gate_->permit(i % 2 == 0 ? discard_kind::uncoordinated : discard_kind::coordinated);
       static_cast<void>(permit);
     }
     mine.did(1'000);
@@ -443,11 +497,13 @@ class whole {
       std::byte* const word = low_.data() + below(at, low_pages) * page + word_of_vcpu;
       const std::uint64_t sent = at() + 1;
       store(word, sent);
-      if (const auto got = load(word); got != sent && got != 0) wrong("a CPU", "reads what nobody wrote");
+      if (const auto got = load(word); got != sent && got != 0)
+        wrong("a CPU", "reads what nobody wrote");
     }
     mine.did(200);
   }
-  /// Plugs memory, moves an overlay over RAM, and takes both away: in one transaction or in several, refusable or not.
+  /// Plugs memory, moves an overlay over RAM, and takes both away: in one transaction or in
+  /// several, refusable or not.
   void change_the_map(work& mine, random_source& at) {
     const auto commit = [&](const char* what, commit_kind kind, auto edit) {
       mine.at(what);
@@ -456,40 +512,49 @@ class whole {
       fine(edit(change), what);
       mine.at("committing");
       const auto done = change.commit();
-      if (fine(done, what) && !done->fenced.empty()) wrong(what, std::string{done->fenced.front().sentence()});
+      if (fine(done, what) && !done->fenced.empty())
+        wrong(what, std::string{done->fenced.front().sentence()});
       mine.did();
     };
-    const auto any = [&] { return below(at, 4) == 0 ? commit_kind::compulsory : commit_kind::refusable; };
+    const auto any = [&] {
+      return below(at, 4) == 0 ? commit_kind::compulsory : commit_kind::refusable;
+    };
     region_id memory{};
     region_id registers{};
     commit("plugging memory", any(), [&](transaction& change) {
-      return change.place(region::ram(plugged_), guest_address{plugged_at}).map([&](region_id id) { memory = id; });
+      return change.place(region::ram(plugged_), guest_address{plugged_at}).map([&](region_id id) {
+        memory = id;
+      });
     });
     commit("placing an overlay", any(), [&](transaction& change) {
-      auto placed = change.place(region::mmio("registers", overlay_pages * page), guest_address{48 * page}, 1);
+      auto placed = change.place(region::mmio("registers", overlay_pages * page),
+                                 guest_address{48 * page}, 1);
       return placed.map([&](region_id id) { registers = id; });
     });
     for (int i = 0; i < 4; ++i) {
       const guest_address to{(40 + below(at, 20)) * page};
-      commit("moving an overlay", any(), [&](transaction& change) { return change.move(registers, to); });
+      commit("moving an overlay", any(),
+             [&](transaction& change) { return change.move(registers, to); });
     }
     epoch_.fetch_add(1);
     commit("unplugging memory", any(), [&](transaction& change) {
       auto gone = change.remove(memory);
       return gone ? change.remove(registers) : gone;
     });
-    // The guest has let go of it, but a container that is attaching just now may be pinning what was there when it began: so this is a
-    // discard like any other, and asks.
+    // The guest has let go of it, but a container that is attaching just now may be pinning what
+    // was there when it began: so this is a discard like any other, and asks.
     mine.at("discarding unplugged memory");
     if (const auto permit = gate_->permit(discard_kind::coordinated)) {
-      fine(plugged_.discard({block_offset{0}, block_offset{plugged_.size() - 1}}, permit), "discard unplugged memory");
+      fine(plugged_.discard({block_offset{0}, block_offset{plugged_.size() - 1}}, permit),
+           "discard unplugged memory");
     }
     epoch_.fetch_add(1);
   }
   ram_block make_dimm() {
     const std::uint64_t unit = ++dimms_ % 2 == 0 ? 64 * KiB : 256 * KiB;
     const host_address host{round_up(dimm_memory_.host().value, 256 * KiB)};
-    return must(ram_block::borrow("DIMM", host, dimm_pages * page, memory_kind::private_anonymous, unit));
+    return must(
+        ram_block::borrow("DIMM", host, dimm_pages * page, memory_kind::private_anonymous, unit));
   }
   /// The DIMM leaves what the guest sees as memory of its own, and comes again.
   void change_the_dimm(work& mine, random_source& at) {
@@ -499,13 +564,17 @@ class whole {
       fine(edit(), what);
       mine.did();
     };
-    // For a while, until something was given of it: a life of which nothing was noted shows nothing.
+    // For a while, until something was given of it: a life of which nothing was noted shows
+    // nothing.
     mine.at("waiting for the DIMM's balloon");
-    for (int turn = 0; turn < 1'000 && dimm_given_in_ != dimm_life_ && !all_->finished(); ++turn) std::this_thread::yield();
+    for (int turn = 0; turn < 1'000 && dimm_given_in_ != dimm_life_ && !all_->finished(); ++turn)
+      std::this_thread::yield();
     switch (below(at, 4)) {
       case 0:
-        commit("making the DIMM read-only", [&] { return guest_.set_read_only(dimm_region_, true); });
-        commit("making the DIMM writable", [&] { return guest_.set_read_only(dimm_region_, false); });
+        commit("making the DIMM read-only",
+               [&] { return guest_.set_read_only(dimm_region_, true); });
+        commit("making the DIMM writable",
+               [&] { return guest_.set_read_only(dimm_region_, false); });
         break;
       case 1:
         commit("disabling the DIMM", [&] { return guest_.set_enabled(dimm_region_, false); });
@@ -519,31 +588,37 @@ class whole {
           dimm_.emplace(make_dimm());
         }
         commit("plugging the DIMM", [&] {
-          return guest_.place(region::ram(*dimm_), guest_address{dimm_at}).map([&](region_id id) { dimm_region_ = id; });
+          return guest_.place(region::ram(*dimm_), guest_address{dimm_at}).map([&](region_id id) {
+            dimm_region_ = id;
+          });
         });
         break;
     }
     dimm_life_.fetch_add(1);
   }
-  /// A quarter of every page, and in each of its lives the same: only the request that a change overtakes names another.
+  /// A quarter of every page, and in each of its lives the same: only the request that a change
+  /// overtakes names another.
   void inflate_the_dimm(work& mine) {
     mine.at("inflating the DIMM");
     const std::uint64_t life = dimm_life_.load();
     std::vector<std::uint32_t> frames;
     for (std::uint32_t frame = 0; frame < dimm_pages; ++frame)
-      if (frame % 4 == life % 4) frames.push_back(static_cast<std::uint32_t>(dimm_at / page) + frame);
+      if (frame % 4 == life % 4)
+        frames.push_back(static_cast<std::uint32_t>(dimm_at / page) + frame);
     const auto given = balloon_->inflate(frames);
     note(given);
     if (!given.adds_up()) wrong("balloon", "its report does not add up");
     if (given.partial != 0) dimm_given_in_ = life;
-    if (given.discarded != 0 || given.completed != 0) wrong("balloon", "a page went of which the guest had given no more than a half");
+    if (given.discarded != 0 || given.completed != 0)
+      wrong("balloon", "a page went of which the guest had given no more than a half");
     mine.did();
   }
   void inflate(work& mine, random_source& at) {
     mine.at("inflating");
     std::array<std::uint32_t, 256> frames{};
     for (auto& one : frames) {
-      one = static_cast<std::uint32_t>(below(at, 4) == 0 ? plugged_at / page + below(at, plugged_pages) : below(at, low_pages));
+      one = static_cast<std::uint32_t>(
+          below(at, 4) == 0 ? plugged_at / page + below(at, plugged_pages) : below(at, low_pages));
     }
     const auto given = balloon_->inflate(frames);
     note(given);
@@ -590,7 +665,8 @@ class whole {
       if (vgpu && below(at, 2) == 0) fine(vgpu->close(), "close");
     } else {
       mine.at("opening a device that pins");
-      if (const auto refused = group->open("nic", agrees_to_discards); refused || refused.error().code() != errc::consent_refused) {
+      if (const auto refused = group->open("nic", agrees_to_discards);
+          refused || refused.error().code() != errc::consent_refused) {
         wrong("open", "a device that pins was believed to agree");
       }
       fine(group->open("nic"), "open");
@@ -600,14 +676,16 @@ class whole {
       mine.at("requesting an unplug");
       fine(group->request_unplug(), "request unplug");
       const auto late = group->open("vgpu");
-      if (late || late.error().code() != errc::unplug_requested) wrong("open", "although it is to go");
+      if (late || late.error().code() != errc::unplug_requested)
+        wrong("open", "although it is to go");
     }
     mine.at("detaching");
     fine(group->detach(), "detach");
     mine.did();
   }
 
-  /// Three looks: at what pins, by itself; at what pins on demand and at what pins nothing, while discards are suspended.
+  /// Three looks: at what pins, by itself; at what pins on demand and at what pins nothing, while
+  /// discards are suspended.
   void audit(work& mine) {
     mine.at("attaching the audited group that pins");
     auto nics = pinning_->attach(audited_nics);
@@ -620,14 +698,16 @@ class whole {
     mine.at("attaching the audited groups that pin nothing");
     auto vgpus = pinning_->attach(audited_vgpus);
     auto engines = software_->attach(audited_vgpus);
-    if (fine(vgpus, "attach an audited mediated group") && fine(engines, "attach an audited group of the software IOMMU")) {
+    if (fine(vgpus, "attach an audited mediated group") &&
+        fine(engines, "attach an audited group of the software IOMMU")) {
       auto vgpu = vgpus->open("vgpu", agrees_to_discards);
       auto engine = engines->open("vgpu", agrees_to_discards);
       // Beside the mediated group only: then its requests pin for themselves.
       mine.at("detaching the audited group that pins");
       fine(nics->request_unplug(), "request unplug of the audited group");
       fine(nics->detach(), "detach the audited group");
-      if (fine(vgpu, "open an audited mediated device") && fine(engine, "open an audited device of the software IOMMU")) {
+      if (fine(vgpu, "open an audited mediated device") &&
+          fine(engine, "open an audited device of the software IOMMU")) {
         mine.at("suspending discards");
         const auto quiet = gate_->suspend("audit");
         mine.at("auditing what is not pinned");
@@ -643,19 +723,22 @@ class whole {
   }
   template <class Device>
   void compare(work& mine, Device& device) {
-    const auto block = [&](ram_block& memory, std::uint64_t at, std::uint64_t pages, bool comes_and_goes) {
+    const auto block = [&](ram_block& memory, std::uint64_t at, std::uint64_t pages,
+                           bool comes_and_goes) {
       for (std::uint64_t i = 0; i < pages && !all_->finished(); ++i) {
         const std::uint64_t epoch = epoch_.load();
         if (comes_and_goes && epoch % 2 != 0) return;
         std::byte* const here = memory.data() + i * page;
         std::uint64_t sent = ++unique_;
-        const auto wrote = device.dma_write(io_address{at + i * page + word_from_device}, bytes_of(sent));
+        const auto wrote =
+            device.dma_write(io_address{at + i * page + word_from_device}, bytes_of(sent));
         if (!fine(wrote, "audit: DMA write", {errc::not_mapped})) continue;
         const std::uint64_t cpu = load(here + word_from_device);
         const std::uint64_t stored = ++unique_;
         store(here + word_from_cpu, stored);
         std::uint64_t seen = 0;
-        const auto read = device.dma_read(io_address{at + i * page + word_from_cpu}, bytes_of(seen));
+        const auto read =
+            device.dma_read(io_address{at + i * page + word_from_cpu}, bytes_of(seen));
         if (!fine(read, "audit: DMA read", {errc::not_mapped})) continue;
         if (comes_and_goes && epoch_.load() != epoch) return;
         audits_ += 1;
@@ -671,9 +754,9 @@ class whole {
 
   bool until_first_;
   tether_test::lock_order order_;
-  ram_block low_ = must(ram_block::allocate("low", low_pages * page));
-  ram_block plugged_ = must(ram_block::allocate("plugged", plugged_pages * page));
-  ram_block dimm_memory_ = must(ram_block::allocate("DIMM's memory", dimm_pages * page + 256 * KiB));
+  ram_block low_ = must(ram_block::allocate("low", low_pages* page));
+  ram_block plugged_ = must(ram_block::allocate("plugged", plugged_pages* page));
+  ram_block dimm_memory_ = must(ram_block::allocate("DIMM's memory", dimm_pages* page + 256 * KiB));
   std::uint64_t dimms_ = 0;
   std::optional<ram_block> dimm_;
   region_id dimm_region_{};
@@ -739,36 +822,52 @@ TEST_CASE("whatever many threads do to one guest, every device and the CPU see t
   if (!backend) return;
   const auto came = run_right<multi_threaded, inhibit_per_group>(std::move(*backend), {1});
   std::printf("%s", came.table.c_str());
-  std::printf("figures: the whole under threads: %llu operations, %llu audits, %llu disagreements, %llu frames discarded, %llu inhibited\n",
-              static_cast<unsigned long long>(came.operations), static_cast<unsigned long long>(came.audits),
-              static_cast<unsigned long long>(came.disagreements), static_cast<unsigned long long>(came.discarded),
-              static_cast<unsigned long long>(came.inhibited));
+  std::printf(
+      "figures: the whole under threads: %llu operations, %llu audits, %llu disagreements, %llu "
+      "frames discarded, %llu inhibited\n",
+      static_cast<unsigned long long>(came.operations),
+      static_cast<unsigned long long>(came.audits),
+      static_cast<unsigned long long>(came.disagreements),
+      static_cast<unsigned long long>(came.discarded),
+      static_cast<unsigned long long>(came.inhibited));
 }
 
-TEST_CASE("the same with locks that know their order: none is taken against the one that is written down, and no circle closes") {
+TEST_CASE(
+    "the same with locks that know their order: none is taken against the one that is written "
+    "down, and no circle closes") {
   auto backend = ring();
   if (!backend) return;
-  const auto came = run_right<tether_test::ordered_threading, inhibit_per_container>(std::move(*backend), {0.2});
+  const auto came =
+      run_right<tether_test::ordered_threading, inhibit_per_container>(std::move(*backend), {0.2});
   for (auto const& one : came.order_violations) CHECK_MESSAGE(false, one);
   CHECK(came.order_pairs >= 4);
-  std::printf("figures: lock order under threads: %llu operations, %llu pairs of locks, %llu against the order\n",
-              static_cast<unsigned long long>(came.operations), static_cast<unsigned long long>(came.order_pairs),
-              static_cast<unsigned long long>(came.order_violations.size()));
+  std::printf(
+      "figures: lock order under threads: %llu operations, %llu pairs of locks, %llu against the "
+      "order\n",
+      static_cast<unsigned long long>(came.operations),
+      static_cast<unsigned long long>(came.order_pairs),
+      static_cast<unsigned long long>(came.order_violations.size()));
 }
 
 TEST_CASE("the auditor sees what no hold prevents: a backend that says it pins nothing, and does") {
   auto backend = ring();
   if (!backend) return;
-  CHECK(run_wrong<says_it_pins_nothing, no_inhibition>(says_it_pins_nothing{std::move(*backend)}).disagreements != 0);
+  CHECK(run_wrong<says_it_pins_nothing, no_inhibition>(says_it_pins_nothing{std::move(*backend)})
+            .disagreements != 0);
 }
 
-TEST_CASE("the auditor sees a wrong policy: no hold before a device is open, although the group pins already") {
+TEST_CASE(
+    "the auditor sees a wrong policy: no hold before a device is open, although the group pins "
+    "already") {
   auto backend = ring();
   if (!backend) return;
-  CHECK(run_wrong<io_uring_buffers, seeds::forgets_what_has_no_device>(std::move(*backend)).disagreements != 0);
+  CHECK(run_wrong<io_uring_buffers, seeds::forgets_what_has_no_device>(std::move(*backend))
+            .disagreements != 0);
 }
 
-TEST_CASE("memory that is unplugged while a container attaches is neither discarded nor freed before the attach has let go of it") {
+TEST_CASE(
+    "memory that is unplugged while a container attaches is neither discarded nor freed before the "
+    "attach has let go of it") {
   auto backend = ring();
   if (!backend) return;
   ram_block low = must(ram_block::allocate("low", 4 * page));
@@ -783,15 +882,16 @@ TEST_CASE("memory that is unplugged while a container attaches is neither discar
   bool inhibited = false;
   bool refused = false;
   monitored watching{std::stop_token{}, [&](mapping const& piece) {
-                      if (piece.where.first.value != 2 * MiB) return;
-                      // Pinned already, and told without the map's lock: the unplug does not wait, and is not told to this container.
-                      std::thread{[&] {
-                        must(guest.remove(gone));
-                        inhibited = !tether_test::may_discard(gate, discard_kind::uncoordinated) &&
-                                    !tether_test::may_discard(gate, discard_kind::coordinated);
-                        refused = !plugged.free();
-                      }}.join();
-                    }};
+                       if (piece.where.first.value != 2 * MiB) return;
+                       // Pinned already, and told without the map's lock: the unplug does not wait,
+                       // and is not told to this container.
+                       std::thread{[&] {
+                         must(guest.remove(gone));
+                         inhibited = !tether_test::may_discard(gate, discard_kind::uncoordinated) &&
+                                     !tether_test::may_discard(gate, discard_kind::coordinated);
+                         refused = !plugged.free();
+                       }}.join();
+                     }};
   auto group = must(dma.attach(other_nics, watching));
   CHECK(inhibited);
   CHECK(refused);
@@ -800,11 +900,13 @@ TEST_CASE("memory that is unplugged while a container attaches is neither discar
   must(group.detach());
 }
 
-// Locks, on purpose in the wrong order: by one thread alone, which waits for nobody. A run that only watched for deadlocks would pass.
+// Locks, on purpose in the wrong order: by one thread alone, which waits for nobody. A run that
+// only watched for deadlocks would pass.
 
 namespace {
 
-/// An observer that asks the gate something, under its container's lock. Its documentation forbids it.
+/// An observer that asks the gate something, under its container's lock. Its documentation forbids
+/// it.
 struct asks_the_gate {
   using slot = observation_slot;
   discard_gate<tether_test::ordered_threading>* gate = nullptr;
@@ -814,7 +916,8 @@ struct asks_the_gate {
 };
 
 bool says(std::vector<std::string> const& sentences, std::string_view wanted) {
-  return std::ranges::any_of(sentences, [&](std::string const& one) { return one.find(wanted) != std::string::npos; });
+  return std::ranges::any_of(
+      sentences, [&](std::string const& one) { return one.find(wanted) != std::string::npos; });
 }
 
 }  // namespace
@@ -840,11 +943,15 @@ TEST_CASE("a thread that asks the gate under a container's lock is reported") {
   CHECK(order.violations().empty());
   dma->observer().gate = &*gate;
   must(must(dma->attach(reader_groups[0])).detach());
-  CHECK(says(order.violations(), "'gate: gate' is asked for by a thread that has 'container: container', which comes after it"));
+  CHECK(says(order.violations(),
+             "'gate: gate' is asked for by a thread that has 'container: container', which comes "
+             "after it"));
   CHECK(order.broken());
 }
 
-TEST_CASE("a thread that waits for discards inside a transaction, or while it discards into a transaction, is reported") {
+TEST_CASE(
+    "a thread that waits for discards inside a transaction, or while it discards into a "
+    "transaction, is reported") {
   using tether_test::lock_rank;
   using tether_test::naming;
   tether_test::lock_order order;
@@ -867,14 +974,20 @@ TEST_CASE("a thread that waits for discards inside a transaction, or while it di
     const tether_test::in_place_of turn{*map};
     static_cast<void>(must(gate->hold(hold_kind::any, "wrong")));
   }
-  CHECK(says(order.violations(), "'gate: gate' is asked for by a thread that has 'map: topology', which comes after it"));
+  CHECK(
+      says(order.violations(),
+           "'gate: gate' is asked for by a thread that has 'map: topology', which comes after it"));
 }
 
-TEST_CASE("two locks of one rank that are taken in both orders are reported as a circle, whether or not anybody waited") {
+TEST_CASE(
+    "two locks of one rank that are taken in both orders are reported as a circle, whether or not "
+    "anybody waited") {
   tether_test::lock_order order;
-  std::array<std::optional<tether_test::ordered_lock>, 3> locks{};  // no mutexes: the thread sanitizer would find the circle first
+  // no mutexes: the thread sanitizer would find the circle first
+  std::array<std::optional<tether_test::ordered_lock>, 3> locks{};
   for (std::size_t i = 0; i < locks.size(); ++i) {
-    const tether_test::naming names{order, "container " + std::to_string(i), {tether_test::lock_rank::operation}};
+    const tether_test::naming names{
+        order, "container " + std::to_string(i), {tether_test::lock_rank::operation}};
     locks[i].emplace();
   }
   const auto both = [&](std::size_t first, std::size_t second) {
@@ -886,7 +999,8 @@ TEST_CASE("two locks of one rank that are taken in both orders are reported as a
   CHECK(order.violations().empty());
   std::thread{[&] { both(2, 0); }}.join();
   CHECK(order.violations() ==
-        std::vector<std::string>{"a circle: 'container 2: operation', then 'container 0: operation', then 'container 1: operation', then "
+        std::vector<std::string>{"a circle: 'container 2: operation', then 'container 0: "
+                                 "operation', then 'container 1: operation', then "
                                  "'container 2: operation'"});
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Programs of edits, nested transactions, refusals and registrations against a map that asks every region about every page. After
-// each commit, what each listener has been told adds up to that map, page by page; removals come first; what changes nothing is silent.
+// Programs of edits, nested transactions, refusals and registrations against a map that asks every
+// region about every page. After each commit, what each listener has been told adds up to that map,
+// page by page; removals come first; what changes nothing is silent.
 #include "input.hpp"
 
 #include <tether/topology/address_space.hpp>
@@ -27,7 +28,8 @@ namespace {
 constexpr std::uint64_t page = reference_map::page;
 constexpr std::uint64_t guest_pages = 24;
 constexpr std::uint64_t block_pages = 16;
-constexpr std::uint64_t before_the_window = 4;  // pages of the file in front of the first block, which is a window of it
+// pages of the file in front of the first block, which is a window of it
+constexpr std::uint64_t before_the_window = 4;
 constexpr std::size_t most_regions = 10;
 
 /// Memory that lives as long as the program: only its addresses matter here.
@@ -43,12 +45,14 @@ ram_block received(const char* name, std::uint64_t first, std::uint64_t pages) {
 
 std::array<ram_block, 3>& blocks() {
   const auto borrow = [](const char* name, std::size_t which, memory_kind kind) {
-    return std::move(*ram_block::borrow(name, host_address{reinterpret_cast<std::uintptr_t>(memory.data()) + which * block_pages * page},
-                                        block_pages * page, kind));
+    return std::move(*ram_block::borrow(
+        name,
+        host_address{reinterpret_cast<std::uintptr_t>(memory.data()) + which * block_pages * page},
+        block_pages * page, kind));
   };
-  static auto& all =
-      *new std::array<ram_block, 3>{received("ram", before_the_window, block_pages), borrow("other", 0, memory_kind::private_anonymous),
-                                    borrow("bar", 1, memory_kind::device)};
+  static auto& all = *new std::array<ram_block, 3>{
+      received("ram", before_the_window, block_pages),
+      borrow("other", 0, memory_kind::private_anonymous), borrow("bar", 1, memory_kind::device)};
   return all;
 }
 
@@ -77,11 +81,13 @@ seen_pages pages_of(Sections const& sections) {
   for (section const& one : sections)
     for (std::uint64_t i = 0; i * page < one.where.size(); ++i)
       all.at((one.where.first.value - origin) / page + i) =
-          seen_page{one.memory, one.memory == nullptr ? 0 : one.offset.value + i * page, one.kind, one.read_only, one.unmergeable};
+          seen_page{one.memory, one.memory == nullptr ? 0 : one.offset.value + i * page, one.kind,
+                    one.read_only, one.unmergeable};
   return all;
 }
 
-/// Which listeners are told what, over all of them: within one change each removal comes before each addition.
+/// Which listeners are told what, over all of them: within one change each removal comes before
+/// each addition.
 bool adding = false;
 
 /// Adds up what it is told, byte by byte of a guest whose bytes are pages.
@@ -184,18 +190,24 @@ class program {
   void compare() {
     const auto expected = committed_.map.sections();
     const auto view = guest_.view();
-    demand(std::equal(view->begin(), view->end(), expected.begin(), expected.end()), "the view is what asking every page gives");
+    demand(std::equal(view->begin(), view->end(), expected.begin(), expected.end()),
+           "the view is what asking every page gives");
     const seen_pages pages = pages_of(expected);
     for (watcher const& one : watchers_)
-      demand(one.told == (one.registered ? pages : seen_pages{}), "what a listener was told adds up to the guest's memory");
+      demand(one.told == (one.registered ? pages : seen_pages{}),
+             "what a listener was told adds up to the guest's memory");
     for (std::uint64_t i = 0; i < guest_pages; ++i) {
       section const* const found = view.find(guest_address{origin + i * page + in_page_});
-      demand((found != nullptr) == pages[i].has_value(), "a page is found exactly if something is there");
-      if (found != nullptr) demand(pages_of(std::array{*found})[i] == pages[i], "what is found at a page is what is there");
+      demand((found != nullptr) == pages[i].has_value(),
+             "a page is found exactly if something is there");
+      if (found != nullptr)
+        demand(pages_of(std::array{*found})[i] == pages[i],
+               "what is found at a page is what is there");
     }
   }
 
-  /// An edit of a region, told to the reference as well. Requires: `change` is a transaction, or the guest itself.
+  /// An edit of a region, told to the reference as well. Requires: `change` is a transaction, or
+  /// the guest itself.
   template <class Change>
   void edit(Change& change, model& now) {
     const auto choice = in_.below(10);
@@ -216,7 +228,8 @@ class program {
       case 6: {
         const std::uint64_t size = known.what.size() / page;
         const std::uint64_t to = in_.below(guest_pages - size + 1);
-        demand(change.move(id, guest_address{origin + to * page}).has_value(), "a region can be moved wherever it fits");
+        demand(change.move(id, guest_address{origin + to * page}).has_value(),
+               "a region can be moved wherever it fits");
         known.first_page = to;
         break;
       }
@@ -225,10 +238,13 @@ class program {
         known.enabled = on;
         break;
       case 8:
-        demand(change.set_read_only(id, on).has_value(), "a region can be made read-only and writable");
+        demand(change.set_read_only(id, on).has_value(),
+               "a region can be made read-only and writable");
         known.read_only = on;
         break;
-      default: demand(change.set_dirty_log(id, on).has_value(), "the writes to a region can be logged"); break;
+      default:
+        demand(change.set_dirty_log(id, on).has_value(), "the writes to a region can be logged");
+        break;
     }
   }
 
@@ -236,12 +252,19 @@ class program {
   void place(Change& change, model& now) {
     const std::uint64_t size = 1 + in_.below(8);
     const std::uint64_t first = in_.below(guest_pages - size + 1);
-    const std::uint64_t offset = in_.flag() && first + size <= block_pages ? first : in_.below(block_pages - size + 1);
-    const region what = some_region(offset, size).read_only(in_.below(4) == 0).unmergeable(in_.below(4) == 0).dirty_log(in_.flag());
-    // The reference knows one block of the file; the guest is given either, and nobody may see a difference.
-    const bool again = what.kind() == region_kind::ram && what.memory() == &blocks()[0].backing() && (offset + size + first) % 2 == 0;
+    const std::uint64_t offset =
+        in_.flag() && first + size <= block_pages ? first : in_.below(block_pages - size + 1);
+    const region what = some_region(offset, size)
+                            .read_only(in_.below(4) == 0)
+                            .unmergeable(in_.below(4) == 0)
+                            .dirty_log(in_.flag());
+    // The reference knows one block of the file; the guest is given either, and nobody may see a
+    // difference.
+    const bool again = what.kind() == region_kind::ram && what.memory() == &blocks()[0].backing() &&
+                       (offset + size + first) % 2 == 0;
     const auto of_the_other = [&] {
-      return region::ram(received_again(), block_offset{(before_the_window + offset) * page}, size * page)
+      return region::ram(received_again(), block_offset{(before_the_window + offset) * page},
+                         size * page)
           .named(what.name().view())
           .read_only(what.is_read_only())
           .unmergeable(what.is_unmergeable())
@@ -249,12 +272,18 @@ class program {
     };
     const int priority = static_cast<int>(in_.below(3)) - 1;
     if (in_.below(16) == 0) {
-      demand(!change.place(region::ram(blocks()[0], block_offset{page}, block_pages * page), guest_address{origin}).has_value(),
+      demand(!change
+                  .place(region::ram(blocks()[0], block_offset{page}, block_pages * page),
+                         guest_address{origin})
+                  .has_value(),
              "a region ends where its memory does");
-      demand(!change.place(region::mmio("nothing", 0), guest_address{origin}).has_value(), "a region of no bytes is refused");
-      demand(!change.place(region::mmio("wraps", 2 * page), guest_address{0 - page}).has_value(), "a region does not wrap");
+      demand(!change.place(region::mmio("nothing", 0), guest_address{origin}).has_value(),
+             "a region of no bytes is refused");
+      demand(!change.place(region::mmio("wraps", 2 * page), guest_address{0 - page}).has_value(),
+             "a region does not wrap");
     }
-    const auto id = change.place(again ? of_the_other() : what, guest_address{origin + first * page}, priority);
+    const auto id =
+        change.place(again ? of_the_other() : what, guest_address{origin + first * page}, priority);
     demand(id.has_value(), "a region that fits is placed");
     now.map.place(*id, what, first, priority);
     now.ids.push_back(*id);
@@ -271,8 +300,8 @@ class program {
     }
   }
 
-  /// One transaction with some edits and perhaps others inside: what it made of `now`, if it was committed. Answers whether a
-  /// compulsory one was, here or inside.
+  /// One transaction with some edits and perhaps others inside: what it made of `now`, if it was
+  /// committed. Answers whether a compulsory one was, here or inside.
   bool transact(unsigned depth, model& now) {
     model mine = now;
     bool compulsory = in_.below(4) == 0;
@@ -307,21 +336,26 @@ class program {
     disarm();
     if (gone + fresh == 0) {
       demand(is.begins == was.begins, "a commit that changes nothing is silent");
-      demand(done.has_value() && done->removed == 0 && done->added == 0, "a commit that changes nothing succeeds");
+      demand(done.has_value() && done->removed == 0 && done->added == 0,
+             "a commit that changes nothing succeeds");
     }
     if (!done) {
       demand(!compulsory, "a compulsory commit always happens");
       demand(is.refusals != was.refusals, "a commit fails only if a listener refuses it");
       demand(done.error().is(errc::over_budget), "it is the listener's error");
-      demand(done.error().rollback_failed() == (is.refused_compulsory != was.refused_compulsory), "it says so if a listener could not go back");
+      demand(done.error().rollback_failed() == (is.refused_compulsory != was.refused_compulsory),
+             "it says so if a listener could not go back");
       return;
     }
     demand(done->removed == gone && done->added == fresh, "it reports what changed");
-    demand(is.removals - was.removals == gone * is.registered && is.additions - was.additions == fresh * is.registered,
+    demand(is.removals - was.removals == gone * is.registered &&
+               is.additions - was.additions == fresh * is.registered,
            "each listener is told exactly what changed");
-    demand(done->fenced.size() == is.refused_compulsory - was.refused_compulsory, "it names each listener that could not follow");
+    demand(done->fenced.size() == is.refused_compulsory - was.refused_compulsory,
+           "it names each listener that could not follow");
     demand(is.refusals - was.refusals == done->fenced.size(), "it names no other");
-    demand(compulsory || done->fenced.empty(), "a refusable commit that is refused does not happen");
+    demand(compulsory || done->fenced.empty(),
+           "a refusable commit that is refused does not happen");
     now = std::move(mine);
   }
 
@@ -356,7 +390,8 @@ class program {
     if (one.registered) {
       demand(!done && done.error().is(errc::already_there), "a listener registers once");
     } else {
-      demand(done.has_value() == (one.refusals == refusals), "a listener that follows is registered");
+      demand(done.has_value() == (one.refusals == refusals),
+             "a listener that follows is registered");
       one.registered = done.has_value();
     }
   }
@@ -365,7 +400,8 @@ class program {
     one.refuse_at = in_.below(8) == 0 ? 1 : 0;
     const auto done = guest_.remove_listener(one);
     one.refuse_at = 0;
-    demand(done.has_value() == (one.refusals == refusals), "a listener that could not follow its removal says so");
+    demand(done.has_value() == (one.refusals == refusals),
+           "a listener that could not follow its removal says so");
     one.registered = false;
   }
 
@@ -376,7 +412,9 @@ class program {
     kept_pages_ = pages_of(kept_->sections());
   }
   void check_kept() {
-    if (kept_) demand(pages_of(kept_->sections()) == kept_pages_, "a view that a reader keeps never changes");
+    if (kept_)
+      demand(pages_of(kept_->sections()) == kept_pages_,
+             "a view that a reader keeps never changes");
   }
 
   /// Some listeners refuse one of the next commits. The second is what takes a refused change back.
@@ -387,7 +425,8 @@ class program {
     for (watcher& one : watchers_) one.refuse_at = 0;
   }
   struct totals {
-    std::uint64_t begins = 0, removals = 0, additions = 0, refusals = 0, refused_compulsory = 0, registered = 0;
+    std::uint64_t begins = 0, removals = 0, additions = 0, refusals = 0, refused_compulsory = 0,
+                  registered = 0;
   };
   [[nodiscard]] totals watchers_totals() const {
     totals all;
@@ -415,9 +454,11 @@ class program {
 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
   input in{data, size};
-  const std::array<std::uint64_t, 3> origins{0, 4 * GiB, 0 - guest_pages * page};  // the last ends with 2^64
+  // the last ends with 2^64
+  const std::array<std::uint64_t, 3> origins{0, 4 * GiB, 0 - guest_pages * page};
   origin = origins[in.below(3)];
   program{in}.run();
-  for (ram_block const& one : blocks()) demand(one.backing().references() == 0, "nothing refers to memory that is placed nowhere");
+  for (ram_block const& one : blocks())
+    demand(one.backing().references() == 0, "nothing refers to memory that is placed nowhere");
   return 0;
 }

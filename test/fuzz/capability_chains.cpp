@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a kernel writes about an IOMMU, as arbitrary bytes: VFIO's capability chain, by itself and through the backend's retries, and
-// iommufd's usable ranges. Nothing beyond the bytes is read, the reading ends, and the answer is that of a slow reader or an error.
+// What a kernel writes about an IOMMU, as arbitrary bytes: VFIO's capability chain, by itself and
+// through the backend's retries, and iommufd's usable ranges. Nothing beyond the bytes is read, the
+// reading ends, and the answer is that of a slow reader or an error.
 #include "input.hpp"
 
 #include <tether/backend/iommufd/ioas.hpp>
@@ -26,7 +27,8 @@ namespace {
 
 constexpr page_sizes host{4 * KiB};
 
-/// The slow reader: one byte at a time, by the numbers of the uapi and not by its structs. Nothing where the chain is malformed.
+/// The slow reader: one byte at a time, by the numbers of the uapi and not by its structs. Nothing
+/// where the chain is malformed.
 class slow_reader {
  public:
   explicit slow_reader(std::span<std::uint8_t const> bytes) : bytes_(bytes.begin(), bytes.end()) {}
@@ -66,7 +68,8 @@ class slow_reader {
       for (std::uint64_t i = 0; i < count; ++i) {
         const auto first = number(at + 16 + 16 * i, 8);
         const auto last = number(at + 24 + 16 * i, 8);
-        if (!ok_ || last < first || (!ranges.empty() && first <= ranges.back().last.value)) return false;
+        if (!ok_ || last < first || (!ranges.empty() && first <= ranges.back().last.value))
+          return false;
         ranges.push_back({io_address{first}, io_address{last}});
       }
       if (ranges.empty()) return false;
@@ -104,27 +107,37 @@ void parse(std::span<std::uint8_t const> bytes) {
   else demand(read.error().is(errc::bad_descriptor), "it says what is wrong");
 }
 
-/// A kernel that answers every request to read limits with the fuzzer's bytes, never more than it was given room for, and every other
-/// with success. What it writes beyond the room would be the kernel's fault, and not ours to find.
+/// A kernel that answers every request to read limits with the fuzzer's bytes, never more than it
+/// was given room for, and every other with success. What it writes beyond the room would be the
+/// kernel's fault, and not ours to find.
 struct lying_kernel : linux_kernel {
   static inline std::vector<std::uint8_t> says;
-  static inline std::uint32_t claims = 0;  ///< how much room it says it needs, or how many ranges there are
-  static inline std::uint64_t grows = 0;   ///< how often it needs more than it was given
+  /// how much room it says it needs, or how many ranges there are
+  static inline std::uint32_t claims = 0;
+  static inline std::uint64_t grows = 0;  ///< how often it needs more than it was given
   static inline std::uint64_t alignment = 1;
   static inline std::uint64_t asked = 0;
-  static inline std::vector<std::uint8_t> last_written;  ///< what lay in the room when it had answered
+  /// what lay in the room when it had answered
+  static inline std::vector<std::uint8_t> last_written;
 
   static std::uint64_t page_size() noexcept { return 4 * KiB; }
   static answer close(int) noexcept { return 0; }
   static answer fstat(int, struct stat&) noexcept { return 0; }
   static answer call(long, int, const char*, int, int) noexcept { return 100; }  // open
-  static answer call(long, int, unsigned long request) noexcept { return request == VFIO_GET_API_VERSION ? VFIO_API_VERSION : 0; }
-  static answer call(long, int, unsigned long request, int) noexcept { return request == VFIO_CHECK_EXTENSION ? 1 : 0; }
+  static answer call(long, int, unsigned long request) noexcept {
+    return request == VFIO_GET_API_VERSION ? VFIO_API_VERSION : 0;
+  }
+  static answer call(long, int, unsigned long request, int) noexcept {
+    return request == VFIO_CHECK_EXTENSION ? 1 : 0;
+  }
   static answer call(long, int, unsigned long request, void* argument) noexcept {
-    if (request == VFIO_GROUP_GET_STATUS) static_cast<vfio_group_status*>(argument)->flags = VFIO_GROUP_FLAGS_VIABLE;
+    if (request == VFIO_GROUP_GET_STATUS)
+      static_cast<vfio_group_status*>(argument)->flags = VFIO_GROUP_FLAGS_VIABLE;
     if (request == VFIO_IOMMU_GET_INFO) tell_type1(static_cast<std::uint8_t*>(argument));
-    if (request == detail::iommufd_uapi::allocate_ioas.number) static_cast<detail::iommufd_uapi::new_ioas*>(argument)->ioas = 1;
-    if (request == detail::iommufd_uapi::read_limits.number) return tell_iommufd(*static_cast<detail::iommufd_uapi::iova_limits*>(argument));
+    if (request == detail::iommufd_uapi::allocate_ioas.number)
+      static_cast<detail::iommufd_uapi::new_ioas*>(argument)->ioas = 1;
+    if (request == detail::iommufd_uapi::read_limits.number)
+      return tell_iommufd(*static_cast<detail::iommufd_uapi::iova_limits*>(argument));
     return 0;
   }
 
@@ -159,11 +172,14 @@ void join_type1() {
   std::memcpy(&needed, lying_kernel::last_written.data(), sizeof needed);
   if (!joined) {
     demand(joined.error().is(errc::bad_descriptor), "it says what is wrong");
-    demand(!slowly || needed > lying_kernel::last_written.size(), "what is well-formed and complete is taken");
+    demand(!slowly || needed > lying_kernel::last_written.size(),
+           "what is well-formed and complete is taken");
     return;
   }
-  demand(slowly.has_value() && needed <= lying_kernel::last_written.size(), "what is malformed or cut off is refused");
-  demand(iommu.page_sizes() == slowly->page_sizes && std::ranges::equal(iommu.usable_iova(), slowly->usable),
+  demand(slowly.has_value() && needed <= lying_kernel::last_written.size(),
+         "what is malformed or cut off is refused");
+  demand(iommu.page_sizes() == slowly->page_sizes &&
+             std::ranges::equal(iommu.usable_iova(), slowly->usable),
          "it has what the kernel said");
   demand(iommu.leave(*joined).has_value(), "the group leaves");
 }
@@ -175,7 +191,8 @@ void read_ranges() {
   const auto done = space.allocate();
   auto const& said = lying_kernel::last_written;
   std::vector<extent<io_address>> ranges;
-  bool in_order = lying_kernel::asked > lying_kernel::grows && lying_kernel::claims != 0 && lying_kernel::claims <= said.size() / 16;
+  bool in_order = lying_kernel::asked > lying_kernel::grows && lying_kernel::claims != 0 &&
+                  lying_kernel::claims <= said.size() / 16;
   for (std::size_t i = 0; in_order && i < lying_kernel::claims; ++i) {
     std::uint64_t first = 0;
     std::uint64_t last = 0;

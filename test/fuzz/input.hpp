@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What every fuzz target shares: the fuzzer's bytes read as numbers and choices, and how a target says that it has found something.
-// Bytes that are not there read as zero, so every input is a whole program, and a shorter one is a simpler one.
+// What every fuzz target shares: the fuzzer's bytes read as numbers and choices, and how a target
+// says that it has found something. Bytes that are not there read as zero, so every input is a
+// whole program, and a shorter one is a simpler one.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +13,8 @@
 
 namespace tether_fuzz {
 
-/// Ends the run as a crash, which libFuzzer keeps the input of. `what` is the sentence that does not hold.
+/// Ends the run as a crash, which libFuzzer keeps the input of. `what` is the sentence that does
+/// not hold.
 [[noreturn]] inline void found(std::string const& what) {
   std::fprintf(stderr, "found: %s\n", what.c_str());
   std::abort();
@@ -41,7 +43,8 @@ class input {
     for (int i = 0; i < 4; ++i) value = value << 8 | byte();
     return value;
   }
-  /// 64 bits where small numbers, powers of two, their neighbours and the end of the range are as likely as any number.
+  /// 64 bits where small numbers, powers of two, their neighbours and the end of the range are as
+  /// likely as any number.
   std::uint64_t number() {
     const std::uint8_t how = byte();
     const std::uint64_t power = std::uint64_t{1} << (how & 63);

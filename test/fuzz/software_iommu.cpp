@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The software IOMMU against a map with one entry a page: what it maps, refuses and unmaps, and every byte that its devices read
-// and write, with extents that are ragged, wrap, lie in holes, or meet the end of 2^64.
+// The software IOMMU against a map with one entry a page: what it maps, refuses and unmaps, and
+// every byte that its devices read and write, with extents that are ragged, wrap, lie in holes, or
+// meet the end of 2^64.
 #include "input.hpp"
 
 #include <tether/backend/software_iommu.hpp>
@@ -45,19 +46,24 @@ struct reference {
   std::uint64_t mappings = 0;
   std::uint64_t calls = 0;
 
-  reference(std::uint64_t smallest_page, std::vector<extent<io_address>> ranges) : smallest{smallest_page}, usable{std::move(ranges)} {}
+  reference(std::uint64_t smallest_page, std::vector<extent<io_address>> ranges)
+      : smallest{smallest_page}, usable{std::move(ranges)} {}
 
   /// What `map` answers: nothing, or the cause, in the order in which it looks.
   [[nodiscard]] std::optional<errc> map(mapping const& what) {
     const auto first = what.where.first.value;
     const auto last = what.where.last.value;
-    if (last < first || what.host.value + (last - first) < what.host.value) return errc::invalid_extent;
+    if (last < first || what.host.value + (last - first) < what.host.value)
+      return errc::invalid_extent;
     if (what.rights == tether::access::none) return errc::access_denied;
-    if (first % smallest != 0 || last % smallest != smallest - 1 || what.host.value % smallest != 0) return errc::not_aligned;
+    if (first % smallest != 0 || last % smallest != smallest - 1 || what.host.value % smallest != 0)
+      return errc::not_aligned;
     for (auto const& [number, one] : pages)
       if (number >= first / page && number <= last / page) return errc::overlaps;
     if (mappings == budget) return errc::over_budget;
-    if (std::none_of(usable.begin(), usable.end(), [&](auto const& one) { return one.first.value <= first && last <= one.last.value; }))
+    if (std::none_of(usable.begin(), usable.end(), [&](auto const& one) {
+          return one.first.value <= first && last <= one.last.value;
+        }))
       return errc::outside_aperture;
     calls += 1;
     mappings += 1;
@@ -74,9 +80,11 @@ struct reference {
     const auto to = where.last.value / page;
     // An end that lies in a mapping must be that mapping's own end.
     const auto head = pages.find(from);
-    if (head != pages.end() && (where.first.value % page != 0 || is_one_with(from, -1))) return errc::cuts_a_mapping;
+    if (head != pages.end() && (where.first.value % page != 0 || is_one_with(from, -1)))
+      return errc::cuts_a_mapping;
     const auto tail = pages.find(to);
-    if (tail != pages.end() && (where.last.value % page != page - 1 || is_one_with(to, 1))) return errc::cuts_a_mapping;
+    if (tail != pages.end() && (where.last.value % page != page - 1 || is_one_with(to, 1)))
+      return errc::cuts_a_mapping;
     for (std::uint64_t number = from;; ++number) {
       if (!pages.contains(number)) return errc::not_mapped;
       if (number == to) break;
@@ -99,16 +107,19 @@ struct reference {
 
  private:
   [[nodiscard]] bool is_one_with(std::uint64_t number, int step) const {
-    const auto neighbour = pages.find(number + static_cast<std::uint64_t>(static_cast<std::int64_t>(step)));
+    const auto neighbour =
+        pages.find(number + static_cast<std::uint64_t>(static_cast<std::int64_t>(step)));
     return neighbour != pages.end() && neighbour->second.mapping == pages.at(number).mapping;
   }
 };
 
 template <class T>
 void agree(result<T> const& done, std::optional<errc> cause, const char* what) {
-  if (!cause && !done) tether_fuzz::found(std::string{what} + " refuses what it must do: " + done.error().sentence());
+  if (!cause && !done)
+    tether_fuzz::found(std::string{what} + " refuses what it must do: " + done.error().sentence());
   if (cause && done) tether_fuzz::found(std::string{what} + " does what it must refuse");
-  if (cause && !done.error().is(*cause)) tether_fuzz::found(std::string{what} + " gives another cause: " + done.error().sentence());
+  if (cause && !done.error().is(*cause))
+    tether_fuzz::found(std::string{what} + " gives another cause: " + done.error().sentence());
 }
 
 struct program {
@@ -137,9 +148,12 @@ struct program {
     if (in.below(16) == 0) what.host = host_address{what.host.value + in.byte()};
     what.rights = static_cast<tether::access>(in.below(16) == 0 ? 0 : 1 + in.below(3));
     const bool ours =
-        size != 0 && what.host.value - reinterpret_cast<std::uintptr_t>(memory.data()) + size <= memory.size() && size <= memory.size();
+        size != 0 &&
+        what.host.value - reinterpret_cast<std::uintptr_t>(memory.data()) + size <= memory.size() &&
+        size <= memory.size();
     if (!ours && what.where.first <= what.where.last) {
-      if (in.below(4) != 0) what.host = host_address{~std::uint64_t{0}};  // wraps, unless it is one byte: refused either way
+      // wraps, unless it is one byte: refused either way
+      if (in.below(4) != 0) what.host = host_address{~std::uint64_t{0}};
       else what.rights = tether::access::none;
     }
     agree(iommu.map(what), model.map(what), "map");
@@ -164,7 +178,8 @@ struct program {
   void transfer(bool writes) {
     const std::uint64_t at = place() + (in.flag() ? in.byte() : page - 1 - in.byte() % 64);
     std::vector<std::byte> bytes(in.flag() ? in.byte() : in.below(4) * page + in.byte());
-    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 31 + bytes.size());
+    for (std::size_t i = 0; i < bytes.size(); ++i)
+      bytes[i] = static_cast<std::byte>(i * 31 + bytes.size());
     std::optional<errc> cause;
     if (!device) return;
     if (!bytes.empty() && at + (bytes.size() - 1) < at) cause = errc::invalid_extent;
@@ -183,13 +198,17 @@ struct program {
         cause = errc::not_mapped;
         break;
       }
-      denied = denied || !allows(there->rights, writes ? tether::access::write : tether::access::read);
-      parts.push_back({i, next - i, expected.data() + (there->host + (at + i) % page - reinterpret_cast<std::uintptr_t>(memory.data()))});
+      denied =
+          denied || !allows(there->rights, writes ? tether::access::write : tether::access::read);
+      parts.push_back({i, next - i,
+                       expected.data() + (there->host + (at + i) % page -
+                                          reinterpret_cast<std::uintptr_t>(memory.data()))});
     }
     if (!cause && denied) cause = errc::access_denied;
     auto const before = bytes;
-    agree(writes ? device->dma_write(io_address{at}, bytes) : device->dma_read(io_address{at}, bytes), cause,
-          writes ? "DMA write" : "DMA read");
+    agree(
+        writes ? device->dma_write(io_address{at}, bytes) : device->dma_read(io_address{at}, bytes),
+        cause, writes ? "DMA write" : "DMA read");
     if (cause) {
       demand(bytes == before, "a refused read moves nothing");
       return;
@@ -197,7 +216,9 @@ struct program {
     // In the order of the bytes: two pages of the window may be one page of memory.
     for (auto const& one : parts) {
       if (writes) std::memcpy(one.expected, bytes.data() + one.first, one.size);
-      else demand(std::memcmp(one.expected, bytes.data() + one.first, one.size) == 0, "a device reads the bytes that are mapped there");
+      else
+        demand(std::memcmp(one.expected, bytes.data() + one.first, one.size) == 0,
+               "a device reads the bytes that are mapped there");
     }
   }
 
@@ -213,7 +234,8 @@ struct program {
         case 6:
           if (device && in.flag()) {
             demand(iommu.close(*device).has_value(), "an open device is closed");
-            agree(device->dma_read(io_address{place()}, {memory.data(), 1}), errc::stale_handle, "a closed device");
+            agree(device->dma_read(io_address{place()}, {memory.data(), 1}), errc::stale_handle,
+                  "a closed device");
             device.reset();
           } else if (!device) {
             device.emplace(std::move(*iommu.open(group, "engine")));
@@ -221,9 +243,11 @@ struct program {
           break;
         default: demand(iommu.quiesce().has_value(), "quiescing never fails"); break;
       }
-      demand(iommu.free_mappings() == budget - model.mappings, "what is free is the budget without what is mapped");
+      demand(iommu.free_mappings() == budget - model.mappings,
+             "what is free is the budget without what is mapped");
     }
-    demand(std::memcmp(memory.data(), expected.data(), memory.size()) == 0, "memory has exactly what the devices wrote");
+    demand(std::memcmp(memory.data(), expected.data(), memory.size()) == 0,
+           "memory has exactly what the devices wrote");
     const bool open = device.has_value();
     agree(iommu.abandon(), open ? std::optional{errc::still_in_use} : std::nullopt, "abandon");
     if (open) return;
@@ -238,7 +262,8 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
   std::memset(memory.data(), 0, memory.size());
   std::memset(expected.data(), 0, expected.size());
   // At the beginning, somewhere, or with the last page of 2^64.
-  const std::array<std::uint64_t, 4> origins{0, 0xfee0'0000 - 8 * page, 64 * GiB, 0 - window_pages * page};
+  const std::array<std::uint64_t, 4> origins{0, 0xfee0'0000 - 8 * page, 64 * GiB,
+                                             0 - window_pages * page};
   const std::uint64_t origin = origins[in.below(4)];
   software_iommu_options options;
   options.budget = budget;
@@ -246,9 +271,10 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
   options.page_sizes = {smallest | 2 * MiB};
   if (in.flag()) {  // two ranges that touch, then a hole
     const std::uint64_t touch = origin + 20 * page;
-    options.usable = {{io_address{origin}, io_address{touch - 1}},
-                      {io_address{touch}, io_address{touch + 8 * page - 1}},
-                      {io_address{touch + 10 * page}, io_address{origin + (window_pages * page - 1)}}};
+    options.usable = {
+        {io_address{origin}, io_address{touch - 1}},
+        {io_address{touch}, io_address{touch + 8 * page - 1}},
+        {io_address{touch + 10 * page}, io_address{origin + (window_pages * page - 1)}}};
   } else {
     options.usable = {extent<io_address>::everything()};
   }
@@ -258,6 +284,7 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
   demand(group.has_value(), "a group joins");
   auto device = iommu.open(*group, "engine");
   demand(device.has_value(), "a device opens");
-  program{in, origin, std::move(model), std::move(iommu), std::move(*group), std::move(*device)}.run();
+  program{in, origin, std::move(model), std::move(iommu), std::move(*group), std::move(*device)}
+      .run();
   return 0;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The laws of the concept `backend`, for every model whose devices are DMA engines. A rig makes one:
+// The laws of the concept `backend`, for every model whose devices are DMA engines. A rig makes
+// one:
 //
 //     struct rig {
 //       using backend_type = ...;
@@ -39,11 +40,15 @@ struct limits {
   return {io_address{first}, io_address{first + (size - 1)}};
 }
 
-[[nodiscard]] inline endpoint_group passthrough_group() { return {"passthrough", {{"nic", pin_class::pins}, {"disk", pin_class::pins}}}; }
+[[nodiscard]] inline endpoint_group passthrough_group() {
+  return {"passthrough", {{"nic", pin_class::pins}, {"disk", pin_class::pins}}};
+}
 [[nodiscard]] inline endpoint_group mediated_group() {
   return {"mediated", {{"vgpu", pin_class::pins_on_demand}, {"vdsa", pin_class::pins_on_demand}}};
 }
-[[nodiscard]] inline endpoint_group mixed_group() { return {"mixed", {{"nic", pin_class::pins}, {"vgpu", pin_class::pins_on_demand}}}; }
+[[nodiscard]] inline endpoint_group mixed_group() {
+  return {"mixed", {{"nic", pin_class::pins}, {"vgpu", pin_class::pins_on_demand}}};
+}
 
 /// A backend with real memory, one joined group and one open device.
 template <class Rig>
@@ -57,8 +62,12 @@ struct bench {
         joined{iommu.join(group).value()},
         device{iommu.open(joined, group.endpoints().front().name).value()} {}
 
-  [[nodiscard]] result<void> write(std::uint64_t at, std::span<std::byte const> bytes) { return device->dma_write(io_address{at}, bytes); }
-  [[nodiscard]] result<void> read(std::uint64_t at, std::span<std::byte> bytes) { return device->dma_read(io_address{at}, bytes); }
+  [[nodiscard]] result<void> write(std::uint64_t at, std::span<std::byte const> bytes) {
+    return device->dma_write(io_address{at}, bytes);
+  }
+  [[nodiscard]] result<void> read(std::uint64_t at, std::span<std::byte> bytes) {
+    return device->dma_read(io_address{at}, bytes);
+  }
   /// Whether DMA reaches `offset` of the memory at `at`, both ways.
   [[nodiscard]] bool reaches(std::uint64_t at, std::uint64_t offset) {
     std::array<std::byte, 16> sent{};
@@ -76,8 +85,8 @@ struct bench {
     const auto bytes_before = bytes;
     const auto written = write(at, bytes);
     const auto seen = read(at, bytes);
-    return !written && written.error().is(why) && !seen && seen.error().is(why) && bytes == bytes_before &&
-           std::ranges::equal(memory_before, memory.bytes());
+    return !written && written.error().is(why) && !seen && seen.error().is(why) &&
+           bytes == bytes_before && std::ranges::equal(memory_before, memory.bytes());
   }
   std::byte next_pattern() { return std::byte{++pattern}; }
 
@@ -114,12 +123,17 @@ void dma_crosses_adjacent_mappings_wherever_their_memory_lies() {
   REQUIRE(b.iommu.map(b.memory.at(0, 8 * page, page)));
   REQUIRE(b.iommu.map(b.memory.at(2 * page, 4 * page, 2 * page, access::write)));
   std::vector<std::byte> sent(3 * page);
-  for (std::size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<std::byte>(i * 7 + i / page + 1);
+  for (std::size_t i = 0; i < sent.size(); ++i)
+    sent[i] = static_cast<std::byte>(i * 7 + i / page + 1);
   REQUIRE(b.write(100, sent));
-  const auto sent_at = [&](std::size_t from, std::size_t size) { return std::span{sent}.subspan(from, size); };
-  CHECK(std::ranges::equal(b.memory.bytes().subspan(8 * page + 100, page - 100), sent_at(0, page - 100)));
+  const auto sent_at = [&](std::size_t from, std::size_t size) {
+    return std::span{sent}.subspan(from, size);
+  };
+  CHECK(std::ranges::equal(b.memory.bytes().subspan(8 * page + 100, page - 100),
+                           sent_at(0, page - 100)));
   CHECK(std::ranges::equal(b.memory.bytes().subspan(0, page), sent_at(page - 100, page)));
-  CHECK(std::ranges::equal(b.memory.bytes().subspan(4 * page, page + 100), sent_at(2 * page - 100, page + 100)));
+  CHECK(std::ranges::equal(b.memory.bytes().subspan(4 * page, page + 100),
+                           sent_at(2 * page - 100, page + 100)));
   std::vector<std::byte> seen(2 * page);
   REQUIRE(b.read(0, seen));
   CHECK(std::ranges::equal(std::span{seen}.subspan(100), sent_at(0, 2 * page - 100)));
@@ -158,8 +172,12 @@ void an_overlap_is_refused_and_changes_nothing() {
   const auto page = b.page;
   REQUIRE(b.iommu.map(b.memory.at(4 * page, 0, 2 * page)));
   const auto free = b.iommu.free_mappings();
-  for (auto const& [first, size] : {std::pair{4 * page, 2 * page}, {4 * page, page}, {5 * page, page}, {3 * page, 2 * page},
-                                    {5 * page, 2 * page}, {3 * page, 4 * page}}) {
+  for (auto const& [first, size] : {std::pair{4 * page, 2 * page},
+                                    {4 * page, page},
+                                    {5 * page, page},
+                                    {3 * page, 2 * page},
+                                    {5 * page, 2 * page},
+                                    {3 * page, 4 * page}}) {
     const auto refused = b.iommu.map(b.memory.at(first, 8 * page, size));
     REQUIRE(!refused);
     CHECK(refused.error().is(errc::overlaps));
@@ -206,7 +224,8 @@ template <class Rig>
 void a_run_of_whole_mappings_is_unmapped_by_one_call() {
   bench<Rig> b;
   const auto page = b.page;
-  for (std::uint64_t i = 0; i < 5; ++i) REQUIRE(b.iommu.map(b.memory.at(i * page, (7 - i) * page, page)));
+  for (std::uint64_t i = 0; i < 5; ++i)
+    REQUIRE(b.iommu.map(b.memory.at(i * page, (7 - i) * page, page)));
   REQUIRE(b.iommu.unmap(bytes_at(page, 3 * page)));
   CHECK(b.iommu.free_mappings() == 6);
   CHECK(b.reaches(0, 7 * page));
@@ -241,7 +260,8 @@ void a_mapping_lies_within_one_usable_range() {
   const auto ranges = std::span<extent<io_address> const>{b.iommu.usable_iova()};
   REQUIRE(ranges.size() == 3);
   constexpr std::uint64_t past_the_last = 0x1'0000'0000'0000;
-  for (const std::uint64_t first : {128 * MiB, 200 * MiB, 128 * MiB - page, 256 * MiB - page, 64 * MiB - page, past_the_last}) {
+  for (const std::uint64_t first :
+       {128 * MiB, 200 * MiB, 128 * MiB - page, 256 * MiB - page, 64 * MiB - page, past_the_last}) {
     const auto refused = b.iommu.map(b.memory.at(first, 0, 2 * page));
     REQUIRE(!refused);
     CHECK(refused.error().is(errc::outside_aperture));
@@ -267,7 +287,8 @@ void what_is_no_mapping_is_refused_and_leaves_nothing() {
   CHECK(refused(b.memory.at(0, 0, page / 2), errc::not_aligned));
   CHECK(refused(b.memory.at(0, 8, page), errc::not_aligned));
   CHECK(refused(b.memory.at(page / 2, page / 2, page), errc::not_aligned));
-  CHECK(refused({{io_address{2 * page}, io_address{page - 1}}, b.memory.host()}, errc::invalid_extent));
+  CHECK(refused({{io_address{2 * page}, io_address{page - 1}}, b.memory.host()},
+                errc::invalid_extent));
   CHECK(refused({bytes_at(0, 4 * page), host_address{0 - 2 * page}}, errc::invalid_extent));
   CHECK(refused({extent<io_address>::everything(), host_address{0}}, errc::outside_aperture) !=
         refused({extent<io_address>::everything(), host_address{0}}, errc::over_budget));
@@ -281,7 +302,10 @@ void what_is_no_mapping_is_refused_and_leaves_nothing() {
     CHECK(inside_out.error().is(errc::invalid_extent));
     CHECK_FALSE(inside_out.error().rollback_failed());
   }
-  CHECK(b.iommu.unmap({io_address{page}, io_address{~std::uint64_t{0}} + page}).error().is(errc::invalid_extent));  // it wraps
+  // it wraps
+  CHECK(b.iommu.unmap({io_address{page}, io_address{~std::uint64_t{0}} + page})
+            .error()
+            .is(errc::invalid_extent));
   CHECK(b.iommu.free_mappings() == 6);
   CHECK(b.reaches(0, 0));
   CHECK(b.reaches(page, page));
@@ -431,7 +455,8 @@ void nothing_is_left_when_it_is_gone() {
   {
     bench<Rig> b;
     REQUIRE(b.iommu.map(b.memory.at(0, 0, 8 * b.page)));
-    CHECK(tether_test::pinned_by_the_kernel() - pinned == (Rig::backend_type::pins ? 8 * b.page : 0));
+    CHECK(tether_test::pinned_by_the_kernel() - pinned ==
+          (Rig::backend_type::pins ? 8 * b.page : 0));
     CHECK(b.reaches(0, 0));
     CHECK(b.iommu.quiesce());
   }
@@ -444,24 +469,53 @@ template <class Rig>
 void check_backend() {
   static_assert(backend<typename Rig::backend_type>);
   static_assert(dma_engine<typename Rig::backend_type::device_type>);
-  if (const auto made = Rig::make({}); !made) return tether_test::skip_because(made.error().sentence());
+  if (const auto made = Rig::make({}); !made)
+    return tether_test::skip_because(made.error().sentence());
 
-  SUBCASE("DMA reaches what is mapped, and only that") { dma_reaches_what_is_mapped_and_only_that<Rig>(); }
-  SUBCASE("DMA crosses adjacent mappings") { dma_crosses_adjacent_mappings_wherever_their_memory_lies<Rig>(); }
+  SUBCASE("DMA reaches what is mapped, and only that") {
+    dma_reaches_what_is_mapped_and_only_that<Rig>();
+  }
+  SUBCASE("DMA crosses adjacent mappings") {
+    dma_crosses_adjacent_mappings_wherever_their_memory_lies<Rig>();
+  }
   SUBCASE("rights hold for each mapping") { rights_hold_for_each_mapping<Rig>(); }
-  SUBCASE("an overlap is refused and changes nothing") { an_overlap_is_refused_and_changes_nothing<Rig>(); }
-  SUBCASE("an unmap that would cut or hit a hole removes nothing") { an_unmap_that_would_cut_or_hit_a_hole_removes_nothing<Rig>(); }
-  SUBCASE("a run of whole mappings is unmapped by one call") { a_run_of_whole_mappings_is_unmapped_by_one_call<Rig>(); }
+  SUBCASE("an overlap is refused and changes nothing") {
+    an_overlap_is_refused_and_changes_nothing<Rig>();
+  }
+  SUBCASE("an unmap that would cut or hit a hole removes nothing") {
+    an_unmap_that_would_cut_or_hit_a_hole_removes_nothing<Rig>();
+  }
+  SUBCASE("a run of whole mappings is unmapped by one call") {
+    a_run_of_whole_mappings_is_unmapped_by_one_call<Rig>();
+  }
   SUBCASE("the budget is exact") { the_budget_is_exact<Rig>(); }
-  SUBCASE("a mapping lies within one usable range") { a_mapping_lies_within_one_usable_range<Rig>(); }
-  SUBCASE("what is no mapping is refused and leaves nothing") { what_is_no_mapping_is_refused_and_leaves_nothing<Rig>(); }
-  SUBCASE("groups come and go without touching a mapping") { groups_come_and_go_without_touching_a_mapping<Rig>(); }
-  SUBCASE("handles that are stale or busy are refused by name") { handles_that_are_stale_or_busy_are_refused_by_name<Rig>(); }
-  SUBCASE("a device closes itself and moves with its backend") { a_device_closes_itself_and_moves_with_its_backend<Rig>(); }
-  SUBCASE("a group pins as soon as one of its devices does") { a_group_pins_as_soon_as_one_of_its_devices_does<Rig>(); }
-  SUBCASE("it tells who pins after every join and leave") { it_tells_who_pins_after_every_join_and_leave<Rig>(); }
-  SUBCASE("a mediated device sees what the CPU sees") { a_mediated_device_sees_what_the_cpu_sees_with_and_without_company<Rig>(); }
-  SUBCASE("abandoning lets everything go but what is in use") { abandoning_lets_everything_go_but_what_is_in_use<Rig>(); }
+  SUBCASE("a mapping lies within one usable range") {
+    a_mapping_lies_within_one_usable_range<Rig>();
+  }
+  SUBCASE("what is no mapping is refused and leaves nothing") {
+    what_is_no_mapping_is_refused_and_leaves_nothing<Rig>();
+  }
+  SUBCASE("groups come and go without touching a mapping") {
+    groups_come_and_go_without_touching_a_mapping<Rig>();
+  }
+  SUBCASE("handles that are stale or busy are refused by name") {
+    handles_that_are_stale_or_busy_are_refused_by_name<Rig>();
+  }
+  SUBCASE("a device closes itself and moves with its backend") {
+    a_device_closes_itself_and_moves_with_its_backend<Rig>();
+  }
+  SUBCASE("a group pins as soon as one of its devices does") {
+    a_group_pins_as_soon_as_one_of_its_devices_does<Rig>();
+  }
+  SUBCASE("it tells who pins after every join and leave") {
+    it_tells_who_pins_after_every_join_and_leave<Rig>();
+  }
+  SUBCASE("a mediated device sees what the CPU sees") {
+    a_mediated_device_sees_what_the_cpu_sees_with_and_without_company<Rig>();
+  }
+  SUBCASE("abandoning lets everything go but what is in use") {
+    abandoning_lets_everything_go_but_what_is_in_use<Rig>();
+  }
   SUBCASE("nothing is left when it is gone") { nothing_is_left_when_it_is_gone<Rig>(); }
 }
 

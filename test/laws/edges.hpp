@@ -10,7 +10,8 @@
 
 namespace tether::laws {
 
-/// What the fitting of one section must be, found the slow way: by asking every page whether it lies inside.
+/// What the fitting of one section must be, found the slow way: by asking every page whether it
+/// lies inside.
 inline void check_fitting(mapping const& raw, std::uint64_t page) {
   CAPTURE(raw.where.first.value);
   CAPTURE(raw.where.last.value);
@@ -53,7 +54,8 @@ void check_edges() {
   using enum fitting::verdict;
   CHECK(E::refuses(not_congruent, true));
   CHECK_FALSE(E::refuses(fits, true));
-  for (const auto how : {fits, trimmed, nothing_left, not_congruent}) CHECK_FALSE(E::refuses(how, false));
+  for (const auto how : {fits, trimmed, nothing_left, not_congruent})
+    CHECK_FALSE(E::refuses(how, false));
 }
 
 }  // namespace tether::laws

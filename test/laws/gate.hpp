@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The law of the discard gate: while a hold stands, no discard that it forbids is running or can start
-// (law 19). Many threads, and a witness that does not trust the gate's counts.
+// The law of the discard gate: while a hold stands, no discard that it forbids is running or can
+// start (law 19). Many threads, and a witness that does not trust the gate's counts.
 #pragma once
 
 #include <tether/inhibit/discard_gate.hpp>
@@ -61,8 +61,10 @@ struct gate_traffic {
 /// take and release holds in every way there is, by name and as an attaching container does, until
 /// each has made `rounds`; `readers` threads that list the holders all the time.
 template <class Gate>
-[[nodiscard]] gate_traffic check_gate_under_threads(Gate& gate, hold_kind kind, discard_kind forbidden, int discarders, int holders,
-                                                    std::uint64_t rounds, int readers = 0) {
+[[nodiscard]] gate_traffic check_gate_under_threads(Gate& gate, hold_kind kind,
+                                                    discard_kind forbidden, int discarders,
+                                                    int holders, std::uint64_t rounds,
+                                                    int readers = 0) {
   std::vector<std::unique_ptr<page_witness>> pages;
   for (int i = 0; i < discarders; ++i) pages.push_back(std::make_unique<page_witness>());
   std::atomic<bool> finished{false};
@@ -103,10 +105,12 @@ template <class Gate>
         bool strange = false;
         gate.for_each_holder([&](holder_info const& who) {
           listed += who.count;
-          strange = strange || who.count == 0 || who.count > 2 || who.what != entry_kind_of(kind) || who.name.empty();
+          strange = strange || who.count == 0 || who.count > 2 || who.what != entry_kind_of(kind) ||
+                    who.name.empty();
         });
         const gate_counts counts = gate.counts();
-        strange = strange || listed > most || counts.any_holds + counts.uncoordinated_holds > most || counts.suspensions != 0;
+        strange = strange || listed > most ||
+                  counts.any_holds + counts.uncoordinated_holds > most || counts.suspensions != 0;
         wrong += strange ? 1U : 0U;
         ++done;
         std::this_thread::yield();
@@ -142,10 +146,13 @@ template <class Gate>
           if (second) gate.lower(attached, 1);
           continue;
         }
-        auto held = round % 4 == 0   ? gate.hold(kind, "holder")
-                    : round % 4 == 1 ? gate.try_hold(kind, "trier")
-                    : round % 4 == 2 ? gate.hold_until(kind, "patient", std::chrono::steady_clock::now() + std::chrono::microseconds{20})
-                                     : gate.hold(kind, "stoppable", never.get_token());
+        auto held =
+            round % 4 == 0   ? gate.hold(kind, "holder")
+            : round % 4 == 1 ? gate.try_hold(kind, "trier")
+            : round % 4 == 2
+                ? gate.hold_until(kind, "patient",
+                                  std::chrono::steady_clock::now() + std::chrono::microseconds{20})
+                : gate.hold(kind, "stoppable", never.get_token());
         if (!held) {
           given_up += 1;
           continue;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The laws of the concept `granularity`, for any model: ours, and a user's own in `granularity.cpp`.
+// The laws of the concept `granularity`, for any model: ours, and a user's own in
+// `granularity.cpp`.
 #pragma once
 
 #include <tether/granule/concepts.hpp>
@@ -24,11 +25,15 @@ struct cutting {
 };
 
 /// `bytes` from `io` and `host`, at `offset` of the RAM block. Requires: whole pages of `sizes`.
-[[nodiscard]] constexpr cutting cut_of(std::uint64_t io, std::uint64_t host, std::uint64_t offset, std::uint64_t bytes, page_sizes sizes) {
-  return {{{io_address{io}, io_address{io} + (bytes - 1)}, host_address{host}}, block_offset{offset}, sizes};
+[[nodiscard]] constexpr cutting cut_of(std::uint64_t io, std::uint64_t host, std::uint64_t offset,
+                                       std::uint64_t bytes, page_sizes sizes) {
+  return {{{io_address{io}, io_address{io} + (bytes - 1)}, host_address{host}},
+          block_offset{offset},
+          sizes};
 }
 
-/// The pieces as the listener makes them. Stops early (and short) when a piece breaks the first law.
+/// The pieces as the listener makes them. Stops early (and short) when a piece breaks the first
+/// law.
 template <granularity S>
 [[nodiscard]] constexpr std::vector<mapping> pieces_of(cutting const& cut) {
   std::vector<mapping> made;
@@ -45,7 +50,8 @@ template <granularity S>
 }
 
 /// No gap, no overlap, host and rights go along, and the last piece ends with the section.
-[[nodiscard]] constexpr bool tiles_exactly(std::vector<mapping> const& pieces, mapping const& whole) {
+[[nodiscard]] constexpr bool tiles_exactly(std::vector<mapping> const& pieces,
+                                           mapping const& whole) {
   io_address next = whole.where.first;
   for (auto const& piece : pieces) {
     if (piece.where.first != next || piece.host != whole.host_at(next)) return false;
@@ -63,7 +69,8 @@ template <granularity S>
 }
 
 /// Law 16: no piece reaches over a line of the grid that starts at RAM-block offset 0.
-[[nodiscard]] constexpr bool stays_inside_blocks(std::vector<mapping> const& pieces, cutting const& cut, std::uint64_t block) {
+[[nodiscard]] constexpr bool stays_inside_blocks(std::vector<mapping> const& pieces,
+                                                 cutting const& cut, std::uint64_t block) {
   for (auto const& piece : pieces) {
     const std::uint64_t first = cut.offset.value + (piece.where.first - cut.whole.where.first);
     const std::uint64_t last = cut.offset.value + (piece.where.last - cut.whole.where.first);
@@ -75,7 +82,8 @@ template <granularity S>
 /// Cutting up to any border, and from it on, gives the pieces that cutting the whole gave: so a
 /// rollback, a populate and a late join cut as the attach did (law 13).
 template <granularity S>
-[[nodiscard]] constexpr bool cuts_the_same_from_any_border(std::vector<mapping> const& pieces, cutting const& cut) {
+[[nodiscard]] constexpr bool cuts_the_same_from_any_border(std::vector<mapping> const& pieces,
+                                                           cutting const& cut) {
   const std::uint64_t total = S::pieces(cut.whole, cut.offset, cut.sizes);
   std::uint64_t done = 0;
   for (std::size_t count = 1; count < pieces.size(); ++count) {
@@ -83,9 +91,11 @@ template <granularity S>
     const mapping before = first_bytes(cut.whole, done);
     const mapping behind = all_but_first(cut.whole, done);
     const std::uint64_t in_front = S::pieces(before, cut.offset, cut.sizes);
-    if (in_front != count || in_front + S::pieces(behind, cut.offset + done, cut.sizes) != total) return false;
+    if (in_front != count || in_front + S::pieces(behind, cut.offset + done, cut.sizes) != total)
+      return false;
     if (S::first_piece(before, cut.offset, cut.sizes) != pieces.front().where.size()) return false;
-    if (S::first_piece(behind, cut.offset + done, cut.sizes) != pieces[count].where.size()) return false;
+    if (S::first_piece(behind, cut.offset + done, cut.sizes) != pieces[count].where.size())
+      return false;
   }
   return true;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The hostile balloon against the backends that really move bytes, groups and single devices, under every policy; and against wrong
-// policies on real pins, which it must find.
+// The hostile balloon against the backends that really move bytes, groups and single devices, under
+// every policy; and against wrong policies on real pins, which it must find.
 #include <laws/hostile_balloon.hpp>
 
 #include <support/passthrough.hpp>
@@ -28,8 +28,11 @@ using namespace tether_test;
 namespace {
 
 /// Two groups that pin for good, and one that pins on demand.
-constexpr std::array<std::array<const char*, 2>, 3> names{{{"nic", "disk"}, {"vgpu", "vdsa"}, {"gpu", "sound"}}};
-constexpr pin_class pins_of(std::size_t group) { return group == 1 ? pin_class::pins_on_demand : pin_class::pins; }
+constexpr std::array<std::array<const char*, 2>, 3> names{
+    {{"nic", "disk"}, {"vgpu", "vdsa"}, {"gpu", "sound"}}};
+constexpr pin_class pins_of(std::size_t group) {
+  return group == 1 ? pin_class::pins_on_demand : pin_class::pins;
+}
 
 template <class Model>
 struct in_groups : Model {
@@ -40,12 +43,16 @@ struct in_groups : Model {
 };
 template <class Model>
 struct alone : one_by_one<Model> {
-  static lone_endpoint device(std::size_t n, std::size_t m) { return {names[n][m], std::to_string(n), pins_of(n)}; }
+  static lone_endpoint device(std::size_t n, std::size_t m) {
+    return {names[n][m], std::to_string(n), pins_of(n)};
+  }
 };
 
 /// Fewer would not meet every mistake. Where the kernel takes a second to unpin a page, a dozen
 /// have to do.
-std::uint64_t enough(std::uint64_t plain) { return unpins_slowly() ? 12 : std::max<std::uint64_t>(amount(plain), 200); }
+std::uint64_t enough(std::uint64_t plain) {
+  return unpins_slowly() ? 12 : std::max<std::uint64_t>(amount(plain), 200);
+}
 
 template <class Model>
 laws::struck under_every_policy() {
@@ -76,21 +83,31 @@ TEST_CASE("hostile balloon: a device of software_iommu sees what the CPU sees") 
   laws::print_figures("software_iommu", all);
 }
 TEST_CASE("hostile balloon: a single device of a software_iommu sees what the CPU sees") {
-  laws::print_figures("software_iommu, single devices", laws::check_hostile_balloon<alone<on_software>>(amount(4'000)));
+  laws::print_figures("software_iommu, single devices",
+                      laws::check_hostile_balloon<alone<on_software>>(amount(4'000)));
 }
-TEST_CASE("hostile balloon: a device of io_uring_buffers sees what the CPU sees, under every policy") {
+TEST_CASE(
+    "hostile balloon: a device of io_uring_buffers sees what the CPU sees, under every policy") {
   laws::struck all = under_every_policy<in_groups<on_io_uring>>();
-  all.add(laws::check_hostile_balloon<in_groups<on_io_uring>, inhibit_per_group, fixed_block<4 * KiB>>(enough(1'500)));
+  all.add(
+      laws::check_hostile_balloon<in_groups<on_io_uring>, inhibit_per_group, fixed_block<4 * KiB>>(
+          enough(1'500)));
   laws::print_figures("io_uring_buffers", all);
 }
-TEST_CASE("hostile balloon: a single device of io_uring_buffers sees what the CPU sees, under every policy") {
+TEST_CASE(
+    "hostile balloon: a single device of io_uring_buffers sees what the CPU sees, under every "
+    "policy") {
   laws::print_figures("io_uring_buffers, single devices", under_every_policy<alone<on_io_uring>>());
 }
-TEST_CASE("hostile balloon: a policy without a hold for a group that has no device yet is found, on real pins") {
+TEST_CASE(
+    "hostile balloon: a policy without a hold for a group that has no device yet is found, on real "
+    "pins") {
   must_be_found<in_groups<on_io_uring>, seeds::forgets_what_has_no_device>("no provisional hold");
 }
-TEST_CASE("hostile balloon: a policy that holds only until it is known who pins is found, on real pins") {
-  must_be_found<alone<on_io_uring>, seeds::one_agreement_is_enough>("single devices, no hold once it is known who pins");
+TEST_CASE(
+    "hostile balloon: a policy that holds only until it is known who pins is found, on real pins") {
+  must_be_found<alone<on_io_uring>, seeds::one_agreement_is_enough>(
+      "single devices, no hold once it is known who pins");
 }
 TEST_CASE("hostile balloon: a policy that never holds is found, on real pins") {
   must_be_found<in_groups<on_io_uring>, holds_for_nobody>("no hold at all");

@@ -11,7 +11,8 @@
 //     };
 //     print_figures("my backend", check_hostile_balloon<my_model, my_policy>(20'000));
 //
-// The backend's devices have names, and are DMA engines (`dma_engine`): they can be told to read memory.
+// The backend's devices have names, and are DMA engines (`dma_engine`): they can be told to read
+// memory.
 #pragma once
 
 #include <support/amount.hpp>
@@ -49,15 +50,19 @@ struct struck {
   std::uint64_t succeeded = 0;
   std::uint64_t faults = 0;
   std::uint64_t diverged = 0;
-  std::uint64_t strikes = 0;   ///< before and after each call to the backend, and after each operation
+  /// before and after each call to the backend, and after each operation
+  std::uint64_t strikes = 0;
   std::uint64_t let_in = 0;    ///< of them: the gate permitted it
   std::uint64_t compared = 0;  ///< pages, each through a device
   std::uint64_t stale = 0;     ///< of them: the CPU has another one. Must be 0
-  std::uint64_t blind = 0;     ///< mapped at rest as far as the container says, and refused to a device. Must be 0
+  /// mapped at rest as far as the container says, and refused to a device. Must be 0
+  std::uint64_t blind = 0;
 
   void add(struck const& more) {
-    operations += more.operations, succeeded += more.succeeded, faults += more.faults, diverged += more.diverged;
-    strikes += more.strikes, let_in += more.let_in, compared += more.compared, stale += more.stale, blind += more.blind;
+    operations += more.operations, succeeded += more.succeeded, faults += more.faults,
+        diverged += more.diverged;
+    strikes += more.strikes, let_in += more.let_in, compared += more.compared, stale += more.stale,
+        blind += more.blind;
   }
 };
 
@@ -68,7 +73,8 @@ class hostile_balloon {
   using attached = typename container_type::attached;
   using opened = typename container_type::opened;
   using device_type = typename container_type::device_type;
-  static_assert(dma_engine<device_type> && named<device_type>, "the devices of this backend cannot be told to read, or have no name");
+  static_assert(dma_engine<device_type> && named<device_type>,
+                "the devices of this backend cannot be told to read, or have no name");
   static constexpr bool of_groups = backend_type::unit == attach_unit::group;
   static constexpr std::size_t groups = 3;
   static constexpr std::size_t devices = 2;
@@ -81,7 +87,8 @@ class hostile_balloon {
     dma_.emplace(*guest_, gate_, backend_type{book_, std::move(backend)});
     book_.before_each([this](journal_entry const&) { strike(); });
     book_.after_each([this](journal_entry const& entry) {
-      if (entry.what == backend_call::close && (entry.ended == call_outcome::done || abandoning_)) forget(entry.subject);
+      if (entry.what == backend_call::close && (entry.ended == call_outcome::done || abandoning_))
+        forget(entry.subject);
       strike();
     });
   }
@@ -127,7 +134,9 @@ class hostile_balloon {
     device_type* device;
   };
 
-  [[nodiscard]] std::size_t below(std::uint64_t bound) { return static_cast<std::size_t>(random_() % bound); }
+  [[nodiscard]] std::size_t below(std::uint64_t bound) {
+    return static_cast<std::size_t>(random_() % bound);
+  }
   void tell(std::string what) {
     if (told_.size() == 30) told_.erase(told_.begin());
     told_.push_back(std::move(what));
@@ -179,7 +188,8 @@ class hostile_balloon {
     requires(!of_groups)
   {
     auto outcome = dma_->attach(Model::device(group, device), agrees);
-    tell("attach " + std::string{Model::device(group, device).name()} + (agrees == consent::given ? ", agreeing" : "") + said(outcome));
+    tell("attach " + std::string{Model::device(group, device).name()} +
+         (agrees == consent::given ? ", agreeing" : "") + said(outcome));
     return keep(outcome, group, device);
   }
   [[nodiscard]] bool open(std::size_t group, std::size_t device, consent agrees)
@@ -187,7 +197,8 @@ class hostile_balloon {
   {
     if (!attached_[group]) return false;
     auto outcome = attached_[group]->open(Model::device(group, device), agrees);
-    tell("open " + std::string{Model::device(group, device)} + (agrees == consent::given ? ", agreeing" : "") + said(outcome));
+    tell("open " + std::string{Model::device(group, device)} +
+         (agrees == consent::given ? ", agreeing" : "") + said(outcome));
     return keep(outcome, group, device);
   }
   [[nodiscard]] bool keep(result<opened> const& outcome, std::size_t group, std::size_t device) {
@@ -237,10 +248,12 @@ class hostile_balloon {
     };
     if (below(2) == 0) toggle(spare_region, *spare_, 2 * MiB);
     if (below(2) == 0) toggle(high_region, *high_, 1 * MiB);
-    else if (high_region && below(2) == 0) must_be(change.set_read_only(*high_region, read_only = !read_only));
+    else if (high_region && below(2) == 0)
+      must_be(change.set_read_only(*high_region, read_only = !read_only));
     const auto outcome = change.commit();
     const auto place_of = [](auto const& region) { return region ? "there" : "gone"; };
-    tell(std::string{"commit: spare RAM "} + place_of(spare_region) + ", high RAM " + place_of(high_region) + said(outcome));
+    tell(std::string{"commit: spare RAM "} + place_of(spare_region) + ", high RAM " +
+         place_of(high_region) + said(outcome));
     if (!outcome) return false;
     spare_region_ = spare_region, high_region_ = high_region, read_only_ = read_only;
     return true;
@@ -278,10 +291,12 @@ class hostile_balloon {
     const auto guest_writes = [this] {
       stamp_ += 1;
       for (ram_block* const one : blocks()) {
-        for (std::uint64_t at = 0; at < one->size(); at += page) std::memcpy(one->data() + at + stamp_ % 500 * 8, &stamp_, sizeof stamp_);
+        for (std::uint64_t at = 0; at < one->size(); at += page)
+          std::memcpy(one->data() + at + stamp_ % 500 * 8, &stamp_, sizeof stamp_);
       }
     };
-    if (!tether_test::strike(gate_, blocks(), [this] { total_.let_in += 1; }, guest_writes)) guest_writes();
+    if (!tether_test::strike(gate_, blocks(), [this] { total_.let_in += 1; }, guest_writes))
+      guest_writes();
     compare();
   }
   void compare() {
@@ -289,9 +304,11 @@ class hostile_balloon {
     for (open_device const& one : open_) {
       for (auto const& part : *view) {
         for (std::uint64_t at = 0; at < part.where.size(); at += page) {
-          if (!one.device->dma_read(io_address{part.where.first.value + at}, seen_)) continue;  // not reached by the device, rightly or not
+          // not reached by the device, rightly or not
+          if (!one.device->dma_read(io_address{part.where.first.value + at}, seen_)) continue;
           total_.compared += 1;
-          if (std::memcmp(seen_.data(), part.memory->data() + part.offset.value + at, page) != 0) total_.stale += 1;
+          if (std::memcmp(seen_.data(), part.memory->data() + part.offset.value + at, page) != 0)
+            total_.stale += 1;
         }
       }
     }
@@ -311,7 +328,9 @@ class hostile_balloon {
     }
     return unseen;
   }
-  [[nodiscard]] std::array<ram_block*, 4> blocks() const { return {low_.get(), rom_.get(), high_.get(), spare_.get()}; }
+  [[nodiscard]] std::array<ram_block*, 4> blocks() const {
+    return {low_.get(), rom_.get(), high_.get(), spare_.get()};
+  }
 
   static constexpr std::uint64_t page = 4 * KiB;
 
@@ -339,9 +358,11 @@ class hostile_balloon {
 
 inline void print_figures(std::string const& of, struck const& all) {
   const auto number = [](std::uint64_t value) { return std::to_string(value); };
-  const std::string text = number(all.operations) + " operations, " + number(all.faults) + " faults, " + number(all.diverged) +
-                           " diverged, " + number(all.strikes) + " strikes (" + number(all.let_in) + " let in), " + number(all.compared) +
-                           " pages compared, " + number(all.stale) + " stale";
+  const std::string text = number(all.operations) + " operations, " + number(all.faults) +
+                           " faults, " + number(all.diverged) + " diverged, " +
+                           number(all.strikes) + " strikes (" + number(all.let_in) + " let in), " +
+                           number(all.compared) + " pages compared, " + number(all.stale) +
+                           " stale";
   std::printf("figures: hostile balloon, %s: %s\n", of.c_str(), text.c_str());
 }
 

@@ -32,8 +32,8 @@ template <inhibition Policy>
   return false;
 }
 
-/// Every world that can be reached with up to two devices of each sort open in a group, each reached by legal changes that
-/// the policy admits. `visit(world, next, what)` for each transition.
+/// Every world that can be reached with up to two devices of each sort open in a group, each
+/// reached by legal changes that the policy admits. `visit(world, next, what)` for each transition.
 template <inhibition Policy, class Visit>
 constexpr bool for_each_transition(Visit visit) {
   for (std::uint32_t code = 0; code < 2 * 2 * 3 * 3 * 2 * 2 * 3 * 3; ++code) {
@@ -77,33 +77,41 @@ constexpr bool for_each_transition(Visit visit) {
 template <inhibition Policy>
 [[nodiscard]] constexpr bool holds_exactly_while_needed() {
   return for_each_transition<Policy>([](small_world const& world, small_world const& next, change) {
-    return (holds_of<Policy>(world) != 0) == may_pin(world) && (holds_of<Policy>(next) != 0) == may_pin(next);
+    return (holds_of<Policy>(world) != 0) == may_pin(world) &&
+           (holds_of<Policy>(next) != 0) == may_pin(next);
   });
 }
-/// Closing and detaching need no hold that is not there already, in any scope: so they cannot be refused.
+/// Closing and detaching need no hold that is not there already, in any scope: so they cannot be
+/// refused.
 template <inhibition Policy>
 [[nodiscard]] constexpr bool closing_never_needs_a_hold() {
-  return for_each_transition<Policy>([](small_world const& world, small_world const& next, change what) {
-    if (what != change::close && what != change::detach) return true;
-    if (holds_needed<Policy>(next.container) > holds_needed<Policy>(world.container)) return false;
-    for (std::size_t at = 0; at < 2; ++at) {
-      if (holds_needed<Policy>(next.groups[at]) > holds_needed<Policy>(world.groups[at])) return false;
-    }
-    return true;
-  });
+  return for_each_transition<Policy>(
+      [](small_world const& world, small_world const& next, change what) {
+        if (what != change::close && what != change::detach) return true;
+        if (holds_needed<Policy>(next.container) > holds_needed<Policy>(world.container))
+          return false;
+        for (std::size_t at = 0; at < 2; ++at) {
+          if (holds_needed<Policy>(next.groups[at]) > holds_needed<Policy>(world.groups[at]))
+            return false;
+        }
+        return true;
+      });
 }
 /// An attach releases no hold: the books are updated after the pin point, and nothing is lowered
 /// before.
 template <inhibition Policy>
 [[nodiscard]] constexpr bool attaching_releases_nothing() {
-  return for_each_transition<Policy>([](small_world const& world, small_world const& next, change what) {
-    if (what != change::attach) return true;
-    if (holds_needed<Policy>(next.container) < holds_needed<Policy>(world.container)) return false;
-    for (std::size_t at = 0; at < 2; ++at) {
-      if (holds_needed<Policy>(next.groups[at]) < holds_needed<Policy>(world.groups[at])) return false;
-    }
-    return true;
-  });
+  return for_each_transition<Policy>(
+      [](small_world const& world, small_world const& next, change what) {
+        if (what != change::attach) return true;
+        if (holds_needed<Policy>(next.container) < holds_needed<Policy>(world.container))
+          return false;
+        for (std::size_t at = 0; at < 2; ++at) {
+          if (holds_needed<Policy>(next.groups[at]) < holds_needed<Policy>(world.groups[at]))
+            return false;
+        }
+        return true;
+      });
 }
 /// With nothing attached nothing is held.
 template <inhibition Policy>
@@ -119,8 +127,9 @@ template <inhibition Policy>
 }
 
 template <inhibition Policy>
-inline constexpr bool keeps_the_laws_of_inhibition = treats_many_as_few<Policy>() && holds_exactly_while_needed<Policy>() &&
-                                                     closing_never_needs_a_hold<Policy>() &&
-                                                     attaching_releases_nothing<Policy>() && an_empty_container_holds_nothing<Policy>();
+inline constexpr bool keeps_the_laws_of_inhibition =
+    treats_many_as_few<Policy>() && holds_exactly_while_needed<Policy>() &&
+    closing_never_needs_a_hold<Policy>() && attaching_releases_nothing<Policy>() &&
+    an_empty_container_holds_nothing<Policy>();
 
 }  // namespace tether::laws

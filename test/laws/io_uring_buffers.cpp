@@ -15,7 +15,9 @@ namespace {
 struct io_uring_rig {
   using backend_type = io_uring_buffers;
   static result<backend_type> make(laws::limits const& small) {
-    return io_uring_buffers::open({.slots = small.budget + 1, .bytes_per_slot = io_uring_largest_buffer, .usable = small.usable});
+    return io_uring_buffers::open({.slots = small.budget + 1,
+                                   .bytes_per_slot = io_uring_largest_buffer,
+                                   .usable = small.usable});
   }
 };
 

@@ -33,8 +33,10 @@ using on_fake = basic_iommufd<fake_iommufd_kernel>;
 /// A real device is programmed through its registers; this one is called directly.
 class laws_device {
  public:
-  laws_device(on_fake::device_type opened, tether_test::fake_iommufd::device& wired) : opened_{std::move(opened)}, wired_{&wired} {}
-  laws_device(laws_device&& other) noexcept : opened_{std::move(other.opened_)}, wired_{std::exchange(other.wired_, nullptr)} {}
+  laws_device(on_fake::device_type opened, tether_test::fake_iommufd::device& wired)
+      : opened_{std::move(opened)}, wired_{&wired} {}
+  laws_device(laws_device&& other) noexcept
+      : opened_{std::move(other.opened_)}, wired_{std::exchange(other.wired_, nullptr)} {}
   laws_device& operator=(laws_device&& other) noexcept {
     opened_ = std::move(other.opened_);
     wired_ = std::exchange(other.wired_, nullptr);
@@ -42,7 +44,9 @@ class laws_device {
   }
   ~laws_device() = default;
 
-  [[nodiscard]] result<void> dma_read(io_address at, std::span<std::byte> into) { return move(at, into.data(), into.size(), false); }
+  [[nodiscard]] result<void> dma_read(io_address at, std::span<std::byte> into) {
+    return move(at, into.data(), into.size(), false);
+  }
   [[nodiscard]] result<void> dma_write(io_address at, std::span<std::byte const> from) {
     return move(at, const_cast<std::byte*>(from.data()), from.size(), true);
   }
@@ -56,9 +60,12 @@ class laws_device {
  private:
   result<void> move(io_address at, std::byte* bytes, std::size_t size, bool device_writes) {
     if (wired_ == nullptr) return failure(error{"move", errc::stale_handle});
-    const int why = fake_iommufd_kernel::machine().dma(*wired_, at.value, bytes, size, device_writes);
+    const int why =
+        fake_iommufd_kernel::machine().dma(*wired_, at.value, bytes, size, device_writes);
     if (why == 0) return {};
-    return failure(error{"move", why == EACCES ? errc::access_denied : why == EOVERFLOW ? errc::invalid_extent : errc::not_mapped});
+    return failure(error{"move", why == EACCES      ? errc::access_denied
+                                 : why == EOVERFLOW ? errc::invalid_extent
+                                                    : errc::not_mapped});
   }
 
   on_fake::device_type opened_;
@@ -86,11 +93,17 @@ class laws_iommufd {
   }
 
   [[nodiscard]] result<void> map(mapping const& what) noexcept { return iommu_.map(what); }
-  [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept { return iommu_.unmap(where); }
+  [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
+    return iommu_.unmap(where);
+  }
   [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return iommu_.page_sizes(); }
-  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return iommu_.usable_iova(); }
+  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept {
+    return iommu_.usable_iova();
+  }
   /// The suite counts down from its budget.
-  [[nodiscard]] std::uint64_t free_mappings() const noexcept { return small_.budget - fake_iommufd_kernel::machine().areas(); }
+  [[nodiscard]] std::uint64_t free_mappings() const noexcept {
+    return small_.budget - fake_iommufd_kernel::machine().areas();
+  }
   [[nodiscard]] result<joined_group> join(group_type const& group) noexcept {
     for (auto const& one : group.endpoints()) {
       const std::string name = std::string{group.name()} + "-" + one.name;
@@ -103,7 +116,8 @@ class laws_iommufd {
       wired.is.reserved.clear();
       for (std::size_t i = 1; i < small_.usable.size(); ++i) {
         auto const& before = small_.usable[i - 1];
-        if (!before.meets(small_.usable[i])) wired.is.reserved.push_back({before.last + 1, small_.usable[i].first - 1});
+        if (!before.meets(small_.usable[i]))
+          wired.is.reserved.push_back({before.last + 1, small_.usable[i].first - 1});
       }
       sysfs_->add(name, wired.is.mediated ? "mdev" : "pci", std::string{group.name()});
       sysfs_->add_node(name, name, "510:" + std::to_string(wired.is.number));
@@ -111,7 +125,8 @@ class laws_iommufd {
     return group;
   }
   [[nodiscard]] result<void> leave(joined_group&) noexcept { return {}; }
-  [[nodiscard]] result<pin_class> classify(joined_group& joined, std::string_view name) const noexcept {
+  [[nodiscard]] result<pin_class> classify(joined_group& joined,
+                                           std::string_view name) const noexcept {
     return iommu_.classify(named(joined, name));
   }
   [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
@@ -120,7 +135,8 @@ class laws_iommufd {
     if (!opened) return failure(opened.error());
     if (auto bound = iommu_.bind(*opened); !bound) return failure(bound.error());
     if (auto inside = iommu_.join(*opened); !inside) return failure(inside.error());
-    return laws_device{std::move(*opened), fake_iommufd_kernel::machine().devices.at(std::string{endpoint.name()})};
+    return laws_device{std::move(*opened),
+                       fake_iommufd_kernel::machine().devices.at(std::string{endpoint.name()})};
   }
   [[nodiscard]] result<void> close(device_type& device) noexcept { return device.close(iommu_); }
   [[nodiscard]] result<void> quiesce() noexcept { return iommu_.quiesce(); }
@@ -131,7 +147,8 @@ class laws_iommufd {
       : small_{std::move(small)}, sysfs_{std::move(made)}, iommu_{std::move(iommu)} {}
 
   [[nodiscard]] vfio_cdev named(joined_group const& joined, std::string_view name) const {
-    return vfio_cdev{std::string{joined.name()} + "-" + std::string{name}, vfio_sysfs{sysfs_->root()}};
+    return vfio_cdev{std::string{joined.name()} + "-" + std::string{name},
+                     vfio_sysfs{sysfs_->root()}};
   }
 
   laws::limits small_;
@@ -155,14 +172,28 @@ static_assert(backend<laws_iommufd> && dma_engine<laws_device>);
 
 TEST_CASE("iommufd keeps the laws of a backend that do not speak of groups") {
   using namespace laws;
-  SUBCASE("DMA reaches what is mapped, and only that") { dma_reaches_what_is_mapped_and_only_that<iommufd_rig>(); }
-  SUBCASE("DMA crosses adjacent mappings") { dma_crosses_adjacent_mappings_wherever_their_memory_lies<iommufd_rig>(); }
+  SUBCASE("DMA reaches what is mapped, and only that") {
+    dma_reaches_what_is_mapped_and_only_that<iommufd_rig>();
+  }
+  SUBCASE("DMA crosses adjacent mappings") {
+    dma_crosses_adjacent_mappings_wherever_their_memory_lies<iommufd_rig>();
+  }
   SUBCASE("rights hold for each mapping") { rights_hold_for_each_mapping<iommufd_rig>(); }
-  SUBCASE("an overlap is refused and changes nothing") { an_overlap_is_refused_and_changes_nothing<iommufd_rig>(); }
-  SUBCASE("a run of whole mappings is unmapped by one call") { a_run_of_whole_mappings_is_unmapped_by_one_call<iommufd_rig>(); }
-  SUBCASE("a mapping lies within one usable range") { a_mapping_lies_within_one_usable_range<iommufd_rig>(); }
-  SUBCASE("what is no mapping is refused and leaves nothing") { what_is_no_mapping_is_refused_and_leaves_nothing<iommufd_rig>(); }
-  SUBCASE("a mediated device sees what the CPU sees") { a_mediated_device_sees_what_the_cpu_sees_with_and_without_company<iommufd_rig>(); }
+  SUBCASE("an overlap is refused and changes nothing") {
+    an_overlap_is_refused_and_changes_nothing<iommufd_rig>();
+  }
+  SUBCASE("a run of whole mappings is unmapped by one call") {
+    a_run_of_whole_mappings_is_unmapped_by_one_call<iommufd_rig>();
+  }
+  SUBCASE("a mapping lies within one usable range") {
+    a_mapping_lies_within_one_usable_range<iommufd_rig>();
+  }
+  SUBCASE("what is no mapping is refused and leaves nothing") {
+    what_is_no_mapping_is_refused_and_leaves_nothing<iommufd_rig>();
+  }
+  SUBCASE("a mediated device sees what the CPU sees") {
+    a_mediated_device_sees_what_the_cpu_sees_with_and_without_company<iommufd_rig>();
+  }
 }
 
 }  // namespace laws_iommufd

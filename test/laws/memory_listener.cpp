@@ -41,8 +41,13 @@ struct recorder_subject {
   }
   void refuse_next_commit() { recorder.refuse_at = 1; }
   [[nodiscard]] section ram(std::uint64_t first, std::uint64_t pages) const {
-    return {extent<guest_address>::of(guest_address{first * 4096}, pages * 4096).value(), &block.backing(), block_offset{first * 4096},
-            region_kind::ram, false, false, "ram"};
+    return {extent<guest_address>::of(guest_address{first * 4096}, pages * 4096).value(),
+            &block.backing(),
+            block_offset{first * 4096},
+            region_kind::ram,
+            false,
+            false,
+            "ram"};
   }
 };
 
@@ -52,20 +57,25 @@ struct handle_subject : recorder_subject {
   detail::listener_handle& listener() { return handle; }
 };
 
-/// The listener itself, with an IOMMU that really translates: its state is what a device can do to each page.
+/// The listener itself, with an IOMMU that really translates: its state is what a device can do to
+/// each page.
 template <class Granularity, class Feed>
 struct dma_subject {
   static constexpr std::uint64_t page = 4 * KiB;
   static constexpr std::uint64_t out_of_reach = 16 * MiB;
 
   ram_block block = tether_test::must(ram_block::allocate("ram", 64 * KiB));
-  ram_block device_memory = tether_test::must(ram_block::borrow("bar", block.backing().host(), 64 * KiB, memory_kind::device));
+  ram_block device_memory = tether_test::must(
+      ram_block::borrow("bar", block.backing().host(), 64 * KiB, memory_kind::device));
   journal book;
-  recording<software_iommu> iommu{book, software_iommu{{.usable = {{io_address{0}, io_address{out_of_reach - 1}}}}}};
-  detail::joined_endpoint_group joined = tether_test::must(iommu.join(endpoint_group{"group", {{"device", pin_class::pins}}}));
+  recording<software_iommu> iommu{
+      book, software_iommu{{.usable = {{io_address{0}, io_address{out_of_reach - 1}}}}}};
+  detail::joined_endpoint_group joined =
+      tether_test::must(iommu.join(endpoint_group{"group", {{"device", pin_class::pins}}}));
   software_device device = tether_test::must(iommu.open(joined, "device"));
   std::mutex mutex;
-  dma_listener<recording<software_iommu>, Granularity, trim_edges, no_observation, std::mutex, Feed> told{iommu, mutex};
+  dma_listener<recording<software_iommu>, Granularity, trim_edges, no_observation, std::mutex, Feed>
+      told{iommu, mutex};
 
   auto& listener() { return told; }
   /// By page: what the device reads there, and whether it may write.
@@ -81,21 +91,36 @@ struct dma_subject {
   }
   [[nodiscard]] bool reaches(section const& one) {
     std::uint64_t pages = 0;
-    for (auto const& [at, seen, writable] : state()) pages += one.where.contains(guest_address{at}) ? 1U : 0U;
+    for (auto const& [at, seen, writable] : state())
+      pages += one.where.contains(guest_address{at}) ? 1U : 0U;
     return pages * page == one.where.size();
   }
-  void refuse_next_commit() { book.fail_at(backend_call::map, 1, error::from_errno("map", ENOMEM)); }
+  void refuse_next_commit() {
+    book.fail_at(backend_call::map, 1, error::from_errno("map", ENOMEM));
+  }
   [[nodiscard]] section ram(std::uint64_t first, std::uint64_t pages) const {
-    return {extent<guest_address>::of(guest_address{first * page}, pages * page).value(), &block.backing(), block_offset{first * page},
-            region_kind::ram, false, false, "ram"};
+    return {extent<guest_address>::of(guest_address{first * page}, pages * page).value(),
+            &block.backing(),
+            block_offset{first * page},
+            region_kind::ram,
+            false,
+            false,
+            "ram"};
   }
   [[nodiscard]] section bar(std::uint64_t first, std::uint64_t pages) const {
-    return {extent<guest_address>::of(guest_address{out_of_reach + first * page}, pages * page).value(), &device_memory.backing(),
-            block_offset{0}, region_kind::ram_device, false, false, "bar"};
+    return {
+        extent<guest_address>::of(guest_address{out_of_reach + first * page}, pages * page).value(),
+        &device_memory.backing(),
+        block_offset{0},
+        region_kind::ram_device,
+        false,
+        false,
+        "bar"};
   }
   [[nodiscard]] std::vector<std::tuple<std::uint64_t, std::uint64_t>> left_out() const {
     std::vector<std::tuple<std::uint64_t, std::uint64_t>> all;
-    for (left_out_section const& one : told.left_out()) all.emplace_back(one.what.where.first.value, one.what.where.last.value);
+    for (left_out_section const& one : told.left_out())
+      all.emplace_back(one.what.where.first.value, one.what.where.last.value);
     return all;
   }
 };
@@ -104,7 +129,8 @@ using trusted_subject = dma_subject<fixed_block<8 * KiB>, detail::trusted_feed>;
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("memory_listener keeps its laws", Subject, recorder_subject, handle_subject, judged_subject, trusted_subject) {
+TEST_CASE_TEMPLATE("memory_listener keeps its laws", Subject, recorder_subject, handle_subject,
+                   judged_subject, trusted_subject) {
   tether_test::memory_listener_laws<Subject>();
 }
 

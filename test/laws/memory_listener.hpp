@@ -26,7 +26,8 @@ namespace tether_test {
 
 /// Tells a whole change.
 template <class Listener>
-[[nodiscard]] tether::result<void> tell(Listener& listener, std::initializer_list<tether::section> removals,
+[[nodiscard]] tether::result<void> tell(Listener& listener,
+                                        std::initializer_list<tether::section> removals,
                                         std::initializer_list<tether::section> additions,
                                         tether::commit_kind kind = tether::commit_kind::refusable) {
   listener.begin(kind);
@@ -39,7 +40,9 @@ template <class Subject>
 void memory_listener_laws() {
   using tether::commit_kind;
 
-  SUBCASE("what was added is reached, what was removed is not, and all removed is as if nothing had been") {
+  SUBCASE(
+      "what was added is reached, what was removed is not, and all removed is as if nothing had "
+      "been") {
     Subject subject;
     const auto nothing = subject.state();
     const auto a = subject.ram(0, 4);
@@ -85,7 +88,9 @@ void memory_listener_laws() {
   }
 
   if constexpr (requires(Subject& subject) { subject.left_out(); }) {
-    SUBCASE("a refused change leaves what was left out as it was, also what the change takes out and puts back, or leaves out itself") {
+    SUBCASE(
+        "a refused change leaves what was left out as it was, also what the change takes out and "
+        "puts back, or leaves out itself") {
       Subject subject;
       const auto x = subject.bar(0, 4);
       const auto y = subject.bar(8, 4);
@@ -97,8 +102,10 @@ void memory_listener_laws() {
       const auto before = subject.left_out();
       REQUIRE(before.size() == 2);
       for (auto const& [removals, additions] :
-           {std::pair{std::vector{x}, std::vector{x, b}}, std::pair{std::vector{y, x}, std::vector{x, y, b}},
-            std::pair{std::vector{y}, std::vector{z, b}}, std::pair{std::vector{x, a}, std::vector{z, x, b}}}) {
+           {std::pair{std::vector{x}, std::vector{x, b}},
+            std::pair{std::vector{y, x}, std::vector{x, y, b}},
+            std::pair{std::vector{y}, std::vector{z, b}},
+            std::pair{std::vector{x, a}, std::vector{z, x, b}}}) {
         subject.refuse_next_commit();
         subject.listener().begin(commit_kind::refusable);
         for (auto const& one : removals) subject.listener().remove(one);

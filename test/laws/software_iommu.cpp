@@ -15,7 +15,8 @@ namespace {
 struct software_rig {
   using backend_type = software_iommu;
   static result<backend_type> make(laws::limits const& small) {
-    return software_iommu{{.page_sizes = {tether_test::host_page()}, .usable = small.usable, .budget = small.budget}};
+    return software_iommu{
+        {.page_sizes = {tether_test::host_page()}, .usable = small.usable, .budget = small.budget}};
   }
 };
 

@@ -34,8 +34,10 @@ using type1 = basic_vfio_type1<fake_vfio_kernel>;
 /// A real device is programmed through its registers; this one is called directly.
 class laws_device {
  public:
-  laws_device(type1::device_type opened, tether_test::fake_vfio::group& group) : opened_{std::move(opened)}, group_{&group} {}
-  laws_device(laws_device&& other) noexcept : opened_{std::move(other.opened_)}, group_{std::exchange(other.group_, nullptr)} {}
+  laws_device(type1::device_type opened, tether_test::fake_vfio::group& group)
+      : opened_{std::move(opened)}, group_{&group} {}
+  laws_device(laws_device&& other) noexcept
+      : opened_{std::move(other.opened_)}, group_{std::exchange(other.group_, nullptr)} {}
   laws_device& operator=(laws_device&& other) noexcept {
     opened_ = std::move(other.opened_);
     group_ = std::exchange(other.group_, nullptr);
@@ -43,7 +45,9 @@ class laws_device {
   }
   ~laws_device() = default;
 
-  [[nodiscard]] result<void> dma_read(io_address at, std::span<std::byte> into) { return move(at, into.data(), into.size(), false); }
+  [[nodiscard]] result<void> dma_read(io_address at, std::span<std::byte> into) {
+    return move(at, into.data(), into.size(), false);
+  }
   [[nodiscard]] result<void> dma_write(io_address at, std::span<std::byte const> from) {
     return move(at, const_cast<std::byte*>(from.data()), from.size(), true);
   }
@@ -58,14 +62,17 @@ class laws_device {
     if (group_ == nullptr) return failure(error{"move", errc::stale_handle});
     const int why = fake_vfio_kernel::machine().dma(*group_, at.value, bytes, size, device_writes);
     if (why == 0) return {};
-    return failure(error{"move", why == EACCES ? errc::access_denied : why == EOVERFLOW ? errc::invalid_extent : errc::not_mapped});
+    return failure(error{"move", why == EACCES      ? errc::access_denied
+                                 : why == EOVERFLOW ? errc::invalid_extent
+                                                    : errc::not_mapped});
   }
 
   type1::device_type opened_;
   tether_test::fake_vfio::group* group_;
 };
 
-/// Takes the groups of the law suite: each becomes a node of the fake kernel, and a folder of the fake sysfs.
+/// Takes the groups of the law suite: each becomes a node of the fake kernel, and a folder of the
+/// fake sysfs.
 class laws_type1 {
  public:
   static constexpr bool pins = type1::pins;
@@ -75,15 +82,21 @@ class laws_type1 {
   using device_type = laws_device;
 
   explicit laws_type1(laws::limits small)
-      : small_{std::move(small)}, sysfs_{std::make_unique<tether_test::fake_sysfs>()}, iommu_{vfio_sysfs{sysfs_->root()}} {
+      : small_{std::move(small)},
+        sysfs_{std::make_unique<tether_test::fake_sysfs>()},
+        iommu_{vfio_sysfs{sysfs_->root()}} {
     fake_vfio_kernel::start_anew().entry_limit = small_.budget;
     sysfs_->set_mapping_limit(small_.budget);
   }
 
   [[nodiscard]] result<void> map(mapping const& what) noexcept { return iommu_.map(what); }
-  [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept { return iommu_.unmap(where); }
+  [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
+    return iommu_.unmap(where);
+  }
   [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return iommu_.page_sizes(); }
-  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return iommu_.usable_iova(); }
+  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept {
+    return iommu_.usable_iova();
+  }
   [[nodiscard]] std::uint64_t free_mappings() const noexcept { return iommu_.free_mappings(); }
   [[nodiscard]] result<joined_group> join(group_type const& group) noexcept {
     const std::string name{group.name()};
@@ -99,7 +112,8 @@ class laws_type1 {
         sysfs_->add(name + "-" + one.name, one.pins == pin_class::pins ? "pci" : "mdev", "");
         const auto members = sysfs_->root() / "kernel/iommu_groups" / name / "devices";
         std::filesystem::create_directories(members);
-        std::filesystem::create_symlink(sysfs_->root() / "devices" / (name + "-" + one.name), members / one.name);
+        std::filesystem::create_symlink(sysfs_->root() / "devices" / (name + "-" + one.name),
+                                        members / one.name);
       }
       made.number = static_cast<unsigned>(groups.size());
       sysfs_->add_group_node(name, "509:" + std::to_string(*made.number));
@@ -108,13 +122,15 @@ class laws_type1 {
     return iommu_.join(vfio_group{name});
   }
   [[nodiscard]] result<void> leave(joined_group& joined) noexcept { return iommu_.leave(joined); }
-  [[nodiscard]] result<pin_class> classify(joined_group& joined, std::string_view name) const noexcept {
+  [[nodiscard]] result<pin_class> classify(joined_group& joined,
+                                           std::string_view name) const noexcept {
     return iommu_.classify(joined, name);
   }
   [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
     auto opened = iommu_.open(joined, name);
     if (!opened) return failure(opened.error());
-    return laws_device{std::move(*opened), fake_vfio_kernel::machine().groups.at(std::string{joined->name()})};
+    return laws_device{std::move(*opened),
+                       fake_vfio_kernel::machine().groups.at(std::string{joined->name()})};
   }
   [[nodiscard]] result<void> close(device_type& device) noexcept { return device.close(iommu_); }
   [[nodiscard]] result<void> quiesce() noexcept { return iommu_.quiesce(); }
@@ -136,19 +152,41 @@ static_assert(backend<laws_type1> && dma_engine<laws_device>);
 
 TEST_CASE("vfio_type1 keeps the laws of a backend that type1 keeps") {
   using namespace laws;
-  SUBCASE("DMA reaches what is mapped, and only that") { dma_reaches_what_is_mapped_and_only_that<type1_rig>(); }
-  SUBCASE("DMA crosses adjacent mappings") { dma_crosses_adjacent_mappings_wherever_their_memory_lies<type1_rig>(); }
+  SUBCASE("DMA reaches what is mapped, and only that") {
+    dma_reaches_what_is_mapped_and_only_that<type1_rig>();
+  }
+  SUBCASE("DMA crosses adjacent mappings") {
+    dma_crosses_adjacent_mappings_wherever_their_memory_lies<type1_rig>();
+  }
   SUBCASE("rights hold for each mapping") { rights_hold_for_each_mapping<type1_rig>(); }
-  SUBCASE("an overlap is refused and changes nothing") { an_overlap_is_refused_and_changes_nothing<type1_rig>(); }
-  SUBCASE("a run of whole mappings is unmapped by one call") { a_run_of_whole_mappings_is_unmapped_by_one_call<type1_rig>(); }
+  SUBCASE("an overlap is refused and changes nothing") {
+    an_overlap_is_refused_and_changes_nothing<type1_rig>();
+  }
+  SUBCASE("a run of whole mappings is unmapped by one call") {
+    a_run_of_whole_mappings_is_unmapped_by_one_call<type1_rig>();
+  }
   SUBCASE("the budget is exact") { the_budget_is_exact<type1_rig>(); }
-  SUBCASE("a mapping lies within one usable range") { a_mapping_lies_within_one_usable_range<type1_rig>(); }
-  SUBCASE("what is no mapping is refused and leaves nothing") { what_is_no_mapping_is_refused_and_leaves_nothing<type1_rig>(); }
-  SUBCASE("handles that are stale or busy are refused by name") { handles_that_are_stale_or_busy_are_refused_by_name<type1_rig>(); }
-  SUBCASE("a device closes itself and moves with its backend") { a_device_closes_itself_and_moves_with_its_backend<type1_rig>(); }
-  SUBCASE("a group pins as soon as one of its devices does") { a_group_pins_as_soon_as_one_of_its_devices_does<type1_rig>(); }
-  SUBCASE("a mediated device sees what the CPU sees") { a_mediated_device_sees_what_the_cpu_sees_with_and_without_company<type1_rig>(); }
-  SUBCASE("abandoning lets everything go but what is in use") { abandoning_lets_everything_go_but_what_is_in_use<type1_rig>(); }
+  SUBCASE("a mapping lies within one usable range") {
+    a_mapping_lies_within_one_usable_range<type1_rig>();
+  }
+  SUBCASE("what is no mapping is refused and leaves nothing") {
+    what_is_no_mapping_is_refused_and_leaves_nothing<type1_rig>();
+  }
+  SUBCASE("handles that are stale or busy are refused by name") {
+    handles_that_are_stale_or_busy_are_refused_by_name<type1_rig>();
+  }
+  SUBCASE("a device closes itself and moves with its backend") {
+    a_device_closes_itself_and_moves_with_its_backend<type1_rig>();
+  }
+  SUBCASE("a group pins as soon as one of its devices does") {
+    a_group_pins_as_soon_as_one_of_its_devices_does<type1_rig>();
+  }
+  SUBCASE("a mediated device sees what the CPU sees") {
+    a_mediated_device_sees_what_the_cpu_sees_with_and_without_company<type1_rig>();
+  }
+  SUBCASE("abandoning lets everything go but what is in use") {
+    abandoning_lets_everything_go_but_what_is_in_use<type1_rig>();
+  }
 }
 
 }  // namespace laws_vfio_type1

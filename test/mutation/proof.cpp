@@ -24,7 +24,8 @@ bool is_safe() {
 }
 template <attach_unit Unit, bool TellsKvm>
 bool are_safe() {
-  return is_safe<inhibit_per_container, Unit, TellsKvm>() && is_safe<inhibit_per_group, Unit, TellsKvm>() &&
+  return is_safe<inhibit_per_container, Unit, TellsKvm>() &&
+         is_safe<inhibit_per_group, Unit, TellsKvm>() &&
          is_safe<inhibit_per_device, Unit, TellsKvm>();
 }
 

@@ -3,4 +3,6 @@
 #include <tether/tether.hpp>
 
 std::error_category const* category_of_the_second() noexcept;
-std::error_category const* category_of_the_second() noexcept { return &tether::make_error_code(tether::errc::overlaps).category(); }
+std::error_category const* category_of_the_second() noexcept {
+  return &tether::make_error_code(tether::errc::overlaps).category();
+}

@@ -9,4 +9,6 @@ using policy = tether::audited;
 using policy = tether::no_observation;
 #endif
 
-bool clean(tether::container<tether::software_iommu, policy>& dma) { return tether::audit(dma)->clean(); }
+bool clean(tether::container<tether::software_iommu, policy>& dma) {
+  return tether::audit(dma)->clean();
+}

@@ -10,4 +10,6 @@ using passthrough = tether::container<tether::software_iommu>;
 #endif
 
 void attach_to(tether::address_space& guest, tether::discard_gate<tether::single_threaded>& gate);
-void attach_to(tether::address_space& guest, tether::discard_gate<tether::single_threaded>& gate) { passthrough dma{guest, gate}; }
+void attach_to(tether::address_space& guest, tether::discard_gate<tether::single_threaded>& gate) {
+  passthrough dma{guest, gate};
+}

@@ -8,10 +8,14 @@ struct by_halves {
 #ifdef TETHER_CONTROL
   static constexpr std::uint64_t block_size = 0;
 #endif
-  static constexpr std::uint64_t first_piece(tether::mapping const& rest, tether::block_offset, tether::page_sizes) noexcept {
+  static constexpr std::uint64_t first_piece(tether::mapping const& rest, tether::block_offset,
+                                             tether::page_sizes) noexcept {
     return rest.where.size();
   }
-  static constexpr std::uint64_t pieces(tether::mapping const&, tether::block_offset, tether::page_sizes) noexcept { return 1; }
+  static constexpr std::uint64_t pieces(tether::mapping const&, tether::block_offset,
+                                        tether::page_sizes) noexcept {
+    return 1;
+  }
 };
 
 constexpr auto holds = tether::configuration<tether::software_iommu, by_halves>::holds;

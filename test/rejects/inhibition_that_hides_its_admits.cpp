@@ -8,13 +8,19 @@
 // The same, for another reason: nobody can see it.
 struct keeps_it_to_itself {
   using slot = tether::inhibition_slot;
-  static constexpr std::uint32_t holds(tether::group_counts group) noexcept { return group.attached && !group.needs_no_hold() ? 1 : 0; }
+  static constexpr std::uint32_t holds(tether::group_counts group) noexcept {
+    return group.attached && !group.needs_no_hold() ? 1 : 0;
+  }
 #ifdef TETHER_CONTROL
-  static constexpr bool admits(tether::group_counts group) noexcept { return group.agreed == 0 || group.declined == 0; }
+  static constexpr bool admits(tether::group_counts group) noexcept {
+    return group.agreed == 0 || group.declined == 0;
+  }
 #else
-  
+
  private:
-  static constexpr bool admits(tether::group_counts group) noexcept { return group.agreed == 0 || group.declined == 0; }
+  static constexpr bool admits(tether::group_counts group) noexcept {
+    return group.agreed == 0 || group.declined == 0;
+  }
 #endif
 };
 

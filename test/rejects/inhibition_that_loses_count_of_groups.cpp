@@ -5,7 +5,8 @@
 
 #include <cstdint>
 
-// Right for three groups, and for the four of which the gate would be open all is well in a small world.
+// Right for three groups, and for the four of which the gate would be open all is well in a small
+// world.
 struct counts_in_two_bits {
   using slot = tether::inhibition_slot;
   static constexpr std::uint32_t holds(tether::container_counts all) noexcept {

@@ -17,4 +17,5 @@ struct holds_twice_while_unknown {
   }
 };
 
-constexpr auto holds = tether::configuration<tether::io_uring_buffers, holds_twice_while_unknown>::holds;
+constexpr auto holds =
+    tether::configuration<tether::io_uring_buffers, holds_twice_while_unknown>::holds;

@@ -7,9 +7,13 @@
 struct per_group {
   using slot = tether::inhibition_slot;
 #ifdef TETHER_CONTROL
-  static constexpr std::uint32_t holds(tether::group_counts group) noexcept { return group.attached ? 1 : 0; }
+  static constexpr std::uint32_t holds(tether::group_counts group) noexcept {
+    return group.attached ? 1 : 0;
+  }
 #else
-  static constexpr std::uint32_t hold(tether::group_counts group) noexcept { return group.attached ? 1 : 0; }
+  static constexpr std::uint32_t hold(tether::group_counts group) noexcept {
+    return group.attached ? 1 : 0;
+  }
 #endif
 };
 

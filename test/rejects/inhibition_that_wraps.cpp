@@ -17,4 +17,5 @@ struct counts_by_two_to_the_31st {
   }
 };
 
-constexpr auto holds = tether::configuration<tether::io_uring_buffers, counts_by_two_to_the_31st>::holds;
+constexpr auto holds =
+    tether::configuration<tether::io_uring_buffers, counts_by_two_to_the_31st>::holds;

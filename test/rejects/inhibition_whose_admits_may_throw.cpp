@@ -8,11 +8,17 @@
 // It would never be asked, and a mixed group be let in.
 struct asks_nobody {
   using slot = tether::inhibition_slot;
-  static constexpr std::uint32_t holds(tether::group_counts group) noexcept { return group.attached && !group.needs_no_hold() ? 1 : 0; }
+  static constexpr std::uint32_t holds(tether::group_counts group) noexcept {
+    return group.attached && !group.needs_no_hold() ? 1 : 0;
+  }
 #ifdef TETHER_CONTROL
-  static constexpr bool admits(tether::group_counts group) noexcept { return group.agreed == 0 || group.declined == 0; }
+  static constexpr bool admits(tether::group_counts group) noexcept {
+    return group.agreed == 0 || group.declined == 0;
+  }
 #else
-  static constexpr bool admits(tether::group_counts group) { return group.agreed == 0 || group.declined == 0; }
+  static constexpr bool admits(tether::group_counts group) {
+    return group.agreed == 0 || group.declined == 0;
+  }
 #endif
 };
 

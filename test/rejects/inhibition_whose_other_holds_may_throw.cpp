@@ -8,11 +8,17 @@
 // One of two is right, so the policy looks right; the other would never be asked.
 struct half_right {
   using slot = tether::inhibition_slot;
-  static constexpr std::uint32_t holds(tether::group_counts group) noexcept { return group.attached && !group.needs_no_hold() ? 1 : 0; }
+  static constexpr std::uint32_t holds(tether::group_counts group) noexcept {
+    return group.attached && !group.needs_no_hold() ? 1 : 0;
+  }
 #ifdef TETHER_CONTROL
-  static constexpr std::uint32_t holds(tether::container_counts all) noexcept { return all.need_no_hold < all.members ? 1 : 0; }
+  static constexpr std::uint32_t holds(tether::container_counts all) noexcept {
+    return all.need_no_hold < all.members ? 1 : 0;
+  }
 #else
-  static constexpr std::uint32_t holds(tether::container_counts all) { return all.need_no_hold < all.members ? 1 : 0; }
+  static constexpr std::uint32_t holds(tether::container_counts all) {
+    return all.need_no_hold < all.members ? 1 : 0;
+  }
 #endif
 };
 

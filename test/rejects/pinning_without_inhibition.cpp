@@ -12,4 +12,6 @@ using inhibition = tether::inhibit_per_group;
 using inhibition = tether::no_inhibition;
 #endif
 
-constexpr auto holds = tether::configuration<tether::io_uring_buffers, tether::fixed_block<64 * tether::KiB>, inhibition>::holds;
+constexpr auto holds =
+    tether::configuration<tether::io_uring_buffers, tether::fixed_block<64 * tether::KiB>,
+                          inhibition>::holds;

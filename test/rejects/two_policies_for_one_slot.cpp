@@ -10,4 +10,5 @@ using second = tether::refuse_edges;
 using second = tether::largest_page;
 #endif
 
-constexpr auto holds = tether::configuration<tether::software_iommu, tether::whole_section, second>::holds;
+constexpr auto holds =
+    tether::configuration<tether::software_iommu, tether::whole_section, second>::holds;

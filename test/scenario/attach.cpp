@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The story of an attach and a detach, call by call: the hold stands before anything can pin, and until
-// nothing can any more. Told on a software IOMMU and on pages that the kernel really pins.
+// The story of an attach and a detach, call by call: the hold stands before anything can pin, and
+// until nothing can any more. Told on a software IOMMU and on pages that the kernel really pins.
 #include <support/may_discard.hpp>
 #include <support/passthrough.hpp>
 #include <support/skip.hpp>
@@ -49,7 +49,8 @@ template <class Rig>
 void watch(Rig& rig, std::vector<asked>& before, std::vector<asked>& after) {
   const auto look = [&rig](journal_entry const& entry) {
     const auto counts = rig.gate.counts();
-    return asked{entry.what, entry.subject, counts.any_holds + counts.uncoordinated_holds != 0, pinned_by_the_kernel()};
+    return asked{entry.what, entry.subject, counts.any_holds + counts.uncoordinated_holds != 0,
+                 pinned_by_the_kernel()};
   };
   rig.book.before_each([&rig, &before, look](journal_entry const& entry) {
     rig.strike();
@@ -64,7 +65,8 @@ void watch(Rig& rig, std::vector<asked>& before, std::vector<asked>& after) {
 std::vector<backend_call> kinds(std::vector<asked> const& all) {
   std::vector<backend_call> each;
   for (auto const& one : all) {
-    if (each.empty() || each.back() != one.what) each.push_back(one.what);  // runs of map and of unmap count once
+    // runs of map and of unmap count once
+    if (each.empty() || each.back() != one.what) each.push_back(one.what);
   }
   return each;
 }
@@ -81,10 +83,12 @@ void story_of_one_group() {
 
   auto group = must(rig->dma->attach(pinning_group()));
   CHECK(kinds(before) == std::vector<backend_call>{backend_call::join, backend_call::map});
-  for (auto const& one : before) CHECK_MESSAGE(one.held == Model::backend_type::pins, name_of(one.what));
+  for (auto const& one : before)
+    CHECK_MESSAGE(one.held == Model::backend_type::pins, name_of(one.what));
   CHECK(before.front().pinned == pinned_at_first);
   CHECK(rig->dma->usage().bytes == 192 * KiB - 4 * KiB + 64 * KiB + 128 * KiB);
-  if (Model::backend_type::pins) CHECK(pinned_by_the_kernel() - pinned_at_first == rig->dma->usage().bytes);
+  if (Model::backend_type::pins)
+    CHECK(pinned_by_the_kernel() - pinned_at_first == rig->dma->usage().bytes);
 
   auto device = must(group.open("nic"));
   CHECK(rig->disagreements(*device) == 0);
@@ -92,15 +96,19 @@ void story_of_one_group() {
   must(device->dma_write(io_address{0x1ff0}, packet));
   CHECK(rig->low->data()[0x1ff0] == std::byte{0x5a});
   CHECK_FALSE(device->dma_write(io_address{0x40000}, packet));  // ROM
-  CHECK_FALSE(device->dma_read(io_address{0x8000}, std::span{rig->spare->data(), 16}));  // registers
+  // registers
+  CHECK_FALSE(device->dma_read(io_address{0x8000}, std::span{rig->spare->data(), 16}));
   rig->fill();
 
   before.clear();
   after.clear();
   must(group.detach());
-  CHECK(kinds(before) == std::vector<backend_call>{backend_call::close, backend_call::quiesce, backend_call::unmap, backend_call::leave});
-  for (auto const& one : before) CHECK_MESSAGE(one.held == Model::backend_type::pins, name_of(one.what));
-  for (auto const& one : after) CHECK_MESSAGE(one.held == Model::backend_type::pins, name_of(one.what));
+  CHECK(kinds(before) == std::vector<backend_call>{backend_call::close, backend_call::quiesce,
+                                                   backend_call::unmap, backend_call::leave});
+  for (auto const& one : before)
+    CHECK_MESSAGE(one.held == Model::backend_type::pins, name_of(one.what));
+  for (auto const& one : after)
+    CHECK_MESSAGE(one.held == Model::backend_type::pins, name_of(one.what));
   CHECK(after.back().pinned == pinned_at_first);
   CHECK(rig->gate.counts() == gate_counts{});
   CHECK(rig->stale_strikes == 0);
@@ -109,7 +117,8 @@ void story_of_one_group() {
   CHECK(group.detach().error().is(errc::stale_handle));
 }
 
-/// A mediated group has settled, memory has been ballooned; then one that pins joins the populated container.
+/// A mediated group has settled, memory has been ballooned; then one that pins joins the populated
+/// container.
 template <class... Policies>
 void story_of_a_late_pin() {
   using rig_type = passthrough<on_io_uring, Policies...>;
@@ -129,7 +138,8 @@ void story_of_a_late_pin() {
   auto group = must(rig->dma->attach(pinning_group()));
   REQUIRE(before.size() == 1);
   CHECK(before[0].what == backend_call::join);
-  CHECK(before[0].held);  // before the backend is asked to join: joining pins all that is mapped already
+  // before the backend is asked to join: joining pins all that is mapped already
+  CHECK(before[0].held);
   CHECK(before[0].pinned == pinned_at_first);
   CHECK(after[0].pinned - pinned_at_first == rig->dma->usage().bytes);
   CHECK_FALSE(may_discard(rig->gate, discard_kind::uncoordinated));
@@ -165,7 +175,8 @@ void story_of_a_cancelled_attach() {
   if (!rig) return;
   const auto before = rig->state();
 
-  // How many pieces there are depends on where the host put the memory, so it is counted on the memory at hand.
+  // How many pieces there are depends on where the host put the memory, so it is counted on the
+  // memory at hand.
   std::uint64_t pieces = 0;
   {
     std::stop_source stop;
@@ -173,7 +184,8 @@ void story_of_a_cancelled_attach() {
     auto group = must(rig->dma->attach(pinning_group(), watch));
     CHECK(pieces == rig->dma->usage().mappings);
     const auto reported = pieces;
-    auto again = must(rig->dma->attach(pinning_group("disks"), watch));  // nothing to map: nothing to report
+    // nothing to map: nothing to report
+    auto again = must(rig->dma->attach(pinning_group("disks"), watch));
     CHECK(pieces == reported);
     must(again.detach());
     must(group.detach());
@@ -199,26 +211,35 @@ void story_of_a_cancelled_attach() {
 
 }  // namespace
 
-TEST_CASE("the hold stands before the join and every map, and until after every unmap and the leave, on a software IOMMU") {
+TEST_CASE(
+    "the hold stands before the join and every map, and until after every unmap and the leave, on "
+    "a software IOMMU") {
   story_of_one_group<on_software, inhibit_per_group>();
   story_of_one_group<on_software, inhibit_per_container, largest_page>();
 }
-TEST_CASE("the hold stands before the join and every map, and until after every unmap and the leave, on io_uring's pins") {
+TEST_CASE(
+    "the hold stands before the join and every map, and until after every unmap and the leave, on "
+    "io_uring's pins") {
   story_of_one_group<on_io_uring, inhibit_per_group>();
   story_of_one_group<on_io_uring, inhibit_per_container, largest_page>();
   story_of_one_group<on_io_uring, inhibit_per_device, fixed_block<64 * KiB>>();
 }
-TEST_CASE("joining a populated container is a pin point, so the hold is taken again before it, with every policy") {
+TEST_CASE(
+    "joining a populated container is a pin point, so the hold is taken again before it, with "
+    "every policy") {
   story_of_a_late_pin<inhibit_per_group>();
   story_of_a_late_pin<inhibit_per_container>();
   story_of_a_late_pin<inhibit_per_device, fixed_block<64 * KiB>>();
 }
-TEST_CASE("an attach reports each piece, and a cancelled one is a failed one: everything is put back") {
+TEST_CASE(
+    "an attach reports each piece, and a cancelled one is a failed one: everything is put back") {
   story_of_a_cancelled_attach<on_software>();
   story_of_a_cancelled_attach<on_io_uring>();
 }
 
-TEST_CASE("memory that was discarded before an attach is whole again for both, and the balloon waits until the detach") {
+TEST_CASE(
+    "memory that was discarded before an attach is whole again for both, and the balloon waits "
+    "until the detach") {
   const auto rig = made<passthrough<on_io_uring>, on_io_uring>();
   if (!rig) return;
   rig->book.before_each({});
@@ -261,7 +282,8 @@ TEST_CASE("a container that ends detaches everything, devices and groups, in its
   for (auto const& entry : rig->book.entries()) {
     if (entry.what != backend_call::unmap) told.push_back(sentence(entry));
   }
-  CHECK(told == std::vector<std::string>{"close 'vgpu'", "close 'vgpu2'", "leave 'vgpus'", "close 'nic'", "quiesce", "leave 'nics'"});
+  CHECK(told == std::vector<std::string>{"close 'vgpu'", "close 'vgpu2'", "leave 'vgpus'",
+                                         "close 'nic'", "quiesce", "leave 'nics'"});
 }
 
 TEST_CASE("an attach by a thread that is discarding is refused, and nothing was touched") {

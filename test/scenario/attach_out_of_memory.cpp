@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The process runs out of memory at every allocation of every operation of a container in turn: an attach, an
-// open or a commit is refused and nothing has changed; a close, a detach and an abandon need no memory at all.
+// The process runs out of memory at every allocation of every operation of a container in turn: an
+// attach, an open or a commit is refused and nothing has changed; a close, a detach and an abandon
+// need no memory at all.
 #include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 #include <tether/backend/software_iommu.hpp>
@@ -29,8 +30,10 @@ using tether_test::must;
 namespace {
 
 constexpr const char* device_name = "a device whose name is too long to be kept in place";
-endpoint_group const nics{"a group whose name is too long to be kept in place", {{device_name, pin_class::pins}}};
-endpoint_group const disks{"another group whose name is too long as well", {{device_name, pin_class::pins}}};
+endpoint_group const nics{"a group whose name is too long to be kept in place",
+                          {{device_name, pin_class::pins}}};
+endpoint_group const disks{"another group whose name is too long as well",
+                           {{device_name, pin_class::pins}}};
 
 struct software {
   using backend_type = software_iommu;
@@ -43,7 +46,8 @@ struct io_uring {
 
 template <class Model>
 struct world {
-  using container_type = container<typename Model::backend_type, fixed_block<64 * KiB>, inhibit_per_device>;
+  using container_type =
+      container<typename Model::backend_type, fixed_block<64 * KiB>, inhibit_per_device>;
 
   ram_block low = must(ram_block::allocate("low", 256 * KiB));
   ram_block high = must(ram_block::allocate("high", 128 * KiB, memory_kind::shared));
@@ -52,7 +56,8 @@ struct world {
   discard_gate<> gate;
   region_id low_region = must(guest.place(region::ram(low), guest_address{0}));
   region_id hole = must(guest.place(region::mmio("hole", 4 * KiB), guest_address{64 * KiB}, 1));
-  region_id small = must(guest.place(region::ram_device(bar, block_offset{0}, 512), guest_address{2 * MiB}));
+  region_id small =
+      must(guest.place(region::ram_device(bar, block_offset{0}, 512), guest_address{2 * MiB}));
   container_type dma{guest, gate, must(Model::make())};
   std::optional<typename container_type::attached> group;
   std::optional<typename container_type::opened> device;
@@ -76,8 +81,14 @@ struct world {
     friend bool operator==(seen const&, seen const&) = default;
   };
   seen state() {
-    return {gate.counts(), dma.membership(), dma.usage(), dma.backend().free_mappings(), dma.left_out().size(), dma.diverged(),
-            low.backing().references() + high.backing().references() + bar.backing().references(), guest.view()->size()};
+    return {gate.counts(),
+            dma.membership(),
+            dma.usage(),
+            dma.backend().free_mappings(),
+            dma.left_out().size(),
+            dma.diverged(),
+            low.backing().references() + high.backing().references() + bar.backing().references(),
+            guest.view()->size()};
   }
 };
 
@@ -106,7 +117,8 @@ std::uint64_t sweep(Prepare prepare, Act act) {
   }
 }
 
-/// `act` works whichever allocation fails, and leaves nothing mapped or held behind when all is detached.
+/// `act` works whichever allocation fails, and leaves nothing mapped or held behind when all is
+/// detached.
 template <class Model, class Prepare, class Act>
 bool never_fails(Prepare prepare, Act act) {
   for (std::uint64_t n = 1;; ++n) {
@@ -125,7 +137,8 @@ bool never_fails(Prepare prepare, Act act) {
 
 template <class Model>
 void check_model() {
-  if (auto backend = Model::make(); !backend) return tether_test::skip_because(backend.error().sentence());
+  if (auto backend = Model::make(); !backend)
+    return tether_test::skip_because(backend.error().sentence());
   const auto nothing = [](world<Model>&) {};
   const auto attached = [](world<Model>& w) { w.attach(); };
   const auto opened = [](world<Model>& w) {
@@ -135,10 +148,16 @@ void check_model() {
   CHECK(sweep<Model>(nothing, [](world<Model>& w) { return w.dma.attach(nics); }) > 5);
   CHECK(sweep<Model>(attached, [](world<Model>& w) { return w.dma.attach(disks); }) > 3);
   CHECK(sweep<Model>(attached, [](world<Model>& w) { return w.group->open(device_name); }) > 1);
-  CHECK(sweep<Model>(opened, [](world<Model>& w) { return w.guest.place(region::ram(w.high), guest_address{1 * MiB}); }) > 3);
+  CHECK(sweep<Model>(opened, [](world<Model>& w) {
+          return w.guest.place(region::ram(w.high), guest_address{1 * MiB});
+        }) > 3);
   CHECK(sweep<Model>(opened, [](world<Model>& w) { return w.guest.remove(w.hole); }) > 3);
-  CHECK(sweep<Model>(opened, [](world<Model>& w) { return w.guest.move(w.hole, guest_address{128 * KiB}); }) > 3);
-  CHECK(sweep<Model>(opened, [](world<Model>& w) { return w.guest.move(w.small, guest_address{4 * MiB}); }) > 3);
+  CHECK(sweep<Model>(opened, [](world<Model>& w) {
+          return w.guest.move(w.hole, guest_address{128 * KiB});
+        }) > 3);
+  CHECK(sweep<Model>(opened, [](world<Model>& w) {
+          return w.guest.move(w.small, guest_address{4 * MiB});
+        }) > 3);
   CHECK(sweep<Model>(opened, [](world<Model>& w) { return w.guest.remove(w.low_region); }) > 3);
 
   // What must not fail.
@@ -151,25 +170,34 @@ void check_model() {
     static_cast<void>(must(w.guest.place(region::ram(w.high), guest_address{1 * MiB})));
     must(w.guest.remove(w.hole));
     must(w.guest.move(w.low_region, guest_address{16 * MiB}));
-    for (std::uint64_t at = 0; at < 8; ++at) static_cast<void>(must(w.guest.place(region::mmio("more", 4 * KiB), guest_address{16 * MiB + at * 16 * KiB}, 2)));
+    for (std::uint64_t at = 0; at < 8; ++at)
+      static_cast<void>(must(w.guest.place(region::mmio("more", 4 * KiB),
+                                           guest_address{16 * MiB + at * 16 * KiB}, 2)));
   };
   CHECK(never_fails<Model>(rearranged, [](world<Model>& w) { return w.group->detach(); }));
 }
 
 }  // namespace
 
-TEST_CASE("running out of memory refuses an attach, an open or a commit whole, and never a close or a detach, on a software IOMMU") {
+TEST_CASE(
+    "running out of memory refuses an attach, an open or a commit whole, and never a close or a "
+    "detach, on a software IOMMU") {
   if (!allocations_can_fail) return cannot_fail_allocations();
   check_model<software>();
 }
-TEST_CASE("running out of memory refuses an attach, an open or a commit whole, and never a close or a detach, on io_uring's pins") {
+TEST_CASE(
+    "running out of memory refuses an attach, an open or a commit whole, and never a close or a "
+    "detach, on io_uring's pins") {
   if (!allocations_can_fail) return cannot_fail_allocations();
   check_model<io_uring>();
 }
 
-TEST_CASE("a change that was refused for want of memory at another listener is taken back without needing any") {
+TEST_CASE(
+    "a change that was refused for want of memory at another listener is taken back without "
+    "needing any") {
   if (!allocations_can_fail) return cannot_fail_allocations();
-  // Two containers follow one guest; the second refuses. The first must go back with nothing to allocate.
+  // Two containers follow one guest; the second refuses. The first must go back with nothing to
+  // allocate.
   for (std::uint64_t n = 1;; ++n) {
     CAPTURE(n);
     world<software> w;

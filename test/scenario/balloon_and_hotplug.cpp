@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Memory comes and goes under a balloon: what the guest names is looked up at that moment, and never remembered.
+// Memory comes and goes under a balloon: what the guest names is looked up at that moment, and
+// never remembered.
 #include <tether/discard/balloon.hpp>
 
 #include <support/guest_ram.hpp>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a guest gave of a larger host page is noted until the page is complete. Meanwhile its map changes: memory is hidden, made
-// read-only, unplugged and plugged in again, another block comes at an old one's address. A page goes only with frames that the guest
-// gave of this very memory, and has had no occasion to use since.
+// What a guest gave of a larger host page is noted until the page is complete. Meanwhile its map
+// changes: memory is hidden, made read-only, unplugged and plugged in again, another block comes at
+// an old one's address. A page goes only with frames that the guest gave of this very memory, and
+// has had no occasion to use since.
 #include <tether/discard/balloon.hpp>
 
 #include <support/guest_ram.hpp>
@@ -32,13 +33,14 @@ using tether_test::must;
 
 namespace {
 
-constexpr std::uint32_t ram_frame = 0x1000;   // where the memory lies
+constexpr std::uint32_t ram_frame = 0x1000;    // where the memory lies
 constexpr std::uint32_t alias_frame = 0x8000;  // where it lies again
 constexpr std::uint64_t page = 64 * KiB;
 
 /// Host memory that blocks of any page size are made over.
 struct host_memory {
-  explicit host_memory(std::uint64_t bytes = 4 * MiB) : plain{must(ram_block::allocate("plain", bytes + 2 * MiB))}, size{bytes} {}
+  explicit host_memory(std::uint64_t bytes = 4 * MiB)
+      : plain{must(ram_block::allocate("plain", bytes + 2 * MiB))}, size{bytes} {}
   ram_block block(std::uint64_t of_page = page) {
     const host_address at{round_up(plain.host().value, 2 * MiB)};
     return must(ram_block::borrow("large", at, size, memory_kind::private_anonymous, of_page));
@@ -67,8 +69,12 @@ struct large_guest : large_memory {
   discard_gate<> gate;
   balloon<> device{guest, gate, {.must_tell_host = true}};
 
-  discard_report inflate(std::vector<std::uint32_t> const& frames) { return checked(device.inflate(frames), frames); }
-  discard_report deflate(std::vector<std::uint32_t> const& frames) { return checked(device.deflate(frames), frames); }
+  discard_report inflate(std::vector<std::uint32_t> const& frames) {
+    return checked(device.inflate(frames), frames);
+  }
+  discard_report deflate(std::vector<std::uint32_t> const& frames) {
+    return checked(device.deflate(frames), frames);
+  }
 };
 
 /// Hides or changes the memory, and answers what puts it back as it was.
@@ -85,12 +91,14 @@ const std::array<named_disturbance, 4> disturbances{{
      }},
     {"covered by registers",
      [](large_guest& one) -> std::function<void()> {
-       const auto cover = must(one.guest.place(region::mmio("registers", 2 * MiB), frame_address(ram_frame), 1));
+       const auto cover =
+           must(one.guest.place(region::mmio("registers", 2 * MiB), frame_address(ram_frame), 1));
        return [&one, cover] { must(one.guest.remove(cover)); };
      }},
     {"covered by firmware",
      [](large_guest& one) -> std::function<void()> {
-       const auto cover = must(one.guest.place(region::rom(one.host.plain, block_offset{0}, 64 * KiB), frame_address(ram_frame), 1));
+       const auto cover = must(one.guest.place(
+           region::rom(one.host.plain, block_offset{0}, 64 * KiB), frame_address(ram_frame), 1));
        return [&one, cover] { must(one.guest.remove(cover)); };
      }},
     {"elsewhere",
@@ -102,7 +110,9 @@ const std::array<named_disturbance, 4> disturbances{{
 
 }  // namespace
 
-TEST_CASE("a frame that is taken back while its memory is hidden, elsewhere or read-only is in use again, and keeps its page") {
+TEST_CASE(
+    "a frame that is taken back while its memory is hidden, elsewhere or read-only is in use "
+    "again, and keeps its page") {
   for (auto const& how : disturbances) {
     CAPTURE(how.name);
     large_guest one;
@@ -119,7 +129,9 @@ TEST_CASE("a frame that is taken back while its memory is hidden, elsewhere or r
   }
 }
 
-TEST_CASE("frames that were given before the memory left the guest's map complete no page after it has come again") {
+TEST_CASE(
+    "frames that were given before the memory left the guest's map complete no page after it has "
+    "come again") {
   const std::array<std::pair<std::string, std::function<void(large_guest&)>>, 6> ways{{
       {"disabled and enabled",
        [](large_guest& one) {
@@ -154,7 +166,8 @@ TEST_CASE("frames that were given before the memory left the guest's map complet
        }},
       {"covered and uncovered",
        [](large_guest& one) {
-         const auto cover = must(one.guest.place(region::mmio("registers", 4 * MiB), frame_address(ram_frame), 1));
+         const auto cover =
+             must(one.guest.place(region::mmio("registers", 4 * MiB), frame_address(ram_frame), 1));
          must(one.guest.remove(cover));
        }},
   }};
@@ -170,14 +183,17 @@ TEST_CASE("frames that were given before the memory left the guest's map complet
   }
 }
 
-TEST_CASE("a part of a block that is unplugged and plugged in again beside another part, which it merges with, is new to the balloon") {
+TEST_CASE(
+    "a part of a block that is unplugged and plugged in again beside another part, which it merges "
+    "with, is new to the balloon") {
   host_memory host;
   ram_block ram = host.block(2 * MiB);
   tether_test::mark_all(ram);
   address_space guest;
   discard_gate<> gate;
   balloon device{guest, gate, {.must_tell_host = true}};
-  static_cast<void>(must(guest.place(region::ram(ram, block_offset{0}, 2 * MiB), frame_address(ram_frame))));
+  static_cast<void>(
+      must(guest.place(region::ram(ram, block_offset{0}, 2 * MiB), frame_address(ram_frame))));
   const auto upper = region::ram(ram, block_offset{2 * MiB}, 2 * MiB);
   const auto id = must(guest.place(upper, frame_address(ram_frame + 512)));
   CHECK(device.inflate(frames_up(ram_frame + 512, 511)).partial == 511);
@@ -188,12 +204,15 @@ TEST_CASE("a part of a block that is unplugged and plugged in again beside anoth
   CHECK(tether_test::count(ram).gone == 0);
 }
 
-TEST_CASE("an edit that has nothing to do with the memory, or that is refused, forgets nothing of it") {
+TEST_CASE(
+    "an edit that has nothing to do with the memory, or that is refused, forgets nothing of it") {
   struct refuses {
     void begin(commit_kind) noexcept {}
     void remove(section const&) noexcept {}
     void add(section const&) noexcept {}
-    result<void> commit() noexcept { return on ? failure(error{"listener", errc::over_budget}) : result<void>{}; }
+    result<void> commit() noexcept {
+      return on ? failure(error{"listener", errc::over_budget}) : result<void>{};
+    }
     bool on = false;
   } listener;
   large_guest one;
@@ -210,22 +229,30 @@ TEST_CASE("an edit that has nothing to do with the memory, or that is refused, f
   must(one.guest.remove_listener(listener));
 }
 
-TEST_CASE("a frame that is taken back where its memory is read-only or across two frames is in use again everywhere") {
+TEST_CASE(
+    "a frame that is taken back where its memory is read-only or across two frames is in use again "
+    "everywhere") {
   large_guest one;
-  static_cast<void>(must(one.guest.place(region::ram(one.ram).read_only(), frame_address(alias_frame))));
+  static_cast<void>(
+      must(one.guest.place(region::ram(one.ram).read_only(), frame_address(alias_frame))));
   static_cast<void>(must(one.guest.place(region::rom(one.ram), frame_address(2 * alias_frame))));
-  static_cast<void>(must(one.guest.place(region::ram(one.ram), frame_address(3 * alias_frame) + 2 * KiB)));
+  static_cast<void>(
+      must(one.guest.place(region::ram(one.ram), frame_address(3 * alias_frame) + 2 * KiB)));
   // Its first half ends a section, its second half begins another.
-  static_cast<void>(must(one.guest.place(region::ram(one.ram, block_offset{0}, 5 * frame_size), frame_address(4 * alias_frame) + 2 * KiB)));
-  static_cast<void>(must(one.guest.place(region::rom(one.ram, block_offset{9 * frame_size}, 5 * frame_size),
-                                         frame_address(4 * alias_frame + 5) + 2 * KiB)));
+  static_cast<void>(must(one.guest.place(region::ram(one.ram, block_offset{0}, 5 * frame_size),
+                                         frame_address(4 * alias_frame) + 2 * KiB)));
+  static_cast<void>(
+      must(one.guest.place(region::rom(one.ram, block_offset{9 * frame_size}, 5 * frame_size),
+                           frame_address(4 * alias_frame + 5) + 2 * KiB)));
   struct taken {
     std::uint32_t frame;
     std::vector<std::uint32_t> keeps;
     std::uint64_t returned;
   };
-  for (taken const& back : {taken{ram_frame + 3, {3}, 1}, taken{alias_frame + 3, {3}, 0}, taken{2 * alias_frame + 3, {3}, 0},
-                            taken{3 * alias_frame + 3, {2, 3}, 1}, taken{4 * alias_frame + 5, {4, 9}, 0}}) {
+  for (taken const& back :
+       {taken{ram_frame + 3, {3}, 1}, taken{alias_frame + 3, {3}, 0},
+        taken{2 * alias_frame + 3, {3}, 0}, taken{3 * alias_frame + 3, {2, 3}, 1},
+        taken{4 * alias_frame + 5, {4, 9}, 0}}) {
     CAPTURE(back.frame);
     one.device.reset();
     CHECK(one.inflate(frames_up(ram_frame, 15)).partial == 15);
@@ -245,9 +272,11 @@ TEST_CASE("a frame that is taken back where its memory is read-only or across tw
 
 namespace {
 
-/// A block of `of_page`, plugged in where the bookkeeping of the last one lay, if the allocator wants so.
+/// A block of `of_page`, plugged in where the bookkeeping of the last one lay, if the allocator
+/// wants so.
 struct plugged {
-  plugged(address_space& guest, host_memory& host, std::uint64_t of_page) : ram{host.block(of_page)}, space{&guest} {
+  plugged(address_space& guest, host_memory& host, std::uint64_t of_page)
+      : ram{host.block(of_page)}, space{&guest} {
     id = must(space->place(region::ram(ram), frame_address(ram_frame)));
   }
   void unplug() {
@@ -259,7 +288,8 @@ struct plugged {
   region_id id{};
 };
 
-/// An outer lock. The gate and the balloon ask for it whenever they would take a lock of their own, which is a place to act at.
+/// An outer lock. The gate and the balloon ask for it whenever they would take a lock of their own,
+/// which is a place to act at.
 struct outer_lock {
   static bool is_held() noexcept {
     if (when_asked) when_asked();
@@ -283,7 +313,9 @@ class counted_memory final : public std::pmr::memory_resource {
     now -= bytes;
     std::pmr::new_delete_resource()->deallocate(at, bytes, alignment);
   }
-  bool do_is_equal(std::pmr::memory_resource const& other) const noexcept override { return this == &other; }
+  bool do_is_equal(std::pmr::memory_resource const& other) const noexcept override {
+    return this == &other;
+  }
 };
 
 }  // namespace
@@ -302,7 +334,8 @@ TEST_CASE("a block with larger pages at a freed block's address is judged by its
     plugged large{guest, host, 2 * MiB};
     tether_test::mark_all(large.ram);
     met = met || &large.ram.backing() == was;
-    // The note of the small page has 16 bits, and its vector one word: frame 511 lies 7 words behind it.
+    // The note of the small page has 16 bits, and its vector one word: frame 511 lies 7 words
+    // behind it.
     if (round % 2 == 0) CHECK(device.deflate(std::array{ram_frame + 511}).returned == 1);
     CHECK(device.inflate(std::array{ram_frame + 511}).partial == 1);
     CHECK(device.inflate(frames_up(ram_frame, 510)).partial == 510);
@@ -314,7 +347,9 @@ TEST_CASE("a block with larger pages at a freed block's address is judged by its
   WARN(met);  // else the allocator never gave the address again, and nothing was shown
 }
 
-TEST_CASE("a block that another takes the place of between two permits of one request leaves it no note") {
+TEST_CASE(
+    "a block that another takes the place of between two permits of one request leaves it no "
+    "note") {
   host_memory host;
   address_space guest;
   discard_gate<hooked> gate;
@@ -322,14 +357,16 @@ TEST_CASE("a block that another takes the place of between two permits of one re
   for (int round = 0; round < 16; ++round) {
     std::optional<plugged> dimm;
     dimm.emplace(guest, host, page);
-    // The first permit is of the small block alone; the other frames are of the block that is there by then.
+    // The first permit is of the small block alone; the other frames are of the block that is there
+    // by then.
     std::vector<std::uint32_t> frames(512, ram_frame + 2);
     for (std::uint32_t i = 0; i < 16; ++i) frames.push_back(ram_frame + i);
     frames.push_back(ram_frame + 511);
     int asked = 0;
     outer_lock::when_asked = [&] {
       // First for the first permit; then when it ends, and no view mentions the memory any more.
-      if (++asked == 1 || dimm->ram.page_size() != page || dimm->ram.backing().references() > 1) return;
+      if (++asked == 1 || dimm->ram.page_size() != page || dimm->ram.backing().references() > 1)
+        return;
       dimm->unplug();
       dimm.emplace(guest, host, 2 * MiB);
       tether_test::mark_all(dimm->ram);
@@ -345,7 +382,9 @@ TEST_CASE("a block that another takes the place of between two permits of one re
   }
 }
 
-TEST_CASE("an edit between the look-up and the note: of this memory it makes the frames start anew, of other memory it changes nothing") {
+TEST_CASE(
+    "an edit between the look-up and the note: of this memory it makes the frames start anew, of "
+    "other memory it changes nothing") {
   large_memory one;
   auto& guest = one.guest;
   discard_gate<hooked> gate;
@@ -357,7 +396,8 @@ TEST_CASE("an edit between the look-up and the note: of this memory it makes the
     must(guest.set_read_only(one.id, true));
     must(guest.set_read_only(one.id, false));
   };
-  // What the outer lock is asked for: once for the request, then for a permit, for the notes, and for the permit's end.
+  // What the outer lock is asked for: once for the request, then for a permit, for the notes, and
+  // for the permit's end.
   int asked = 0;
   std::function<void()> edit;
   int first = 0;
@@ -365,7 +405,8 @@ TEST_CASE("an edit between the look-up and the note: of this memory it makes the
   const auto act = [&] {
     if (++asked >= first && asked <= last) edit();
   };
-  const auto inflate = [&](std::vector<std::uint32_t> const& frames, int from, int until, std::function<void()> what) {
+  const auto inflate = [&](std::vector<std::uint32_t> const& frames, int from, int until,
+                           std::function<void()> what) {
     asked = 0, first = from, last = until, edit = std::move(what);
     outer_lock::when_asked = act;
     const auto told = large_guest::checked(device.inflate(frames), frames);
@@ -387,7 +428,8 @@ TEST_CASE("an edit between the look-up and the note: of this memory it makes the
   CHECK(told.discarded == 15);
   CHECK(told.completed == 1);
 
-  // A map that changes at every look: the request ends, and what could not be noted stays with the guest.
+  // A map that changes at every look: the request ends, and what could not be noted stays with the
+  // guest.
   tether_test::mark_all(one.ram);
   told = inflate(frames_up(ram_frame + 32, 16), 0, 1'000'000, of_others);
   CHECK(told.partial == 16);
@@ -395,7 +437,9 @@ TEST_CASE("an edit between the look-up and the note: of this memory it makes the
   CHECK(one.gone() == 0);
 }
 
-TEST_CASE("an edit by another address space, amid a batch, costs no discarded page its note and no frame its count") {
+TEST_CASE(
+    "an edit by another address space, amid a batch, costs no discarded page its note and no frame "
+    "its count") {
   host_memory host{1 * MiB};
   ram_block ram = host.block();
   tether_test::mark_all(ram);
@@ -415,7 +459,9 @@ TEST_CASE("an edit by another address space, amid a batch, costs no discarded pa
       std::memset(at, 0xa5, bytes);
       std::pmr::new_delete_resource()->deallocate(at, bytes, alignment);
     }
-    bool do_is_equal(std::pmr::memory_resource const& that) const noexcept override { return this == &that; }
+    bool do_is_equal(std::pmr::memory_resource const& that) const noexcept override {
+      return this == &that;
+    }
   } notes;
   balloon device{guest, gate, {.must_tell_host = true, .memory = &notes}};
   int allocations = 0;
@@ -456,8 +502,11 @@ TEST_CASE("memory that comes and goes a thousand times leaves no notes behind") 
   CHECK(notes.now == 0);  // the next request forgets what is gone
 }
 
-TEST_CASE("memory that comes and goes under two balloons of two guests that share it: no frame in use is lost") {
-  // Each guest owns one frame of each page, and gives all others, again and again; an edit of either map makes the notes of both void.
+TEST_CASE(
+    "memory that comes and goes under two balloons of two guests that share it: no frame in use is "
+    "lost") {
+  // Each guest owns one frame of each page, and gives all others, again and again; an edit of
+  // either map makes the notes of both void.
   host_memory host{1 * MiB};
   ram_block ram = host.block();
   tether_test::mark_all(ram);
@@ -482,7 +531,8 @@ TEST_CASE("memory that comes and goes under two balloons of two guests that shar
         wrong += told.adds_up() && told.partial == 15 ? 0 : 1;
       }
       static_cast<void>(device.deflate(frames_up(ram_frame, 256)));
-      for (std::uint32_t part = 0; part < 16; ++part) lost += tether_test::is_marked(ram, (16 * part + 15) * frame_size) ? 0 : 1;
+      for (std::uint32_t part = 0; part < 16; ++part)
+        lost += tether_test::is_marked(ram, (16 * part + 15) * frame_size) ? 0 : 1;
     }
     enough = true;
   }};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The life of a balloon beside a device that pins: it works, it is held down, it works again; and whoever else wants
-// discards gone or kept has a say in between.
+// The life of a balloon beside a device that pins: it works, it is held down, it works again; and
+// whoever else wants discards gone or kept has a say in between.
 #include <tether/discard/balloon.hpp>
 #include <tether/discard/page_reporting.hpp>
 
@@ -40,10 +40,12 @@ TEST_CASE("a balloon stops while a group pins, resumes after it, and makes nothi
     const auto group = gate.hold(hold_kind::any, "group 12");
     REQUIRE(group);
     all += device.inflate(frames_down(256, 256));
-    all += reporting.report(std::array{extent<guest_address>{guest_address{2 * MiB}, guest_address{3 * MiB - 1}}});
+    all += reporting.report(
+        std::array{extent<guest_address>{guest_address{2 * MiB}, guest_address{3 * MiB - 1}}});
     // The guest takes some of both kinds back, and uses them.
     all += device.deflate(frames_up(250, 12));
-    for (std::uint64_t number = 250; number < 262; ++number) tether_test::mark(ram, number * tether_test::frame);
+    for (std::uint64_t number = 250; number < 262; ++number)
+      tether_test::mark(ram, number * tether_test::frame);
     CHECK(tether_test::count(ram) == counts{774, 250});
     CHECK(faulty_kernel::calls() == 1);
   }

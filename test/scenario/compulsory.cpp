@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Changes that happen whatever we say (law 12): they are always published; a container that cannot follow is
-// fenced from what it concerns, is named in the result, and keeps its holds.
+// Changes that happen whatever we say (law 12): they are always published; a container that cannot
+// follow is fenced from what it concerns, is named in the result, and keeps its holds.
 #include <support/may_discard.hpp>
 #include <support/must.hpp>
 #include <support/passthrough.hpp>
@@ -68,7 +68,8 @@ void following() {
   must(w.group->detach());
 }
 
-/// Each map of a compulsory change fails in turn: it is published, what failed is not there, the rest is.
+/// Each map of a compulsory change fails in turn: it is published, what failed is not there, the
+/// rest is.
 template <class Model>
 void fenced_from_what_cannot_be_mapped() {
   if (auto backend = Model::make(); !backend) return skip_because(backend.error().sentence());
@@ -83,7 +84,8 @@ void fenced_from_what_cannot_be_mapped() {
     // Published, whatever the container said.
     std::vector<std::string> sections;
     for (auto const& one : *w.guest.view()) sections.push_back(drawn(one));
-    CHECK(sections == std::vector<std::string>{"low[0,2ffff]", "rom[40000,4ffff]", "spare[200000,21ffff]", "high[400000,41ffff]"});
+    CHECK(sections == std::vector<std::string>{"low[0,2ffff]", "rom[40000,4ffff]",
+                                               "spare[200000,21ffff]", "high[400000,41ffff]"});
     CHECK_FALSE(w.dma->diverged());
     CHECK(w.gate.counts() == held);
     CHECK_FALSE(may_discard(w.gate, discard_kind::uncoordinated) == Model::backend_type::pins);
@@ -121,7 +123,8 @@ void fenced_from_what_cannot_be_mapped() {
   }
 }
 
-/// Each unmap fails in turn: nobody knows what devices still reach, so the holds stand and the memory cannot be freed.
+/// Each unmap fails in turn: nobody knows what devices still reach, so the holds stand and the
+/// memory cannot be freed.
 template <class Model>
 void diverged_where_it_cannot_unmap() {
   if (auto backend = Model::make(); !backend) return skip_because(backend.error().sentence());
@@ -167,33 +170,57 @@ void diverged_where_it_cannot_unmap() {
 
 }  // namespace
 
-TEST_CASE("a compulsory change that a container can follow is followed, on a software IOMMU and on io_uring's pins") {
+TEST_CASE(
+    "a compulsory change that a container can follow is followed, on a software IOMMU and on "
+    "io_uring's pins") {
   following<on_software>();
   following<on_io_uring>();
 }
-TEST_CASE("a compulsory change that cannot be mapped is published, fences that section alone and names it, on a software IOMMU") {
+TEST_CASE(
+    "a compulsory change that cannot be mapped is published, fences that section alone and names "
+    "it, on a software IOMMU") {
   fenced_from_what_cannot_be_mapped<on_software>();
 }
-TEST_CASE("a compulsory change that cannot be mapped is published, fences that section alone and names it, on io_uring's pins") {
+TEST_CASE(
+    "a compulsory change that cannot be mapped is published, fences that section alone and names "
+    "it, on io_uring's pins") {
   fenced_from_what_cannot_be_mapped<on_io_uring>();
 }
-TEST_CASE("a compulsory change that cannot be unmapped is published, and the memory that devices may reach is kept, on a software IOMMU") {
+TEST_CASE(
+    "a compulsory change that cannot be unmapped is published, and the memory that devices may "
+    "reach is kept, on a software IOMMU") {
   diverged_where_it_cannot_unmap<on_software>();
 }
-TEST_CASE("a compulsory change that cannot be unmapped is published, and the memory that devices may reach is kept, on io_uring's pins") {
+TEST_CASE(
+    "a compulsory change that cannot be unmapped is published, and the memory that devices may "
+    "reach is kept, on io_uring's pins") {
   diverged_where_it_cannot_unmap<on_io_uring>();
 }
 
-TEST_CASE("a compulsory change with what the IOMMU can never do fences it: outside the aperture, over the budget, a window, ragged RAM") {
+TEST_CASE(
+    "a compulsory change with what the IOMMU can never do fences it: outside the aperture, over "
+    "the budget, a window, ragged RAM") {
   struct refused_thing {
     const char* name;
     errc why;
     region_id (*place)(transaction&, ram_block&);
   };
   const refused_thing all[]{
-      {"far", errc::outside_aperture, [](transaction& change, ram_block& block) { return must(change.place(region::ram(block).named("far"), guest_address{std::uint64_t{1} << 50})); }},
-      {"crooked", errc::not_congruent, [](transaction& change, ram_block& block) { return must(change.place(region::ram(block, block_offset{0x800}, 0x4000).named("crooked"), guest_address{16 * MiB})); }},
-      {"viommu", errc::unsupported, [](transaction& change, ram_block&) { return must(change.place(region::iommu_window("viommu", 1 * MiB), guest_address{16 * MiB})); }},
+      {"far", errc::outside_aperture,
+       [](transaction& change, ram_block& block) {
+         return must(
+             change.place(region::ram(block).named("far"), guest_address{std::uint64_t{1} << 50}));
+       }},
+      {"crooked", errc::not_congruent,
+       [](transaction& change, ram_block& block) {
+         return must(change.place(region::ram(block, block_offset{0x800}, 0x4000).named("crooked"),
+                                  guest_address{16 * MiB}));
+       }},
+      {"viommu", errc::unsupported,
+       [](transaction& change, ram_block&) {
+         return must(
+             change.place(region::iommu_window("viommu", 1 * MiB), guest_address{16 * MiB}));
+       }},
   };
   for (auto const& one : all) {
     const std::string name = one.name;
@@ -220,7 +247,8 @@ TEST_CASE("a compulsory change with what the IOMMU can never do fences it: outsi
   discard_gate<> gate;
   ram_block ram = must(ram_block::allocate("ram", 256 * KiB));
   {
-    container<software_iommu, fixed_block<64 * KiB>> dma{guest, gate, software_iommu{{.budget = 3}}};
+    container<software_iommu, fixed_block<64 * KiB>> dma{guest, gate,
+                                                         software_iommu{{.budget = 3}}};
     auto group = must(dma.attach(pinning_group()));
     auto change = guest.begin(commit_kind::compulsory);
     const auto id = must(change.place(region::ram(ram), guest_address{0}));

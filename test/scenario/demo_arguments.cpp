@@ -17,8 +17,12 @@ using tether::MiB;
 
 namespace {
 
-std::variant<arguments, std::string> parsed(std::vector<char const*> const& words) { return demo::parse(words); }
-arguments understood(std::vector<char const*> const& words) { return std::get<arguments>(parsed(words)); }
+std::variant<arguments, std::string> parsed(std::vector<char const*> const& words) {
+  return demo::parse(words);
+}
+arguments understood(std::vector<char const*> const& words) {
+  return std::get<arguments>(parsed(words));
+}
 
 }  // namespace
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a container tells when it fails, and what it does when nothing can be proven any more: it keeps its holds,
-// and the memory, until it is abandoned, or for ever.
+// What a container tells when it fails, and what it does when nothing can be proven any more: it
+// keeps its holds, and the memory, until it is abandoned, or for ever.
 #include <support/may_discard.hpp>
 #include <support/must.hpp>
 #include <support/passthrough.hpp>
@@ -39,7 +39,9 @@ struct bell {
 
 }  // namespace
 
-TEST_CASE("an attach that fails on the k-th region names that region and its extent, and the k - 1 before it are unmapped") {
+TEST_CASE(
+    "an attach that fails on the k-th region names that region and its extent, and the k - 1 "
+    "before it are unmapped") {
   auto backend = on_io_uring::make();
   if (!backend) return skip_because(backend.error().sentence());
   passthrough<on_io_uring> w{std::move(*backend)};
@@ -47,7 +49,9 @@ TEST_CASE("an attach that fails on the k-th region names that region and its ext
   for (std::uint64_t k = 1; k <= regions.size(); ++k) {
     CAPTURE(k);
     w.book.clear();
-    w.book.fail_at(backend_call::map, k, error::from_errno("map", ENOMEM).at(extent<io_address>{io_address{1}, io_address{2}}));
+    w.book.fail_at(
+        backend_call::map, k,
+        error::from_errno("map", ENOMEM).at(extent<io_address>{io_address{1}, io_address{2}}));
     const auto failed = w.dma->attach(pinning_group());
     REQUIRE_FALSE(failed);
     CHECK(failed.error().is_errno(ENOMEM));
@@ -70,7 +74,9 @@ TEST_CASE("an attach that fails on the k-th region names that region and its ext
   must(w.dma->abandon());
 }
 
-TEST_CASE("a divergence is told to the observer, holds are kept until abandon works, and then it can be used anew") {
+TEST_CASE(
+    "a divergence is told to the observer, holds are kept until abandon works, and then it can be "
+    "used anew") {
   auto backend = on_io_uring::make();
   if (!backend) return skip_because(backend.error().sentence());
   passthrough<on_io_uring, bell, inhibit_per_container> w{std::move(*backend)};
@@ -122,7 +128,9 @@ TEST_CASE("abandoning a healthy container gives everything back in order") {
   CHECK(w.stale_strikes == 0);
 }
 
-TEST_CASE("where even abandon fails, holds and memory are kept for ever after the container has gone, and the gate says so") {
+TEST_CASE(
+    "where even abandon fails, holds and memory are kept for ever after the container has gone, "
+    "and the gate says so") {
   auto opened = on_io_uring::make();
   if (!opened) return skip_because(opened.error().sentence());
   passthrough<on_io_uring> w{std::move(*opened)};
@@ -131,7 +139,8 @@ TEST_CASE("where even abandon fails, holds and memory are kept for ever after th
   CHECK(w.gate.counts().any_holds == 2);
   w.book.before_each({});
   w.book.after_each({});
-  for (std::uint64_t n = 1; n <= 2; ++n) w.book.fail_at(backend_call::unmap, n, error::from_errno("unmap", EIO));
+  for (std::uint64_t n = 1; n <= 2; ++n)
+    w.book.fail_at(backend_call::unmap, n, error::from_errno("unmap", EIO));
   w.book.fail_at(backend_call::abandon, 1, error::from_errno("abandon", EIO));
   w.dma.reset();
   const auto held = w.gate.counts();
@@ -155,7 +164,9 @@ TEST_CASE("where even abandon fails, holds and memory are kept for ever after th
   CHECK(w.gate.counts() == held);
 }
 
-TEST_CASE("a full locked-memory limit is ENOMEM with advice, tells itself apart from a full budget, and nothing is half pinned") {
+TEST_CASE(
+    "a full locked-memory limit is ENOMEM with advice, tells itself apart from a full budget, and "
+    "nothing is half pinned") {
   if (auto backend = on_io_uring::make(); !backend) return skip_because(backend.error().sentence());
   std::fflush(stdout);
   const pid_t child = ::fork();
@@ -175,7 +186,8 @@ TEST_CASE("a full locked-memory limit is ENOMEM with advice, tells itself apart 
       container<io_uring_buffers, largest_page> dma{guest, gate, std::move(*ring)};
       const auto id = guest.place(region::ram(*ram, block_offset{0}, 64 * KiB), guest_address{0});
       auto mediated = dma.attach(mediated_group());
-      auto more = guest.place(region::ram(*ram, block_offset{64 * KiB}, 128 * KiB), guest_address{1 * MiB});
+      auto more =
+          guest.place(region::ram(*ram, block_offset{64 * KiB}, 128 * KiB), guest_address{1 * MiB});
       if (!id || !mediated || !more) code = 3;
       else {
         const auto before = gate.counts();
@@ -185,13 +197,15 @@ TEST_CASE("a full locked-memory limit is ENOMEM with advice, tells itself apart 
         if (pinning) code = 5;
         else if (!pinning.error().is_errno(ENOMEM)) code = 6;
         else if (pinning.error().sentence().find("ulimit -l") == std::string::npos) code = 7;
-        else if (gate.counts() != before || dma.backend().pinned_bytes() != 0 || dma.diverged()) code = 8;
+        else if (gate.counts() != before || dma.backend().pinned_bytes() != 0 || dma.diverged())
+          code = 8;
         else if (dma.usage().mappings != 48) code = 9;
         else if (!mediated->detach()) code = 10;
         // Now the budget: more pages than slots.
         if (code == 0) {
           auto group = dma.attach(mediated_group());
-          auto budget = guest.place(region::ram(*ram, block_offset{256 * KiB}, 128 * KiB), guest_address{2 * MiB});
+          auto budget = guest.place(region::ram(*ram, block_offset{256 * KiB}, 128 * KiB),
+                                    guest_address{2 * MiB});
           if (!group || budget || !budget.error().is(errc::over_budget)) code = 11;
           if (code == 0 && !group->detach()) code = 12;
         }

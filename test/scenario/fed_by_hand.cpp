@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A VMM's own memory model, right and wrong, feeds a listener; after each change what it has mapped is what a slow reader says. The fuzz
-// target dma_listener searches on.
+// A VMM's own memory model, right and wrong, feeds a listener; after each change what it has mapped
+// is what a slow reader says. The fuzz target dma_listener searches on.
 #include <support/fed_by_hand.hpp>
 
 #include <support/failing_allocation.hpp>
@@ -46,8 +46,9 @@ void random_programs(std::uint32_t seed) {
     all.put_back += counted.put_back;
   }
   // Each thing that can come of a change came of many.
-  INFO(all.changes, " changes, ", all.wrong, " wrong, ", all.refused, " refused, ", all.compulsory_wrong, " compulsory and wrong, ",
-       all.left_out, " left out, ", all.diverged, " diverged, ", all.struck, " struck, ", all.put_back, " put back");
+  INFO(all.changes, " changes, ", all.wrong, " wrong, ", all.refused, " refused, ",
+       all.compulsory_wrong, " compulsory and wrong, ", all.left_out, " left out, ", all.diverged,
+       " diverged, ", all.struck, " struck, ", all.put_back, " put back");
   CHECK(all.changes > 4000);
   CHECK(all.wrong > all.changes / 10);
   CHECK(all.changes - all.wrong > all.changes / 10);
@@ -61,14 +62,20 @@ void random_programs(std::uint32_t seed) {
 
 }  // namespace
 
-TEST_CASE("what a VMM's own memory model tells is judged, and the books are right after every change: whole sections") {
+TEST_CASE(
+    "what a VMM's own memory model tells is judged, and the books are right after every change: "
+    "whole sections") {
   random_programs<tether::whole_section, 0>(17);
 }
-TEST_CASE("what a VMM's own memory model tells is judged, and the books are right after every change: blocks") {
+TEST_CASE(
+    "what a VMM's own memory model tells is judged, and the books are right after every change: "
+    "blocks") {
   random_programs<tether::fixed_block<8 * tether::KiB>, 8 * tether::KiB>(18);
 }
 
-TEST_CASE("out of memory at each allocation of a change in turn: it is refused and nothing stands of it, and a removal needs none") {
+TEST_CASE(
+    "out of memory at each allocation of a change in turn: it is refused and nothing stands of it, "
+    "and a removal needs none") {
   using namespace tether;
   if (!tether_test::allocations_can_fail) return tether_test::cannot_fail_allocations();
   for (std::uint64_t n = 1, more = 1; more != 0; ++n) {
@@ -76,9 +83,12 @@ TEST_CASE("out of memory at each allocation of a change in turn: it is refused a
     ram_block block = tether_test::must(ram_block::allocate("ram", 64 * KiB));
     software_iommu iommu;
     std::mutex mutex;
-    dma_listener<software_iommu, whole_section, trim_edges, no_observation, std::mutex> listener{iommu, mutex};
+    dma_listener<software_iommu, whole_section, trim_edges, no_observation, std::mutex> listener{
+        iommu, mutex};
     const auto at = [&](std::uint64_t page) {
-      return section{.where = {guest_address{page * 4096}, guest_address{page * 4096 + 4095}}, .memory = &block.backing(), .name = "ram"};
+      return section{.where = {guest_address{page * 4096}, guest_address{page * 4096 + 4095}},
+                     .memory = &block.backing(),
+                     .name = "ram"};
     };
     const auto change = [&](auto const& removals, auto const& additions) {
       listener.begin(commit_kind::refusable);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Attach, open, close, unplug in every order: after each step the gate counts exactly the holds that somebody who
-// only watches would count, with opt-in and with mixed groups, under each of the three policies.
+// Attach, open, close, unplug in every order: after each step the gate counts exactly the holds
+// that somebody who only watches would count, with opt-in and with mixed groups, under each of the
+// three policies.
 #include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 #include <tether/backend/software_iommu.hpp>
@@ -70,7 +71,8 @@ struct bystander {
   std::vector<seen_group> groups;
 
   static bool undecided(seen_group const& one) {
-    return !one.somebody_agreed || std::ranges::any_of(one.agreed, [](auto const& open) { return open && !*open; });
+    return !one.somebody_agreed ||
+           std::ranges::any_of(one.agreed, [](auto const& open) { return open && !*open; });
   }
   [[nodiscard]] std::uint32_t holds() const {
     std::uint32_t all = 0;
@@ -112,7 +114,8 @@ template <class Model, class Policy>
 class world {
  public:
   using container_type = container<typename Model::backend_type, Policy>;
-  explicit world(std::size_t groups) : watcher_{rule_of<Policy>, std::vector<bystander::seen_group>(groups)} {
+  explicit world(std::size_t groups)
+      : watcher_{rule_of<Policy>, std::vector<bystander::seen_group>(groups)} {
     static_cast<void>(must(guest_.place(region::ram(ram_), guest_address{0})));
     for (std::size_t i = 0; i < groups; ++i) {
       const auto pins = i == 0 ? pin_class::pins : pin_class::pins_on_demand;
@@ -143,7 +146,8 @@ class world {
         if (!group) return;
         const bool agrees = what.what == deed::open_agreeing;
         expected = refusal(seen, what.group, what.device, agrees);
-        auto got = group->open(device_names[what.device], agrees ? agrees_to_discards : consent::none);
+        auto got =
+            group->open(device_names[what.device], agrees ? agrees_to_discards : consent::none);
         if (got) opened_[what.group][what.device] = *got;
         else done = failure(got.error());
         if (!expected) {
@@ -201,12 +205,14 @@ class world {
     REQUIRE(dma_.membership().members == members);
     REQUIRE(dma_.usage().mappings == (members != 0 ? 1U : 0U));
     REQUIRE((Model::pinned(dma_.backend()) == 0 || holds() != 0));
-    if constexpr (std::same_as<Model, real>) REQUIRE((Model::pinned(dma_.backend()) != 0) == pinning);
+    if constexpr (std::same_as<Model, real>)
+      REQUIRE((Model::pinned(dma_.backend()) != 0) == pinning);
   }
   [[nodiscard]] std::uint32_t holds() { return gate_.counts().any_holds; }
 
  private:
-  std::optional<errc> refusal(bystander::seen_group const& seen, std::size_t group, std::size_t device, bool agrees) const {
+  std::optional<errc> refusal(bystander::seen_group const& seen, std::size_t group,
+                              std::size_t device, bool agrees) const {
     if (!seen.attached) return errc::stale_handle;
     if (seen.leaving) return errc::unplug_requested;
     if (seen.agreed[device]) return errc::already_there;
@@ -247,7 +253,8 @@ std::uint64_t every_sequence(std::size_t length) {
 
 template <class Model, class Policy>
 void random_walks(std::uint32_t seeds, std::uint32_t steps) {
-  if (auto backend = Model::make(); !backend) return tether_test::skip_because(backend.error().sentence());
+  if (auto backend = Model::make(); !backend)
+    return tether_test::skip_because(backend.error().sentence());
   for (std::uint32_t seed = 1; seed <= seeds; ++seed) {
     CAPTURE(seed);
     world<Model, Policy> w{3};
@@ -264,8 +271,13 @@ void random_walks(std::uint32_t seeds, std::uint32_t steps) {
 /// All is attached and open; then it is taken down in every order.
 template <class Model, class Policy>
 void every_order_of_unplug() {
-  if (auto backend = Model::make(); !backend) return tether_test::skip_because(backend.error().sentence());
-  std::vector<deed> down{{deed::close, 0, 0}, {deed::close, 1, 0}, {deed::close, 1, 1}, {deed::detach, 0}, {deed::detach, 1}};
+  if (auto backend = Model::make(); !backend)
+    return tether_test::skip_because(backend.error().sentence());
+  std::vector<deed> down{{deed::close, 0, 0},
+                         {deed::close, 1, 0},
+                         {deed::close, 1, 1},
+                         {deed::detach, 0},
+                         {deed::detach, 1}};
   std::array<std::size_t, 5> order{0, 1, 2, 3, 4};
   do {
     for (const bool requested : {false, true}) {
@@ -289,28 +301,38 @@ void every_order_of_unplug() {
 
 }  // namespace
 
-TEST_CASE("after every sequence of four deeds the gate counts exactly the holds that are needed, per group") {
+TEST_CASE(
+    "after every sequence of four deeds the gate counts exactly the holds that are needed, per "
+    "group") {
   CHECK(every_sequence<inhibit_per_group>(4) == 2U * 16 * 16 * 16);
 }
-TEST_CASE("after every sequence of four deeds the gate counts exactly the holds that are needed, per container") {
+TEST_CASE(
+    "after every sequence of four deeds the gate counts exactly the holds that are needed, per "
+    "container") {
   CHECK(every_sequence<inhibit_per_container>(4) == 2U * 16 * 16 * 16);
 }
-TEST_CASE("after every sequence of four deeds the gate counts exactly the holds that are needed, per device") {
+TEST_CASE(
+    "after every sequence of four deeds the gate counts exactly the holds that are needed, per "
+    "device") {
   CHECK(every_sequence<inhibit_per_device>(4) == 2U * 16 * 16 * 16);
 }
 
-TEST_CASE("on long random walks of three groups the gate counts exactly the holds that are needed") {
+TEST_CASE(
+    "on long random walks of three groups the gate counts exactly the holds that are needed") {
   random_walks<pretended, inhibit_per_group>(60, 300);
   random_walks<pretended, inhibit_per_container>(60, 300);
   random_walks<pretended, inhibit_per_device>(60, 300);
 }
-TEST_CASE("on random walks with real pins something is pinned exactly while a pinning group is attached, and never without a hold") {
+TEST_CASE(
+    "on random walks with real pins something is pinned exactly while a pinning group is attached, "
+    "and never without a hold") {
   const std::uint32_t walks = tether_test::unpins_slowly() ? 1 : 10;
   random_walks<real, inhibit_per_group>(walks, 120);
   random_walks<real, inhibit_per_container>(walks, 120);
   random_walks<real, inhibit_per_device>(walks, 120);
 }
-TEST_CASE("hot-unplug in every order gives each hold back when it is no longer needed, and none sooner") {
+TEST_CASE(
+    "hot-unplug in every order gives each hold back when it is no longer needed, and none sooner") {
   every_order_of_unplug<pretended, inhibit_per_group>();
   every_order_of_unplug<pretended, inhibit_per_container>();
   every_order_of_unplug<pretended, inhibit_per_device>();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// KVM hears of a group before anything of it can pin and before a device of it is opened, and forgets it after the last
-// unmap, whichever way an operation ends (laws 4 and 6).
+// KVM hears of a group before anything of it can pin and before a device of it is opened, and
+// forgets it after the last unmap, whichever way an operation ends (laws 4 and 6).
 #include <support/fake_vfio_kernel.hpp>
 #include <support/must.hpp>
 
@@ -42,7 +42,8 @@ struct listening_kvm {
   }
   result<void> remove(int file, std::string_view) noexcept {
     *log += file >= 0 ? "forget " : "forget-nothing ";
-    if (*refuse_to_forget != 0) return failure(error::from_errno("tell KVM to forget", *refuse_to_forget));
+    if (*refuse_to_forget != 0)
+      return failure(error::from_errno("tell KVM to forget", *refuse_to_forget));
     return {};
   }
 };
@@ -50,13 +51,15 @@ struct listening_kvm {
 using type1 = basic_vfio_type1<fake_vfio_kernel>;
 using container_type = container<recording<type1>, listening_kvm>;
 static_assert(!valid_configuration<software_iommu, kvm_device>);
-static_assert(valid_configuration<vfio_type1, kvm_device> && valid_configuration<vfio_type1, kvm_device, inhibit_per_device>);
+static_assert(valid_configuration<vfio_type1, kvm_device> &&
+              valid_configuration<vfio_type1, kvm_device, inhibit_per_device>);
 
 struct machine {
   machine() {
     fake_vfio_kernel::start_anew().groups["/dev/vfio/1"].is = {};
     fake_vfio_kernel::machine().groups["/dev/vfio/2"].is = {.devices = {"0000:02:00.0"}};
-    book.before_each([this](journal_entry const& entry) { log.append(name_of(entry.what)).append(" "); });
+    book.before_each(
+        [this](journal_entry const& entry) { log.append(name_of(entry.what)).append(" "); });
     static_cast<void>(must(guest.place(region::ram(ram), guest_address{0})));
   }
   [[nodiscard]] std::string told() { return std::exchange(log, {}); }
@@ -69,7 +72,8 @@ struct machine {
   address_space guest;
   discard_gate<> gate;
   journal book;
-  container_type dma{guest, gate, recording<type1>{book, type1{}}, listening_kvm{&log, &refuse_to_hear, &refuse_to_forget}};
+  container_type dma{guest, gate, recording<type1>{book, type1{}},
+                     listening_kvm{&log, &refuse_to_hear, &refuse_to_forget}};
 };
 
 const vfio_group edu{"/dev/vfio/1"};
@@ -77,7 +81,9 @@ const vfio_group nic{"/dev/vfio/2"};
 
 }  // namespace
 
-TEST_CASE_FIXTURE(machine, "KVM hears of a group before its join, and forgets it after the last unmap and the leave") {
+TEST_CASE_FIXTURE(
+    machine,
+    "KVM hears of a group before its join, and forgets it after the last unmap and the leave") {
   auto first = must(dma.attach(edu));
   CHECK(told() == "acquire tell join map ");
   auto second = must(dma.attach(nic));
@@ -94,7 +100,9 @@ TEST_CASE_FIXTURE(machine, "KVM hears of a group before its join, and forgets it
   CHECK(gate.counts() == gate_counts{});
 }
 
-TEST_CASE_FIXTURE(machine, "an attach that fails lets KVM forget what it was told, with the group still open for that") {
+TEST_CASE_FIXTURE(
+    machine,
+    "an attach that fails lets KVM forget what it was told, with the group still open for that") {
   book.fail_at(backend_call::map, 1, error::from_errno("map", ENOMEM));
   CHECK(dma.attach(edu).error().is_errno(ENOMEM));
   CHECK(told() == "acquire tell join map leave forget ");
@@ -110,7 +118,9 @@ TEST_CASE_FIXTURE(machine, "an attach that fails lets KVM forget what it was tol
   CHECK(gate.counts() == gate_counts{});
 }
 
-TEST_CASE_FIXTURE(machine, "a KVM that will not forget keeps the group attached, with everything mapped and held") {
+TEST_CASE_FIXTURE(
+    machine,
+    "a KVM that will not forget keeps the group attached, with everything mapped and held") {
   auto group = must(dma.attach(edu));
   static_cast<void>(told());
   refuse_to_forget = EIO;
@@ -125,7 +135,9 @@ TEST_CASE_FIXTURE(machine, "a KVM that will not forget keeps the group attached,
   CHECK(nothing_is_open());
 }
 
-TEST_CASE_FIXTURE(machine, "KVM that will not forget keeps a diverged container, and its hold, from being abandoned") {
+TEST_CASE_FIXTURE(
+    machine,
+    "KVM that will not forget keeps a diverged container, and its hold, from being abandoned") {
   auto group = must(dma.attach(edu));
   book.fail_at(backend_call::leave, 1, error::from_errno("leave", EIO));
   book.fail_at(backend_call::map, 1, error::from_errno("map", ENOMEM));
@@ -142,11 +154,14 @@ TEST_CASE_FIXTURE(machine, "KVM that will not forget keeps a diverged container,
   CHECK(gate.counts() == gate_counts{});
 }
 
-TEST_CASE_FIXTURE(machine, "an abandon that got half way is finished by the next, which asks KVM nothing about what has gone") {
+TEST_CASE_FIXTURE(machine,
+                  "an abandon that got half way is finished by the next, which asks KVM nothing "
+                  "about what has gone") {
   auto first = must(dma.attach(edu));
   static_cast<void>(must(dma.attach(nic)));
   auto device = must(first.open("0000:01:00.0"));
-  const auto bar = static_cast<std::uint64_t>(fake_vfio_kernel::mmap(4096, PROT_READ, MAP_SHARED, device->descriptor(), 0));
+  const auto bar = static_cast<std::uint64_t>(
+      fake_vfio_kernel::mmap(4096, PROT_READ, MAP_SHARED, device->descriptor(), 0));
   static_cast<void>(told());
   const auto refused = dma.abandon();
   REQUIRE_FALSE(refused);

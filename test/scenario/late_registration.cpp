@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A container attaches to a guest that is running: it is told of all memory first, which may take seconds
-// of pinning, while the guest's map goes on changing.
+// A container attaches to a guest that is running: it is told of all memory first, which may take
+// seconds of pinning, while the guest's map goes on changing.
 #include <tether/topology/address_space.hpp>
 
 #include <support/listener_recorder.hpp>
@@ -31,7 +31,8 @@ region_id place(address_space& guest, const char* name, std::uint64_t at) {
   return must(guest.place(region::mmio(name, 16), guest_address{at}));
 }
 
-/// Changes the guest from another thread, and returns when that is done: so nobody holds the writers up.
+/// Changes the guest from another thread, and returns when that is done: so nobody holds the
+/// writers up.
 struct changing_guest {
   address_space* guest;
   std::uint64_t changes_left;
@@ -41,7 +42,10 @@ struct changing_guest {
     auto& self = *static_cast<changing_guest*>(who.context);
     if (self.changes_left == 0) return;
     --self.changes_left;
-    std::thread{[&] { static_cast<void>(self.guest->place(region::mmio("late", 16), guest_address{4096 + 64 * self.made++})); }}.join();
+    std::thread{[&] {
+      static_cast<void>(
+          self.guest->place(region::mmio("late", 16), guest_address{4096 + 64 * self.made++}));
+    }}.join();
   }
 };
 
@@ -67,7 +71,8 @@ TEST_CASE("a late listener is told all there is, ascending, and then follows") {
   CHECK(listener.commits == 3);
 }
 
-TEST_CASE("the guest may change while a listener is told of it, and nothing is missed or told twice") {
+TEST_CASE(
+    "the guest may change while a listener is told of it, and nothing is missed or told twice") {
   for (const std::uint64_t changes : {0u, 1u, 2u, 3u}) {
     address_space guest;
     const auto first = place(guest, "first", 0);
@@ -127,7 +132,9 @@ TEST_CASE("a registration that can be undone only in part says so") {
   CHECK(refused.error().rollback_failed());
 }
 
-TEST_CASE("the guest may change while a listener is told that all is gone, and it hears nothing of that") {
+TEST_CASE(
+    "the guest may change while a listener is told that all is gone, and it hears nothing of "
+    "that") {
   address_space guest;
   CHECK_FALSE(place(guest, "first", 0) == region_id{});
   listener_recorder listener;
@@ -156,7 +163,8 @@ TEST_CASE("memory stays until the last listener that was told of it is told othe
   listener_recorder listener;
   must(guest.add_listener(listener));
   listener.context = &watched;
-  // While it is told that all is gone, another thread removes the region; only the unregistration holds the view now.
+  // While it is told that all is gone, another thread removes the region; only the unregistration
+  // holds the view now.
   listener.on_commit = [](listener_recorder& who) {
     auto& it = *static_cast<watching*>(who.context);
     std::thread{[&] {
@@ -181,7 +189,8 @@ TEST_CASE("a replay goes through its own listener, which may refuse, and the und
       to->add(one);
     }
     result<void> commit() noexcept {
-      if (sections >= refuse_from) to->refuse_at = 1;  // it leaves the listener as it was, as it must
+      // it leaves the listener as it was, as it must
+      if (sections >= refuse_from) to->refuse_at = 1;
       return to->commit();
     }
   };

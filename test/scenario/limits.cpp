@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What an IOMMU cannot do is refused up front, by name and with advice, and nothing has been touched: holes in
-// its aperture, too few mappings, ragged edges, memory that lies across pages, windows of a virtual IOMMU.
+// What an IOMMU cannot do is refused up front, by name and with advice, and nothing has been
+// touched: holes in its aperture, too few mappings, ragged edges, memory that lies across pages,
+// windows of a virtual IOMMU.
 #include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 #include <tether/backend/software_iommu.hpp>
@@ -36,8 +37,12 @@ namespace {
 struct noting {
   using slot = observation_slot;
   std::vector<std::string> told;
-  void trimmed(section const& what, std::uint64_t bytes) noexcept { told.push_back("trimmed " + std::string{what.name} + " " + std::to_string(bytes)); }
-  void left_out(section const& what, error const& why) noexcept { told.push_back("left out " + std::string{what.name} + ": " + why.code().message()); }
+  void trimmed(section const& what, std::uint64_t bytes) noexcept {
+    told.push_back("trimmed " + std::string{what.name} + " " + std::to_string(bytes));
+  }
+  void left_out(section const& what, error const& why) noexcept {
+    told.push_back("left out " + std::string{what.name} + ": " + why.code().message());
+  }
 };
 
 /// A guest whose only container is a recorded software IOMMU.
@@ -45,7 +50,8 @@ template <class... Policies>
 struct small_guest {
   using container_type = container<recording<software_iommu>, noting, Policies...>;
 
-  explicit small_guest(software_iommu_options options = {}) : dma{guest, gate, recording<software_iommu>{book, software_iommu{std::move(options)}}} {}
+  explicit small_guest(software_iommu_options options = {})
+      : dma{guest, gate, recording<software_iommu>{book, software_iommu{std::move(options)}}} {}
 
   ram_block ram = must(ram_block::allocate("ram", 256 * KiB));
   ram_block bar = must(ram_block::allocate("bar", 64 * KiB));
@@ -54,7 +60,9 @@ struct small_guest {
   journal book;
   container_type dma;
 
-  region_id place(region const& what, std::uint64_t at, int priority = 0) { return must(guest.place(what, guest_address{at}, priority)); }
+  region_id place(region const& what, std::uint64_t at, int priority = 0) {
+    return must(guest.place(what, guest_address{at}, priority));
+  }
   /// An attach that must be refused before anything but the join was asked.
   error refused() {
     auto group = dma.attach(pinning_group());
@@ -70,11 +78,15 @@ struct small_guest {
   }
 };
 
-extent<io_address> io(std::uint64_t first, std::uint64_t last) { return {io_address{first}, io_address{last}}; }
+extent<io_address> io(std::uint64_t first, std::uint64_t last) {
+  return {io_address{first}, io_address{last}};
+}
 
 }  // namespace
 
-TEST_CASE("RAM across a hole in the aperture is refused with its extent, and never split around the hole") {
+TEST_CASE(
+    "RAM across a hole in the aperture is refused with its extent, and never split around the "
+    "hole") {
   small_guest<> w{{.usable = {io(0, 0x1ffff), io(0x30000, 0xfffff)}}};
   const auto at = w.place(region::ram(w.ram), 0);
   const error why = w.refused();
@@ -90,7 +102,9 @@ TEST_CASE("RAM across a hole in the aperture is refused with its extent, and nev
   CHECK(w.dma.attach(pinning_group()));
 }
 
-TEST_CASE("a change that would put RAM outside the aperture is refused while a group is attached, and all is as before") {
+TEST_CASE(
+    "a change that would put RAM outside the aperture is refused while a group is attached, and "
+    "all is as before") {
   small_guest<> w{{.usable = {io(0, 0x3ffff)}}};
   const auto at = w.place(region::ram(w.ram), 0);
   auto group = must(w.dma.attach(pinning_group()));
@@ -104,7 +118,8 @@ TEST_CASE("a change that would put RAM outside the aperture is refused while a g
   must(group.detach());
 }
 
-TEST_CASE("more mappings than the budget are refused up front, with the block size that would fit") {
+TEST_CASE(
+    "more mappings than the budget are refused up front, with the block size that would fit") {
   small_guest<fixed_block<4 * KiB>> w{{.budget = 20}};
   w.place(region::ram(w.ram), 0);
   const error why = w.refused();
@@ -142,7 +157,9 @@ TEST_CASE("what a commit removes makes room for what it adds") {
   must(group.detach());
 }
 
-TEST_CASE("another device's BAR never takes a mapping from RAM: over the budget it is left out, and the attach goes on") {
+TEST_CASE(
+    "another device's BAR never takes a mapping from RAM: over the budget it is left out, and the "
+    "attach goes on") {
   small_guest<fixed_block<64 * KiB>> w{{.budget = 4}};
   const auto bar = w.place(region::ram_device(w.bar), 0);
   w.place(region::ram(w.ram), 0x100000);
@@ -157,9 +174,12 @@ TEST_CASE("another device's BAR never takes a mapping from RAM: over the budget 
   must(group.detach());
 }
 
-TEST_CASE("ragged edges are trimmed inward and reported, less than a page is left out, and both come back whole") {
+TEST_CASE(
+    "ragged edges are trimmed inward and reported, less than a page is left out, and both come "
+    "back whole") {
   small_guest<trim_edges> w;
-  const auto ragged = w.place(region::ram(w.ram, block_offset{0x800}, 0x2000).named("ragged"), 0x10800);
+  const auto ragged =
+      w.place(region::ram(w.ram, block_offset{0x800}, 0x2000).named("ragged"), 0x10800);
   w.place(region::ram(w.ram, block_offset{0x8000}, 0x200).named("crumb"), 0x20000);
   auto group = must(w.dma.attach(pinning_group()));
   CHECK(w.dma.usage() == mapped_usage{1, 0x1000});
@@ -186,7 +206,9 @@ TEST_CASE("ragged edges are refused where the configuration says so, naming the 
   CHECK(why.first() == 0x10800);
 }
 
-TEST_CASE("RAM that lies differently within its pages than its host memory is refused, whatever the edges") {
+TEST_CASE(
+    "RAM that lies differently within its pages than its host memory is refused, whatever the "
+    "edges") {
   small_guest<trim_edges> w;
   w.place(region::ram(w.ram, block_offset{0x800}, 0x4000), 0x10000);
   CHECK(w.refused().is(errc::not_congruent));
@@ -195,11 +217,15 @@ TEST_CASE("RAM that lies differently within its pages than its host memory is re
   CHECK(other.refused().is(errc::not_congruent));
 }
 
-TEST_CASE("a BAR smaller than a page is neither mapped nor unmapped, is reported once, and the attach goes on") {
+TEST_CASE(
+    "a BAR smaller than a page is neither mapped nor unmapped, is reported once, and the attach "
+    "goes on") {
   small_guest<> w;
   w.place(region::ram(w.ram), 0);
-  const auto small = w.place(region::ram_device(w.bar, block_offset{0}, 512).named("small BAR"), 0x100000);
-  const auto crooked = w.place(region::ram_device(w.bar, block_offset{0x800}, 0x4000).named("crooked BAR"), 0x200000);
+  const auto small =
+      w.place(region::ram_device(w.bar, block_offset{0}, 512).named("small BAR"), 0x100000);
+  const auto crooked = w.place(
+      region::ram_device(w.bar, block_offset{0x800}, 0x4000).named("crooked BAR"), 0x200000);
   const auto far = w.place(region::ram_device(w.bar).named("far BAR"), std::uint64_t{1} << 50);
   auto group = must(w.dma.attach(pinning_group()));
   CHECK(w.book.count(backend_call::map) == 1);
@@ -213,17 +239,21 @@ TEST_CASE("a BAR smaller than a page is neither mapped nor unmapped, is reported
   CHECK(w.book.count(backend_call::unmap) == 1);
 }
 
-TEST_CASE("what was left out keeps the name under which it was told when its region is placed anew under another") {
+TEST_CASE(
+    "what was left out keeps the name under which it was told when its region is placed anew under "
+    "another") {
   small_guest<> w;
   w.place(region::ram(w.ram), 0);
   const auto far = w.place(region::ram_device(w.bar).named("far BAR"), std::uint64_t{1} << 50);
   auto group = must(w.dma.attach(pinning_group()));
   auto change = w.guest.begin();
   must(change.remove(far));
-  const auto anew = must(change.place(region::ram_device(w.bar).named("some other BAR"), guest_address{std::uint64_t{1} << 50}));
+  const auto anew = must(change.place(region::ram_device(w.bar).named("some other BAR"),
+                                      guest_address{std::uint64_t{1} << 50}));
   static_cast<void>(must(change.commit()));
   CHECK(w.dma.observer().told.size() == 1);  // a name is nothing that a listener acts on
-  for (int i = 0; i != 4; ++i) must(w.guest.remove(w.place(region::mmio("something else entirely", 4 * KiB), 1 * MiB)));
+  for (int i = 0; i != 4; ++i)
+    must(w.guest.remove(w.place(region::mmio("something else entirely", 4 * KiB), 1 * MiB)));
   REQUIRE(w.dma.left_out().size() == 1);
   CHECK(w.dma.left_out()[0].what.name.view() == "far BAR");
   must(w.guest.remove(anew));
@@ -231,12 +261,14 @@ TEST_CASE("what was left out keeps the name under which it was told when its reg
   must(group.detach());
 }
 
-TEST_CASE("a BAR that the kernel declines does not fail the attach, and its removal issues nothing") {
+TEST_CASE(
+    "a BAR that the kernel declines does not fail the attach, and its removal issues nothing") {
   for (const int number : {EFAULT, EINVAL}) {
     small_guest<largest_page> w;
     w.place(region::ram(w.ram, block_offset{0}, 8 * KiB), 0);
     const auto bar = w.place(region::ram_device(w.bar), 0x100000);
-    w.book.fail_at(backend_call::map, 5, error::from_errno("map", number));  // the third page of the BAR
+    // the third page of the BAR
+    w.book.fail_at(backend_call::map, 5, error::from_errno("map", number));
     auto group = must(w.dma.attach(pinning_group()));
     CHECK(w.book.faults_left() == 0);
     CHECK(w.dma.usage() == mapped_usage{2, 8 * KiB});
@@ -275,14 +307,17 @@ TEST_CASE("a window of a virtual IOMMU is refused by name, at the attach and at 
   CHECK(why.subject() == "viommu");
   must(w.guest.remove(window));
   auto group = must(w.dma.attach(pinning_group()));
-  const auto late = w.guest.place(region::iommu_window("viommu", 1 * MiB), guest_address{0x1000000});
+  const auto late =
+      w.guest.place(region::iommu_window("viommu", 1 * MiB), guest_address{0x1000000});
   REQUIRE_FALSE(late);
   CHECK(late.error().is(errc::unsupported));
   CHECK(w.dma.usage().bytes == 256 * KiB);
   must(group.detach());
 }
 
-TEST_CASE("registers, and a 64-bit BAR while it is being sized, are not shown to devices and not reported") {
+TEST_CASE(
+    "registers, and a 64-bit BAR while it is being sized, are not shown to devices and not "
+    "reported") {
   small_guest<> w;
   w.place(region::ram(w.ram), 0);
   w.place(region::mmio("registers", 4 * KiB), 0x100000);
@@ -293,9 +328,13 @@ TEST_CASE("registers, and a 64-bit BAR while it is being sized, are not shown to
   must(group.detach());
 }
 
-TEST_CASE("blocks smaller than the IOMMU's page, or off its grid, are refused as a mismatch of strategy") {
+TEST_CASE(
+    "blocks smaller than the IOMMU's page, or off its grid, are refused as a mismatch of "
+    "strategy") {
   small_guest<fixed_block<4 * KiB>> w{{.page_sizes = {64 * KiB}}};
-  ram_block aligned = must(ram_block::borrow("aligned", host_address{round_up(w.ram.host().value, 64 * KiB)}, 128 * KiB, memory_kind::private_anonymous));
+  ram_block aligned =
+      must(ram_block::borrow("aligned", host_address{round_up(w.ram.host().value, 64 * KiB)},
+                             128 * KiB, memory_kind::private_anonymous));
   const auto at = w.place(region::ram(aligned), 0);
   const error why = w.refused();
   CHECK(why.is(errc::strategy_mismatch));
@@ -303,7 +342,9 @@ TEST_CASE("blocks smaller than the IOMMU's page, or off its grid, are refused as
   must(w.guest.remove(at));
 }
 
-TEST_CASE("whoever requires discards makes the attach fail and is named; blocks go together with a coordinated requirement") {
+TEST_CASE(
+    "whoever requires discards makes the attach fail and is named; blocks go together with a "
+    "coordinated requirement") {
   auto backend = on_io_uring::make();
   if (!backend) return skip_because(backend.error().sentence());
   passthrough<on_io_uring, whole_section, inhibit_per_container> whole{std::move(*backend)};
@@ -330,7 +371,9 @@ TEST_CASE("whoever requires discards makes the attach fail and is named; blocks 
   CHECK(blocks.dma->attach(pinning_group()).error().is(errc::discards_required));
 }
 
-TEST_CASE("ROM is mapped for reading, a flip is an unmap and a map, and the device is stopped from writing") {
+TEST_CASE(
+    "ROM is mapped for reading, a flip is an unmap and a map, and the device is stopped from "
+    "writing") {
   small_guest<> w;
   const auto at = w.place(region::ram(w.ram), 0);
   auto group = must(w.dma.attach(pinning_group()));

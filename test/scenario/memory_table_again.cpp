@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// A memory table is sent again (a vhost-user front end does so for every hot-plug): the same files, in other blocks, another order, split
-// or joined. What a device reaches stays, so nothing is unmapped, nothing is mapped, and no access of a running device fails (law 26).
+// A memory table is sent again (a vhost-user front end does so for every hot-plug): the same files,
+// in other blocks, another order, split or joined. What a device reaches stays, so nothing is
+// unmapped, nothing is mapped, and no access of a running device fails (law 26).
 #include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 #include <tether/backend/software_iommu.hpp>
@@ -52,7 +53,8 @@ struct part {
 std::uint64_t maps_of(std::string const& name) {
   std::ifstream maps{"/proc/self/maps"};
   std::uint64_t found = 0;
-  for (std::string line; std::getline(maps, line);) found += line.find("/memfd:" + name) != std::string::npos ? 1U : 0U;
+  for (std::string line; std::getline(maps, line);)
+    found += line.find("/memfd:" + name) != std::string::npos ? 1U : 0U;
   return found;
 }
 
@@ -70,11 +72,14 @@ struct table {
   std::vector<region_id> places;
 
   void receive(memfd const& file, std::vector<part> const& parts) {
-    for (auto const& one : parts) blocks.push_back(must(ram_block::from_descriptor("part", file.descriptor, one.offset, one.size)));
+    for (auto const& one : parts)
+      blocks.push_back(
+          must(ram_block::from_descriptor("part", file.descriptor, one.offset, one.size)));
   }
   void place(transaction& change, std::vector<part> const& parts) {
     for (std::size_t i = 0; i < parts.size(); ++i)
-      places.push_back(must(change.place(region::ram(blocks[i]), guest_address{GiB + parts[i].offset})));
+      places.push_back(
+          must(change.place(region::ram(blocks[i]), guest_address{GiB + parts[i].offset})));
   }
   void remove(transaction& change) {
     for (const region_id one : std::exchange(places, {})) must(change.remove(one));
@@ -85,7 +90,8 @@ struct table {
   }
 };
 
-/// A device that reads and writes all the time, each page in turn. It counts what failed, and what read back wrong.
+/// A device that reads and writes all the time, each page in turn. It counts what failed, and what
+/// read back wrong.
 template <class Device>
 class busy_device {
  public:
@@ -133,7 +139,8 @@ void replace(Backend backend, std::vector<part> const& first, std::vector<part> 
     address_space guest;
     discard_gate<> gate;
     journal book;
-    container<recording<Backend>, inhibit_per_group> dma{guest, gate, recording<Backend>{book, std::move(backend)}};
+    container<recording<Backend>, inhibit_per_group> dma{
+        guest, gate, recording<Backend>{book, std::move(backend)}};
     table old;
     old.receive(file, first);
     {
@@ -166,11 +173,13 @@ void replace(Backend backend, std::vector<part> const& first, std::vector<part> 
     CHECK(book.count(backend_call::unmap) == 0);
     // The device and the new blocks see the same bytes, and so does whoever else has the file.
     for (std::size_t i = 0; i < second.size(); ++i) {
-      const std::array<std::byte, 4> sent{std::byte{1}, std::byte{2}, std::byte{3}, static_cast<std::byte>(i)};
+      const std::array<std::byte, 4> sent{std::byte{1}, std::byte{2}, std::byte{3},
+                                          static_cast<std::byte>(i)};
       must(nic->dma_write(io_address{GiB + second[i].offset}, sent));
       CHECK(std::memcmp(now.blocks[i].data(), sent.data(), sent.size()) == 0);
       std::array<std::byte, 4> theirs{};
-      REQUIRE(::pread(file.descriptor, theirs.data(), theirs.size(), static_cast<off_t>(second[i].offset)) == 4);
+      REQUIRE(::pread(file.descriptor, theirs.data(), theirs.size(),
+                      static_cast<off_t>(second[i].offset)) == 4);
       CHECK(theirs == sent);
     }
     {
@@ -195,7 +204,12 @@ void replace_in_every_way(Open open) {
   const std::vector<part> other_order{{half, half}, {0, half}};
   const std::vector<part> thirds{{0, page}, {page, half}, {page + half, half - page}};
   const std::array<std::pair<std::vector<part>, std::vector<part>>, 6> ways{
-      {{whole, whole}, {halves, halves}, {halves, other_order}, {whole, halves}, {halves, whole}, {thirds, other_order}}};
+      {{whole, whole},
+       {halves, halves},
+       {halves, other_order},
+       {whole, halves},
+       {halves, whole},
+       {thirds, other_order}}};
   for (std::size_t i = 0; i < ways.size(); ++i) {
     CAPTURE(i);
     auto backend = open();
@@ -206,10 +220,14 @@ void replace_in_every_way(Open open) {
 
 }  // namespace
 
-TEST_CASE("a memory table that is sent again, in any cut and order, unmaps nothing from a software IOMMU, and no access fails") {
+TEST_CASE(
+    "a memory table that is sent again, in any cut and order, unmaps nothing from a software "
+    "IOMMU, and no access fails") {
   replace_in_every_way([] { return result<software_iommu>{software_iommu{}}; });
 }
-TEST_CASE("a memory table that is sent again, in any cut and order, unmaps nothing from io_uring, and no access fails") {
+TEST_CASE(
+    "a memory table that is sent again, in any cut and order, unmaps nothing from io_uring, and no "
+    "access fails") {
   replace_in_every_way([] { return io_uring_buffers::open({.slots = 64}); });
 }
 

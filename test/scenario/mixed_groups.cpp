@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Groups whose devices disagree about discards: refused in both directions where a group is asked as a whole,
-// counted device by device where each speaks for itself.
+// Groups whose devices disagree about discards: refused in both directions where a group is asked
+// as a whole, counted device by device where each speaks for itself.
 #include <support/may_discard.hpp>
 #include <support/must.hpp>
 #include <support/passthrough.hpp>
@@ -49,7 +49,9 @@ TEST_CASE("a mixed group is refused in both directions where the group or the co
   refused_both_ways<inhibit_per_container>();
 }
 
-TEST_CASE("in a mixed group each device that did not agree holds for itself, and the gate opens when the last of them closes") {
+TEST_CASE(
+    "in a mixed group each device that did not agree holds for itself, and the gate opens when the "
+    "last of them closes") {
   if (auto backend = on_io_uring::make(); !backend) return skip_because(backend.error().sentence());
   passthrough<on_io_uring, inhibit_per_device> w{must(on_io_uring::make())};
   auto group = must(w.dma->attach(mediated_group()));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A device model changes several regions in functions that each begin a transaction of their own: the
-// outermost decides when it happens, and whether.
+// A device model changes several regions in functions that each begin a transaction of their own:
+// the outermost decides when it happens, and whether.
 #include <tether/topology/address_space.hpp>
 
 #include <support/listener_recorder.hpp>
@@ -90,7 +90,9 @@ TEST_CASE("an empty commit, and one whose edits cancel out, tell nobody anything
   must(guest.remove_listener(listener));
 }
 
-TEST_CASE("a compulsory transaction inside a refusable one makes the whole compulsory, unless it is abandoned") {
+TEST_CASE(
+    "a compulsory transaction inside a refusable one makes the whole compulsory, unless it is "
+    "abandoned") {
   address_space guest;
   listener_recorder listener;
   must(guest.add_listener(listener));

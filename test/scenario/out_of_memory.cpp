@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The process runs out of memory at every allocation of every edit and commit in turn: each is an error,
-// none an exception, and each leaves everything as it was.
+// The process runs out of memory at every allocation of every edit and commit in turn: each is an
+// error, none an exception, and each leaves everything as it was.
 #include <tether/topology/address_space.hpp>
 
 #include <support/failing_allocation.hpp>
@@ -86,7 +86,9 @@ std::uint64_t sweep(Act act) {
 
 TEST_CASE("running out of memory at any allocation of an edit or a commit changes nothing") {
   if (!allocations_can_fail) return cannot_fail_allocations();
-  CHECK(sweep([](world& w) { return w.guest.place(region::ram(w.other), guest_address{4096}, 2); }) > 5);
+  CHECK(sweep([](world& w) {
+          return w.guest.place(region::ram(w.other), guest_address{4096}, 2);
+        }) > 5);
   CHECK(sweep([](world& w) { return w.guest.remove(w.bar); }) > 3);
   CHECK(sweep([](world& w) { return w.guest.move(w.bar, guest_address{16384}); }) > 3);
   CHECK(sweep([](world& w) { return w.guest.set_read_only(w.ram, true); }) > 3);
@@ -94,8 +96,10 @@ TEST_CASE("running out of memory at any allocation of an edit or a commit change
   CHECK(sweep([](world& w) -> result<commit_report> {
           auto change = w.guest.begin(commit_kind::compulsory);
           if (auto done = change.remove(w.bar); !done) return failure(done.error());
-          if (auto id = change.place(region::ram(w.other), guest_address{2 * MiB}); !id) return failure(id.error());
-          if (auto done = change.move(w.ram, guest_address{4096}); !done) return failure(done.error());
+          if (auto id = change.place(region::ram(w.other), guest_address{2 * MiB}); !id)
+            return failure(id.error());
+          if (auto done = change.move(w.ram, guest_address{4096}); !done)
+            return failure(done.error());
           return change.commit();
         }) > 10);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Balloons look memory up on several threads while the map changes and containers come and go. For the
-// thread sanitizer above all; each reader also checks that what it holds does not change under it.
+// Balloons look memory up on several threads while the map changes and containers come and go. For
+// the thread sanitizer above all; each reader also checks that what it holds does not change under
+// it.
 #include <tether/topology/address_space.hpp>
 
 #include <support/listener_recorder.hpp>
@@ -36,7 +37,9 @@ TEST_CASE("readers, writers and registrations of several threads never see half 
     region_id right;
     {
       auto first = guest.begin();
-      left = first.place(region::ram(block, block_offset{which * 4 * part}, part), guest_address{base}).value();
+      left =
+          first.place(region::ram(block, block_offset{which * 4 * part}, part), guest_address{base})
+              .value();
       right = first.place(region::mmio("right", part), guest_address{base + part}).value();
       if (!first.commit()) ++wrong;
     }
@@ -100,7 +103,9 @@ TEST_CASE("a commit does not wait for a reader") {
   const auto id = must(guest.place(region::mmio("a", 16), guest_address{0}));
   const auto reader = guest.view();  // stays all the time
   must(guest.remove(id));
-  std::thread{[&] { static_cast<void>(guest.place(region::mmio("b", 16), guest_address{0})); }}.join();
+  std::thread{[&] {
+    static_cast<void>(guest.place(region::mmio("b", 16), guest_address{0}));
+  }}.join();
   CHECK(guest.view()->find(guest_address{0})->name == "b");
   CHECK(reader.find(guest_address{0})->name == "a");
 }
@@ -111,7 +116,9 @@ TEST_CASE("a reader does not wait for a commit") {
   slow.context = &guest;
   slow.on_commit = [](listener_recorder& who) {
     auto& it = *static_cast<address_space*>(who.context);
-    std::thread{[&] { who.breaches.push_back(it.view()->empty() ? "" : "the change was seen too early"); }}.join();
+    std::thread{[&] {
+      who.breaches.push_back(it.view()->empty() ? "" : "the change was seen too early");
+    }}.join();
   };
   must(guest.add_listener(slow));
   CHECK_FALSE(must(guest.place(region::mmio("a", 16), guest_address{0})) == region_id{});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Several containers follow one guest, and one of them cannot follow a change: either the change did not
-// happen for anyone, or it happened and that one is fenced.
+// Several containers follow one guest, and one of them cannot follow a change: either the change
+// did not happen for anyone, or it happened and that one is fenced.
 #include <tether/topology/address_space.hpp>
 
 #include <support/listener_recorder.hpp>
@@ -32,7 +32,8 @@ struct three_containers {
   ram_block other = must(ram_block::allocate("other", 64 * KiB));
   address_space guest;
   listener_calls shared;
-  std::array<listener_recorder, 3> containers{listener_recorder{"1", shared}, listener_recorder{"2", shared},
+  std::array<listener_recorder, 3> containers{listener_recorder{"1", shared},
+                                              listener_recorder{"2", shared},
                                               listener_recorder{"3", shared}};
   region_id ram = must(guest.place(region::ram(block), guest_address{0}));
 
@@ -104,7 +105,8 @@ TEST_CASE("where an undo fails too, the error says that something is left behind
   REQUIRE_FALSE(outcome);
   CHECK(outcome.error().subject() == "3");
   CHECK(outcome.error().rollback_failed());
-  // The container that could not go back fenced the addition; nobody keeps memory that no view mentions.
+  // The container that could not go back fenced the addition; nobody keeps memory that no view
+  // mentions.
   for (auto const& one : t.containers) CHECK(one.mapped() == listed(t.guest));
   CHECK(t.other.backing().references() == 0);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Devices that are attached one by one (law 4's other half): asked and opened before they can reach anything, so that
-// nothing is held down provisionally, and everything taken back wherever an attach or a detach fails.
+// Devices that are attached one by one (law 4's other half): asked and opened before they can reach
+// anything, so that nothing is held down provisionally, and everything taken back wherever an
+// attach or a detach fails.
 #include <support/may_discard.hpp>
 #include <support/must.hpp>
 #include <support/passthrough.hpp>
@@ -38,7 +39,8 @@ struct asked {
 
 template <class Model, class... Policies>
 struct watched : passthrough<Model, Policies...> {
-  explicit watched(typename Model::backend_type backend) : passthrough<Model, Policies...>{std::move(backend)} {
+  explicit watched(typename Model::backend_type backend)
+      : passthrough<Model, Policies...>{std::move(backend)} {
     this->book.before_each([this](journal_entry const& entry) {
       const auto counts = this->gate.counts();
       calls.push_back({entry.what, counts.any_holds + counts.uncoordinated_holds});
@@ -47,12 +49,15 @@ struct watched : passthrough<Model, Policies...> {
   }
   [[nodiscard]] std::string told() const {
     std::string all;
-    for (asked const& one : calls) all.append(all.empty() ? "" : " ").append(name_of(one.what)).append(":").append(std::to_string(one.holds));
+    for (asked const& one : calls)
+      all.append(all.empty() ? "" : " ")
+          .append(name_of(one.what))
+          .append(":")
+          .append(std::to_string(one.holds));
     return all;
   }
   std::vector<asked> calls;
 };
-
 
 template <class Inhibition>
 void order_of_calls(std::string const& n) {
@@ -68,11 +73,13 @@ void order_of_calls(std::string const& n) {
   if (!backend) return skip_because(backend.error().sentence());
   watched<lone_uring, Inhibition> v{std::move(*backend)};
   auto pinned = must(v.dma->attach(lone_nic()));
-  CHECK(v.told() == "open:0 bind:0 join:" + n + " map:" + n + " map:" + n + " map:" + n + " map:" + n);
+  CHECK(v.told() ==
+        "open:0 bind:0 join:" + n + " map:" + n + " map:" + n + " map:" + n + " map:" + n);
   CHECK(v.disagreements(*pinned) == 0);
   v.calls.clear();
   must(pinned.detach());
-  CHECK(v.told() == "quiesce:" + n + " unmap:" + n + " unmap:" + n + " unmap:" + n + " unmap:" + n + " leave:" + n + " close:" + n);
+  CHECK(v.told() == "quiesce:" + n + " unmap:" + n + " unmap:" + n + " unmap:" + n + " unmap:" + n +
+                        " leave:" + n + " close:" + n);
   CHECK(v.gate.counts() == gate_counts{});
   CHECK(v.stale_strikes == 0);
 }
@@ -118,7 +125,8 @@ void holds_of_two_in_a_group(std::uint32_t both, std::uint32_t one) {
   CHECK(w.dma->membership() == container_counts{});
 }
 
-/// Refuses a device that differs from its neighbour in consent, whichever came first, and touches nothing.
+/// Refuses a device that differs from its neighbour in consent, whichever came first, and touches
+/// nothing.
 template <class Inhibition>
 void a_mixed_group_is_refused() {
   auto backend = lone_uring::make();
@@ -140,8 +148,9 @@ void a_mixed_group_is_refused() {
   }
 }
 
-/// Lets `act` fail at every call of the backend in turn, until none is left. What cannot be put back (an unmap on the way out) keeps
-/// the hold until it is abandoned; then `restore` makes everything as it was.
+/// Lets `act` fail at every call of the backend in turn, until none is left. What cannot be put
+/// back (an unmap on the way out) keeps the hold until it is abandoned; then `restore` makes
+/// everything as it was.
 template <class Rig, class Act, class Restore>
 std::uint64_t sweep(Rig& w, Act act, Restore restore) {
   const auto before = w.state();
@@ -177,7 +186,8 @@ void failures_leave_nothing_behind() {
   using attached = typename passthrough<Model, Policies...>::container_type::attached;
   std::optional<attached> nic;
   std::optional<attached> disk;
-  const auto attach = [&](std::optional<attached>& into, lone_endpoint const& which) -> result<void> {
+  const auto attach = [&](std::optional<attached>& into,
+                          lone_endpoint const& which) -> result<void> {
     auto done = w.dma->attach(which);
     if (!done) return failure(done.error());
     into = *done;
@@ -189,32 +199,39 @@ void failures_leave_nothing_behind() {
   CHECK(sweep(w, attach_disk, [] {}) == 0);
   CHECK(w.disagreements(**disk) == 0);
   CHECK(sweep(w, [&] { return disk->detach(); }, [] {}) == 0);
-  CHECK(sweep(w, [&] { return nic->detach(); }, [&] { must(attach_nic()); }) == 4);  // the four unmaps
+  // the four unmaps
+  CHECK(sweep(w, [&] { return nic->detach(); }, [&] { must(attach_nic()); }) == 4);
   CHECK(w.gate.counts() == gate_counts{});
   CHECK(w.stale_strikes == 0);
 }
 
 }  // namespace
 
-TEST_CASE("a device is opened and bound before anything is held, held before it joins, and closed before the hold goes") {
+TEST_CASE(
+    "a device is opened and bound before anything is held, held before it joins, and closed before "
+    "the hold goes") {
   order_of_calls<inhibit_per_group>("1");
   order_of_calls<inhibit_per_container>("1");
   order_of_calls<inhibit_per_device>("1");
 }
 
-TEST_CASE("a device that agrees is never held for, not even provisionally, and the balloon runs all along") {
+TEST_CASE(
+    "a device that agrees is never held for, not even provisionally, and the balloon runs all "
+    "along") {
   an_agreeing_device_holds_nobody_down<inhibit_per_group>();
   an_agreeing_device_holds_nobody_down<inhibit_per_container>();
   an_agreeing_device_holds_nobody_down<inhibit_per_device>();
 }
 
-TEST_CASE("two devices of one IOMMU group are held for as the policy counts, until the last has gone") {
+TEST_CASE(
+    "two devices of one IOMMU group are held for as the policy counts, until the last has gone") {
   holds_of_two_in_a_group<inhibit_per_group>(1, 1);
   holds_of_two_in_a_group<inhibit_per_container>(1, 1);
   holds_of_two_in_a_group<inhibit_per_device>(2, 1);
 }
 
-TEST_CASE("a group of mixed consent is refused before anything is touched, but by inhibit_per_device") {
+TEST_CASE(
+    "a group of mixed consent is refused before anything is touched, but by inhibit_per_device") {
   a_mixed_group_is_refused<inhibit_per_group>();
   a_mixed_group_is_refused<inhibit_per_container>();
   auto backend = lone_uring::make();
@@ -241,15 +258,21 @@ TEST_CASE("a device that pins may not agree, and is not even opened") {
   CHECK(w.state() == before);
 }
 
-TEST_CASE("an attach or a detach of a device that fails at any call leaves everything as it was, on a software IOMMU") {
+TEST_CASE(
+    "an attach or a detach of a device that fails at any call leaves everything as it was, on a "
+    "software IOMMU") {
   failures_leave_nothing_behind<lone_software>();
 }
-TEST_CASE("an attach or a detach of a device that fails at any call leaves everything as it was, on io_uring's pins") {
+TEST_CASE(
+    "an attach or a detach of a device that fails at any call leaves everything as it was, on "
+    "io_uring's pins") {
   failures_leave_nothing_behind<lone_uring, inhibit_per_device>();
   failures_leave_nothing_behind<lone_uring, inhibit_per_container, fixed_block<64 * KiB>>();
 }
 
-TEST_CASE("a device that is kept busy stays attached, with its hold and every mapping, until it is free") {
+TEST_CASE(
+    "a device that is kept busy stays attached, with its hold and every mapping, until it is "
+    "free") {
   auto backend = lone_uring::make();
   if (!backend) return skip_because(backend.error().sentence());
   passthrough<lone_uring> w{std::move(*backend)};
@@ -267,7 +290,9 @@ TEST_CASE("a device that is kept busy stays attached, with its hold and every ma
   CHECK(nic.detach().error().is(errc::stale_handle));
 }
 
-TEST_CASE("an undo of a device's attach that fails keeps the hold until abandon has proven everything gone") {
+TEST_CASE(
+    "an undo of a device's attach that fails keeps the hold until abandon has proven everything "
+    "gone") {
   auto backend = lone_uring::make();
   if (!backend) return skip_because(backend.error().sentence());
   passthrough<lone_uring> w{std::move(*backend)};

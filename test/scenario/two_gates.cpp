@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A guest with two gates: each lets through what the other forbids, so the second is refused, whoever comes second.
+// A guest with two gates: each lets through what the other forbids, so the second is refused,
+// whoever comes second.
 #include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 #include <tether/discard/balloon.hpp>
@@ -27,7 +28,8 @@ using tether_test::must;
 namespace {
 
 constexpr std::array<std::uint32_t, 1> first_frame{0};
-constexpr std::array<extent<guest_address>, 1> first_page{{{guest_address{0}, guest_address{4 * KiB - 1}}}};
+constexpr std::array<extent<guest_address>, 1> first_page{
+    {{guest_address{0}, guest_address{4 * KiB - 1}}}};
 const endpoint_group nics{"nics", {{"nic", pin_class::pins}}};
 
 struct two_gates {
@@ -49,7 +51,9 @@ struct two_gates {
 
 }  // namespace
 
-TEST_CASE_FIXTURE(two_gates, "a balloon at another gate than the container's discards nothing, and every report says why") {
+TEST_CASE_FIXTURE(
+    two_gates,
+    "a balloon at another gate than the container's discards nothing, and every report says why") {
   if (!backend) return tether_test::skip_because(backend.error().sentence());
   container<io_uring_buffers> dma{guest, gate, std::move(*backend)};
   auto group = must(dma.attach(nics));
@@ -90,7 +94,9 @@ TEST_CASE_FIXTURE(two_gates, "when the first gate's users are gone, another may 
   auto nic = must(group.open("nic"));
   CHECK(agree(nic));
   const auto permit = gate.permit(discard_kind::uncoordinated);
-  CHECK(ram.discard({block_offset{0}, block_offset{4 * KiB - 1}}, permit).error().is(errc::other_gate));
+  CHECK(ram.discard({block_offset{0}, block_offset{4 * KiB - 1}}, permit)
+            .error()
+            .is(errc::other_gate));
   CHECK(agree(nic));
 }
 

@@ -3,7 +3,8 @@
 
 // Enough to declare members and parameters, with the default arguments.
 struct user;
-void give(tether::container<tether::vfio_type1>& dma, tether::discard_gate<>& gate, tether::balloon<>& balloon, user& who);
+void give(tether::container<tether::vfio_type1>& dma, tether::discard_gate<>& gate,
+          tether::balloon<>& balloon, user& who);
 
 // It declares what the headers define: no second entity, no other kind.
 #include <tether/testing.hpp>
@@ -13,13 +14,21 @@ void give(tether::container<tether::vfio_type1>& dma, tether::discard_gate<>& ga
 
 namespace {
 
-static_assert(std::is_same_v<tether::discard_gate<>, tether::discard_gate<tether::multi_threaded>> && sizeof(tether::discard_gate<>) != 0);
-static_assert(std::is_same_v<tether::vfio_type1, tether::basic_vfio_type1<tether::linux_kernel>> && tether::backend<tether::vfio_type1>);
-static_assert(tether::backend<tether::iommufd> && tether::backend<tether::io_uring_buffers> && tether::backend<tether::software_iommu>);
-static_assert(sizeof(tether::error) && sizeof(tether::address_space) && sizeof(tether::flat_view) && sizeof(tether::memory_backing) &&
-              sizeof(tether::ram_block) && sizeof(tether::region) && sizeof(tether::transaction) && sizeof(tether::section) &&
-              sizeof(tether::label) && sizeof(tether::vfio_group) && sizeof(tether::vfio_cdev) && sizeof(tether::endpoint_group));
-static_assert(sizeof(tether::page_reporting<>) && sizeof(tether::kvm_device) && sizeof(tether::iommufd_context) && sizeof(tether::vfio_device));
-static_assert(std::is_same_v<tether::container<tether::software_iommu>::attached, tether::attached_group<tether::container<tether::software_iommu>>>);
+static_assert(
+    std::is_same_v<tether::discard_gate<>, tether::discard_gate<tether::multi_threaded>> &&
+    sizeof(tether::discard_gate<>) != 0);
+static_assert(std::is_same_v<tether::vfio_type1, tether::basic_vfio_type1<tether::linux_kernel>> &&
+              tether::backend<tether::vfio_type1>);
+static_assert(tether::backend<tether::iommufd> && tether::backend<tether::io_uring_buffers> &&
+              tether::backend<tether::software_iommu>);
+static_assert(sizeof(tether::error) && sizeof(tether::address_space) && sizeof(tether::flat_view) &&
+              sizeof(tether::memory_backing) && sizeof(tether::ram_block) &&
+              sizeof(tether::region) && sizeof(tether::transaction) && sizeof(tether::section) &&
+              sizeof(tether::label) && sizeof(tether::vfio_group) && sizeof(tether::vfio_cdev) &&
+              sizeof(tether::endpoint_group));
+static_assert(sizeof(tether::page_reporting<>) && sizeof(tether::kvm_device) &&
+              sizeof(tether::iommufd_context) && sizeof(tether::vfio_device));
+static_assert(std::is_same_v<tether::container<tether::software_iommu>::attached,
+                             tether::attached_group<tether::container<tether::software_iommu>>>);
 
 }  // namespace

@@ -9,6 +9,7 @@ struct never {
   static constexpr bool never_inhibits = true;
 };
 static_assert(!tether::proven_safe<tether::proof::abstraction<never, tether::standard_lifecycle>>);
-static_assert(tether::proven_safe<tether::proof::abstraction<never, tether::standard_lifecycle, false>>);
+static_assert(
+    tether::proven_safe<tether::proof::abstraction<never, tether::standard_lifecycle, false>>);
 
 }  // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The global operator new of the executables whose tests let allocations fail (failing_allocation.hpp).
+// The global operator new of the executables whose tests let allocations fail
+// (failing_allocation.hpp).
 #include <support/failing_allocation.hpp>
 
 #include <cstddef>
@@ -11,7 +12,9 @@ thread_local std::uint64_t tether_test::failing_allocation = 0;
 
 namespace {
 
-[[maybe_unused]] bool fails() noexcept { return tether_test::failing_allocation != 0 && --tether_test::failing_allocation == 0; }
+[[maybe_unused]] bool fails() noexcept {
+  return tether_test::failing_allocation != 0 && --tether_test::failing_allocation == 0;
+}
 
 }  // namespace
 
@@ -26,11 +29,15 @@ namespace {
   throw std::bad_alloc{};
 }
 [[gnu::noinline]] void* operator new[](std::size_t size) { return operator new(size); }
-[[gnu::noinline]] void* operator new[](std::size_t size, std::nothrow_t const& no) noexcept { return operator new(size, no); }
+[[gnu::noinline]] void* operator new[](std::size_t size, std::nothrow_t const& no) noexcept {
+  return operator new(size, no);
+}
 [[gnu::noinline]] void operator delete(void* at) noexcept { std::free(at); }
 [[gnu::noinline]] void operator delete(void* at, std::size_t) noexcept { std::free(at); }
 [[gnu::noinline]] void operator delete(void* at, std::nothrow_t const&) noexcept { std::free(at); }
 [[gnu::noinline]] void operator delete[](void* at) noexcept { std::free(at); }
 [[gnu::noinline]] void operator delete[](void* at, std::size_t) noexcept { std::free(at); }
-[[gnu::noinline]] void operator delete[](void* at, std::nothrow_t const&) noexcept { std::free(at); }
+[[gnu::noinline]] void operator delete[](void* at, std::nothrow_t const&) noexcept {
+  std::free(at);
+}
 #endif

@@ -25,7 +25,9 @@ inline constexpr bool allocations_can_fail = false;
 inline constexpr bool allocations_can_fail = true;
 #endif
 /// For `if (!allocations_can_fail) return cannot_fail_allocations();`
-inline void cannot_fail_allocations() { skip_because("the thread sanitizer's own operator new cannot be replaced"); }
+inline void cannot_fail_allocations() {
+  skip_because("the thread sanitizer's own operator new cannot be replaced");
+}
 
 /// Which allocation of this thread fails, counted from now: 0 none, 1 the next.
 extern thread_local std::uint64_t failing_allocation;

@@ -42,8 +42,10 @@ struct fake_cdev {
   bool mediated = false;
   int iommu = 0;  // the kind of IOMMU: a page table made for one kind does not suit another
   std::uint64_t alignment = 4096;
-  tether::extent<tether::io_address> aperture{tether::io_address{0}, tether::io_address{0x7f'ffff'ffff}};
-  std::vector<tether::extent<tether::io_address>> reserved{{tether::io_address{0xfee0'0000}, tether::io_address{0xfeef'ffff}}};
+  tether::extent<tether::io_address> aperture{tether::io_address{0},
+                                              tether::io_address{0x7f'ffff'ffff}};
+  std::vector<tether::extent<tether::io_address>> reserved{
+      {tether::io_address{0xfee0'0000}, tether::io_address{0xfeef'ffff}}};
   unsigned number = 0;  // minor number of its node, under major 510
   bool busy = false;    // its group has another owner
 };
@@ -135,15 +137,20 @@ class fake_iommufd {
   /// tables are left out: a table that is made again has a new id, and is the same to us.
   [[nodiscard]] std::string seen(bool same_tables = false) const {
     std::string all;
-    const auto say = [&](const char* word, auto... numbers) { ((all += word), ..., (all += " " + std::to_string(numbers))), all += "; "; };
+    const auto say = [&](const char* word, auto... numbers) {
+      ((all += word), ..., (all += " " + std::to_string(numbers))), all += "; ";
+    };
     for (auto const* one : contexts()) {
       for (auto const& [id, space] : one->spaces) {
         say("space", id);
-        for (auto const& [first, what] : space.areas) say("area", first, what.last, what.what->host + what.offset, what.flags);
+        for (auto const& [first, what] : space.areas)
+          say("area", first, what.last, what.what->host + what.offset, what.flags);
       }
       for (auto const& [id, table] : one->tables) say("table", same_tables ? 0 : id, table.ioas);
     }
-    for (auto const& [path, one] : devices) say(one.is.name.c_str(), one.users, one.bound != nullptr, same_tables && one.attached != 0 ? 1 : one.attached);
+    for (auto const& [path, one] : devices)
+      say(one.is.name.c_str(), one.users, one.bound != nullptr,
+          same_tables && one.attached != 0 ? 1 : one.attached);
     say("locked", locked());
     return all;
   }
@@ -154,7 +161,9 @@ class fake_iommufd {
     }
     return found;
   }
-  [[nodiscard]] std::size_t count(unsigned long request) const { return static_cast<std::size_t>(std::ranges::count(requests, request)); }
+  [[nodiscard]] std::size_t count(unsigned long request) const {
+    return static_cast<std::size_t>(std::ranges::count(requests, request));
+  }
 
   std::int64_t open(std::string const& path) {
     if (path == "/dev/iommu") return there ? give({std::make_shared<context>(), nullptr}) : -ENOENT;
@@ -164,7 +173,8 @@ class fake_iommufd {
     const auto descriptor = give({nullptr, &at->second});
     if (descriptor < 0) return descriptor;
     ++at->second.users;
-    static_cast<void>(tether::linux_kernel::ftruncate(static_cast<int>(descriptor), fake_bar_size + fake_config_size));
+    static_cast<void>(tether::linux_kernel::ftruncate(static_cast<int>(descriptor),
+                                                      fake_bar_size + fake_config_size));
     return descriptor;
   }
   void duplicated(int from, int to) {
@@ -210,13 +220,15 @@ class fake_iommufd {
     requests.push_back(request);
     const auto at = files.find(descriptor);
     if (at == files.end()) return -EBADF;
-    if (at->second.as_device != nullptr) return control_device(*at->second.as_device, request, argument);
+    if (at->second.as_device != nullptr)
+      return control_device(*at->second.as_device, request, argument);
     return control_context(*at->second.as_context, request, argument);
   }
 
   /// DMA by a device, as far as its address space allows. Answers 0, or the errno that stands for
   /// an IOMMU fault.
-  int dma(device const& of, std::uint64_t at, std::byte* bytes, std::uint64_t size, bool device_writes) const {
+  int dma(device const& of, std::uint64_t at, std::byte* bytes, std::uint64_t size,
+          bool device_writes) const {
     if (size == 0) return 0;
     const std::uint64_t last = at + (size - 1);
     if (last < at) return EOVERFLOW;
@@ -226,7 +238,9 @@ class fake_iommufd {
       for (std::uint64_t done = 0; done < size;) {
         auto one = areas.upper_bound(at + done);
         if (one == areas.begin() || (--one)->second.last < at + done) return ENXIO;
-        if ((one->second.flags & (device_writes ? abi::device_may_write : abi::device_may_read)) == 0) return EACCES;
+        if ((one->second.flags & (device_writes ? abi::device_may_write : abi::device_may_read)) ==
+            0)
+          return EACCES;
         const std::uint64_t now = std::min(size - done, one->second.last - (at + done) + 1);
         const auto where = one->second.what->host + one->second.offset + (at + done - one->first);
         void* const host = reinterpret_cast<void*>(static_cast<std::uintptr_t>(where));
@@ -276,15 +290,21 @@ class fake_iommufd {
   }
   void detach(device& of) {
     of.attached = 0;
-    std::erase_if(of.bound->tables, [&](auto const& one) { return one.second.automatic && !is_attached(*of.bound, one.first); });
+    std::erase_if(of.bound->tables, [&](auto const& one) {
+      return one.second.automatic && !is_attached(*of.bound, one.first);
+    });
   }
   static bool is_attached(context const& in, std::uint32_t id) {
-    return std::ranges::any_of(in.devices, [&](auto const& one) { return one.second->attached == id; });
+    return std::ranges::any_of(in.devices,
+                               [&](auto const& one) { return one.second->attached == id; });
   }
   static bool has_page_table(context const& in, std::uint32_t space) {
-    return std::ranges::any_of(in.tables, [&](auto const& one) { return one.second.ioas == space; });
+    return std::ranges::any_of(in.tables,
+                               [&](auto const& one) { return one.second.ioas == space; });
   }
-  static std::uint32_t space_of(device const& of) { return of.is.mediated ? of.attached : of.bound->tables.at(of.attached).ioas; }
+  static std::uint32_t space_of(device const& of) {
+    return of.is.mediated ? of.attached : of.bound->tables.at(of.attached).ioas;
+  }
 
   ranges usable(context const& in, std::uint32_t space) const {
     ranges all{tether::extent<tether::io_address>::everything()};
@@ -316,15 +336,19 @@ class fake_iommufd {
   }
   static std::uint64_t alignment(context const& in, std::uint32_t space) {
     std::uint64_t all = 1;
-    for (auto const& [id, table] : in.tables) all = table.ioas == space ? std::max(all, table.alignment) : all;
+    for (auto const& [id, table] : in.tables)
+      all = table.ioas == space ? std::max(all, table.alignment) : all;
     return all;
   }
   bool all_usable(context const& in, std::uint32_t space) const {
     const auto may = usable(in, space);
-    return std::ranges::all_of(in.spaces.at(space).areas, [&](auto const& one) { return within_one(may, one.first, one.second.last); });
+    return std::ranges::all_of(in.spaces.at(space).areas, [&](auto const& one) {
+      return within_one(may, one.first, one.second.last);
+    });
   }
   static bool within_one(ranges const& may, std::uint64_t first, std::uint64_t last) {
-    const tether::extent<tether::io_address> where{tether::io_address{first}, tether::io_address{last}};
+    const tether::extent<tether::io_address> where{tether::io_address{first},
+                                                   tether::io_address{last}};
     return std::ranges::any_of(may, [&](auto const& one) { return one.contains(where); });
   }
   /// 0, or the errno that says why what is mapped here cannot be pinned.
@@ -365,7 +389,8 @@ class fake_iommufd {
     if (request == of::copy.number) return copy(in, argument);
     if (request == of::unmap.number) return unmap(in, argument);
     if (request == of::set_option.number) return set_option(in, argument);
-    if (request == of::allocate_page_table.number) return allocates_page_tables ? allocate_page_table(in, argument) : -ENOTTY;
+    if (request == of::allocate_page_table.number)
+      return allocates_page_tables ? allocate_page_table(in, argument) : -ENOTTY;
     return -ENOTTY;
   }
   std::int64_t destroy(context& in, void* argument) {
@@ -384,8 +409,10 @@ class fake_iommufd {
     if (!in.spaces.contains(limits.ioas)) return -ENOENT;
     const auto may = ranges_to_tell ? *ranges_to_tell : usable(in, limits.ioas);
     const auto room = limits.count;
-    auto* const into = reinterpret_cast<tether::detail::iommufd_uapi::iova_range*>(static_cast<std::uintptr_t>(limits.ranges));
-    for (std::size_t i = 0; i < std::min<std::size_t>(room, may.size()); ++i) into[i] = {may[i].first.value, may[i].last.value};
+    auto* const into = reinterpret_cast<tether::detail::iommufd_uapi::iova_range*>(
+        static_cast<std::uintptr_t>(limits.ranges));
+    for (std::size_t i = 0; i < std::min<std::size_t>(room, may.size()); ++i)
+      into[i] = {may[i].first.value, may[i].last.value};
     limits.count = static_cast<std::uint32_t>(may.size());
     limits.alignment = alignment(in, limits.ioas);
     static_cast<void>(answer(argument, limits));
@@ -393,7 +420,8 @@ class fake_iommufd {
   }
 
   /// The order of checks is the kernel's.
-  std::int64_t insert(context& in, std::uint32_t space, std::uint64_t iova, std::uint64_t length, area what) {
+  std::int64_t insert(context& in, std::uint32_t space, std::uint64_t iova, std::uint64_t length,
+                      area what) {
     if (length == 0) return -EINVAL;
     const std::uint64_t last = iova + (length - 1);
     if (last < iova) return -EOVERFLOW;
@@ -412,7 +440,8 @@ class fake_iommufd {
   }
   static int wrong_flags(std::uint32_t flags, std::uint64_t iova, std::uint64_t length) {
     constexpr auto none = ~std::uint64_t{0};
-    if ((flags & ~(abi::rights | abi::at_this_iova)) != 0 || (flags & abi::at_this_iova) == 0) return EOPNOTSUPP;
+    if ((flags & ~(abi::rights | abi::at_this_iova)) != 0 || (flags & abi::at_this_iova) == 0)
+      return EOPNOTSUPP;
     if (iova == none || length == none) return EOVERFLOW;
     return (flags & abi::rights) == 0 ? EINVAL : 0;
   }
@@ -421,12 +450,14 @@ class fake_iommufd {
     if (!read(argument, request) || request.reserved != 0) return -EINVAL;
     if (const int wrong = wrong_flags(request.flags, request.iova, request.length)) return -wrong;
     if (!in.spaces.contains(request.ioas)) return -ENOENT;
-    if (request.length != 0 && request.host + (request.length - 1) < request.host) return -EOVERFLOW;
+    if (request.length != 0 && request.host + (request.length - 1) < request.host)
+      return -EOVERFLOW;
     auto made = std::make_shared<pages>();
     made->host = request.host;
     made->length = request.length;
     made->writable = (request.flags & abi::device_may_write) != 0;
-    return insert(in, request.ioas, request.iova, request.length, {0, std::move(made), 0, request.flags});
+    return insert(in, request.ioas, request.iova, request.length,
+                  {0, std::move(made), 0, request.flags});
   }
   std::int64_t map_file(context& in, void* argument) {
     tether::detail::iommufd_uapi::file_mapping request{};
@@ -435,24 +466,30 @@ class fake_iommufd {
     if (!in.spaces.contains(request.ioas)) return -ENOENT;
     if (::fcntl(request.file, F_GETFD) < 0) return -EBADF;
     if (::fcntl(request.file, F_GET_SEALS) < 0) return -EINVAL;  // neither shmem nor hugetlbfs
-    void* const at = ::mmap(nullptr, request.length, PROT_READ | PROT_WRITE, MAP_SHARED, request.file, static_cast<off_t>(request.offset));
+    void* const at = ::mmap(nullptr, request.length, PROT_READ | PROT_WRITE, MAP_SHARED,
+                            request.file, static_cast<off_t>(request.offset));
     if (at == MAP_FAILED) return -EINVAL;
     auto made = std::make_shared<pages>();
     made->host = reinterpret_cast<std::uintptr_t>(at);
     made->length = request.length;
     made->writable = (request.flags & abi::device_may_write) != 0;
     made->of_file = true;
-    return insert(in, request.ioas, request.iova, request.length, {0, std::move(made), 0, request.flags});
+    return insert(in, request.ioas, request.iova, request.length,
+                  {0, std::move(made), 0, request.flags});
   }
   std::int64_t copy(context& in, void* argument) {
     if (auto const now = std::exchange(before_copy, nullptr)) now();
     tether::detail::iommufd_uapi::shared_mapping request{};
     if (!read(argument, request)) return -EINVAL;
-    if (const int wrong = wrong_flags(request.flags, request.to_iova, request.length)) return -wrong;
-    if (!in.spaces.contains(request.to_ioas) || !in.spaces.contains(request.from_ioas)) return -ENOENT;
+    if (const int wrong = wrong_flags(request.flags, request.to_iova, request.length))
+      return -wrong;
+    if (!in.spaces.contains(request.to_ioas) || !in.spaces.contains(request.from_ioas))
+      return -ENOENT;
     auto const& from = in.spaces.at(request.from_ioas).areas;
     auto source = from.upper_bound(request.from_iova);
-    if (source == from.begin() || (--source)->second.last < request.from_iova + (request.length - 1)) return -ENOENT;
+    if (source == from.begin() ||
+        (--source)->second.last < request.from_iova + (request.length - 1))
+      return -ENOENT;
     area what = source->second;
     if ((request.flags & abi::device_may_write) != 0 && !what.what->writable) return -EPERM;
     what.offset += request.from_iova - source->first;
@@ -505,7 +542,8 @@ class fake_iommufd {
     if (made_for.is.alignment > tether::linux_kernel::page_size()) return -EINVAL;
     const auto before = locked();
     const std::uint32_t id = in.next++;
-    in.tables[id] = {space, made_for.is.iommu, made_for.is.alignment, made_for.is.aperture, automatic};
+    in.tables[id] = {space, made_for.is.iommu, made_for.is.alignment, made_for.is.aperture,
+                     automatic};
     const int why = all_usable(in, space) ? pin_all(in, space, before) : EADDRINUSE;
     if (why == 0) return id;
     in.tables.erase(id);
@@ -516,7 +554,8 @@ class fake_iommufd {
     if (!read(argument, request) || request.reserved != 0) return -EINVAL;
     if (request.flags != 0 || request.data_type != 0) return -EOPNOTSUPP;
     const auto who = in.devices.find(request.device);
-    if (who == in.devices.end() || who->second->is.mediated || !in.spaces.contains(request.ioas)) return -ENOENT;
+    if (who == in.devices.end() || who->second->is.mediated || !in.spaces.contains(request.ioas))
+      return -ENOENT;
     const auto id = add_table(in, request.ioas, *who->second, false);
     if (id < 0) return id;
     request.page_table = static_cast<std::uint32_t>(id);
@@ -561,8 +600,9 @@ class fake_iommufd {
     }
     std::uint32_t chosen = id;
     if (in.spaces.contains(id)) {
-      const auto suits = std::ranges::find_if(
-          in.tables, [&](auto const& one) { return one.second.automatic && one.second.ioas == id && one.second.iommu == of.is.iommu; });
+      const auto suits = std::ranges::find_if(in.tables, [&](auto const& one) {
+        return one.second.automatic && one.second.ioas == id && one.second.iommu == of.is.iommu;
+      });
       if (suits != in.tables.end()) {
         chosen = suits->first;
       } else {
@@ -576,7 +616,9 @@ class fake_iommufd {
     const std::uint32_t before = of.attached;
     int why = in.tables.at(chosen).iommu == of.is.iommu ? 0 : EINVAL;
     for (auto const& [number, other] : in.devices) {
-      if (other == &of || other->is.mediated || other->is.group != of.is.group || other->attached == 0) continue;
+      if (other == &of || other->is.mediated || other->is.group != of.is.group ||
+          other->attached == 0)
+        continue;
       if (other->attached != chosen) why = EINVAL;
     }
     if (why == 0) {
@@ -584,7 +626,9 @@ class fake_iommufd {
       if (!all_usable(in, in.tables.at(chosen).ioas)) why = EADDRINUSE;
     }
     if (why != 0) of.attached = before;
-    std::erase_if(in.tables, [&](auto const& one) { return one.second.automatic && !is_attached(in, one.first); });
+    std::erase_if(in.tables, [&](auto const& one) {
+      return one.second.automatic && !is_attached(in, one.first);
+    });
     return -why;
   }
 };
@@ -601,7 +645,8 @@ struct fake_iommufd_kernel : tether::faulty_kernel {
     return machine();
   }
 
-  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor, std::uint64_t offset) noexcept {
+  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor,
+                                   std::uint64_t offset) noexcept {
     const std::lock_guard lock{machine().mutex};
     const answer at = faulty_kernel::mmap(size, protection, flags, descriptor, offset);
     machine().mapped_bar(descriptor, at);
@@ -637,12 +682,14 @@ struct fake_iommufd_kernel : tether::faulty_kernel {
   }
   template <class... Arguments>
   [[nodiscard]] static answer call(long number, Arguments... arguments) noexcept {
-    if (number != SYS_ioctl && number != SYS_openat) return faulty_kernel::call(number, arguments...);
+    if (number != SYS_ioctl && number != SYS_openat)
+      return faulty_kernel::call(number, arguments...);
     if (const int fault = next(tether::kernel_call::numbered)) return -fault;
     const std::lock_guard lock{machine().mutex};
     const auto words = in_words(arguments...);
     if (number == SYS_openat) return machine().open(reinterpret_cast<const char*>(words[1]));
-    return machine().control(static_cast<int>(words[0]), words[1], reinterpret_cast<void*>(words[2]));
+    return machine().control(static_cast<int>(words[0]), words[1],
+                             reinterpret_cast<void*>(words[2]));
   }
 
  private:

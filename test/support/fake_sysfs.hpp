@@ -28,14 +28,16 @@ class fake_sysfs {
   [[nodiscard]] std::filesystem::path const& root() const noexcept { return root_; }
 
   /// A device on `bus` ("pci" or "mdev"). An empty group or driver: none.
-  void add(std::string const& device, std::string const& bus, std::string const& group, std::string const& driver = {}) const {
+  void add(std::string const& device, std::string const& bus, std::string const& group,
+           std::string const& driver = {}) const {
     using namespace std::filesystem;
     const auto folder = root_ / "devices" / device;
     create_directories(folder);
     create_directories(root_ / "bus" / bus / "devices");
     create_symlink(folder, root_ / "bus" / bus / "devices" / device);
     create_symlink(root_ / "bus" / bus, folder / "subsystem");
-    if (!driver.empty()) create_symlink(root_ / "bus" / bus / "drivers" / driver, folder / "driver");
+    if (!driver.empty())
+      create_symlink(root_ / "bus" / bus / "drivers" / driver, folder / "driver");
     if (group.empty()) return;
     const auto members = root_ / "kernel/iommu_groups" / group / "devices";
     create_directories(members);
@@ -51,7 +53,8 @@ class fake_sysfs {
   }
   /// The node that a VFIO driver makes for a device. Without a device number ("510:0") it is as on
   /// a kernel before 6.6.
-  void add_node(std::string const& device, std::string const& node, std::string const& number) const {
+  void add_node(std::string const& device, std::string const& node,
+                std::string const& number) const {
     using namespace std::filesystem;
     const auto folder = root_ / "devices" / device / "vfio-dev" / node;
     add_node_folder(folder, "vfio-dev", number);
@@ -66,7 +69,8 @@ class fake_sysfs {
  private:
   /// Lists a device that has a node as the kernel does: in its class, and among all nodes by
   /// number.
-  void add_node_folder(std::filesystem::path const& folder, std::string const& of_class, std::string const& number) const {
+  void add_node_folder(std::filesystem::path const& folder, std::string const& of_class,
+                       std::string const& number) const {
     using namespace std::filesystem;
     create_directories(folder);
     create_directories(root_ / "class" / of_class);

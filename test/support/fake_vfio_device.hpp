@@ -26,7 +26,8 @@ inline constexpr std::uint64_t fake_config_size = 256;
     vfio_irq_set set{};
     std::memcpy(&set, argument, sizeof set);
     const bool off = (set.flags & VFIO_IRQ_SET_DATA_NONE) != 0 && set.count == 0;
-    const bool on = (set.flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0 && set.count == 1 && set.argsz == sizeof set + sizeof(int);
+    const bool on = (set.flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0 && set.count == 1 &&
+                    set.argsz == sizeof set + sizeof(int);
     return set.index <= VFIO_PCI_MSI_IRQ_INDEX && (off || on) ? 0 : -EINVAL;
   }
   if (request != VFIO_DEVICE_GET_REGION_INFO) return -ENOTTY;
@@ -34,7 +35,8 @@ inline constexpr std::uint64_t fake_config_size = 256;
   std::memcpy(&info, argument, sizeof info);
   if (info.argsz < sizeof info || info.index > VFIO_PCI_CONFIG_REGION_INDEX) return -EINVAL;
   if (info.index == VFIO_PCI_BAR0_REGION_INDEX) {
-    info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE | VFIO_REGION_INFO_FLAG_MMAP;
+    info.flags =
+        VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE | VFIO_REGION_INFO_FLAG_MMAP;
     info.size = fake_bar_size;
   } else if (info.index == VFIO_PCI_CONFIG_REGION_INDEX) {
     info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
@@ -51,7 +53,8 @@ template <class... Arguments>
   std::array<std::uintptr_t, 4> words{};
   std::size_t at = 0;
   const auto put = [&](auto one) {
-    if constexpr (std::is_pointer_v<decltype(one)>) words[at++] = reinterpret_cast<std::uintptr_t>(one);
+    if constexpr (std::is_pointer_v<decltype(one)>)
+      words[at++] = reinterpret_cast<std::uintptr_t>(one);
     else words[at++] = static_cast<std::uintptr_t>(one);
   };
   (put(arguments), ...);

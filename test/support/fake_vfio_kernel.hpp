@@ -43,9 +43,11 @@ struct fake_group {
   bool pins = true;
   bool viable = true;
   std::uint64_t page_sizes = 0x4020'1000;
-  std::vector<tether::extent<tether::io_address>> usable{{tether::io_address{0}, tether::io_address{0xfedf'ffff}},
-                                                         {tether::io_address{0xfef0'0000}, tether::io_address{0x7f'ffff'ffff}}};
-  std::optional<unsigned> number{};  // minor number of its node, under major 509; else what its path ends in
+  std::vector<tether::extent<tether::io_address>> usable{
+      {tether::io_address{0}, tether::io_address{0xfedf'ffff}},
+      {tether::io_address{0xfef0'0000}, tether::io_address{0x7f'ffff'ffff}}};
+  // minor number of its node, under major 509; else what its path ends in
+  std::optional<unsigned> number{};
 };
 
 /// The kernel's whole state; process-wide, like a real kernel's. Not thread-safe.
@@ -85,21 +87,24 @@ class fake_vfio {
   bool unmap_all = true;
   bool tells_available = true;
   int set_iommu_errno = 0;
-  std::uint64_t unmaps_too_little = 0;      // bytes by which an unmap under-reports
-  std::vector<std::byte> info_to_tell{};    // reported instead of the real information, if not empty
-  std::vector<unsigned long> requests{};    // every ioctl
+  std::uint64_t unmaps_too_little = 0;  // bytes by which an unmap under-reports
+  // reported instead of the real information, if not empty
+  std::vector<std::byte> info_to_tell{};
+  std::vector<unsigned long> requests{};  // every ioctl
 
   /// Everything that a failure must leave unchanged: open devices and groups, and all mappings.
   [[nodiscard]] std::vector<std::pair<std::uint64_t, entry>> mapped() const {
     std::vector<std::pair<std::uint64_t, entry>> all;
     for (auto const& [number, one] : files) {
-      if (one.as_container) all.insert(all.end(), one.as_container->entries.begin(), one.as_container->entries.end());
+      if (one.as_container)
+        all.insert(all.end(), one.as_container->entries.begin(), one.as_container->entries.end());
     }
     return all;
   }
 
   std::int64_t open(const char* path) {
-    if (std::string{"/dev/vfio/vfio"} == path) return give({std::make_shared<container>(), nullptr, nullptr});
+    if (std::string{"/dev/vfio/vfio"} == path)
+      return give({std::make_shared<container>(), nullptr, nullptr});
     const auto at = groups.find(path);
     if (at == groups.end()) return -ENOENT;
     if (at->second.open) return -EBUSY;
@@ -141,21 +146,25 @@ class fake_vfio {
     const std::string path = path_of(one);
     into = {};
     into.st_mode = S_IFCHR;
-    into.st_rdev = makedev(509, one.is.number.value_or(static_cast<unsigned>(std::atoi(path.c_str() + (path.rfind('/') + 1)))));
+    into.st_rdev = makedev(509, one.is.number.value_or(static_cast<unsigned>(
+                                    std::atoi(path.c_str() + (path.rfind('/') + 1)))));
   }
 
   std::int64_t control(int descriptor, unsigned long request, void* argument) {
     requests.push_back(request);
     const auto at = files.find(descriptor);
     if (at == files.end()) return -EBADF;
-    if (at->second.as_container) return control_container(*at->second.as_container, request, argument);
-    if (at->second.as_group != nullptr) return control_group(*at->second.as_group, request, argument);
+    if (at->second.as_container)
+      return control_container(*at->second.as_container, request, argument);
+    if (at->second.as_group != nullptr)
+      return control_group(*at->second.as_group, request, argument);
     return at->second.of_group != nullptr ? control_fake_device(request, argument) : -ENOTTY;
   }
 
   /// DMA by a device, as far as its container allows. Answers 0, or the errno that stands for an
   /// IOMMU fault.
-  int dma(group const& of, std::uint64_t at, std::byte* bytes, std::uint64_t size, bool device_writes) {
+  int dma(group const& of, std::uint64_t at, std::byte* bytes, std::uint64_t size,
+          bool device_writes) {
     if (size == 0) return 0;
     const std::uint64_t last = at + (size - 1);
     if (last < at) return EOVERFLOW;
@@ -167,7 +176,8 @@ class fake_vfio {
         const unsigned right = device_writes ? VFIO_DMA_MAP_FLAG_WRITE : VFIO_DMA_MAP_FLAG_READ;
         if ((one->second.flags & right) == 0) return EACCES;
         const std::uint64_t now = std::min(size - done, one->second.last - (at + done) + 1);
-        void* const host = reinterpret_cast<void*>(static_cast<std::uintptr_t>(one->second.host + (at + done - one->first)));
+        void* const host = reinterpret_cast<void*>(
+            static_cast<std::uintptr_t>(one->second.host + (at + done - one->first)));
         if (move && device_writes) std::memcpy(host, bytes + done, now);
         if (move && !device_writes) std::memcpy(bytes + done, host, now);
         done += now;
@@ -208,7 +218,8 @@ class fake_vfio {
     return {};
   }
   bool pinning(container const& one) const {
-    return std::ranges::any_of(one.members, [&](std::string const& path) { return groups.at(path).is.pins; });
+    return std::ranges::any_of(one.members,
+                               [&](std::string const& path) { return groups.at(path).is.pins; });
   }
   std::uint64_t page_sizes(container const& one) const {
     std::uint64_t mask = ~(tether::linux_kernel::page_size() - 1);
@@ -218,7 +229,8 @@ class fake_vfio {
     return mask;
   }
   std::vector<tether::extent<tether::io_address>> usable(container const& one) const {
-    std::vector<tether::extent<tether::io_address>> all{tether::extent<tether::io_address>::everything()};
+    std::vector<tether::extent<tether::io_address>> all{
+        tether::extent<tether::io_address>::everything()};
     for (auto const& path : one.members) {
       if (!groups.at(path).is.pins) continue;
       std::vector<tether::extent<tether::io_address>> both;
@@ -231,8 +243,10 @@ class fake_vfio {
     }
     return all;
   }
-  static bool within_one(std::vector<tether::extent<tether::io_address>> const& ranges, std::uint64_t first, std::uint64_t last) {
-    const tether::extent<tether::io_address> where{tether::io_address{first}, tether::io_address{last}};
+  static bool within_one(std::vector<tether::extent<tether::io_address>> const& ranges,
+                         std::uint64_t first, std::uint64_t last) {
+    const tether::extent<tether::io_address> where{tether::io_address{first},
+                                                   tether::io_address{last}};
     return std::ranges::any_of(ranges, [&](auto const& one) { return one.contains(where); });
   }
   std::uint64_t locked() const {
@@ -274,13 +288,17 @@ class fake_vfio {
     vfio_iommu_type1_dma_map request{};
     std::memcpy(&request, argument, sizeof request);
     constexpr unsigned rights = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
-    if (request.argsz < sizeof request || (request.flags & ~rights) != 0 || request.size == 0) return -EINVAL;
+    if (request.argsz < sizeof request || (request.flags & ~rights) != 0 || request.size == 0)
+      return -EINVAL;
     const std::uint64_t last = request.iova + (request.size - 1);
     if (last < request.iova || request.vaddr + (request.size - 1) < request.vaddr) return -EINVAL;
     const std::uint64_t mask = page_sizes(one);
-    if ((request.flags & rights) == 0 || ((request.size | request.iova | request.vaddr) & ((mask & (~mask + 1)) - 1)) != 0) return -EINVAL;
+    if ((request.flags & rights) == 0 ||
+        ((request.size | request.iova | request.vaddr) & ((mask & (~mask + 1)) - 1)) != 0)
+      return -EINVAL;
     const auto behind = one.entries.upper_bound(last);
-    if (behind != one.entries.begin() && std::prev(behind)->second.last >= request.iova) return -EEXIST;
+    if (behind != one.entries.begin() && std::prev(behind)->second.last >= request.iova)
+      return -EEXIST;
     if (one.entries.size() >= entry_limit) return -ENOSPC;
     if (!within_one(usable(one), request.iova, last)) return -EINVAL;
     if (pinning(one)) {
@@ -301,7 +319,8 @@ class fake_vfio {
       if (!unmap_all || request.iova != 0 || request.size != 0) return -EINVAL;
       first = 0;
       last = ~std::uint64_t{0};
-    } else if (request.size == 0 || ((request.size | request.iova) & (tether::linux_kernel::page_size() - 1)) != 0) {
+    } else if (request.size == 0 ||
+               ((request.size | request.iova) & (tether::linux_kernel::page_size() - 1)) != 0) {
       return -EINVAL;
     } else if (last < first) {
       return -EOVERFLOW;
@@ -337,14 +356,18 @@ class fake_vfio {
       if (pinning(one)) {
         const auto ranges = usable(one);
         // Its struct ends in an array of no elements, so it is written in parts.
-        const auto size = sizeof(vfio_iommu_type1_info_cap_iova_range) + ranges.size() * sizeof(vfio_iova_range);
-        append(vfio_info_cap_header{VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1, static_cast<std::uint32_t>(said.size() + size)});
+        const auto size =
+            sizeof(vfio_iommu_type1_info_cap_iova_range) + ranges.size() * sizeof(vfio_iova_range);
+        append(vfio_info_cap_header{VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1,
+                                    static_cast<std::uint32_t>(said.size() + size)});
         append(std::array<std::uint32_t, 2>{static_cast<std::uint32_t>(ranges.size()), 0});
-        for (auto const& range : ranges) append(vfio_iova_range{range.first.value, range.last.value});
+        for (auto const& range : ranges)
+          append(vfio_iova_range{range.first.value, range.last.value});
       }
       vfio_iommu_type1_info_cap_migration migration{};
       migration.header = {VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, 1, 0};
-      if (tells_available) migration.header.next = static_cast<std::uint32_t>(said.size() + sizeof migration);
+      if (tells_available)
+        migration.header.next = static_cast<std::uint32_t>(said.size() + sizeof migration);
       migration.pgsize_bitmap = tether::linux_kernel::page_size();
       append(migration);
       if (tells_available) {
@@ -368,7 +391,8 @@ class fake_vfio {
       case VFIO_GROUP_GET_STATUS: {
         vfio_group_status status{};
         status.argsz = sizeof status;
-        status.flags = (one.is.viable ? unsigned{VFIO_GROUP_FLAGS_VIABLE} : 0U) | (one.in ? unsigned{VFIO_GROUP_FLAGS_CONTAINER_SET} : 0U);
+        status.flags = (one.is.viable ? unsigned{VFIO_GROUP_FLAGS_VIABLE} : 0U) |
+                       (one.in ? unsigned{VFIO_GROUP_FLAGS_CONTAINER_SET} : 0U);
         std::memcpy(argument, &status, sizeof status);
         return 0;
       }
@@ -387,11 +411,14 @@ class fake_vfio {
         return 0;
       case VFIO_GROUP_GET_DEVICE_FD: {
         if (!one.in || !one.in->set) return -EINVAL;
-        if (std::ranges::find(one.is.devices, static_cast<const char*>(argument)) == one.is.devices.end()) return -ENODEV;
+        if (std::ranges::find(one.is.devices, static_cast<const char*>(argument)) ==
+            one.is.devices.end())
+          return -ENODEV;
         const auto descriptor = give({nullptr, nullptr, &one});
         if (descriptor < 0) return descriptor;
         ++one.devices_open;
-        static_cast<void>(tether::linux_kernel::ftruncate(static_cast<int>(descriptor), bar_size + fake_config_size));
+        static_cast<void>(tether::linux_kernel::ftruncate(static_cast<int>(descriptor),
+                                                          bar_size + fake_config_size));
         return descriptor;
       }
       default: return -ENOTTY;
@@ -434,7 +461,8 @@ struct fake_vfio_kernel : tether::faulty_kernel {
     return machine();
   }
 
-  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor, std::uint64_t offset) noexcept {
+  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor,
+                                   std::uint64_t offset) noexcept {
     const answer at = faulty_kernel::mmap(size, protection, flags, descriptor, offset);
     machine().mapped_bar(descriptor, at);
     return at;
@@ -460,11 +488,13 @@ struct fake_vfio_kernel : tether::faulty_kernel {
   }
   template <class... Arguments>
   [[nodiscard]] static answer call(long number, Arguments... arguments) noexcept {
-    if (number != SYS_ioctl && number != SYS_openat) return faulty_kernel::call(number, arguments...);
+    if (number != SYS_ioctl && number != SYS_openat)
+      return faulty_kernel::call(number, arguments...);
     if (const int fault = next(tether::kernel_call::numbered)) return -fault;
     const auto words = in_words(arguments...);
     if (number == SYS_openat) return machine().open(reinterpret_cast<const char*>(words[1]));
-    return machine().control(static_cast<int>(words[0]), words[1], reinterpret_cast<void*>(words[2]));
+    return machine().control(static_cast<int>(words[0]), words[1],
+                             reinterpret_cast<void*>(words[2]));
   }
 };
 

@@ -14,8 +14,23 @@ namespace tether {
 
 /// The calls of the seam, to count them separately. `numbered` is `call(number, ...)`.
 enum class kernel_call : std::uint8_t {
-  mmap, move_mapping, mprotect, munmap, madvise, memfd_create, ftruncate, fallocate, fstat, stat, duplicate, descriptor_flags, add_seals,
-  seals, close, numbered, other
+  mmap,
+  move_mapping,
+  mprotect,
+  munmap,
+  madvise,
+  memfd_create,
+  ftruncate,
+  fallocate,
+  fstat,
+  stat,
+  duplicate,
+  descriptor_flags,
+  add_seals,
+  seals,
+  close,
+  numbered,
+  other
 };
 
 /// Counters are process-wide (the kernel seam is stateless, so its faults must be) and thread-safe.
@@ -23,7 +38,8 @@ enum class kernel_call : std::uint8_t {
 struct faulty_kernel : linux_kernel {
   using answer = linux_kernel::answer;
 
-  /// The `n`-th call from now (1 = the next) and the `times - 1` after it fail with `errno_value`. 0: none.
+  /// The `n`-th call from now (1 = the next) and the `times - 1` after it fail with `errno_value`.
+  /// 0: none.
   static void fail_at(std::uint64_t n, int errno_value, std::uint64_t times = 1) noexcept {
     state().countdown = 0;
     state().errno_value = errno_value;
@@ -37,7 +53,9 @@ struct faulty_kernel : linux_kernel {
   /// Calls since the last `reset`; failed ones too, `close` and `munmap` only if they count.
   [[nodiscard]] static std::uint64_t calls() noexcept { return state().calls; }
   /// The calls of one kind since the last `reset`, whether they count or not.
-  [[nodiscard]] static std::uint64_t calls_of(kernel_call which) noexcept { return state().each[static_cast<std::size_t>(which)]; }
+  [[nodiscard]] static std::uint64_t calls_of(kernel_call which) noexcept {
+    return state().each[static_cast<std::size_t>(which)];
+  }
   /// How many failures `fail_at` has caused.
   [[nodiscard]] static std::uint64_t fired() noexcept { return state().fired; }
   /// Whether `close` and `munmap`, the calls of a rollback, count and fail too. Off after `reset`.
@@ -52,20 +70,23 @@ struct faulty_kernel : linux_kernel {
     for (auto& count : state().each) count = 0;
   }
 
-  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor, std::uint64_t offset) noexcept {
+  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor,
+                                   std::uint64_t offset) noexcept {
     if (const int fault = next(kernel_call::mmap)) return -fault;
     return linux_kernel::mmap(size, protection, flags, descriptor, offset);
   }
-  [[nodiscard]] static answer mmap_at(std::uint64_t host, std::uint64_t size, int protection, int flags, int descriptor,
-                                      std::uint64_t offset) noexcept {
+  [[nodiscard]] static answer mmap_at(std::uint64_t host, std::uint64_t size, int protection,
+                                      int flags, int descriptor, std::uint64_t offset) noexcept {
     if (const int fault = next(kernel_call::mmap)) return -fault;
     return linux_kernel::mmap_at(host, size, protection, flags, descriptor, offset);
   }
-  [[nodiscard]] static answer move_mapping(std::uint64_t host, std::uint64_t size, std::uint64_t to) noexcept {
+  [[nodiscard]] static answer move_mapping(std::uint64_t host, std::uint64_t size,
+                                           std::uint64_t to) noexcept {
     if (const int fault = next(kernel_call::move_mapping)) return -fault;
     return linux_kernel::move_mapping(host, size, to);
   }
-  [[nodiscard]] static answer mprotect(std::uint64_t host, std::uint64_t size, int protection) noexcept {
+  [[nodiscard]] static answer mprotect(std::uint64_t host, std::uint64_t size,
+                                       int protection) noexcept {
     if (const int fault = next(kernel_call::mprotect)) return -fault;
     return linux_kernel::mprotect(host, size, protection);
   }
@@ -85,7 +106,8 @@ struct faulty_kernel : linux_kernel {
     if (const int fault = next(kernel_call::ftruncate)) return -fault;
     return linux_kernel::ftruncate(descriptor, size);
   }
-  [[nodiscard]] static answer fallocate(int descriptor, int mode, std::uint64_t offset, std::uint64_t size) noexcept {
+  [[nodiscard]] static answer fallocate(int descriptor, int mode, std::uint64_t offset,
+                                        std::uint64_t size) noexcept {
     if (const int fault = next(kernel_call::fallocate)) return -fault;
     return linux_kernel::fallocate(descriptor, mode, offset, size);
   }
@@ -166,7 +188,8 @@ struct faulty_kernel : linux_kernel {
 /// A fault armed for a scope; everything is reset at the end of the scope.
 class [[nodiscard]] injected_fault {
  public:
-  explicit injected_fault(std::uint64_t n, int errno_value, bool cleanup_too = false, std::uint64_t times = 1) noexcept {
+  explicit injected_fault(std::uint64_t n, int errno_value, bool cleanup_too = false,
+                          std::uint64_t times = 1) noexcept {
     faulty_kernel::reset();
     faulty_kernel::count_cleanup(cleanup_too);
     faulty_kernel::fail_at(n, errno_value, times);

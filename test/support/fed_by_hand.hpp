@@ -48,7 +48,8 @@ class fed_by_hand {
 
  public:
   struct totals {
-    std::uint64_t changes = 0, wrong = 0, refused = 0, compulsory_wrong = 0, left_out = 0, diverged = 0, struck = 0, put_back = 0;
+    std::uint64_t changes = 0, wrong = 0, refused = 0, compulsory_wrong = 0, left_out = 0,
+                  diverged = 0, struck = 0, put_back = 0;
   };
 
   fed_by_hand(tether_fuzz::input& in, complaint complain) : in_{in}, complain_{complain} {}
@@ -61,7 +62,8 @@ class fed_by_hand {
     std::vector<section> all = standing_;
     begin(commit_kind::compulsory);
     for (section const& one : all) remove(one);
-    demand(commit().has_value() && listener_.usage() == tether::mapped_usage{} && listener_.left_out().empty(),
+    demand(commit().has_value() && listener_.usage() == tether::mapped_usage{} &&
+               listener_.left_out().empty(),
            "what was told is taken away again, and nothing is left");
     for (tether::ram_block const* one : {&ram_, &other_, &bar_})
       demand(one->backing().references() == 0, "nothing keeps memory that is not reached");
@@ -88,7 +90,8 @@ class fed_by_hand {
   // Sections to feed, right and wrong.
 
   section some_section(std::uint64_t first, std::uint64_t pages) {
-    section one{.where = {place(first), place(first + pages) - 1}, .name = names_.at(in_.below(names_.size()))};
+    section one{.where = {place(first), place(first + pages) - 1},
+                .name = names_.at(in_.below(names_.size()))};
     const auto last_offset = block_pages - std::min(pages, block_pages);
     one.offset = tether::block_offset{in_.below(last_offset + 1) * page};
     one.read_only = in_.below(4) == 0;
@@ -114,7 +117,8 @@ class fed_by_hand {
     const std::uint64_t pages = 1 + in_.below(5);
     section one = some_section(free_place(in_.below(guest_pages - pages + 1), pages), pages);
     const bool beyond = one.where.last.value >= usable_pages * page;
-    if (beyond && one.kind != region_kind::mmio && one.kind != region_kind::ram_device && in_.below(8) != 0) {
+    if (beyond && one.kind != region_kind::mmio && one.kind != region_kind::ram_device &&
+        in_.below(8) != 0) {
       one.kind = region_kind::ram_device;
       one.memory = &bar_.backing();
     }
@@ -125,7 +129,9 @@ class fed_by_hand {
       case 2: one.memory = nullptr; break;
       case 3: one.offset = tether::block_offset{(block_pages - in_.below(2)) * page}; break;
       case 4: one.offset = tether::block_offset{~std::uint64_t{0} - in_.below(3) * page}; break;
-      default: one.where = {tether::guest_address{0}, tether::guest_address{~std::uint64_t{0}}}; break;
+      default:
+        one.where = {tether::guest_address{0}, tether::guest_address{~std::uint64_t{0}}};
+        break;
     }
     return one;
   }
@@ -137,12 +143,15 @@ class fed_by_hand {
       return one;
     }
     switch (in_.below(11)) {
-      case 0: one.where.first = one.where.first + page; break;  // a part of it, or not mapped at all
+      // a part of it, or not mapped at all
+      case 0: one.where.first = one.where.first + page; break;
       case 1: one.where.last = one.where.last - page; break;
       case 2: one.where.last = one.where.last + page * (1 + in_.below(4)); break;
       case 3: one.offset = one.offset + page; break;
       case 4: one.read_only = !one.read_only; break;
-      case 5: one.memory = one.memory == &ram_.backing() ? &other_.backing() : &ram_.backing(); break;
+      case 5:
+        one.memory = one.memory == &ram_.backing() ? &other_.backing() : &ram_.backing();
+        break;
       case 6: one.kind = one.kind == region_kind::ram ? region_kind::rom : region_kind::ram; break;
       case 7: return whole_run(one);
       case 8: return addition();
@@ -180,7 +189,8 @@ class fed_by_hand {
 
   static bool any_overlaps(std::vector<section> const& all, section const& one) {
     return std::any_of(all.begin(), all.end(), [&](section const& other) {
-      return !(other.where.last.value < one.where.first.value || one.where.last.value < other.where.first.value);
+      return !(other.where.last.value < one.where.first.value ||
+               one.where.last.value < other.where.first.value);
     });
   }
   static bool take(std::vector<section>& all, section const& one) {
@@ -200,7 +210,8 @@ class fed_by_hand {
       if (one.kind != region_kind::mmio) {
         __extension__ using wide = unsigned __int128;
         right = right && one.memory != nullptr &&
-                wide{one.offset.value} + one.where.last.value - one.where.first.value + 1 <= wide{one.memory->size()};
+                wide{one.offset.value} + one.where.last.value - one.where.first.value + 1 <=
+                    wide{one.memory->size()};
       }
       if (right) {
         there.push_back(one);
@@ -212,13 +223,16 @@ class fed_by_hand {
   }
   /// Whether `why` is an error that may be reported for this wrong thing.
   bool may_be_called(wrong_thing const& one, error const& why) const {
-    if (why.extent_space() != tether::space::guest_physical || why.first() != one.what.where.first.value) return false;
+    if (why.extent_space() != tether::space::guest_physical ||
+        why.first() != one.what.where.first.value)
+      return false;
     if (why.last() != one.what.where.last.value || why.subject() != one.what.name) return false;
     if (std::string_view{why.operation()} != (one.removal ? "remove" : "add")) return false;
     if (one.what.where.last < one.what.where.first) return why.is(errc::invalid_extent);
     const bool invalid = why.code() == std::make_error_code(std::errc::invalid_argument);
     if (one.removal) return invalid || why.is(errc::not_mapped) || why.is(errc::cuts_a_mapping);
-    return invalid ? one.what.memory == nullptr : why.is(errc::past_the_end) || why.is(errc::overlaps);
+    return invalid ? one.what.memory == nullptr
+                   : why.is(errc::past_the_end) || why.is(errc::overlaps);
   }
 
   // Feeding. Names live for the call only.
@@ -267,17 +281,22 @@ class fed_by_hand {
     totals_.changes += 1;
     totals_.wrong += now.wrong.empty() ? 0U : 1U;
     totals_.struck += struck ? 1U : 0U;
-    if (!outcome) demand(outcome.error().subject() != scrubbed, "names are kept for as long as they are needed");
+    if (!outcome)
+      demand(outcome.error().subject() != scrubbed,
+             "names are kept for as long as they are needed");
     if (listener_.diverged()) return recover(now, struck, outcome);
     if (!now.wrong.empty()) {
       demand(!outcome.has_value(), "whoever tells what is wrong is told so");
-      const bool named = std::any_of(now.wrong.begin(), now.wrong.end(), [&](auto& one) { return may_be_called(one, outcome.error()); });
+      const bool named = std::any_of(now.wrong.begin(), now.wrong.end(), [&](auto& one) {
+        return may_be_called(one, outcome.error());
+      });
       demand(named || now.kind == commit_kind::compulsory, "what was wrong is named");
       if (now.kind == commit_kind::compulsory) totals_.compulsory_wrong += 1;
     }
     if (!outcome && now.kind == commit_kind::refusable) {
       demand(!outcome.error().rollback_failed(), "who is not diverged is not stuck");
-      demand(snapshot() == before, "a refused change leaves everything as it was, what was left out included");
+      demand(snapshot() == before,
+             "a refused change leaves everything as it was, what was left out included");
       totals_.refused += 1;
     } else {
       happened(now, before, struck, outcome);
@@ -327,37 +346,48 @@ class fed_by_hand {
   /// The change was followed, or was compulsory: the list follows it. Checks that what is newly
   /// left out may be.
   template <class Snapshot>
-  void happened(change const& now, Snapshot const& before, bool struck, tether::result<void> const& outcome) {
+  void happened(change const& now, Snapshot const& before, bool struck,
+                tether::result<void> const& outcome) {
     for (section const& one : now.goes) demand(take(standing_, one), "what goes was there");
     standing_.insert(standing_.end(), now.comes.begin(), now.comes.end());
     // What was left out before and not removed is still there, in order; the rest came with this
     // change.
     std::vector<extent_text> expected;
     for (extent_text const& one : before.left_out)
-      if (std::none_of(now.goes.begin(), now.goes.end(), [&](section const& gone) { return one.first == gone.where.first.value; }))
+      if (std::none_of(now.goes.begin(), now.goes.end(),
+                       [&](section const& gone) { return one.first == gone.where.first.value; }))
         expected.push_back(one);
     const auto left = left_out();
-    demand(left.size() >= expected.size() && std::equal(expected.begin(), expected.end(), left.begin()), "what was left out stays so");
+    demand(left.size() >= expected.size() &&
+               std::equal(expected.begin(), expected.end(), left.begin()),
+           "what was left out stays so");
     bool memory_left_out = false;
     for (std::size_t i = expected.size(); i != left.size(); ++i) {
       const auto came = std::find_if(now.comes.begin(), now.comes.end(), [&](section const& one) {
-        return one.where.first.value == left[i].first && one.where.last.value == left[i].last && one.name == left[i].name;
+        return one.where.first.value == left[i].first && one.where.last.value == left[i].last &&
+               one.name == left[i].name;
       });
       demand(came != now.comes.end(), "what is newly left out came with the change");
       const bool beyond = came->where.last.value >= usable_pages * page;
-      demand(beyond || struck || listener_.left_out()[i].why.is(errc::over_budget), "what can be mapped is");
+      demand(beyond || struck || listener_.left_out()[i].why.is(errc::over_budget),
+             "what can be mapped is");
       memory_left_out = memory_left_out || came->kind != region_kind::ram_device;
       totals_.left_out += 1;
     }
-    demand(!memory_left_out || (now.kind == commit_kind::compulsory && !outcome), "that devices do not see what they must is told");
-    demand(outcome.has_value() || !now.wrong.empty() || memory_left_out, "a change that could be followed succeeds");
+    demand(!memory_left_out || (now.kind == commit_kind::compulsory && !outcome),
+           "that devices do not see what they must is told");
+    demand(outcome.has_value() || !now.wrong.empty() || memory_left_out,
+           "a change that could be followed succeeds");
   }
   /// A failed rollback, or a compulsory change that could not unmap.
   void recover(change const& now, bool struck, tether::result<void> const& outcome) {
     demand(struck, "nothing but the backend makes it diverge");
-    demand(!outcome.has_value() && (outcome.error().rollback_failed() || now.kind == commit_kind::compulsory), "that it diverged is told");
+    demand(!outcome.has_value() &&
+               (outcome.error().rollback_failed() || now.kind == commit_kind::compulsory),
+           "that it diverged is told");
     totals_.diverged += 1;
-    for (auto const& one : left_out()) demand(one.name != scrubbed, "what a diverged listener left out has its name");
+    for (auto const& one : left_out())
+      demand(one.name != scrubbed, "what a diverged listener left out has its name");
     begin(commit_kind::refusable);
     demand(commit().error().is(errc::diverged), "a diverged listener refuses");
     const bool published = now.kind == commit_kind::compulsory;
@@ -369,7 +399,8 @@ class fed_by_hand {
       begin(commit_kind::compulsory);
       for (section const& one : standing_) remove(one);
       const auto gone = commit();
-      demand(!gone && gone.error().rollback_failed(), "what was told can be taken away, and nothing is unmapped");
+      demand(!gone && gone.error().rollback_failed(),
+             "what was told can be taken away, and nothing is unmapped");
     }
     device_.reset();
     joined_.reset();
@@ -390,7 +421,8 @@ class fed_by_hand {
   [[nodiscard]] std::vector<extent_text> left_out() const {
     std::vector<extent_text> all;
     for (auto const& one : listener_.left_out())
-      all.push_back({one.what.where.first.value, one.what.where.last.value, std::string{text(one.what.name)}});
+      all.push_back({one.what.where.first.value, one.what.where.last.value,
+                     std::string{text(one.what.name)}});
     return all;
   }
   static std::string_view text(tether::label const& name) { return name.view(); }
@@ -431,7 +463,10 @@ class fed_by_hand {
     const auto left = left_out();
     for (section const& one : standing_) {
       if (one.kind == region_kind::mmio) continue;
-      if (std::any_of(left.begin(), left.end(), [&](extent_text const& other) { return other.first == one.where.first.value; })) continue;
+      if (std::any_of(left.begin(), left.end(), [&](extent_text const& other) {
+            return other.first == one.where.first.value;
+          }))
+        continue;
       const std::uint64_t bytes = one.where.last.value - one.where.first.value + 1;
       sum.bytes += bytes;
       if constexpr (Block == 0) sum.mappings += 1;
@@ -439,10 +474,12 @@ class fed_by_hand {
       for (std::uint64_t done = 0; done != bytes; done += page) {
         std::uint64_t mark = 0;
         std::memcpy(&mark, one.memory->data() + one.offset.value + done, sizeof mark);
-        expected.at((one.where.first.value + done) / page) = reached{mark, !one.read_only && one.kind != region_kind::rom};
+        expected.at((one.where.first.value + done) / page) =
+            reached{mark, !one.read_only && one.kind != region_kind::rom};
       }
     }
-    demand(listener_.usage() == sum, "usage is the sum of the sections that stand and are not left out");
+    demand(listener_.usage() == sum,
+           "usage is the sum of the sections that stand and are not left out");
     demand(iommu_.free_mappings() == budget - sum.mappings, "the backend has as many mappings");
     demand(reach() == expected, "a device reaches what stands, and nothing else");
     demand(listener_.trimmed_bytes() == 0, "whole pages lose nothing");
@@ -460,7 +497,9 @@ class fed_by_hand {
       const std::uint64_t mark = which << 32 | (i + 1);
       std::memcpy(mine + i * page, &mark, sizeof mark);
     }
-    return std::move(*tether::ram_block::borrow(name, tether::host_address{reinterpret_cast<std::uintptr_t>(mine)}, block_pages * page, kind));
+    return std::move(*tether::ram_block::borrow(
+        name, tether::host_address{reinterpret_cast<std::uintptr_t>(mine)}, block_pages * page,
+        kind));
   }
 
   static constexpr std::uint64_t budget = 12;
@@ -473,13 +512,16 @@ class fed_by_hand {
   tether::ram_block bar_ = marked("bar", 2, tether::memory_kind::device);
   tether::journal book_;
   tether::recording<tether::software_iommu> iommu_{
-      book_, tether::software_iommu{{.usable = {{tether::io_address{0}, tether::io_address{usable_pages * page - 1}}}, .budget = budget}}};
+      book_, tether::software_iommu{
+                 {.usable = {{tether::io_address{0}, tether::io_address{usable_pages * page - 1}}},
+                  .budget = budget}}};
   tether::endpoint_group group_{"group", {{"device", tether::pin_class::pins}}};
   std::optional<tether::detail::joined_endpoint_group> joined_{*iommu_.join(group_)};
   std::optional<tether::software_device> device_{*iommu_.open(*joined_, "device")};
   std::mutex mutex_;
-  tether::dma_listener<tether::recording<tether::software_iommu>, Granularity, tether::trim_edges, tether::no_observation, std::mutex> listener_{
-      iommu_, mutex_};
+  tether::dma_listener<tether::recording<tether::software_iommu>, Granularity, tether::trim_edges,
+                       tether::no_observation, std::mutex>
+      listener_{iommu_, mutex_};
   std::vector<section> standing_;
   std::vector<section> there_;  // what the VMM takes to be mapped while it makes up a change
   const bool careful_ = in_.flag();

@@ -20,7 +20,8 @@
 namespace tether_test {
 
 /// One stack. A default-constructed one is the stack that the thread already runs on.
-/// Requires: everything on one thread; a fiber is destroyed while it is suspended, with nothing on its stack that must be destroyed.
+/// Requires: everything on one thread; a fiber is destroyed while it is suspended, with nothing on
+/// its stack that must be destroyed.
 class fiber {
  public:
   fiber() noexcept {
@@ -28,8 +29,10 @@ class fiber {
     tsan_ = __tsan_get_current_fiber();
 #endif
   }
-  /// `entry` never returns. It runs when the fiber is first switched to, which must be from the thread's own stack.
-  explicit fiber(void (*entry)()) : stack_{std::make_unique<std::byte[]>(stack_bytes)}, entry_{entry} {
+  /// `entry` never returns. It runs when the fiber is first switched to, which must be from the
+  /// thread's own stack.
+  explicit fiber(void (*entry)())
+      : stack_{std::make_unique<std::byte[]>(stack_bytes)}, entry_{entry} {
 #ifdef TETHER_TEST_FIBERS_FOR_TSAN
     tsan_ = __tsan_create_fiber(0);
 #endif

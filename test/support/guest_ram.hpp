@@ -27,7 +27,8 @@ inline void mark_all(tether::ram_block const& ram) {
   for (std::uint64_t offset = 0; offset < ram.size(); offset += frame) mark(ram, offset);
 }
 [[nodiscard]] inline bool all_are(std::span<std::byte const> bytes, std::byte value) {
-  return bytes.front() == value && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+  return bytes.front() == value &&
+         std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
 }
 /// Whether the frame is as `mark` left it.
 [[nodiscard]] inline bool is_marked(tether::ram_block const& ram, std::uint64_t offset) {
@@ -54,19 +55,22 @@ struct counts {
 }
 
 /// Frame numbers from `first`, upwards.
-[[nodiscard]] inline std::vector<std::uint32_t> frames_up(std::uint32_t first, std::uint32_t count) {
+[[nodiscard]] inline std::vector<std::uint32_t> frames_up(std::uint32_t first,
+                                                          std::uint32_t count) {
   std::vector<std::uint32_t> numbers(count);
   for (std::uint32_t i = 0; i < count; ++i) numbers[i] = first + i;
   return numbers;
 }
 /// The same, counting down, as Linux's balloon mostly does.
-[[nodiscard]] inline std::vector<std::uint32_t> frames_down(std::uint32_t first, std::uint32_t count) {
+[[nodiscard]] inline std::vector<std::uint32_t> frames_down(std::uint32_t first,
+                                                            std::uint32_t count) {
   auto numbers = frames_up(first, count);
   std::ranges::reverse(numbers);
   return numbers;
 }
 
-/// Adds huge pages of the default size to the host's pool, and takes them out again at the end of its scope.
+/// Adds huge pages of the default size to the host's pool, and takes them out again at the end of
+/// its scope.
 class borrowed_huge_pages {
  public:
   explicit borrowed_huge_pages(std::uint64_t pages) : before_{read()} { write(before_ + pages); }

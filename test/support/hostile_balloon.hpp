@@ -19,7 +19,8 @@ bool strike(Gate& gate, Blocks const& blocks, LetIn let_in, Guest guest) {
   if (!permit) return false;
   let_in();
   for (tether::ram_block* const one : blocks) {
-    static_cast<void>(one->discard({tether::block_offset{0}, tether::block_offset{one->size() - 1}}, permit));
+    static_cast<void>(
+        one->discard({tether::block_offset{0}, tether::block_offset{one->size() - 1}}, permit));
   }
   guest();
   return true;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // A model checker for a few threads: runs every interleaving of their operations on atomics,
-// mutexes and condition variables. For the gate (reader_indicator.hpp takes those types as a parameter),
-// whose rules are about what one thread sees of another.
+// mutexes and condition variables. For the gate (reader_indicator.hpp takes those types as a
+// parameter), whose rules are about what one thread sees of another.
 //
 //     threads are fibers; each stops before its next operation, and the search picks the next
 //
@@ -24,10 +24,9 @@
 //     addition            always of the newest value: such words have one modification order
 // That is C++20's model for executions in which no value is read before it is written: every weaker
 // result that a compiler or a processor may give for these operations, more than x86's store
-// buffers would show. Not covered: stores, exchanges and fences (the reader indicator has none), load
-// buffering, spurious wake-ups (they could only hide a lost one).
-// Plain memory is `page`: an access by a thread that does not know of every earlier access is a
-// data race, and is reported.
+// buffers would show. Not covered: stores, exchanges and fences (the reader indicator has none),
+// load buffering, spurious wake-ups (they could only hide a lost one). Plain memory is `page`: an
+// access by a thread that does not know of every earlier access is a data race, and is reported.
 #pragma once
 
 #include <tether/inhibit/detail/reader_indicator.hpp>
@@ -57,7 +56,17 @@ inline constexpr std::size_t most_threads = 4;
 inline constexpr std::size_t most_words = 12;
 inline constexpr std::size_t most_pages = 4;
 
-enum class operation : std::uint8_t { begin, load, add, subtract, lock, unlock, sleep, wake_all, act };
+enum class operation : std::uint8_t {
+  begin,
+  load,
+  add,
+  subtract,
+  lock,
+  unlock,
+  sleep,
+  wake_all,
+  act
+};
 
 /// One memory order weakened below what the code says, to seed a mistake: `what` on every word of
 /// that name.
@@ -75,7 +84,8 @@ struct actor {
 };
 
 struct findings {
-  std::string failure;          ///< empty: none; else what went wrong and the schedule that leads there
+  /// empty: none; else what went wrong and the schedule that leads there
+  std::string failure;
   std::uint64_t schedules = 0;  ///< complete orders of all operations
   std::uint64_t states = 0;     ///< distinct ones
   std::uint64_t steps = 0;      ///< transitions between states, each tried once
@@ -90,18 +100,24 @@ using knowledge = std::array<std::uint8_t, most_words + most_pages * (1 + most_t
 inline void learn(knowledge& mine, knowledge const& theirs) noexcept {
   for (std::size_t i = 0; i < mine.size(); ++i) mine[i] = std::max(mine[i], theirs[i]);
 }
-constexpr std::size_t write_of(std::size_t page) noexcept { return most_words + page * (1 + most_threads); }
-constexpr std::size_t read_of(std::size_t page, std::size_t thread) noexcept { return write_of(page) + 1 + thread; }
+constexpr std::size_t write_of(std::size_t page) noexcept {
+  return most_words + page * (1 + most_threads);
+}
+constexpr std::size_t read_of(std::size_t page, std::size_t thread) noexcept {
+  return write_of(page) + 1 + thread;
+}
 
 constexpr std::uint64_t mix(std::uint64_t hash, std::uint64_t value) noexcept {
   hash = (hash ^ value) * 0x9e37'79b9'7f4a'7c15U;
   return hash ^ (hash >> 29);
 }
 constexpr bool acquires(std::memory_order order) noexcept {
-  return order == std::memory_order_acquire || order == std::memory_order_acq_rel || order == std::memory_order_seq_cst;
+  return order == std::memory_order_acquire || order == std::memory_order_acq_rel ||
+         order == std::memory_order_seq_cst;
 }
 constexpr bool releases(std::memory_order order) noexcept {
-  return order == std::memory_order_release || order == std::memory_order_acq_rel || order == std::memory_order_seq_cst;
+  return order == std::memory_order_release || order == std::memory_order_acq_rel ||
+         order == std::memory_order_seq_cst;
 }
 
 struct message {
@@ -110,14 +126,16 @@ struct message {
 };
 struct word {
   std::string_view name;
-  bool weak = false;             // some order on it is weakened: what each thread knows of it is part of the state
+  // some order on it is weakened: what each thread knows of it is part of the state
+  bool weak = false;
   std::uint8_t agreed = 0;       // the newest value that was read or written seq_cst
   std::vector<message> history;  // never empty
 };
 struct lock_state {
   int owner = -1;
   knowledge published{};
-  std::uint64_t taken = 0;  // a hash of its owners so far, in order: what it protects is a function of that
+  // a hash of its owners so far, in order: what it protects is a function of that
+  std::uint64_t taken = 0;
 };
 struct pending {
   operation what = operation::begin;
@@ -141,7 +159,8 @@ struct thread {
 };
 struct choice {
   std::uint8_t thread = 0;
-  std::uint8_t answer = 0;  // which of several: 0 the newest value, or woken; more: older values, or timed out
+  // which of several: 0 the newest value, or woken; more: older values, or timed out
+  std::uint8_t answer = 0;
 };
 struct node {
   std::uint64_t key = 0;
@@ -162,7 +181,8 @@ class explorer {
  public:
   /// `names`: of the words, in order of construction. `wanted`: only failures that begin so count;
   /// a seed asks for its own, or a shorter path to another one would be found first.
-  explicit explorer(std::vector<std::string_view> names, std::vector<weakening> weak = {}, std::string_view wanted = {})
+  explicit explorer(std::vector<std::string_view> names, std::vector<weakening> weak = {},
+                    std::string_view wanted = {})
       : names_{std::move(names)}, weak_{std::move(weak)}, wanted_{wanted} {
     current_explorer() = this;
   }
@@ -174,9 +194,11 @@ class explorer {
   /// Runs every schedule, known states or not: to check the search against.
   void forget_states() noexcept { remembers_ = false; }
 
-  /// `make` builds the objects and the threads that share them; `check` judges what is left when all threads have ended.
+  /// `make` builds the objects and the threads that share them; `check` judges what is left when
+  /// all threads have ended.
   template <class World>
-  findings explore(std::function<std::unique_ptr<World>()> make, std::function<std::vector<actor>(World&)> threads,
+  findings explore(std::function<std::unique_ptr<World>()> make,
+                   std::function<std::vector<actor>(World&)> threads,
                    std::function<void(World&)> check) {
     for (;;) {
       words_.clear();
@@ -191,7 +213,8 @@ class explorer {
       auto world = make();
       const auto actors = threads(*world);
       run(actors);
-      if (given_up_) {  // these stacks can never be unwound; what they refer to is kept, and stays reachable
+      // these stacks can never be unwound; what they refer to is kept, and stays reachable
+      if (given_up_) {
         static auto& kept = *new std::vector<std::shared_ptr<void>>;
         kept.emplace_back(std::move(world));
         for (auto& one : fibers_) kept.emplace_back(std::move(one));
@@ -199,7 +222,8 @@ class explorer {
       }
       check(*world);
       for (auto const& one : words_) {
-        if (one.history.back().value != 0) fail("a count is left behind in '" + std::string{one.name} + "'");
+        if (one.history.back().value != 0)
+          fail("a count is left behind in '" + std::string{one.name} + "'");
       }
       world.reset();
       if (!found_.failure.empty() || !backtrack()) break;
@@ -229,7 +253,8 @@ class explorer {
   std::size_t new_word(std::uint64_t value) {
     const auto id = words_.size();
     detail::word fresh{.name = id < names_.size() ? names_[id] : "word", .history = {{value, {}}}};
-    fresh.weak = std::ranges::any_of(weak_, [&](weakening const& one) { return one.word == fresh.name; });
+    fresh.weak =
+        std::ranges::any_of(weak_, [&](weakening const& one) { return one.word == fresh.name; });
     words_.push_back(std::move(fresh));
     return id;
   }
@@ -262,7 +287,8 @@ class explorer {
     }
     if (!ordered) {
       const char* const how = writes ? " discards" : " uses";
-      fail(std::string{"data race: "} + threads_[running_].name + how + " a page without knowing of its last use");
+      fail(std::string{"data race: "} + threads_[running_].name + how +
+           " a page without knowing of its last use");
     }
     const auto place = writes ? detail::write_of(page) : detail::read_of(page, running_);
     mine[place] = ++page_state_[place];
@@ -327,7 +353,8 @@ class explorer {
     if (one.finished) return 0;
     if (one.asleep != sleeping::no) {
       if (locks_[one.next.place].owner != -1) return 0;
-      return static_cast<std::uint8_t>((one.asleep == sleeping::woken ? 1 : 0) + (one.next.timed ? 1 : 0));
+      return static_cast<std::uint8_t>((one.asleep == sleeping::woken ? 1 : 0) +
+                                       (one.next.timed ? 1 : 0));
     }
     if (one.next.what == operation::lock) return locks_[one.next.place].owner == -1 ? 1 : 0;
     if (one.next.what != operation::load) return 1;
@@ -357,14 +384,17 @@ class explorer {
         const auto i = running_ == nobody ? k : (running_ + k) % count_;
         const auto these = ways(threads_[i]);
         all_finished = all_finished && threads_[i].finished;
-        for (std::uint8_t way = 0; way < these; ++way) here.choices.push_back({static_cast<std::uint8_t>(i), way});
+        for (std::uint8_t way = 0; way < these; ++way)
+          here.choices.push_back({static_cast<std::uint8_t>(i), way});
       }
       if (all_finished) return nobody;
       if (here.choices.empty()) {
         std::string blocked = "all threads are blocked (";
         for (std::size_t i = 0; i < count_; ++i) {
           if (threads_[i].finished) continue;
-          blocked += std::string{threads_[i].name} + (threads_[i].asleep != detail::sleeping::no ? " sleeps, " : " waits for a mutex, ");
+          blocked +=
+              std::string{threads_[i].name} +
+              (threads_[i].asleep != detail::sleeping::no ? " sleeps, " : " waits for a mutex, ");
         }
         fail(blocked + "nobody can wake them)");
         return rescue();
@@ -459,7 +489,8 @@ class explorer {
       case operation::begin:
       case operation::act: break;
     }
-    for (const std::uint64_t part : {static_cast<std::uint64_t>(one.next.what) * 64 + one.next.place, noted, environment_}) {
+    for (const std::uint64_t part :
+         {static_cast<std::uint64_t>(one.next.what) * 64 + one.next.place, noted, environment_}) {
       one.seen = detail::mix(one.seen, part);
     }
     log_.push_back({me, one.next, answer});
@@ -493,7 +524,8 @@ class explorer {
   /// be declared beforehand.
   void must_be_declared(detail::word const& which, std::memory_order order) {
     if (order == std::memory_order_seq_cst || which.weak) return;
-    fail("an order weaker than seq_cst on '" + std::string{which.name} + "', which was not declared");
+    fail("an order weaker than seq_cst on '" + std::string{which.name} +
+         "', which was not declared");
   }
   std::uint64_t lock(std::size_t me, std::size_t which) {
     auto& it = locks_[which];
@@ -505,7 +537,8 @@ class explorer {
   /// Before the threads begin and after they have ended.
   std::uint64_t execute_outside(detail::pending const& what) {
     if (what.what == operation::load) return words_[what.place].history.back().value;
-    if (what.what == operation::add || what.what == operation::subtract) words_[what.place].history.back().value += what.value;
+    if (what.what == operation::add || what.what == operation::subtract)
+      words_[what.place].history.back().value += what.value;
     return 0;
   }
 
@@ -517,7 +550,8 @@ class explorer {
       auto const& one = threads_[i];
       const auto how = (one.finished ? 8U : 0U) + static_cast<std::uint64_t>(one.asleep);
       hash = detail::mix(hash, one.seen);
-      hash = detail::mix(hash, static_cast<std::uint64_t>(one.next.what) * 4096 + one.next.place * 16 + how);
+      hash = detail::mix(
+          hash, static_cast<std::uint64_t>(one.next.what) * 4096 + one.next.place * 16 + how);
       hash = what_matters_of(hash, one.knows);
     }
     for (std::size_t i = 0; i < words_.size(); ++i) {
@@ -534,7 +568,9 @@ class explorer {
       }
     }
     for (auto const& one : locks_) {
-      hash = what_matters_of(detail::mix(detail::mix(hash, static_cast<std::uint64_t>(one.owner + 1)), one.taken), one.published);
+      hash = what_matters_of(
+          detail::mix(detail::mix(hash, static_cast<std::uint64_t>(one.owner + 1)), one.taken),
+          one.published);
     }
     return hash;
   }
@@ -553,14 +589,19 @@ class explorer {
 
   std::string text_of(detail::logged const& one) const {
     std::string text = std::string{threads_[one.thread].name} + ": ";
-    const auto word = [&] { return "'" + std::string{words_[one.what.place].name} + "' (word " + std::to_string(one.what.place) + ")"; };
+    const auto word = [&] {
+      return "'" + std::string{words_[one.what.place].name} + "' (word " +
+             std::to_string(one.what.place) + ")";
+    };
     switch (one.what.what) {
       case operation::load: return text + "reads " + std::to_string(one.answer) + " from " + word();
       case operation::add: return text + "adds " + std::to_string(one.what.value) + " to " + word();
-      case operation::subtract: return text + "subtracts " + std::to_string(0 - one.what.value) + " from " + word();
+      case operation::subtract:
+        return text + "subtracts " + std::to_string(0 - one.what.value) + " from " + word();
       case operation::lock: return text + "locks mutex " + std::to_string(one.what.place);
       case operation::unlock: return text + "unlocks mutex " + std::to_string(one.what.place);
-      case operation::sleep: return text + (one.answer == woken ? "sleeps, or wakes" : "stops waiting");
+      case operation::sleep:
+        return text + (one.answer == woken ? "sleeps, or wakes" : "stops waiting");
       case operation::wake_all: return text + "wakes all sleepers";
       case operation::begin:
       case operation::act: return text + one.what.name;
@@ -611,7 +652,9 @@ class atomic {
   [[nodiscard]] Value load(std::memory_order order) const {
     return static_cast<Value>(explorer::current().perform({operation::load, place_, order}));
   }
-  void fetch_add(Value by, std::memory_order order) { explorer::current().perform({operation::add, place_, order, by}); }
+  void fetch_add(Value by, std::memory_order order) {
+    explorer::current().perform({operation::add, place_, order, by});
+  }
   void fetch_sub(Value by, std::memory_order order) {
     explorer::current().perform({operation::subtract, place_, order, std::uint64_t{0} - by});
   }
@@ -642,18 +685,23 @@ class condition_variable {
     return wait(lock, stop, false, condition);
   }
   template <class Condition>
-  bool wait_until(std::unique_lock<mutex>& lock, std::stop_token const& stop, std::chrono::steady_clock::time_point, Condition condition) {
+  bool wait_until(std::unique_lock<mutex>& lock, std::stop_token const& stop,
+                  std::chrono::steady_clock::time_point, Condition condition) {
     return wait(lock, stop, true, condition);
   }
   void notify_all() { explorer::current().perform({.what = operation::wake_all}); }
 
  private:
   template <class Condition>
-  static bool wait(std::unique_lock<mutex>& lock, std::stop_token const& stop, bool timed, Condition& condition) {
+  static bool wait(std::unique_lock<mutex>& lock, std::stop_token const& stop, bool timed,
+                   Condition& condition) {
     auto& all = explorer::current();
     const std::stop_callback wake{stop, [&all]() noexcept { all.wake_sleepers(); }};
     while (!condition()) {
-      const auto how = all.perform({.what = operation::sleep, .place = lock.mutex()->place(), .timed = timed, .stop = &stop});
+      const auto how = all.perform({.what = operation::sleep,
+                                    .place = lock.mutex()->place(),
+                                    .timed = timed,
+                                    .stop = &stop});
       if (how == explorer::stopped) return false;
       if (how == explorer::timed_out) return condition();
     }

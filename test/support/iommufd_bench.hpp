@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A fake machine for `iommufd`: devices that differ where it matters, an open context, and memory to map.
+// A fake machine for `iommufd`: devices that differ where it matters, an open context, and memory
+// to map.
 #pragma once
 
 #include <support/fake_iommufd_kernel.hpp>
@@ -14,14 +15,17 @@
 
 namespace tether_test {
 
-/// Group 12: a PCI device, its neighbour and a mediated one. Group 13: one with the same IOMMU. Group 14: one with another.
+/// Group 12: a PCI device, its neighbour and a mediated one. Group 13: one with the same IOMMU.
+/// Group 14: one with another.
 struct iommufd_bench {
   using context_type = tether::basic_iommufd_context<fake_iommufd_kernel>;
   using backend_type = tether::basic_iommufd<fake_iommufd_kernel>;
   using device_type = backend_type::device_type;
 
   [[nodiscard]] tether::vfio_sysfs sysfs() const { return tether::vfio_sysfs{made.root()}; }
-  [[nodiscard]] backend_type container() const { return must(backend_type::open(context, sysfs())); }
+  [[nodiscard]] backend_type container() const {
+    return must(backend_type::open(context, sysfs()));
+  }
   [[nodiscard]] device_type bound(backend_type& iommu, tether::vfio_cdev const& named) const {
     auto device = must(iommu.open(named));
     must(iommu.bind(device));
@@ -37,7 +41,8 @@ struct iommufd_bench {
   tether::vfio_cdev plug(fake_cdev is) {
     is.number = next_++;
     const std::string node = "vfio" + std::to_string(is.number);
-    made.add(is.name, is.mediated ? "mdev" : "pci", is.group, is.mediated ? "vfio_mdev" : "vfio-pci");
+    made.add(is.name, is.mediated ? "mdev" : "pci", is.group,
+             is.mediated ? "vfio_mdev" : "vfio-pci");
     made.add_node(is.name, node, "510:" + std::to_string(is.number));
     machine.devices["/dev/vfio/devices/" + node].is = std::move(is);
     return tether::vfio_cdev{"/dev/vfio/devices/" + node, sysfs()};

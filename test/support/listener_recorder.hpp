@@ -24,7 +24,8 @@ class listener_recorder {
  public:
   listener_recorder() = default;
   /// Several recorders may share a list of calls; `who` then stands before each entry.
-  listener_recorder(std::string who, listener_calls& shared) : who_{std::move(who)}, calls_{&shared} {}
+  listener_recorder(std::string who, listener_calls& shared)
+      : who_{std::move(who)}, calls_{&shared} {}
   listener_recorder(listener_recorder const&) = delete;
   listener_recorder& operator=(listener_recorder const&) = delete;
 
@@ -45,7 +46,8 @@ class listener_recorder {
     if (!open_) breaches.push_back("remove outside a change");
     if (adding_) breaches.push_back("a removal after an addition");
     const auto at = mapped_.find(one.where.first.value);
-    if (at == mapped_.end() || !(at->second == one)) breaches.push_back("removed what was not there: " + text(one));
+    if (at == mapped_.end() || !(at->second == one))
+      breaches.push_back("removed what was not there: " + text(one));
     else mapped_.erase(at);
     removed_.push_back(one);
     write("-" + text(one));
@@ -56,7 +58,8 @@ class listener_recorder {
     if (!open_) breaches.push_back("add outside a change");
     adding_ = true;
     for (auto const& [first, other] : mapped_)
-      if (other.where.overlaps(one.where)) breaches.push_back("added where something is: " + text(one));
+      if (other.where.overlaps(one.where))
+        breaches.push_back("added where something is: " + text(one));
     mapped_.emplace(one.where.first.value, one);
     write("+" + text(one));
     leave();
@@ -92,7 +95,8 @@ class listener_recorder {
   [[nodiscard]] listener_calls const& written() const noexcept { return *calls_; }
   void forget() { calls_->clear(); }
 
-  /// The n-th commit from now (1 = the next) is refused; after that, the `then_refuse_at`-th from there.
+  /// The n-th commit from now (1 = the next) is refused; after that, the `then_refuse_at`-th from
+  /// there.
   std::uint64_t refuse_at = 0;
   std::uint64_t then_refuse_at = 0;
   std::uint64_t begins = 0;
@@ -110,9 +114,12 @@ class listener_recorder {
     return digits;
   }
   static std::string text(tether::section const& one) {
-    return std::string{one.name} + "[" + hex(one.where.first.value) + "," + hex(one.where.last.value) + "]" + (one.read_only ? "r" : "");
+    return std::string{one.name} + "[" + hex(one.where.first.value) + "," +
+           hex(one.where.last.value) + "]" + (one.read_only ? "r" : "");
   }
-  void write(std::string what) { calls_->push_back(who_.empty() ? std::move(what) : who_ + ": " + std::move(what)); }
+  void write(std::string what) {
+    calls_->push_back(who_.empty() ? std::move(what) : who_ + ": " + std::move(what));
+  }
 
   // A listener is never called from two threads at once.
   void enter() {

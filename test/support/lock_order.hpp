@@ -32,7 +32,15 @@
 namespace tether_test {
 
 /// As written in inhibit/threading.hpp. `unranked`: only checked for cycles.
-enum class lock_rank : std::uint8_t { operation = 1, gate, topology, discard_state, container, backend, unranked };
+enum class lock_rank : std::uint8_t {
+  operation = 1,
+  gate,
+  topology,
+  discard_state,
+  container,
+  backend,
+  unranked
+};
 
 /// The graph of which lock was requested while which was held. Several may exist; a lock belongs to
 /// the one that it was named in.
@@ -70,9 +78,12 @@ class lock_order {
   void note(std::uint32_t had, lock_rank rank_had, std::uint32_t wanted, lock_rank rank_wanted) {
     const std::lock_guard guard{mutex_};
     if (!after_[had].insert(wanted).second) return;
-    if (had == wanted) return violated("is asked for by a thread that has it: '" + names_[had] + "'");
-    if (rank_had != lock_rank::unranked && rank_wanted != lock_rank::unranked && rank_had > rank_wanted) {
-      return violated("'" + names_[wanted] + "' is asked for by a thread that has '" + names_[had] + "', which comes after it");
+    if (had == wanted)
+      return violated("is asked for by a thread that has it: '" + names_[had] + "'");
+    if (rank_had != lock_rank::unranked && rank_wanted != lock_rank::unranked &&
+        rank_had > rank_wanted) {
+      return violated("'" + names_[wanted] + "' is asked for by a thread that has '" + names_[had] +
+                      "', which comes after it");
     }
     if (std::vector<std::uint32_t> way; leads(wanted, had, way)) {
       std::string circle = "a circle: '" + names_[had] + "'";
@@ -162,14 +173,17 @@ class ordered_lock {
     if (order_ == nullptr) return;
     for (ordered_lock const* had : mine()) {
       if (had->order_ != order_ || had == except) continue;
-      static thread_local std::unordered_set<std::uint64_t> seen;  // by this thread: it need not report a pair twice
-      if (seen.insert(std::uint64_t{had->id_} << 32 | id_).second) order_->note(had->id_, had->rank_, id_, rank_);
+      // by this thread: it need not report a pair twice
+      static thread_local std::unordered_set<std::uint64_t> seen;
+      if (seen.insert(std::uint64_t{had->id_} << 32 | id_).second)
+        order_->note(had->id_, had->rank_, id_, rank_);
     }
   }
   void taken() const { mine().push_back(this); }
   void released() const {
     auto& all = mine();
-    if (const auto it = std::find(all.rbegin(), all.rend(), this); it != all.rend()) all.erase(std::next(it).base());
+    if (const auto it = std::find(all.rbegin(), all.rend(), this); it != all.rend())
+      all.erase(std::next(it).base());
   }
 
  private:
@@ -217,10 +231,12 @@ class in_place_of {
   ordered_lock const& lock_;
 };
 
-/// The reader indicator of many threads. A permit counts as a held lock; to drain is to request it with
-/// the gate's mutex released.
-class ordered_reader indicator : public tether::detail::basic_shared_reader_indicator<tether::detail::parts_with<ordered_mutex>> {
-  using base = tether::detail::basic_shared_reader_indicator<tether::detail::parts_with<ordered_mutex>>;
+/// The reader indicator of many threads. A permit counts as a held lock; to drain is to request it
+/// with the gate's mutex released.
+class ordered_reader indicator : public tether::detail::basic_shared_reader_indicator<
+                                     tether::detail::parts_with<ordered_mutex>> {
+  using base =
+      tether::detail::basic_shared_reader_indicator<tether::detail::parts_with<ordered_mutex>>;
 
  public:
   explicit ordered_reader indicator(ordered_mutex& gate) : base{gate}, gate_{&gate} {}
@@ -235,7 +251,8 @@ class ordered_reader indicator : public tether::detail::basic_shared_reader_indi
     discards_.released();
     base::leave(kind, mine);
   }
-  [[nodiscard]] tether::detail::drained drain(bool coordinated_too, std::unique_lock<ordered_mutex>& lock,
+  [[nodiscard]] tether::detail::drained drain(bool coordinated_too,
+                                              std::unique_lock<ordered_mutex>& lock,
                                               tether::detail::wait_limits const& how) noexcept {
     if (how.wait) discards_.asked(&gate_->place());
     return base::drain(coordinated_too, lock, how);

@@ -43,12 +43,15 @@ struct operation {
   std::size_t group = 0;
   std::size_t device = 0;
   tether::consent agrees = tether::consent::none;
-  bool mediated = false;  ///< no IOMMU stands behind the group: matters only when the first of it is attached
+  /// no IOMMU stands behind the group: matters only when the first of it is attached
+  bool mediated = false;
 };
 [[nodiscard]] inline std::string sentence(operation const& one) {
-  constexpr const char* names[]{"attach", "open", "close", "detach", "abandon", "require", "end requirement"};
+  constexpr const char* names[]{"attach",  "open",    "close",          "detach",
+                                "abandon", "require", "end requirement"};
   std::string text = names[static_cast<std::size_t>(one.what)];
-  if (one.what < deed::abandon) text.append(" ").append(name_of_device(one.container, one.group, one.device));
+  if (one.what < deed::abandon)
+    text.append(" ").append(name_of_device(one.container, one.group, one.device));
   else text.append(one.container == 0 ? " a" : " b");
   if (one.agrees == tether::consent::given) text += ", agreeing";
   if (one.mediated) text += ", mediated";
@@ -59,7 +62,8 @@ struct operation {
 struct totals {
   std::uint64_t sequences = 0;
   std::uint64_t operations = 0;
-  std::uint64_t refused = 0;  ///< of them: without a call, because they make no sense or the container has diverged
+  /// of them: without a call, because they make no sense or the container has diverged
+  std::uint64_t refused = 0;
   std::uint64_t finished = 0;
   std::uint64_t rolled_back = 0;
   std::uint64_t diverged = 0;
@@ -68,7 +72,8 @@ struct totals {
   std::uint64_t calls = 0;
 
   void add(totals const& more) {
-    sequences += more.sequences, operations += more.operations, refused += more.refused, finished += more.finished;
+    sequences += more.sequences, operations += more.operations, refused += more.refused,
+        finished += more.finished;
     rolled_back += more.rolled_back, diverged += more.diverged, holds_refused += more.holds_refused;
     faults += more.faults, calls += more.calls;
   }
@@ -110,7 +115,8 @@ class in_lockstep {
     for (std::size_t i = 0; i < used_; ++i) {
       call_list& list = *lists_[i];
       list.kernel = {};
-      typename container_type::backend_type backend{list.journal, typename Configuration::backend_type{list.kernel}};
+      typename container_type::backend_type backend{
+          list.journal, typename Configuration::backend_type{list.kernel}};
       containers_[i].emplace(guest_.space, *gate_, std::move(backend), Configuration::kvm(list));
     }
     ++all.sequences;
@@ -120,10 +126,12 @@ class in_lockstep {
   /// says where.
   [[nodiscard]] bool take(operation what, std::span<fault const> faults = {}) {
     // Whether an IOMMU stands behind a group was decided when the first of it was attached.
-    if (!of_groups && !open_[what.container][what.group].empty()) what.mediated = world_.group(what.container, what.group).mediated;
+    if (!of_groups && !open_[what.container][what.group].empty())
+      what.mediated = world_.group(what.container, what.group).mediated;
     done_.push_back({what, {faults.begin(), faults.end()}});
     ++all.operations;
-    for (std::size_t i = 0; i < used_; ++i) lists_[i]->begin(i == what.container ? faults : std::span<fault const>{});
+    for (std::size_t i = 0; i < used_; ++i)
+      lists_[i]->begin(i == what.container ? faults : std::span<fault const>{});
     listening_memory::list = lists_[what.container].get();
     do_it(what);
     listening_memory::list = nullptr;
@@ -133,8 +141,12 @@ class in_lockstep {
     return objection.empty() && compare();
   }
   /// Faults of the last operation that have happened.
-  [[nodiscard]] std::uint32_t faults_met() const { return lists_[done_.back().what.container]->met; }
-  [[nodiscard]] bool diverged(std::size_t container) const { return world_.container(container).diverged; }
+  [[nodiscard]] std::uint32_t faults_met() const {
+    return lists_[done_.back().what.container]->met;
+  }
+  [[nodiscard]] bool diverged(std::size_t container) const {
+    return world_.container(container).diverged;
+  }
 
   /// Every operation that makes sense now; one of those that differ only in the device (symmetry
   /// reduction).
@@ -146,10 +158,12 @@ class in_lockstep {
       for (std::size_t g = 0; g < groups; ++g) {
         auto const& there = open_[c][g];
         const bool is_attached = world_.group(c, g).counts.attached;
-        const bool mediated = is_attached ? world_.group(c, g).mediated : !Configuration::pins || g == 1;
+        const bool mediated =
+            is_attached ? world_.group(c, g).mediated : !Configuration::pins || g == 1;
         const deed one_more = of_groups ? deed::open : deed::attach;
         if (of_groups && is_attached) list.push_back({deed::detach, c, g});
-        if (of_groups && !is_attached) list.push_back({deed::attach, c, g, 0, tether::consent::none, mediated});
+        if (of_groups && !is_attached)
+          list.push_back({deed::attach, c, g, 0, tether::consent::none, mediated});
         if (of_groups && !is_attached) continue;
         if (there.size() < devices) {
           const std::size_t next = there.empty() || there[0].device != 0 ? 0 : 1;
@@ -172,7 +186,8 @@ class in_lockstep {
     for (auto const& one : done_) {
       text.append("\n  ").append(sentence(one.what));
       for (fault const& bad : one.faults) {
-        text.append(bad.how == trouble::fails ? ", call fails: " : ", call gets stuck: ").append(std::to_string(bad.at));
+        text.append(bad.how == trouble::fails ? ", call fails: " : ", call gets stuck: ")
+            .append(std::to_string(bad.at));
       }
     }
     for (auto const& list : lists_) {
@@ -197,7 +212,8 @@ class in_lockstep {
   };
 
   template <class Value>
-  [[nodiscard]] static tether::result<void> keep(tether::result<Value> outcome, std::optional<Value>& place) {
+  [[nodiscard]] static tether::result<void> keep(tether::result<Value> outcome,
+                                                 std::optional<Value>& place) {
     if (!outcome) return tether::failure(outcome.error());
     place.emplace(*outcome);
     return {};
@@ -216,7 +232,8 @@ class in_lockstep {
     const tether::result<void> outcome = ask(what);
     if (const auto why = senseless(what)) {
       ++all.refused;
-      if (outcome || !outcome.error().is(*why)) object("it makes no sense, but was not refused for that", outcome);
+      if (outcome || !outcome.error().is(*why))
+        object("it makes no sense, but was not refused for that", outcome);
       if (!calls_of(what).empty()) object("it makes no sense, but the backend was asked", outcome);
       return;
     }
@@ -238,13 +255,15 @@ class in_lockstep {
     if constexpr (of_groups) {
       switch (what.what) {
         case deed::attach: return keep(container.attach(described_group{group, pins}), mine.group);
-        case deed::open: return keep(mine.group->open(device, what.agrees), mine.device[what.device]);
+        case deed::open:
+          return keep(mine.group->open(device, what.agrees), mine.device[what.device]);
         case deed::close: return mine.device[what.device]->close();
         default: return mine.group->detach();
       }
     } else {
       const described_device described{device, group, pins};
-      if (what.what == deed::attach) return keep(container.attach(described, what.agrees), mine.device[what.device]);
+      if (what.what == deed::attach)
+        return keep(container.attach(described, what.agrees), mine.device[what.device]);
       return mine.device[what.device]->detach();
     }
   }
@@ -252,14 +271,16 @@ class in_lockstep {
   /// checked after whether the target exists, and before whether it is attached or open already.
   [[nodiscard]] std::optional<tether::errc> senseless(operation const& what) const {
     auto const& there = open_[what.container][what.group];
-    const bool device_there = std::ranges::find(there, what.device, &open_device::device) != there.end();
+    const bool device_there =
+        std::ranges::find(there, what.device, &open_device::device) != there.end();
     const bool group_there = world_.listed(what.container, what.group);
     const bool begins = what.what == deed::attach || what.what == deed::open;
     const bool about_device = !of_groups || what.what == deed::close;
     if (what.what == deed::open && !group_there) return tether::errc::stale_handle;
     if (!begins && !(about_device ? device_there : group_there)) return tether::errc::stale_handle;
     if (diverged(what.container)) return tether::errc::diverged;
-    if (begins && (what.what == deed::attach && of_groups ? group_there : device_there)) return tether::errc::already_there;
+    if (begins && (what.what == deed::attach && of_groups ? group_there : device_there))
+      return tether::errc::already_there;
     return std::nullopt;
   }
 
@@ -271,7 +292,8 @@ class in_lockstep {
     // A group that is detached first closes its open devices, in the order of opening: operations
     // of their own in the world.
     while (of_groups && what.what == deed::detach && !there.empty() && goes_on) {
-      const operation close{deed::close, what.container, what.group, there.front().device, there.front().agrees};
+      const operation close{deed::close, what.container, what.group, there.front().device,
+                            there.front().agrees};
       if (!take_in_world(close, calls, told)) return;
       goes_on = told.ended == tether::ending::finished;
     }
@@ -292,11 +314,14 @@ class in_lockstep {
     else wanted.begins = what.what == deed::open ? change::open : change::close;
     if (!attaches) wanted.mediated = world_.group(what.container, what.group).mediated;
     const auto position = std::ranges::find(there, what.device, &open_device::device);
-    if (wanted.begins == change::close || wanted.begins == change::detach_device) wanted.agrees = position->agrees;
-    if (wanted.begins == change::attach || wanted.begins == change::detach) wanted.agrees = tether::consent::none;
+    if (wanted.begins == change::close || wanted.begins == change::detach_device)
+      wanted.agrees = position->agrees;
+    if (wanted.begins == change::attach || wanted.begins == change::detach)
+      wanted.agrees = tether::consent::none;
     const bool of_a_device = wanted.begins != change::attach && wanted.begins != change::detach;
     at_work_[what.container] = of_a_device ? what.device : devices;
-    calls.about(name_of_group(what.container, what.group), name_of_device(what.container, what.group, what.device));
+    calls.about(name_of_group(what.container, what.group),
+                name_of_device(what.container, what.group, what.device));
     const auto ended = world_.take(wanted, calls, holds_are_refused());
     reached.add(world_.reached);
     if (!ended) {
@@ -304,28 +329,36 @@ class in_lockstep {
       return false;
     }
     told = *ended;
-    const bool got_no_handle = told.ended == tether::ending::diverged && wanted.begins == change::attach;
+    const bool got_no_handle =
+        told.ended == tether::ending::diverged && wanted.begins == change::attach;
     if (got_no_handle) handles_[what.container][what.group] = {};
     if (told.ended == tether::ending::finished) {
-      if (wanted.begins == change::open || wanted.begins == change::attach_device) there.push_back({what.device, what.agrees});
-      if (wanted.begins == change::close || wanted.begins == change::detach_device) there.erase(position);
+      if (wanted.begins == change::open || wanted.begins == change::attach_device)
+        there.push_back({what.device, what.agrees});
+      if (wanted.begins == change::close || wanted.begins == change::detach_device)
+        there.erase(position);
     }
     return true;
   }
   /// The container's outcome must be the world's, and for the same reason.
-  void check_ending(answer const& told, std::size_t container, tether::result<void> const& outcome) {
+  void check_ending(answer const& told, std::size_t container,
+                    tether::result<void> const& outcome) {
     using tether::ending;
     if (told.ended == ending::finished) ++all.finished;
     if (told.ended == ending::rolled_back) ++all.rolled_back;
     if (told.ended == ending::diverged) ++all.diverged;
     const bool diverges = told.ended == ending::diverged;
-    if (outcome.has_value() != (told.ended == ending::finished)) object("the world says otherwise whether it succeeds", outcome);
-    if (containers_[container]->diverged() != diverges) object("the world says otherwise whether it diverges", outcome);
+    if (outcome.has_value() != (told.ended == ending::finished))
+      object("the world says otherwise whether it succeeds", outcome);
+    if (containers_[container]->diverged() != diverges)
+      object("the world says otherwise whether it diverges", outcome);
     if (outcome) return;
-    if (outcome.error().rollback_failed() != diverges) object("the world says otherwise whether it is stuck", outcome);
+    if (outcome.error().rollback_failed() != diverges)
+      object("the world says otherwise whether it is stuck", outcome);
     bool right = outcome.error().is(tether::errc::memory_gone);
     if (told.first_failed == tether::act::judge) {
-      right = outcome.error().is(tether::errc::consent_refused) || outcome.error().is(tether::errc::mixed_group);
+      right = outcome.error().is(tether::errc::consent_refused) ||
+              outcome.error().is(tether::errc::mixed_group);
     } else if (told.first_failed == tether::act::raise_holds) {
       ++all.holds_refused;
       right = outcome.error().is(tether::errc::discards_required);
@@ -336,7 +369,8 @@ class in_lockstep {
   void require() {
     constexpr auto kind = tether::requirement_kind::any;
     auto taken = gate_->require(kind, "whoever needs discards");
-    if (taken.has_value() != (world_.all().holds() == 0)) objection = "the world says otherwise whether somebody holds";
+    if (taken.has_value() != (world_.all().holds() == 0))
+      objection = "the world says otherwise whether somebody holds";
     if (taken) requirement_.emplace(std::move(*taken));
   }
   /// The world has no such operation: an abandoned container starts afresh there. Where it fails
@@ -345,12 +379,15 @@ class in_lockstep {
     container_type& container = *containers_[which];
     if (const auto given_up = container.abandon(); !given_up) {
       if (lists_[which]->met == 0) return object("abandon fails without a fault", given_up);
-      if (!container.diverged()) return object("abandon failed, but the container goes on", given_up);
+      if (!container.diverged())
+        return object("abandon failed, but the container goes on", given_up);
       world_.has_diverged(which);
-      if (const char* differing = comparison_of(which).books(false)) return static_cast<void>(differs(which, differing));
+      if (const char* differing = comparison_of(which).books(false))
+        return static_cast<void>(differs(which, differing));
       if (!compare_gate()) return;
       lists_[which]->end();
-      if (const auto at_last = container.abandon(); !at_last) return object("abandon fails once more, without a fault", at_last);
+      if (const auto at_last = container.abandon(); !at_last)
+        return object("abandon fails once more, without a fault", at_last);
     }
     if (container.diverged()) objection = "it was abandoned, but says that it has diverged";
     world_.abandoned(which);
@@ -359,37 +396,47 @@ class in_lockstep {
 
   /// While discards are required, every request for a hold is refused.
   [[nodiscard]] bool holds_are_refused() const { return requirement_.has_value(); }
-  [[nodiscard]] std::vector<call> const& calls_of(operation const& what) const { return lists_[what.container]->calls; }
+  [[nodiscard]] std::vector<call> const& calls_of(operation const& what) const {
+    return lists_[what.container]->calls;
+  }
 
   // The comparison.
 
   [[nodiscard]] comparison<Configuration, follower> comparison_of(std::size_t which) const {
-    return {*containers_[which], lists_[which]->kernel, memory_, world_, which, open_[which], at_work_[which]};
+    return {*containers_[which], lists_[which]->kernel, memory_, world_, which,
+            open_[which],        at_work_[which]};
   }
   [[nodiscard]] bool compare() {
     for (std::size_t which = 0; which < used_; ++which) {
       const auto one = comparison_of(which);
       if (const char* what = one.books()) return differs(which, what);
       if (const char* what = one.facts()) return differs(which, what);
-      if (which != done_.back().what.container && !lists_[which]->calls.empty()) return differs(which, "calls of its own");
+      if (which != done_.back().what.container && !lists_[which]->calls.empty())
+        return differs(which, "calls of its own");
     }
     return compare_gate();
   }
   [[nodiscard]] bool compare_gate() {
     tether::gate_counts counts = gate_->counts();
-    if (counts.any_holds + counts.uncoordinated_holds != world_.all().holds()) return differs(0, "the gate's holds");
-    if (counts.of(container_type::policies::holds) != world_.all().holds()) return differs(0, "the gate's kind of hold");
-    if (counts.any_requirements != (requirement_ ? 1U : 0U) || counts.suspensions != 0) return differs(0, "the gate's requirements");
+    if (counts.any_holds + counts.uncoordinated_holds != world_.all().holds())
+      return differs(0, "the gate's holds");
+    if (counts.of(container_type::policies::holds) != world_.all().holds())
+      return differs(0, "the gate's kind of hold");
+    if (counts.any_requirements != (requirement_ ? 1U : 0U) || counts.suspensions != 0)
+      return differs(0, "the gate's requirements");
     if (world_.broken() != 0) return differs(0, "in the world itself something is broken");
     return true;
   }
   [[nodiscard]] bool differs(std::size_t which, const char* in) {
-    if (objection.empty()) objection = std::string{"container "} + (which == 0 ? "a" : "b") + " and the world differ: " + in;
+    if (objection.empty())
+      objection =
+          std::string{"container "} + (which == 0 ? "a" : "b") + " and the world differ: " + in;
     return false;
   }
   void object(const char* what, tether::result<void> const& outcome) {
     if (!objection.empty()) return;
-    objection = std::string{what} + (outcome ? ": it succeeded" : ": " + outcome.error().sentence());
+    objection =
+        std::string{what} + (outcome ? ": it succeeded" : ": " + outcome.error().sentence());
   }
 
   void end() {
@@ -397,12 +444,15 @@ class in_lockstep {
     for (std::size_t i = 0; i < used_; ++i) {
       if (!containers_[i]) continue;
       containers_[i].reset();
-      if (objection.empty() && !lists_[i]->kernel.nothing_left()) objection = "a destroyed container has left something behind";
-      if (objection.empty() && lists_[i]->kernel.forbidden != 0) objection = "a container's destructor asked what a kernel must refuse";
+      if (objection.empty() && !lists_[i]->kernel.nothing_left())
+        objection = "a destroyed container has left something behind";
+      if (objection.empty() && lists_[i]->kernel.forbidden != 0)
+        objection = "a container's destructor asked what a kernel must refuse";
     }
     if (gate_ == nullptr || gate_->counts() == tether::gate_counts{}) return;
     if (objection.empty()) objection = "a destroyed container has left a hold behind";
-    static_cast<void>(gate_.release());  // it would stop the program before the difference is reported
+    // it would stop the program before the difference is reported
+    static_cast<void>(gate_.release());
   }
 
   std::size_t used_;
@@ -414,7 +464,8 @@ class in_lockstep {
   std::array<std::optional<container_type>, most> containers_;
   std::array<std::array<group_handles, groups>, most> handles_;
   std::array<open_devices, most> open_;
-  std::array<std::size_t, most> at_work_{};  ///< the device that the last operation was about; `devices` if it was about none
+  /// the device that the last operation was about; `devices` if it was about none
+  std::array<std::size_t, most> at_work_{};
   follower world_;
   std::vector<step_taken> done_;
 };

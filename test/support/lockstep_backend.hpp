@@ -43,14 +43,16 @@ struct group_facts {
 struct kernel_facts {
   std::array<group_facts, groups> all{};
   std::vector<tether::extent<tether::io_address>> mapped{};
-  bool next_handle_is_lost = false;  ///< the next group or device that is opened stays open, whatever becomes of its handle
-  std::uint32_t forbidden = 0;       ///< calls that a kernel must refuse
-  std::uint32_t dropped = 0;         ///< handles that were destroyed in use
+  /// the next group or device that is opened stays open, whatever becomes of its handle
+  bool next_handle_is_lost = false;
+  std::uint32_t forbidden = 0;  ///< calls that a kernel must refuse
+  std::uint32_t dropped = 0;    ///< handles that were destroyed in use
 
   [[nodiscard]] bool nothing_left() const {
     return mapped.empty() && std::ranges::none_of(all, [](group_facts const& group) {
              return group.acquired || group.joined || group.told ||
-                    std::ranges::any_of(group.of, [](device_facts const& one) { return one != device_facts{}; });
+                    std::ranges::any_of(
+                        group.of, [](device_facts const& one) { return one != device_facts{}; });
            });
   }
 };
@@ -60,13 +62,19 @@ struct kernel_facts {
   constexpr std::string_view names[2][groups]{{"a0", "a1"}, {"b0", "b1"}};
   return names[container][group];
 }
-[[nodiscard]] inline std::string_view name_of_device(std::size_t container, std::size_t group, std::size_t device) {
-  constexpr std::string_view names[2][groups][devices]{{{"a0.0", "a0.1"}, {"a1.0", "a1.1"}}, {{"b0.0", "b0.1"}, {"b1.0", "b1.1"}}};
+[[nodiscard]] inline std::string_view name_of_device(std::size_t container, std::size_t group,
+                                                     std::size_t device) {
+  constexpr std::string_view names[2][groups][devices]{{{"a0.0", "a0.1"}, {"a1.0", "a1.1"}},
+                                                       {{"b0.0", "b0.1"}, {"b1.0", "b1.1"}}};
   return names[container][group][device];
 }
 /// The number in a name: of a group, or of a device in its group.
-[[nodiscard]] inline std::size_t last_digit(std::string_view name) { return static_cast<std::size_t>(name.back() - '0'); }
-[[nodiscard]] inline std::size_t group_digit(std::string_view name) { return static_cast<std::size_t>(name[1] - '0'); }
+[[nodiscard]] inline std::size_t last_digit(std::string_view name) {
+  return static_cast<std::size_t>(name.back() - '0');
+}
+[[nodiscard]] inline std::size_t group_digit(std::string_view name) {
+  return static_cast<std::size_t>(name[1] - '0');
+}
 
 /// A group, and a device, as a caller describes them.
 struct described_group {
@@ -87,13 +95,20 @@ template <class Facts, void (*Let_go)(kernel_facts&, Facts&) noexcept>
 class handle {
  public:
   handle(kernel_facts& kernel, Facts& of, std::string_view name, tether::pin_class pins) noexcept
-      : kernel_{&kernel}, of_{kernel.next_handle_is_lost ? nullptr : &of}, name_{name}, pins_{pins} {}
+      : kernel_{&kernel},
+        of_{kernel.next_handle_is_lost ? nullptr : &of},
+        name_{name},
+        pins_{pins} {}
   handle(handle&& other) noexcept
-      : kernel_{other.kernel_}, of_{std::exchange(other.of_, nullptr)}, name_{other.name_}, pins_{other.pins_} {}
+      : kernel_{other.kernel_},
+        of_{std::exchange(other.of_, nullptr)},
+        name_{other.name_},
+        pins_{other.pins_} {}
   handle& operator=(handle&& other) noexcept {
     if (this == &other) return *this;
     if (of_ != nullptr) Let_go(*kernel_, *of_);
-    kernel_ = other.kernel_, of_ = std::exchange(other.of_, nullptr), name_ = other.name_, pins_ = other.pins_;
+    kernel_ = other.kernel_, of_ = std::exchange(other.of_, nullptr), name_ = other.name_,
+    pins_ = other.pins_;
     return *this;
   }
   ~handle() {
@@ -135,7 +150,8 @@ class iommu {
   explicit iommu(kernel_facts& facts) noexcept : kernel_{&facts} {}
 
   [[nodiscard]] tether::result<void> map(tether::mapping const& what) noexcept {
-    const bool overlaps = std::ranges::any_of(kernel_->mapped, [&](extent const& one) { return one.overlaps(what.where); });
+    const bool overlaps = std::ranges::any_of(
+        kernel_->mapped, [&](extent const& one) { return one.overlaps(what.where); });
     if (auto legal = allow(!overlaps && reaches(), "map"); !legal) return legal;
     kernel_->mapped.push_back(what.where);
     return {};
@@ -185,15 +201,18 @@ class iommu {
     it.joined = false;
     return {};
   }
-  [[nodiscard]] tether::result<tether::pin_class> classify(joined_group& joined, std::string_view) noexcept
+  [[nodiscard]] tether::result<tether::pin_class> classify(joined_group& joined,
+                                                           std::string_view) noexcept
     requires of_groups
   {
     return joined.pins();
   }
-  [[nodiscard]] tether::result<device_type> open(joined_group& joined, std::string_view name) noexcept
+  [[nodiscard]] tether::result<device_type> open(joined_group& joined,
+                                                 std::string_view name) noexcept
     requires of_groups
   {
-    if (auto legal = allow(group_called(joined.name()).joined, "open"); !legal) return tether::failure(legal.error());
+    if (auto legal = allow(group_called(joined.name()).joined, "open"); !legal)
+      return tether::failure(legal.error());
     return opened(name, joined.pins());
   }
   [[nodiscard]] static int kvm_file(joined_group const& joined) noexcept
@@ -203,7 +222,9 @@ class iommu {
   }
 
   // Single devices.
-  [[nodiscard]] tether::result<tether::pin_class> classify(endpoint_type const& device) noexcept { return device.pins; }
+  [[nodiscard]] tether::result<tether::pin_class> classify(endpoint_type const& device) noexcept {
+    return device.pins;
+  }
   [[nodiscard]] tether::result<device_type> open(endpoint_type const& device) noexcept
     requires(!of_groups)
   {
@@ -251,7 +272,8 @@ class iommu {
     for (group_facts& group : kernel_->all) {
       for (device_facts& device : group.of) {
         if (device.kept_by_kernel) device = {};
-        if (of_groups && device.open) return tether::failure(tether::error{"abandon", tether::errc::still_in_use});
+        if (of_groups && device.open)
+          return tether::failure(tether::error{"abandon", tether::errc::still_in_use});
         device.joined = false;
       }
       group.joined = group.acquired = false;
@@ -271,8 +293,12 @@ class iommu {
       return of_groups ? group.joined : std::ranges::any_of(group.of, &device_facts::joined);
     });
   }
-  group_facts& group_called(std::string_view name) noexcept { return kernel_->all[group_digit(name)]; }
-  device_facts& device_called(std::string_view name) noexcept { return group_called(name).of[last_digit(name)]; }
+  group_facts& group_called(std::string_view name) noexcept {
+    return kernel_->all[group_digit(name)];
+  }
+  device_facts& device_called(std::string_view name) noexcept {
+    return group_called(name).of[last_digit(name)];
+  }
   tether::result<device_type> opened(std::string_view name, tether::pin_class is) noexcept {
     device_facts& it = device_called(name);
     if (auto legal = allow(!it.open, "open"); !legal) return tether::failure(legal.error());
@@ -280,7 +306,9 @@ class iommu {
     it.kept_by_kernel = kernel_->next_handle_is_lost;
     // The name that the caller gave lives as long as the caller's record of the device; this one
     // forever.
-    return device_type{*kernel_, it, name_of_device(name[0] == 'a' ? 0 : 1, group_digit(name), last_digit(name)), is};
+    return device_type{*kernel_, it,
+                       name_of_device(name[0] == 'a' ? 0 : 1, group_digit(name), last_digit(name)),
+                       is};
   }
 
   static constexpr extent usable[]{{tether::io_address{0}, tether::io_address{0xffff'ffff}}};

@@ -29,8 +29,23 @@ namespace tether_test::lockstep {
 
 /// What was called, of the backend, of KVM or of memory: a `backend_call` by its number, KVM's two
 /// calls, and populate.
-enum class asked : std::uint8_t { map, unmap, join, leave, open, close, quiesce, abandon, acquire, bind, tell, forget, populate };
-static_assert(static_cast<std::uint8_t>(tether::backend_call::bind) == static_cast<std::uint8_t>(asked::bind));
+enum class asked : std::uint8_t {
+  map,
+  unmap,
+  join,
+  leave,
+  open,
+  close,
+  quiesce,
+  abandon,
+  acquire,
+  bind,
+  tell,
+  forget,
+  populate
+};
+static_assert(static_cast<std::uint8_t>(tether::backend_call::bind) ==
+              static_cast<std::uint8_t>(asked::bind));
 
 struct call {
   asked what{};
@@ -41,13 +56,19 @@ struct call {
 };
 [[nodiscard]] inline std::string sentence(call const& one) {
   if (one.what < asked::tell) {
-    tether::journal_entry entry{static_cast<tether::backend_call>(one.what), {}, one.subject, one.ended};
-    if (one.what <= asked::unmap) entry.where = {tether::io_address{one.first}, tether::io_address{one.last}};
+    tether::journal_entry entry{
+        static_cast<tether::backend_call>(one.what), {}, one.subject, one.ended};
+    if (one.what <= asked::unmap)
+      entry.where = {tether::io_address{one.first}, tether::io_address{one.last}};
     return tether::sentence(entry);
   }
   const bool failed = one.ended == tether::call_outcome::failed;
-  const char* const how = failed ? ": failed" : one.ended == tether::call_outcome::stuck ? ": stuck" : "";
-  const char* const what = one.what == asked::tell ? "tell KVM of '" : one.what == asked::forget ? "KVM forgets '" : "populate '";
+  const char* const how = failed                                     ? ": failed"
+                          : one.ended == tether::call_outcome::stuck ? ": stuck"
+                                                                     : "";
+  const char* const what = one.what == asked::tell     ? "tell KVM of '"
+                           : one.what == asked::forget ? "KVM forgets '"
+                                                       : "populate '";
   return what + one.subject + "'" + how;
 }
 
@@ -67,7 +88,8 @@ class call_list {
  public:
   call_list() {
     journal.after_each([this](tether::journal_entry const& entry) {
-      call one{.what = static_cast<asked>(entry.what), .subject = entry.subject, .ended = entry.ended};
+      call one{
+          .what = static_cast<asked>(entry.what), .subject = entry.subject, .ended = entry.ended};
       if (entry.where) one.first = entry.where->first.value, one.last = entry.where->last.value;
       add(std::move(one));
     });
@@ -114,8 +136,10 @@ class call_list {
     if (armed_->how == trouble::fails) return journal.fail_at(1, injected());
     kernel.next_handle_is_lost = true;
     using enum tether::backend_call;
-    for (const auto what : {map, join, open, acquire, bind}) journal.fail_after(what, 1, injected());
-    for (const auto what : {unmap, leave, close, quiesce, abandon}) journal.fail_at(what, 1, injected().with_failed_rollback());
+    for (const auto what : {map, join, open, acquire, bind})
+      journal.fail_after(what, 1, injected());
+    for (const auto what : {unmap, leave, close, quiesce, abandon})
+      journal.fail_at(what, 1, injected().with_failed_rollback());
   }
   void disarm() noexcept {
     if (armed_ != nullptr) journal.clear_faults();
@@ -138,7 +162,9 @@ struct listening_memory : tether::linux_kernel {
     if (advice != tether::detail::populate_write) return linux_kernel::madvise(host, size, advice);
     if (list == nullptr) return 0;
     const bool fails = list->next() != nullptr;
-    list->add({.what = asked::populate, .subject = name, .ended = fails ? tether::call_outcome::failed : tether::call_outcome::done});
+    list->add({.what = asked::populate,
+               .subject = name,
+               .ended = fails ? tether::call_outcome::failed : tether::call_outcome::done});
     return fails ? -EFAULT : 0;  // populate turns this into `injected`
   }
 };
@@ -150,8 +176,12 @@ struct listening_kvm {
   static constexpr bool tells = true;
   call_list* list;
 
-  tether::result<void> add(int, std::string_view name) noexcept { return hear(asked::tell, name, true); }
-  tether::result<void> remove(int, std::string_view name) noexcept { return hear(asked::forget, name, false); }
+  tether::result<void> add(int, std::string_view name) noexcept {
+    return hear(asked::tell, name, true);
+  }
+  tether::result<void> remove(int, std::string_view name) noexcept {
+    return hear(asked::forget, name, false);
+  }
 
  private:
   tether::result<void> hear(asked what, std::string_view name, bool knows) noexcept {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What lockstep compares: a container, what its kernel knows of it, and its place in the proof's world.
+// What lockstep compares: a container, what its kernel knows of it, and its place in the proof's
+// world.
 #pragma once
 
 #include <support/lockstep_backend.hpp>
@@ -27,12 +28,15 @@
 
 namespace tether_test::lockstep {
 
-/// A container to compare. `Granularity` decides the kind of hold, and how many maps a replay makes.
-template <bool Pins, tether::attach_unit Unit, bool TellsKvm, class Inhibition, class Granularity = tether::whole_section>
+/// A container to compare. `Granularity` decides the kind of hold, and how many maps a replay
+/// makes.
+template <bool Pins, tether::attach_unit Unit, bool TellsKvm, class Inhibition,
+          class Granularity = tether::whole_section>
 struct compared {
   using backend_type = iommu<Pins, Unit>;
   using kvm_type = std::conditional_t<TellsKvm, listening_kvm<Unit>, tether::no_kvm>;
-  using container_type = tether::container<tether::recording<backend_type>, Inhibition, Granularity, kvm_type>;
+  using container_type =
+      tether::container<tether::recording<backend_type>, Inhibition, Granularity, kvm_type>;
   using abstraction = tether::proof::abstraction_of<container_type>;
   static constexpr tether::attach_unit unit = Unit;
   static constexpr bool pins = Pins;
@@ -49,11 +53,15 @@ struct compared {
 /// explicit conversion may go to a private base, and a class derived from that base may name its
 /// members: so nothing has to be made public for tests.
 template <class Container>
-struct inside : tether::detail::operations_of<typename Container::backend_type, typename Container::policies> {
-  using base = tether::detail::operations_of<typename Container::backend_type, typename Container::policies>;
+struct inside : tether::detail::operations_of<typename Container::backend_type,
+                                              typename Container::policies> {
+  using base =
+      tether::detail::operations_of<typename Container::backend_type, typename Container::policies>;
 
   static auto const& groups(Container const& of) { return ((base const&)of).*&inside::groups_; }
-  static std::uint32_t held(Container const& of) { return count(((base const&)of).*&inside::held_); }
+  static std::uint32_t held(Container const& of) {
+    return count(((base const&)of).*&inside::held_);
+  }
   template <class Holder>
   static std::uint32_t count(Holder const& one) {
     if constexpr (requires { one.count(); }) return one.count();
@@ -68,7 +76,8 @@ class shared_guest {
  public:
   shared_guest() {
     static_cast<void>(must(space.place(tether::region::rom(low), tether::guest_address{0})));
-    static_cast<void>(must(space.place(tether::region::ram(high), tether::guest_address{tether::MiB})));
+    static_cast<void>(
+        must(space.place(tether::region::ram(high), tether::guest_address{tether::MiB})));
   }
   [[nodiscard]] static layout cut(std::uint64_t block_size) {
     layout all;
@@ -84,8 +93,10 @@ class shared_guest {
 
  private:
   static constexpr std::uint64_t size = 8 * tether::KiB;
-  tether::ram_block low = must(tether::ram_block::allocate<listening_memory>(listening_memory::name, size));
-  tether::ram_block high = must(tether::ram_block::allocate("high", size, tether::memory_kind::shared));
+  tether::ram_block low =
+      must(tether::ram_block::allocate<listening_memory>(listening_memory::name, size));
+  tether::ram_block high =
+      must(tether::ram_block::allocate("high", size, tether::memory_kind::shared));
 
  public:
   tether::address_space space;
@@ -107,9 +118,16 @@ class comparison {
 
  public:
   /// `last_device`: the one that the last operation was about; none of them if it was about none.
-  comparison(container_type const& container, kernel_facts const& kernel, layout const& memory, Follower const& world, std::size_t which,
-             open_devices const& open, std::size_t last_device)
-      : container_{container}, kernel_{kernel}, memory_{memory}, world_{world}, which_{which}, open_{open}, last_device_{last_device} {}
+  comparison(container_type const& container, kernel_facts const& kernel, layout const& memory,
+             Follower const& world, std::size_t which, open_devices const& open,
+             std::size_t last_device)
+      : container_{container},
+        kernel_{kernel},
+        memory_{memory},
+        world_{world},
+        which_{which},
+        open_{open},
+        last_device_{last_device} {}
 
   /// What the container keeps: divergence, books, holds, groups and their devices; not the devices
   /// while an abandon is half done.
@@ -136,11 +154,15 @@ class comparison {
       if (counts != world_.group(which_, g).counts) return "a group's books";
       if (held != world_.group(which_, g).held) return "a group's holds";
       if (is_listed != world_.listed(which_, g)) return "whether a group is in the list";
-      const bool came_last = std::ranges::find(open_[g], last_device_, &open_device::device) == open_[g].end();
-      const bool one_more = !of_groups && world_.diverged_at(which_, g) && came_last;  // it diverged while it was attached
-      if (devices_too && in_list != open_[g].size() + (one_more ? 1U : 0U)) return "how many devices are in a group's list";
+      const bool came_last =
+          std::ranges::find(open_[g], last_device_, &open_device::device) == open_[g].end();
+      // it diverged while it was attached
+      const bool one_more = !of_groups && world_.diverged_at(which_, g) && came_last;
+      if (devices_too && in_list != open_[g].size() + (one_more ? 1U : 0U))
+        return "how many devices are in a group's list";
     }
-    return records == look::groups(container_).size() ? nullptr : "groups in the list that nobody attached";
+    return records == look::groups(container_).size() ? nullptr
+                                                      : "groups in the list that nobody attached";
   }
 
   /// What the kernel knows: memory, groups, devices, and that no call was forbidden.
@@ -153,7 +175,8 @@ class comparison {
       group_facts const& real = kernel_.all[g];
       if (real.joined != wanted.joined) return "whether a group has joined";
       if (real.told != wanted.told) return "whether KVM knows a group";
-      if (Configuration::tells && real.acquired != wanted.acquired) return "whether a group's descriptor is open";
+      if (Configuration::tells && real.acquired != wanted.acquired)
+        return "whether a group's descriptor is open";
       if (const char* differing = devices_of(g)) return differing;
     }
     return nullptr;
@@ -163,10 +186,13 @@ class comparison {
   [[nodiscard]] const char* mapped() const {
     const bool wanted = world_.container(which_).page != tether::proof::page_relation::none;
     if (kernel_.mapped.empty() == wanted) return "whether memory is mapped";
-    if (world_.container(which_).diverged) return nullptr;  // some of it is mapped, unknown how much
+    // some of it is mapped, unknown how much
+    if (world_.container(which_).diverged) return nullptr;
     std::size_t pieces = 0;
     for (auto const& section : memory_) pieces += wanted ? section.size() : 0;
-    return kernel_.mapped.size() == pieces && container_.usage().mappings == pieces ? nullptr : "how much is mapped";
+    return kernel_.mapped.size() == pieces && container_.usage().mappings == pieces
+               ? nullptr
+               : "how much is mapped";
   }
   [[nodiscard]] const char* devices_of(std::size_t g) const {
     const tether::proof::device_state at_hand = world_.container(which_).device;
@@ -185,7 +211,10 @@ class comparison {
       seen.kept_by_kernel = false;
       if (seen != wanted) return "what the kernel has of a device";
     }
-    return users == world_.group(which_, g).declining && vouched == world_.group(which_, g).consenting ? nullptr : "how many devices are open";
+    return users == world_.group(which_, g).declining &&
+                   vouched == world_.group(which_, g).consenting
+               ? nullptr
+               : "how many devices are open";
   }
 
   container_type const& container_;

@@ -86,10 +86,13 @@ class all_sequences {
 
 /// Random sequences, `operations` in all.
 template <class Configuration>
-void random_sequences(in_lockstep<Configuration>& pair, std::uint64_t operations, std::uint64_t seed) {
+void random_sequences(in_lockstep<Configuration>& pair, std::uint64_t operations,
+                      std::uint64_t seed) {
   constexpr std::uint64_t length = 40;
   std::mt19937_64 random{seed};
-  const auto below = [&](std::uint64_t bound) { return static_cast<std::size_t>(random() % bound); };
+  const auto below = [&](std::uint64_t bound) {
+    return static_cast<std::size_t>(random() % bound);
+  };
   std::vector<fault> faults;
   for (std::uint64_t done = 0; done < operations; ++done) {
     if (done % length == 0) pair.start_anew();
@@ -97,7 +100,9 @@ void random_sequences(in_lockstep<Configuration>& pair, std::uint64_t operations
     operation what{};
     if (below(10) != 0) {
       auto possible = pair.sensible();
-      const auto needless = [&](operation const& one) { return one.what == deed::abandon && !pair.diverged(one.container); };
+      const auto needless = [&](operation const& one) {
+        return one.what == deed::abandon && !pair.diverged(one.container);
+      };
       if (below(8) != 0) std::erase_if(possible, needless);
       what = possible[below(possible.size())];
     } else {  // may make no sense
@@ -105,7 +110,8 @@ void random_sequences(in_lockstep<Configuration>& pair, std::uint64_t operations
       constexpr bool of_groups = Configuration::unit == tether::attach_unit::group;
       if (!of_groups && what.what == deed::open) what.what = deed::attach;
       if (!of_groups && what.what == deed::close) what.what = deed::detach;
-      if (!of_groups || what.what == deed::open) what.agrees = static_cast<tether::consent>(below(2));
+      if (!of_groups || what.what == deed::open)
+        what.agrees = static_cast<tether::consent>(below(2));
       what.mediated = !Configuration::pins || below(2) != 0;
     }
     faults.clear();
@@ -134,14 +140,17 @@ void judge(in_lockstep<Configuration> const& pair) {
 
 inline void print_figures(std::string const& of, std::size_t length, totals const& all) {
   const auto number = [](std::uint64_t value) { return std::to_string(value); };
-  const std::string text = number(all.operations) + " operations (all sequences of " + number(length) + ", and random ones), " +
-                           number(all.faults) + " faults, " + number(all.calls) + " backend calls; " + number(all.finished) +
-                           " finished, " + number(all.rolled_back) + " rolled back, " + number(all.diverged) + " diverged, " +
+  const std::string text = number(all.operations) + " operations (all sequences of " +
+                           number(length) + ", and random ones), " + number(all.faults) +
+                           " faults, " + number(all.calls) + " backend calls; " +
+                           number(all.finished) + " finished, " + number(all.rolled_back) +
+                           " rolled back, " + number(all.diverged) + " diverged, " +
                            number(all.holds_refused) + " holds refused";
   std::printf("figures: lockstep, %s: %s\n", of.c_str(), text.c_str());
 }
 
-/// One configuration: all sequences of one container, then random ones of two containers on one gate.
+/// One configuration: all sequences of one container, then random ones of two containers on one
+/// gate.
 template <class Configuration>
 void check(std::string const& name) {
   // Longer by one makes it ten times as much.
@@ -153,14 +162,16 @@ void check(std::string const& name) {
   random_sequences(two, amount(60'000), seed());
   judge(two);
   // A comparison in which something never happened says nothing about it.
-  const auto missing = two.reached.lacks(tether::proof::demanded<typename Configuration::abstraction>());
+  const auto missing =
+      two.reached.lacks(tether::proof::demanded<typename Configuration::abstraction>());
   if (slowdown == 1) CHECK(std::string{tether::proof::describe_trace(missing).view()} == "");
   totals sum = all.pair.all;
   sum.add(two.all);
   print_figures(name, length, sum);
 }
 
-/// A user's policy that looks at both scopes: the group's hold until it has settled, and one more for the container meanwhile.
+/// A user's policy that looks at both scopes: the group's hold until it has settled, and one more
+/// for the container meanwhile.
 struct holds_twice {
   using slot = tether::inhibition_slot;
   [[nodiscard]] static constexpr std::uint32_t holds(tether::group_counts group) noexcept {
@@ -177,19 +188,34 @@ void check_every_policy() {
   using namespace tether;
   const std::string unit = Unit == attach_unit::group ? "groups, " : "devices, ";
   const auto told = [&](const char* what) { return unit + what; };
-  SUBCASE("inhibit_per_container") { check<compared<true, Unit, false, inhibit_per_container>>(told("inhibit_per_container")); }
-  SUBCASE("inhibit_per_group") { check<compared<true, Unit, false, inhibit_per_group>>(told("inhibit_per_group")); }
-  SUBCASE("inhibit_per_device") { check<compared<true, Unit, false, inhibit_per_device>>(told("inhibit_per_device")); }
-  SUBCASE("a policy that holds for groups and for the container") { check<compared<true, Unit, false, holds_twice>>(told("both scopes")); }
+  SUBCASE("inhibit_per_container") {
+    check<compared<true, Unit, false, inhibit_per_container>>(told("inhibit_per_container"));
+  }
+  SUBCASE("inhibit_per_group") {
+    check<compared<true, Unit, false, inhibit_per_group>>(told("inhibit_per_group"));
+  }
+  SUBCASE("inhibit_per_device") {
+    check<compared<true, Unit, false, inhibit_per_device>>(told("inhibit_per_device"));
+  }
+  SUBCASE("a policy that holds for groups and for the container") {
+    check<compared<true, Unit, false, holds_twice>>(told("both scopes"));
+  }
   SUBCASE("maps go block by block, and holds are uncoordinated") {
     check<compared<true, Unit, false, inhibit_per_group, fixed_block<4 * KiB>>>(told("blocks"));
   }
-  SUBCASE("nothing is pinned, and nobody held down") { check<compared<false, Unit, false, no_inhibition>>(told("nothing pinned")); }
-  SUBCASE("KVM told, inhibit_per_container") {
-    check<compared<true, Unit, true, inhibit_per_container>>(told("KVM told, inhibit_per_container"));
+  SUBCASE("nothing is pinned, and nobody held down") {
+    check<compared<false, Unit, false, no_inhibition>>(told("nothing pinned"));
   }
-  SUBCASE("KVM told, inhibit_per_group") { check<compared<true, Unit, true, inhibit_per_group>>(told("KVM told, inhibit_per_group")); }
-  SUBCASE("KVM told, inhibit_per_device") { check<compared<true, Unit, true, inhibit_per_device>>(told("KVM told, inhibit_per_device")); }
+  SUBCASE("KVM told, inhibit_per_container") {
+    check<compared<true, Unit, true, inhibit_per_container>>(
+        told("KVM told, inhibit_per_container"));
+  }
+  SUBCASE("KVM told, inhibit_per_group") {
+    check<compared<true, Unit, true, inhibit_per_group>>(told("KVM told, inhibit_per_group"));
+  }
+  SUBCASE("KVM told, inhibit_per_device") {
+    check<compared<true, Unit, true, inhibit_per_device>>(told("KVM told, inhibit_per_device"));
+  }
 }
 
 }  // namespace tether_test::lockstep

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // The model's side of the lockstep test: the proof's world performs the operation that a real
 // container has just performed, with the outcomes that its calls show. The transitions are the
-// proof's own code (`proof/model/transition.hpp`); this file only selects which successor state came
-// true.
+// proof's own code (`proof/model/transition.hpp`); this file only selects which successor state
+// came true.
 #pragma once
 
 #include <support/lockstep_calls.hpp>
@@ -41,7 +41,8 @@ class call_reader {
  public:
   /// `pins`: what is read-only is populated when it is mapped. In `memory` that is the first
   /// section.
-  call_reader(std::span<call const> calls, layout const& memory, bool pins) : calls_{calls}, memory_{memory}, populates_{pins} {}
+  call_reader(std::span<call const> calls, layout const& memory, bool pins)
+      : calls_{calls}, memory_{memory}, populates_{pins} {}
   /// The group and the device that the calls name from now on.
   void about(std::string_view group, std::string_view device) noexcept {
     group_ = group;
@@ -78,7 +79,8 @@ class call_reader {
   }
   /// Objects if a call is left.
   void expect_end() {
-    if (!at_end() && objection_.empty()) objection_ = "the world makes no more calls, the container made: " + sentence(calls_[at_]);
+    if (!at_end() && objection_.empty())
+      objection_ = "the world makes no more calls, the container made: " + sentence(calls_[at_]);
   }
 
  private:
@@ -88,7 +90,8 @@ class call_reader {
     const bool is_map = what <= asked::unmap;
     if (at_ < calls_.size()) {
       call const& one = calls_[at_];
-      const bool same_place = !is_map || (one.first == where.first.value && one.last == where.last.value);
+      const bool same_place =
+          !is_map || (one.first == where.first.value && one.last == where.last.value);
       if (one.what == what && one.subject == subject && same_place) {
         ++at_;
         return one.ended == tether::call_outcome::done     ? tether::outcome::done
@@ -99,30 +102,37 @@ class call_reader {
     if (objection_.empty()) {
       call wanted{.what = what, .subject = std::string{subject}};
       if (is_map) wanted.first = where.first.value, wanted.last = where.last.value;
-      objection_ = "the world's next call is: " + sentence(wanted) + "; the container's: " + (at_end() ? "none" : sentence(calls_[at_]));
+      objection_ = "the world's next call is: " + sentence(wanted) +
+                   "; the container's: " + (at_end() ? "none" : sentence(calls_[at_]));
     }
     return tether::outcome::done;
   }
   tether::outcome unmap(extent where) { return expect(asked::unmap, {}, where); }
 
-  tether::outcome populate() { return populates_ ? expect(asked::populate, listening_memory::name) : tether::outcome::done; }
+  tether::outcome populate() {
+    return populates_ ? expect(asked::populate, listening_memory::name) : tether::outcome::done;
+  }
 
   /// Every piece is mapped; if one fails, those mapped before it are unmapped, latest first.
   ending replay() {
     std::size_t mapped = 0;
     for (std::size_t section = 0; section < memory_.size(); ++section) {
       if (section == 0) {
-        if (const auto how = populate(); how != tether::outcome::done) return {how};  // nothing was mapped yet
+        // nothing was mapped yet
+        if (const auto how = populate(); how != tether::outcome::done) return {how};
       }
       for (std::size_t piece = 0; piece < memory_[section].size(); ++piece, ++mapped) {
         const tether::outcome how = expect(asked::map, {}, memory_[section][piece]);
         if (how == tether::outcome::done) continue;
         bool stuck = how == tether::outcome::stuck;
         const auto take_back = [&](std::size_t of, std::size_t last) {
-          stuck = unmap({memory_[of].front().first, memory_[of][last].last}) != tether::outcome::done || stuck;
+          stuck =
+              unmap({memory_[of].front().first, memory_[of][last].last}) != tether::outcome::done ||
+              stuck;
         };
         if (piece != 0) take_back(section, piece - 1);
-        for (std::size_t before = section; before-- > 0;) take_back(before, memory_[before].size() - 1);
+        for (std::size_t before = section; before-- > 0;)
+          take_back(before, memory_[before].size() - 1);
         return {stuck ? tether::outcome::stuck : tether::outcome::failed, mapped != 0};
       }
     }
@@ -131,9 +141,11 @@ class call_reader {
   /// If quiescing fails nothing is unmapped. After it there is no rollback, and every section is
   /// tried.
   ending withdraw() {
-    if (const auto quiet = expect(asked::quiesce, {}); quiet != tether::outcome::done) return {quiet};
+    if (const auto quiet = expect(asked::quiesce, {}); quiet != tether::outcome::done)
+      return {quiet};
     bool all = true;
-    for (auto const& section : memory_) all = unmap({section.front().first, section.back().last}) == tether::outcome::done && all;
+    for (auto const& section : memory_)
+      all = unmap({section.front().first, section.back().last}) == tether::outcome::done && all;
     return {all ? tether::outcome::done : tether::outcome::stuck};
   }
 
@@ -179,8 +191,11 @@ class world_follower {
   }
 
   [[nodiscard]] tether::proof::world<Scope> const& all() const noexcept { return here_; }
-  [[nodiscard]] container_state const& container(std::size_t real) const noexcept { return here_.containers[places_[real].container]; }
-  [[nodiscard]] tether::proof::group_state const& group(std::size_t real, std::size_t which) const noexcept {
+  [[nodiscard]] container_state const& container(std::size_t real) const noexcept {
+    return here_.containers[places_[real].container];
+  }
+  [[nodiscard]] tether::proof::group_state const& group(std::size_t real,
+                                                        std::size_t which) const noexcept {
     return container(real).groups[places_[real].group[which]];
   }
   /// Whether a diverged container was at work on this group: then its record is kept.
@@ -193,24 +208,31 @@ class world_follower {
   }
   /// As the world's own event does: an abandoned container starts afresh.
   void abandoned(std::size_t real) noexcept { here_.containers[places_[real].container] = {}; }
-  void has_diverged(std::size_t real) noexcept { here_.containers[places_[real].container].diverged = true; }
+  void has_diverged(std::size_t real) noexcept {
+    here_.containers[places_[real].container].diverged = true;
+  }
 
   /// Performs an operation from its beginning to its end. Empty where the world cannot do that;
   /// `objection` says why.
-  [[nodiscard]] std::optional<answer> take(request const& wanted, call_reader& calls, bool holds_are_refused) {
+  [[nodiscard]] std::optional<answer> take(request const& wanted, call_reader& calls,
+                                           bool holds_are_refused) {
     stand_in_front(wanted.container, wanted.group);
     place const& at = places_[wanted.container];
     answer told{};
-    std::optional<call_reader::ending> decided;  // of a replay that is under way, which is read as a whole
+    // of a replay that is under way, which is read as a whole
+    std::optional<call_reader::ending> decided;
     bool begun = false;
     for (;;) {
       std::optional<successor> taken;
       transition::for_each(here_, [&](successor const& next) {
         if (next.by.container != at.container) return true;
-        if (begun ? next.by.who != tether::proof::actor::container : !begins_as(next.by, wanted, at)) return true;
+        if (begun ? next.by.who != tether::proof::actor::container
+                  : !begins_as(next.by, wanted, at))
+          return true;
         if (!decided) {
           decided = calls.template read<Abstraction::unit>(next.by.what);
-          if (next.by.what == tether::act::raise_holds && holds_are_refused) decided->how = tether::outcome::failed;
+          if (next.by.what == tether::act::raise_holds && holds_are_refused)
+            decided->how = tether::outcome::failed;
         }
         const bool not_yet = decided->half_way && !here_.containers[at.container].replay_will_fail;
         if (next.by.half_way != not_yet || (!not_yet && next.by.how != decided->how)) return true;
@@ -218,8 +240,9 @@ class world_follower {
         return false;
       });
       if (!taken || !calls.objection().empty()) {
-        objection = !calls.objection().empty() ? calls.objection() : begun ? "the world cannot go on as the container did"
-                                                                           : "the world does not let this begin";
+        objection = !calls.objection().empty() ? calls.objection()
+                    : begun                    ? "the world cannot go on as the container did"
+                                               : "the world does not let this begin";
         return std::nullopt;
       }
       begun = true;
@@ -229,7 +252,8 @@ class world_follower {
       if (!by.half_way) decided.reset();
       reached.add(said.reached);
       if (said.broken != 0) {
-        objection = "in the world a property is broken: " + std::string{name_of(tether::proof::first_of(said.broken))};
+        objection = "in the world a property is broken: " +
+                    std::string{name_of(tether::proof::first_of(said.broken))};
         return std::nullopt;
       }
       note_failure(told, by, said);
@@ -241,7 +265,9 @@ class world_follower {
   }
 
   /// The properties that do not hold in it.
-  [[nodiscard]] tether::proof::broken_properties broken() const noexcept { return tether::proof::broken_in<Abstraction>(here_); }
+  [[nodiscard]] tether::proof::broken_properties broken() const noexcept {
+    return tether::proof::broken_in<Abstraction>(here_);
+  }
 
   std::string objection;
   tether::proof::coverage reached{};
@@ -252,18 +278,23 @@ class world_follower {
     std::array<std::size_t, Scope::groups> group{};
   };
 
-  [[nodiscard]] static bool begins_as(tether::proof::event const& by, request const& wanted, place const& at) noexcept {
-    return by.who == tether::proof::actor::caller && by.group == at.group[wanted.group] && by.begins == wanted.begins &&
-           by.agrees == wanted.agrees && by.mediated == wanted.mediated;
+  [[nodiscard]] static bool begins_as(tether::proof::event const& by, request const& wanted,
+                                      place const& at) noexcept {
+    return by.who == tether::proof::actor::caller && by.group == at.group[wanted.group] &&
+           by.begins == wanted.begins && by.agrees == wanted.agrees &&
+           by.mediated == wanted.mediated;
   }
-  static void note_failure(answer& told, tether::proof::event const& by, tether::proof::report const& said) noexcept {
+  static void note_failure(answer& told, tether::proof::event const& by,
+                           tether::proof::report const& said) noexcept {
     if (told.first_failed != tether::act::nothing) return;
     if (by.how != tether::outcome::done) told.first_failed = by.what;
-    else if (said.reached.has(tether::act::judge, tether::outcome::failed)) told.first_failed = tether::act::judge;
+    else if (said.reached.has(tether::act::judge, tether::outcome::failed))
+      told.first_failed = tether::act::judge;
   }
   [[nodiscard]] static tether::ending ending_in(tether::proof::report const& said) noexcept {
     for (std::size_t what = 0; what < tether::operations; ++what) {
-      for (const auto how : {tether::ending::finished, tether::ending::rolled_back, tether::ending::diverged}) {
+      for (const auto how :
+           {tether::ending::finished, tether::ending::rolled_back, tether::ending::diverged}) {
         if (said.reached.has(static_cast<tether::operation>(what), how)) return how;
       }
     }
@@ -280,7 +311,8 @@ class world_follower {
       std::swap(other.container, mine.container);
       break;
     }
-    const std::size_t first_group = first_like(here_.containers[mine.container].groups, mine.group[group]);
+    const std::size_t first_group =
+        first_like(here_.containers[mine.container].groups, mine.group[group]);
     for (std::size_t& other : mine.group) {
       if (other != first_group) continue;
       std::swap(other, mine.group[group]);

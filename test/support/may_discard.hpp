@@ -7,7 +7,8 @@
 namespace tether_test {
 
 template <class Threading>
-[[nodiscard]] bool may_discard(tether::discard_gate<Threading>& gate, tether::discard_kind kind) noexcept {
+[[nodiscard]] bool may_discard(tether::discard_gate<Threading>& gate,
+                               tether::discard_kind kind) noexcept {
   const auto permit = gate.permit(kind);
   return static_cast<bool>(permit);
 }

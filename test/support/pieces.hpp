@@ -9,12 +9,14 @@
 namespace tether_test {
 
 /// Requires: 0 < size <= the mapping's.
-[[nodiscard]] constexpr tether::mapping first_bytes(tether::mapping what, std::uint64_t size) noexcept {
+[[nodiscard]] constexpr tether::mapping first_bytes(tether::mapping what,
+                                                    std::uint64_t size) noexcept {
   what.where.last = what.where.first + (size - 1);
   return what;
 }
 /// Requires: 0 < size < the mapping's.
-[[nodiscard]] constexpr tether::mapping all_but_first(tether::mapping what, std::uint64_t size) noexcept {
+[[nodiscard]] constexpr tether::mapping all_but_first(tether::mapping what,
+                                                      std::uint64_t size) noexcept {
   what.where.first = what.where.first + size;
   what.host = what.host + size;
   return what;

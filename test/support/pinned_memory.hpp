@@ -52,17 +52,25 @@ class host_memory {
   ~host_memory() { ::munmap(at_, size_); }
 
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
-  [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {static_cast<std::byte*>(at_), size_}; }
+  [[nodiscard]] std::span<std::byte> bytes() const noexcept {
+    return {static_cast<std::byte*>(at_), size_};
+  }
   [[nodiscard]] tether::host_address host(std::uint64_t offset = 0) const noexcept {
     return tether::host_address{reinterpret_cast<std::uintptr_t>(at_) + offset};
   }
   /// `size` bytes of it from `offset`, at `io`.
-  [[nodiscard]] tether::mapping at(std::uint64_t io, std::uint64_t offset, std::uint64_t size,
-                                   tether::access rights = tether::access::read_write) const noexcept {
-    return {{tether::io_address{io}, tether::io_address{io + size - 1}}, host(offset), rights, tether::memory_kind::private_anonymous};
+  [[nodiscard]] tether::mapping at(
+      std::uint64_t io, std::uint64_t offset, std::uint64_t size,
+      tether::access rights = tether::access::read_write) const noexcept {
+    return {{tether::io_address{io}, tether::io_address{io + size - 1}},
+            host(offset),
+            rights,
+            tether::memory_kind::private_anonymous};
   }
   /// What a balloon does to private memory.
-  void discard(std::uint64_t offset, std::uint64_t size) const noexcept { ::madvise(static_cast<std::byte*>(at_) + offset, size, MADV_DONTNEED); }
+  void discard(std::uint64_t offset, std::uint64_t size) const noexcept {
+    ::madvise(static_cast<std::byte*>(at_) + offset, size, MADV_DONTNEED);
+  }
 
  private:
   void* at_;
@@ -70,6 +78,8 @@ class host_memory {
 };
 
 /// This machine's page. Units: bytes.
-[[nodiscard]] inline std::uint64_t host_page() noexcept { return static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)); }
+[[nodiscard]] inline std::uint64_t host_page() noexcept {
+  return static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
 
 }  // namespace tether_test

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Places a region in a table by itself, as a transaction does in an address space that no gate guards yet.
+// Places a region in a table by itself, as a transaction does in an address space that no gate
+// guards yet.
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -14,7 +15,9 @@ namespace tether_test {
 
 inline tether::region_id placed(tether::detail::region_table& table, tether::region const& what,
                                 tether::extent<tether::guest_address> where, int priority) {
-  return table.place(what, std::make_shared<tether::detail::section_owner const>(what.name(), what.memory()), where, priority);
+  return table.place(
+      what, std::make_shared<tether::detail::section_owner const>(what.name(), what.memory()),
+      where, priority);
 }
 
 }  // namespace tether_test

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the kernel says about this process, to compare it before and after: descriptors, mapped pages, frames.
+// What the kernel says about this process, to compare it before and after: descriptors, mapped
+// pages, frames.
 #pragma once
 
 #include <cerrno>
@@ -46,7 +47,9 @@ namespace tether_test {
 /// Whether anything is mapped at this address.
 [[nodiscard]] inline bool is_mapped(std::uint64_t host) {
   const std::uint64_t page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  return ::msync(reinterpret_cast<void*>(static_cast<std::uintptr_t>(host & ~(page - 1))), page, MS_ASYNC) == 0 || errno != ENOMEM;
+  return ::msync(reinterpret_cast<void*>(static_cast<std::uintptr_t>(host & ~(page - 1))), page,
+                 MS_ASYNC) == 0 ||
+         errno != ENOMEM;
 }
 
 /// The pagemap entry of this page. Source: Documentation/admin-guide/mm/pagemap.rst.
@@ -55,14 +58,18 @@ namespace tether_test {
   if (pagemap < 0) return 0;
   const std::uint64_t page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   std::uint64_t entry = 0;
-  const auto offset = static_cast<off_t>(reinterpret_cast<std::uintptr_t>(at) / page * sizeof entry);
-  const bool read = ::pread(pagemap, &entry, sizeof entry, offset) == static_cast<ssize_t>(sizeof entry);
+  const auto offset =
+      static_cast<off_t>(reinterpret_cast<std::uintptr_t>(at) / page * sizeof entry);
+  const bool read =
+      ::pread(pagemap, &entry, sizeof entry, offset) == static_cast<ssize_t>(sizeof entry);
   ::close(pagemap);
   return read ? entry : 0;
 }
 /// Whether the page is resident. Reading it would fault one in.
 [[nodiscard]] inline bool is_resident(void const* at) { return pagemap_entry(at) >> 63 != 0; }
 /// Whether that frame is a file's (or shared memory's), not this process's own.
-[[nodiscard]] inline bool is_of_a_file(void const* at) { return is_resident(at) && (pagemap_entry(at) >> 61 & 1U) != 0; }
+[[nodiscard]] inline bool is_of_a_file(void const* at) {
+  return is_resident(at) && (pagemap_entry(at) >> 61 & 1U) != 0;
+}
 
 }  // namespace tether_test

@@ -32,12 +32,15 @@ class reference_map {
     bool read_only = false;
   };
 
-  explicit reference_map(std::uint64_t pages, std::uint64_t origin = 0) : pages_{pages}, origin_{origin} {}
+  explicit reference_map(std::uint64_t pages, std::uint64_t origin = 0)
+      : pages_{pages}, origin_{origin} {}
 
   std::map<std::uint64_t, placed> regions;  ///< by the value of the region's id
 
-  void place(tether::region_id id, tether::region const& what, std::uint64_t first_page, int priority) {
-    regions.emplace(id.value, placed{what, first_page, priority, next_++, true, what.is_read_only()});
+  void place(tether::region_id id, tether::region const& what, std::uint64_t first_page,
+             int priority) {
+    regions.emplace(id.value,
+                    placed{what, first_page, priority, next_++, true, what.is_read_only()});
   }
 
   [[nodiscard]] std::vector<tether::section> sections() const {
@@ -46,14 +49,16 @@ class reference_map {
     for (std::uint64_t at = 0; at < pages_; ++at) {
       placed const* const seen = seen_at(at);
       if (seen != nullptr) {
-        const tether::section one{{tether::guest_address{origin_ + at * page}, tether::guest_address{origin_ + at * page + page - 1}},
+        const tether::section one{{tether::guest_address{origin_ + at * page},
+                                   tether::guest_address{origin_ + at * page + page - 1}},
                                   seen->what.memory(),
                                   seen->what.offset() + (at - seen->first_page) * page,
                                   seen->what.kind(),
                                   seen->read_only,
                                   seen->what.is_unmergeable(),
                                   seen->what.name().view()};
-        if (before == seen || (before != nullptr && carries_on(all.back(), one))) all.back().where.last = one.where.last;
+        if (before == seen || (before != nullptr && carries_on(all.back(), one)))
+          all.back().where.last = one.where.last;
         else all.push_back(one);
       }
       before = seen;
@@ -65,13 +70,17 @@ class reference_map {
   [[nodiscard]] placed const* seen_at(std::uint64_t at) const {
     placed const* best = nullptr;
     for (auto const& [id, one] : regions) {
-      if (!one.enabled || at < one.first_page || at >= one.first_page + one.what.size() / page) continue;
-      if (best == nullptr || one.priority > best->priority || (one.priority == best->priority && one.order > best->order)) best = &one;
+      if (!one.enabled || at < one.first_page || at >= one.first_page + one.what.size() / page)
+        continue;
+      if (best == nullptr || one.priority > best->priority ||
+          (one.priority == best->priority && one.order > best->order))
+        best = &one;
     }
     return best;
   }
   static bool carries_on(tether::section const& a, tether::section const& b) {
-    return a.memory != nullptr && a.memory == b.memory && a.offset.value + a.where.size() == b.offset.value && a.kind == b.kind &&
+    return a.memory != nullptr && a.memory == b.memory &&
+           a.offset.value + a.where.size() == b.offset.value && a.kind == b.kind &&
            a.read_only == b.read_only && !a.unmergeable && !b.unmergeable;
   }
 
@@ -81,8 +90,8 @@ class reference_map {
 };
 
 /// Those of `these` that `those` lacks.
-[[nodiscard]] inline std::vector<tether::section> missing(std::vector<tether::section> const& these,
-                                                          std::vector<tether::section> const& those) {
+[[nodiscard]] inline std::vector<tether::section> missing(
+    std::vector<tether::section> const& these, std::vector<tether::section> const& those) {
   std::vector<tether::section> found;
   for (auto const& one : these)
     if (std::find(those.begin(), those.end(), one) == those.end()) found.push_back(one);

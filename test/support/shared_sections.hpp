@@ -10,7 +10,8 @@
 namespace tether_test {
 
 /// How many sections of `one` lie in chunks that `other` has too.
-[[nodiscard]] inline std::size_t sections_shared(tether::flat_view const& one, tether::flat_view const& other) {
+[[nodiscard]] inline std::size_t sections_shared(tether::flat_view const& one,
+                                                 tether::flat_view const& other) {
   std::size_t shared = 0;
   for (auto const& chunk : one.chunks()) {
     if (std::ranges::find(other.chunks(), chunk) != other.chunks().end()) shared += chunk->size();

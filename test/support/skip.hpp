@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// For a test that cannot run here (no huge pages, io_uring forbidden): it says why, and returns. The test then
-// counts as skipped, not as passed, and test/run prints the reason.
+// For a test that cannot run here (no huge pages, io_uring forbidden): it says why, and returns.
+// The test then counts as skipped, not as passed, and test/run prints the reason.
 //
 //     if (!ring) return tether_test::skip_because(ring.error().sentence());
 #pragma once

@@ -29,7 +29,8 @@ template <class Kernel>
 struct kernel_with_own_memory : Kernel {
   using typename Kernel::answer;
 
-  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor, std::uint64_t offset) noexcept {
+  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor,
+                                   std::uint64_t offset) noexcept {
     const spared allocations;
     return Kernel::mmap(size, protection, flags, descriptor, offset);
   }
@@ -103,9 +104,11 @@ struct sweep_figures {
 
   void print(const char* what) const {
     std::printf(
-        "figures: fault sweep %s: %llu operations swept, %llu single and %llu double faults; %llu taken back, %llu not needed, %llu "
+        "figures: fault sweep %s: %llu operations swept, %llu single and %llu double faults; %llu "
+        "taken back, %llu not needed, %llu "
         "diverged\n",
-        what, number(operations), number(single), number(twofold), number(taken_back), number(not_needed), number(diverged));
+        what, number(operations), number(single), number(twofold), number(taken_back),
+        number(not_needed), number(diverged));
     std::fflush(stdout);
   }
 
@@ -138,7 +141,8 @@ struct sweep_attempt {
 
 /// One attempt in a world of its own, and whether what came of it is right.
 template <class World>
-sweep_attempt try_faults(sweep_operation<World> const& one, sweep_faults const& faults, sweep_figures& figures, sweep_way way = {}) {
+sweep_attempt try_faults(sweep_operation<World> const& one, sweep_faults const& faults,
+                         sweep_figures& figures, sweep_way way = {}) {
   CAPTURE(way.errno_value);
   CAPTURE(way.cleanup);
   CAPTURE(faults.call);
@@ -153,7 +157,8 @@ sweep_attempt try_faults(sweep_operation<World> const& one, sweep_faults const& 
   tether::faulty_kernel::also_fail_at(faults.second_call);
   failing_allocation = faults.allocation;
   auto done = one.act(w);
-  const std::uint64_t struck = tether::faulty_kernel::fired() + (faults.allocation != 0 && failing_allocation == 0 ? 1U : 0U);
+  const std::uint64_t struck = tether::faulty_kernel::fired() +
+                               (faults.allocation != 0 && failing_allocation == 0 ? 1U : 0U);
   const sweep_attempt attempt{struck, tether::faulty_kernel::calls()};
   failing_allocation = 0;
   tether::faulty_kernel::reset();
@@ -178,7 +183,8 @@ sweep_attempt try_faults(sweep_operation<World> const& one, sweep_faults const& 
     else CHECK_MESSAGE(after == before, "after:  ", after, "\nbefore: ", before);
     figures.taken_back += 1;
     const auto again = one.act(w);
-    CHECK_MESSAGE(again, "the same works when nothing fails: ", again ? std::string{} : again.error().sentence());
+    CHECK_MESSAGE(again, "the same works when nothing fails: ",
+                  again ? std::string{} : again.error().sentence());
   }
   w.check_at_rest();
   return attempt;
@@ -193,7 +199,9 @@ void sweep(sweep_operation<World> const& one, sweep_figures& figures, sweep_way 
   std::uint64_t calls = 0;
   while (try_faults(one, {.call = calls + 1}, figures, way).struck == 1) ++calls;
   for (std::uint64_t n = 1; way.in_pairs && n <= calls; ++n)
-    for (std::uint64_t m = n + 1; try_faults(one, {.call = n, .second_call = m}, figures, way).struck == 2;) ++m;
+    for (std::uint64_t m = n + 1;
+         try_faults(one, {.call = n, .second_call = m}, figures, way).struck == 2;)
+      ++m;
   if (!allocations_can_fail) return;
   for (std::uint64_t n = 1;; ++n) {
     const sweep_attempt alone = try_faults(one, {.allocation = n}, figures, way);
@@ -201,7 +209,9 @@ void sweep(sweep_operation<World> const& one, sweep_figures& figures, sweep_way 
     if (!way.in_pairs) continue;
     // The calls after the failed allocation, from the last one down. A call before it strikes
     // alone.
-    for (std::uint64_t m = alone.calls; m != 0 && try_faults(one, {.call = m, .allocation = n}, figures, way).struck == 2;) --m;
+    for (std::uint64_t m = alone.calls;
+         m != 0 && try_faults(one, {.call = m, .allocation = n}, figures, way).struck == 2;)
+      --m;
   }
 }
 

@@ -27,7 +27,8 @@ namespace tether_test {
 /// A device, the IOMMU group that sysfs would report, and how it pins.
 class lone_endpoint {
  public:
-  lone_endpoint(std::string name, std::string group, tether::pin_class pins = tether::pin_class::pins)
+  lone_endpoint(std::string name, std::string group,
+                tether::pin_class pins = tether::pin_class::pins)
       : name_{std::move(name)}, group_{std::move(group)}, pins_{pins} {}
 
   [[nodiscard]] std::string_view name() const noexcept { return name_; }
@@ -62,11 +63,13 @@ class ungrouped {
     [[nodiscard]] bool bound() const noexcept { return state_->bound; }
     /// As if a BAR were mapped: the device can neither leave nor be closed.
     void keep_busy(bool busy) noexcept { state_->busy = busy; }
-    [[nodiscard]] tether::result<void> dma_read(tether::io_address at, std::span<std::byte> into) noexcept {
+    [[nodiscard]] tether::result<void> dma_read(tether::io_address at,
+                                                std::span<std::byte> into) noexcept {
       if (!state_->engine) return unreachable(at);
       return state_->engine->dma_read(at, into);
     }
-    [[nodiscard]] tether::result<void> dma_write(tether::io_address at, std::span<std::byte const> from) noexcept {
+    [[nodiscard]] tether::result<void> dma_write(tether::io_address at,
+                                                 std::span<std::byte const> from) noexcept {
       if (!state_->engine) return unreachable(at);
       return state_->engine->dma_write(at, from);
     }
@@ -75,7 +78,8 @@ class ungrouped {
     friend ungrouped;
     explicit device_type(lone_endpoint const& is) : state_{std::make_unique<state>(state{is})} {}
     [[nodiscard]] static tether::result<void> unreachable(tether::io_address at) noexcept {
-      return tether::failure(tether::error{"DMA", tether::errc::not_mapped}.at(tether::extent<tether::io_address>{at, at}));
+      return tether::failure(tether::error{"DMA", tether::errc::not_mapped}.at(
+          tether::extent<tether::io_address>{at, at}));
     }
     std::unique_ptr<state> state_;
   };
@@ -83,22 +87,31 @@ class ungrouped {
   explicit ungrouped(Backend inner) : inner_{std::move(inner)} {}
   [[nodiscard]] Backend const& inner() const noexcept { return inner_; }
 
-  [[nodiscard]] tether::result<void> map(tether::mapping const& what) noexcept { return inner_.map(what); }
-  [[nodiscard]] tether::result<void> unmap(tether::extent<tether::io_address> where) noexcept { return inner_.unmap(where); }
+  [[nodiscard]] tether::result<void> map(tether::mapping const& what) noexcept {
+    return inner_.map(what);
+  }
+  [[nodiscard]] tether::result<void> unmap(tether::extent<tether::io_address> where) noexcept {
+    return inner_.unmap(where);
+  }
   [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return inner_.page_sizes(); }
   [[nodiscard]] auto usable_iova() const noexcept { return inner_.usable_iova(); }
   [[nodiscard]] std::uint64_t free_mappings() const noexcept { return inner_.free_mappings(); }
   [[nodiscard]] tether::result<void> quiesce() noexcept { return inner_.quiesce(); }
 
-  [[nodiscard]] tether::result<tether::pin_class> classify(endpoint_type const& device) noexcept { return device.pins(); }
-  [[nodiscard]] tether::result<device_type> open(endpoint_type const& device) noexcept { return device_type{device}; }
+  [[nodiscard]] tether::result<tether::pin_class> classify(endpoint_type const& device) noexcept {
+    return device.pins();
+  }
+  [[nodiscard]] tether::result<device_type> open(endpoint_type const& device) noexcept {
+    return device_type{device};
+  }
   [[nodiscard]] tether::result<void> bind(device_type& device) noexcept {
     device.state_->bound = true;
     return {};
   }
   [[nodiscard]] tether::result<void> join(device_type& device) noexcept {
     state& it = *device.state_;
-    if (!it.bound) return tether::failure(tether::error{"join", tether::errc::stale_handle}.of(it.is.name()));
+    if (!it.bound)
+      return tether::failure(tether::error{"join", tether::errc::stale_handle}.of(it.is.name()));
     const std::string name{it.is.name()};
     auto joined = inner_.join(tether::endpoint_group{name, {{name, it.is.pins()}}});
     if (!joined) return tether::failure(joined.error());
@@ -109,11 +122,15 @@ class ungrouped {
     joined_.push_back(device.state_.get());
     return {};
   }
-  [[nodiscard]] tether::result<void> leave(device_type& device) noexcept { return leave(*device.state_); }
+  [[nodiscard]] tether::result<void> leave(device_type& device) noexcept {
+    return leave(*device.state_);
+  }
   [[nodiscard]] tether::result<void> close(device_type& device) noexcept {
     state& it = *device.state_;
-    if (!it.open) return tether::failure(tether::error{"close", tether::errc::stale_handle}.of(it.is.name()));
-    if (it.busy) return tether::failure(tether::error{"close", tether::errc::still_in_use}.of(it.is.name()));
+    if (!it.open)
+      return tether::failure(tether::error{"close", tether::errc::stale_handle}.of(it.is.name()));
+    if (it.busy)
+      return tether::failure(tether::error{"close", tether::errc::still_in_use}.of(it.is.name()));
     it.open = it.bound = false;
     return {};
   }
@@ -126,7 +143,8 @@ class ungrouped {
 
  private:
   tether::result<void> leave(state& it) noexcept {
-    if (it.busy) return tether::failure(tether::error{"leave", tether::errc::still_in_use}.of(it.is.name()));
+    if (it.busy)
+      return tether::failure(tether::error{"leave", tether::errc::still_in_use}.of(it.is.name()));
     if (it.engine) {
       if (auto closed = inner_.close(*it.engine); !closed) return closed;
       it.engine.reset();
@@ -152,10 +170,16 @@ struct one_by_one {
     if (!inner) return tether::failure(inner.error());
     return backend_type{std::move(*inner)};
   }
-  static std::uint64_t pinned(backend_type const& backend) { return Model::pinned(backend.inner()); }
+  static std::uint64_t pinned(backend_type const& backend) {
+    return Model::pinned(backend.inner());
+  }
 };
 
-inline lone_endpoint lone_nic(const char* name = "nic", const char* group = "7") { return {name, group}; }
-inline lone_endpoint lone_vgpu(const char* name = "vgpu", const char* group = "9") { return {name, group, tether::pin_class::pins_on_demand}; }
+inline lone_endpoint lone_nic(const char* name = "nic", const char* group = "7") {
+  return {name, group};
+}
+inline lone_endpoint lone_vgpu(const char* name = "vgpu", const char* group = "9") {
+  return {name, group, tether::pin_class::pins_on_demand};
+}
 
 }  // namespace tether_test

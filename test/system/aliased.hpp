@@ -35,17 +35,21 @@ struct aliased_on : vm_on<Backend, Policies..., audited> {
   aliased_on() : vm_on<Backend, Policies..., audited>{aliased_pages * page} {
     must(this->guest.remove(this->ram_region));
     this->ram_region = must(this->guest.place(region::ram(this->ram), guest_address{ram_at}));
-    static_cast<void>(must(this->guest.place(region::ram(this->ram).named("alias").read_only(), guest_address{alias_at})));
+    static_cast<void>(must(this->guest.place(region::ram(this->ram).named("alias").read_only(),
+                                             guest_address{alias_at})));
   }
 
-  void fill(std::byte with) { std::ranges::fill(std::span{this->ram.data(), this->ram.size()}, with); }
+  void fill(std::byte with) {
+    std::ranges::fill(std::span{this->ram.data(), this->ram.size()}, with);
+  }
 
   /// The device of a group that has joined reads what the CPU writes now, through both mappings.
   template <class Group>
   void device_and_cpu_agree(Group& group, unsigned turn) {
     auto device = must(group.open(edu_address()));
     auto running = this->drive(*device);
-    for (std::uint64_t at = 0; at < this->ram.size(); at += page) std::ranges::copy(pattern(at / page, turn, page), this->ram.data() + at);
+    for (std::uint64_t at = 0; at < this->ram.size(); at += page)
+      std::ranges::copy(pattern(at / page, turn, page), this->ram.data() + at);
     for (const std::uint64_t offset : {std::uint64_t{0}, this->ram.size() - compared}) {
       CHECK(stale(running, alias_at + offset, this->ram.data() + offset) == 0);
       CHECK(stale(running, ram_at + offset, this->ram.data() + offset) == 0);
@@ -62,9 +66,13 @@ using aliased = aliased_on<vfio_type1, Policies...>;
 /// The same without tether: mappings, and a device that reads.
 struct aliased_by_hand {
   void map() {
-    must(iommu.map({{io_address{alias_at}, io_address{alias_at + ram.size() - 1}}, ram.host(), access::read}));
+    must(iommu.map(
+        {{io_address{alias_at}, io_address{alias_at + ram.size() - 1}}, ram.host(), access::read}));
     must(iommu.map({{io_address{ram_at}, io_address{ram_at + ram.size() - 1}}, ram.host()}));
-    must(iommu.map({{io_address{mailbox_at}, io_address{mailbox_at + page - 1}}, mailbox.host(), access::read_write, memory_kind::shared}));
+    must(iommu.map({{io_address{mailbox_at}, io_address{mailbox_at + page - 1}},
+                    mailbox.host(),
+                    access::read_write,
+                    memory_kind::shared}));
   }
   /// Stale bytes behind the alias, once the CPU has written.
   template <class Group>

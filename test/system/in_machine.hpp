@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What every case needs inside the machine: frames of pages, locked memory, the kernel's log, mediated devices, and a small guest
-// with a real device.
+// What every case needs inside the machine: frames of pages, locked memory, the kernel's log,
+// mediated devices, and a small guest with a real device.
 //
 //     guest physical    0 [ ram: 2 MiB, private ]   ...   128 MiB [ mailbox: 4 KiB, shared: never discarded ]
 #pragma once
@@ -46,7 +46,8 @@ inline std::vector<std::uint64_t> frames_behind(std::byte const* at, std::uint64
   std::vector<std::uint64_t> entries(bytes / page);
   const int pagemap = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
   REQUIRE(pagemap >= 0);
-  const auto offset = static_cast<off_t>(reinterpret_cast<std::uintptr_t>(at) / page * sizeof(std::uint64_t));
+  const auto offset =
+      static_cast<off_t>(reinterpret_cast<std::uintptr_t>(at) / page * sizeof(std::uint64_t));
   const auto size = entries.size() * sizeof(std::uint64_t);
   REQUIRE(::pread(pagemap, entries.data(), size, offset) == static_cast<ssize_t>(size));
   ::close(pagemap);
@@ -55,7 +56,9 @@ inline std::vector<std::uint64_t> frames_behind(std::byte const* at, std::uint64
   for (auto& entry : entries) entry = (entry & present) != 0 ? entry & number : 0;
   return entries;
 }
-inline std::vector<std::uint64_t> frames_behind(ram_block const& block) { return frames_behind(block.data(), block.size()); }
+inline std::vector<std::uint64_t> frames_behind(ram_block const& block) {
+  return frames_behind(block.data(), block.size());
+}
 
 /// VmLck: what type1 has charged to this process's memlock limit, which is what it has pinned.
 /// Units: bytes.
@@ -110,7 +113,8 @@ inline std::string kernel_log() {
 /// A pattern that says where it belongs and when it was written; no byte is zero.
 inline std::vector<std::byte> pattern(std::uint64_t place, unsigned turn, std::uint64_t bytes) {
   std::vector<std::byte> all(bytes);
-  for (std::uint64_t i = 0; i < bytes; ++i) all[i] = static_cast<std::byte>(1 + (place * 31 + turn * 17 + i * 7 + i / 251) % 255);
+  for (std::uint64_t i = 0; i < bytes; ++i)
+    all[i] = static_cast<std::byte>(1 + (place * 31 + turn * 17 + i * 7 + i / 251) % 255);
   return all;
 }
 
@@ -136,7 +140,8 @@ using engine = edu::engine<vfio_device>;
 /// closed.
 class mediated_device {
  public:
-  explicit mediated_device(unsigned n = 0) : name_{"6d747479-0000-4000-8000-00000000000" + std::to_string(n % 10)} {
+  explicit mediated_device(unsigned n = 0)
+      : name_{"6d747479-0000-4000-8000-00000000000" + std::to_string(n % 10)} {
     write_file("/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-1/create", name_);
     if (!vfio_sysfs{}.group_of(name_)) FAIL("the mediated device has no group");
   }
@@ -155,7 +160,10 @@ class mediated_device {
 /// other devices.
 class exchanged_nodes {
  public:
-  exchanged_nodes(std::string first, std::string second) : first_{std::move(first)}, second_{std::move(second)} { exchange(); }
+  exchanged_nodes(std::string first, std::string second)
+      : first_{std::move(first)}, second_{std::move(second)} {
+    exchange();
+  }
   exchanged_nodes(exchanged_nodes const&) = delete;
   exchanged_nodes& operator=(exchanged_nodes const&) = delete;
   ~exchanged_nodes() { exchange(); }
@@ -176,8 +184,10 @@ class exchanged_nodes {
 class failing_allocation {
  public:
   explicit failing_allocation(unsigned n) {
-    for (const std::filesystem::path kind : {"/sys/kernel/debug/failslab", "/sys/kernel/debug/fail_page_alloc"}) {
-      write_file(kind / "ignore-gfp-wait", "N");  // else only allocations that may not wait can fail
+    for (const std::filesystem::path kind :
+         {"/sys/kernel/debug/failslab", "/sys/kernel/debug/fail_page_alloc"}) {
+      // else only allocations that may not wait can fail
+      write_file(kind / "ignore-gfp-wait", "N");
       write_file(kind / "verbose", "0");
       if (kind.filename() == "fail_page_alloc") write_file(kind / "min-order", "0");
     }
@@ -250,7 +260,9 @@ struct vm_on {
   [[nodiscard]] edu::engine<Device> drive(Device& device) {
     return must(edu::engine<Device>::start(device, mailbox.data(), io_address{mailbox_at}));
   }
-  [[nodiscard]] std::span<std::byte> at(std::uint64_t offset, std::uint64_t bytes) const { return {ram.data() + offset, bytes}; }
+  [[nodiscard]] std::span<std::byte> at(std::uint64_t offset, std::uint64_t bytes) const {
+    return {ram.data() + offset, bytes};
+  }
 
   ram_block ram;
   ram_block mailbox = must(ram_block::allocate("mailbox", page, memory_kind::shared));

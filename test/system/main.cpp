@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// main() of every case: doctest, and a line for each test case as it ends and for each check that fails, for machine.py to print.
+// main() of every case: doctest, and a line for each test case as it ends and for each check that
+// fails, for machine.py to print.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
@@ -15,7 +16,9 @@ struct teller : doctest::IReporter {
   explicit teller(const doctest::ContextOptions&) {}
   void report_query(const doctest::QueryData&) override {}
   void test_run_start() override {}
-  void test_run_end(const doctest::TestRunStats& run) override { ran = run.numTestCasesPassingFilters; }
+  void test_run_end(const doctest::TestRunStats& run) override {
+    ran = run.numTestCasesPassingFilters;
+  }
   void test_case_start(const doctest::TestCaseData& one) override { name = one.m_name; }
   void test_case_reenter(const doctest::TestCaseData&) override {}
   void test_case_end(const doctest::CurrentTestCaseStats& how) override {
@@ -30,7 +33,8 @@ struct teller : doctest::IReporter {
   void subcase_end() override {}
   void log_assert(const doctest::AssertData& check) override {
     if (!check.m_failed || (check.m_at & doctest::assertType::is_warn) != 0) return;
-    std::printf("FAILED  %s:%d: %s(%s), which is %s\n", check.m_file, check.m_line, doctest::assertString(check.m_at), check.m_expr,
+    std::printf("FAILED  %s:%d: %s(%s), which is %s\n", check.m_file, check.m_line,
+                doctest::assertString(check.m_at), check.m_expr,
                 check.m_threw ? check.m_exception.c_str() : check.m_decomp.c_str());
     std::fflush(stdout);
   }

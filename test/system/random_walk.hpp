@@ -19,7 +19,8 @@ namespace in_machine {
 
 using namespace tether;
 
-/// One container, two groups, two devices in each; a permit lasts, so that things happen while a discard is under way.
+/// One container, two groups, two devices in each; a permit lasts, so that things happen while a
+/// discard is under way.
 using walk_scope = proof::scope<1, 2, 2>;
 using walk_world = proof::world<walk_scope>;
 using walk_future = proof::future<walk_scope>;
@@ -53,7 +54,9 @@ struct expected_call {
 /// does not reach the kernel; what follows it rolls back what came before.
 [[nodiscard]] inline std::vector<expected_call> calls_of(proof::event const& one, bool half_way) {
   const bool fails = one.how == outcome::failed;
-  const auto call = [](backend_call kind, bool refused) { return expected_call{name_of(kind), kind, refused}; };
+  const auto call = [](backend_call kind, bool refused) {
+    return expected_call{name_of(kind), kind, refused};
+  };
   switch (one.what) {
     case act::acquire: return {call(backend_call::acquire, fails)};
     case act::join: return {call(backend_call::join, fails)};
@@ -70,7 +73,8 @@ struct expected_call {
       return {call(backend_call::map, false), call(backend_call::map, false)};
     case act::withdraw:
       if (fails) return {call(backend_call::quiesce, true)};
-      return {call(backend_call::quiesce, false), call(backend_call::unmap, false), call(backend_call::unmap, false)};
+      return {call(backend_call::quiesce, false), call(backend_call::unmap, false),
+              call(backend_call::unmap, false)};
     default: return {};  // a step of the gate or of the books: no call to the backend
   }
 }
@@ -148,7 +152,8 @@ struct walk {
     std::vector<std::uint64_t> weights;
     std::uint64_t sum = 0;
     proof::transition<Abstraction, walk_scope>::for_each(here, [&](walk_future const& next) {
-      if (!happens_here(next.by.what, next.by.how) || next.by.who == proof::actor::abandoner) return true;
+      if (!happens_here(next.by.what, next.by.how) || next.by.who == proof::actor::abandoner)
+        return true;
       if (next.by.who == proof::actor::caller && !feasible(next.by)) {
         ++left_out;
         return true;
@@ -167,7 +172,8 @@ struct walk {
     using proof::actor;
     const bool fresh = !next.said.reached.lacks(reached).empty();
     const bool rare = next.by.how == outcome::failed || next.by.half_way;
-    const bool judged = next.by.who == actor::caller && next.by.what == act::nothing;  // refused at once
+    // refused at once
+    const bool judged = next.by.who == actor::caller && next.by.what == act::nothing;
     const std::uint64_t usual = next.by.who == actor::permit ? 4 : rare || judged ? 2 : 10;
     return fresh ? 4 * usual : usual;
   }
@@ -194,7 +200,8 @@ template <class Abstraction>
   proof::coverage all{};
   for (std::size_t what = 0; what < operations; ++what) {
     const auto one = static_cast<operation>(what);
-    if (Abstraction::lifecycle::plan_of(one).size() != 0) detail::reach_unless_stuck<Abstraction>(cursor{one}, all);
+    if (Abstraction::lifecycle::plan_of(one).size() != 0)
+      detail::reach_unless_stuck<Abstraction>(cursor{one}, all);
   }
   return all;
 }

@@ -78,7 +78,8 @@ class watched_kvm {
   std::optional<kvm_device> kvm_;
 };
 
-/// A guest, a container and everything that a walk needs. `Interface`: `backend_type`, `make()`, and `describe(device)` for `attach`.
+/// A guest, a container and everything that a walk needs. `Interface`: `backend_type`, `make()`,
+/// and `describe(device)` for `attach`.
 template <class Interface, class Inhibition, class Kvm = no_kvm>
 class replayed_walk {
   using backend_type = typename Interface::backend_type;
@@ -89,14 +90,21 @@ class replayed_walk {
  public:
   using abstraction = proof::abstraction_of<container_type>;
 
-  replayed_walk(std::vector<real_group> const& machine, memory_kind kind, std::uint64_t seed, walk_figures& counted)
-      : machine_{machine}, ram_{must(ram_block::allocate("ram", pages * page, kind))}, counted_{counted}, extra_{seed} {
+  replayed_walk(std::vector<real_group> const& machine, memory_kind kind, std::uint64_t seed,
+                walk_figures& counted)
+      : machine_{machine},
+        ram_{must(ram_block::allocate("ram", pages * page, kind))},
+        counted_{counted},
+        extra_{seed} {
     static_cast<void>(must(guest_.place(region::ram(ram_), guest_address{0})));
     static_cast<void>(must(guest_.place(region::ram(mailbox_), guest_address{mailbox_at})));
-    book_.before_each([this](journal_entry const& entry) { static_cast<void>(before(name_of(entry.what))); });
+    book_.before_each(
+        [this](journal_entry const& entry) { static_cast<void>(before(name_of(entry.what))); });
     book_.after_each([this](journal_entry const& entry) { after(name_of(entry.what)); });
-    watcher_ = {[this](std::string_view what) { return before(what); }, [this](std::string_view what) { after(what); }};
-    if constexpr (Kvm::tells) dma_.emplace(guest_, gate_, recording<backend_type>{book_, Interface::make()}, Kvm{watcher_});
+    watcher_ = {[this](std::string_view what) { return before(what); },
+                [this](std::string_view what) { after(what); }};
+    if constexpr (Kvm::tells)
+      dma_.emplace(guest_, gate_, recording<backend_type>{book_, Interface::make()}, Kvm{watcher_});
     else dma_.emplace(guest_, gate_, recording<backend_type>{book_, Interface::make()});
   }
   /// Destroys the container in whatever state it is; nothing may be left of it.
@@ -118,7 +126,8 @@ class replayed_walk {
     // world would have a stale page that the machine does not have.
     if (opens && asked.mediated && asked.agrees == consent::none && !holds) return false;
     if (opens && there.group != nullptr) return !free_devices(there).empty();
-    if (asked.begins == change::attach || asked.begins == change::attach_device) return !free_groups(asked.mediated).empty();
+    if (asked.begins == change::attach || asked.begins == change::attach_device)
+      return !free_groups(asked.mediated).empty();
     return true;
   }
 
@@ -131,13 +140,15 @@ class replayed_walk {
       ++counted_.operations;
       inject(operation);
       prepare();
-      const result<void> answer = perform(operation.begins(), operation.ended() == ending::finished);
+      const result<void> answer =
+          perform(operation.begins(), operation.ended() == ending::finished);
       go_past_silent();
       INFO(operation.description());
       CHECK(at_ == operation.events.size());
       CHECK(book_.faults_left() == 0);
       CHECK(answer.has_value() == (operation.ended() == ending::finished));
-      if (!answer) CHECK(answer.error().rollback_failed() == (operation.ended() == ending::diverged));
+      if (!answer)
+        CHECK(answer.error().rollback_failed() == (operation.ended() == ending::diverged));
     } else {
       go_past_silent();
     }
@@ -159,8 +170,9 @@ class replayed_walk {
 
  private:
   static constexpr std::uint64_t pages = 4;
-  static constexpr bool holds = holds_needed<Inhibition>(group_counts{.declined = 1, .attached = true}) != 0 ||
-                                holds_needed<Inhibition>(container_counts{1, 0}) != 0;
+  static constexpr bool holds =
+      holds_needed<Inhibition>(group_counts{.declined = 1, .attached = true}) != 0 ||
+      holds_needed<Inhibition>(container_counts{1, 0}) != 0;
 
   struct open_device {
     std::string name;
@@ -176,7 +188,8 @@ class replayed_walk {
   [[nodiscard]] std::vector<real_group const*> free_groups(bool mediated) const {
     std::vector<real_group const*> found;
     for (real_group const& one : machine_) {
-      const bool taken = std::ranges::any_of(places_, [&](place const& other) { return other.group == &one; });
+      const bool taken =
+          std::ranges::any_of(places_, [&](place const& other) { return other.group == &one; });
       if (one.mediated == mediated && !taken) found.push_back(&one);
     }
     return found;
@@ -184,7 +197,8 @@ class replayed_walk {
   [[nodiscard]] std::vector<std::string> free_devices(place const& there) const {
     std::vector<std::string> found;
     for (auto const& name : there.group->devices) {
-      if (std::ranges::find(there.devices, name, &open_device::name) == there.devices.end()) found.push_back(name);
+      if (std::ranges::find(there.devices, name, &open_device::name) == there.devices.end())
+        found.push_back(name);
     }
     return found;
   }
@@ -223,7 +237,8 @@ class replayed_walk {
         if (answer) there = {};
       }
     } else {
-      real_group const* const group = there.group != nullptr ? there.group : one_of(free_groups(asked.mediated));
+      real_group const* const group =
+          there.group != nullptr ? there.group : one_of(free_groups(asked.mediated));
       const auto name = one_of(there.group != nullptr ? free_devices(there) : group->devices);
       auto attached = dma_->attach(Interface::describe(name), asked.agrees);
       if (!attached) return failure(attached.error());
@@ -242,7 +257,8 @@ class replayed_walk {
       for (auto const& call : one.calls) {
         if (!call.kind) continue;
         const auto nth = ++asked[static_cast<std::size_t>(*call.kind)];
-        if (call.refused) book_.fail_at(*call.kind, nth, error::from_errno(name_of(*call.kind), EIO));
+        if (call.refused)
+          book_.fail_at(*call.kind, nth, error::from_errno(name_of(*call.kind), EIO));
       }
     }
   }
@@ -253,7 +269,8 @@ class replayed_walk {
   bool before(std::string_view call) {
     if (operation_ == nullptr) return false;
     go_past_silent();
-    const bool expected = at_ < operation_->events.size() && operation_->events[at_].calls[calls_].name == call;
+    const bool expected =
+        at_ < operation_->events.size() && operation_->events[at_].calls[calls_].name == call;
     CHECK_MESSAGE(expected, call << " in " << operation_->description());
     return expected && operation_->events[at_].calls[calls_].refused;
   }
@@ -297,13 +314,15 @@ class replayed_walk {
     if (at_ >= operation_->events.size() || permit_ != nullptr) return;
     auto const& next = operation_->events[at_].future.by;
     if (next.what != act::raise_holds || next.how != outcome::failed) return;
-    obstacle_.reset(new discard_gate<>::permit_guard(nobodys_gate_.permit(discard_kind::uncoordinated)));
+    obstacle_.reset(
+        new discard_gate<>::permit_guard(nobodys_gate_.permit(discard_kind::uncoordinated)));
   }
 
   /// The guest writes to every page.
   void touch() {
     ++turn_;
-    for (std::uint64_t at = 0; at < ram_.size(); at += page) std::ranges::copy(pattern(at / page, turn_, 64), ram_.data() + at);
+    for (std::uint64_t at = 0; at < ram_.size(); at += page)
+      std::ranges::copy(pattern(at / page, turn_, 64), ram_.data() + at);
   }
 
   void compare(walked_event const& now) {
@@ -312,14 +331,18 @@ class replayed_walk {
     INFO(operation_->description() << "- event " << at_);
     const auto counts = gate_.counts();
     CHECK(counts.any_holds + counts.uncoordinated_holds == here.holds());
-    if (!proof::gate_open<abstraction>(here)) CHECK(balloon_.inflate(frame_numbers(0, pages)).inhibited == pages);
+    if (!proof::gate_open<abstraction>(here))
+      CHECK(balloon_.inflate(frame_numbers(0, pages)).inhibited == pages);
 
-    const bool pins = container.page == proof::page_relation::pinned_same || container.page == proof::page_relation::pinned_other;
+    const bool pins = container.page == proof::page_relation::pinned_same ||
+                      container.page == proof::page_relation::pinned_other;
     bool by_an_iommu = false;
     for (std::size_t at = 0; at < walk_scope::groups; ++at) {
-      by_an_iommu = by_an_iommu || (!container.groups[at].mediated && proof::can_pin<abstraction::unit>(container, at));
+      by_an_iommu = by_an_iommu || (!container.groups[at].mediated &&
+                                    proof::can_pin<abstraction::unit>(container, at));
     }
-    const std::uint64_t all = container.replay_will_fail ? ram_.size() : ram_.size() + mailbox_.size();
+    const std::uint64_t all =
+        container.replay_will_fail ? ram_.size() : ram_.size() + mailbox_.size();
     const std::uint64_t found = pinned_now();
     if (pins && !by_an_iommu && proof::can_pin<abstraction>(container)) {
       ++counted_.one_sided;
@@ -340,12 +363,14 @@ class replayed_walk {
       pinned_before_ = frames;
       CHECK(std::ranges::count(frames, std::uint64_t{0}) == 0);  // pinning brings every page in
     } else if (here.absent) {
-      CHECK(std::ranges::count(frames, std::uint64_t{0}) == static_cast<std::ptrdiff_t>(frames.size()));
+      CHECK(std::ranges::count(frames, std::uint64_t{0}) ==
+            static_cast<std::ptrdiff_t>(frames.size()));
     } else if (here.containers[0].page == proof::page_relation::pinned_same) {
       CHECK(frames == pinned_before_);
     } else {
       ++counted_.stale;
-      for (std::size_t i = 0; i < frames.size(); ++i) CHECK(frames[i] != pinned_before_[i]);  // may have been discarded once more
+      // may have been discarded once more
+      for (std::size_t i = 0; i < frames.size(); ++i) CHECK(frames[i] != pinned_before_[i]);
     }
   }
 
@@ -364,7 +389,8 @@ class replayed_walk {
   void transfer(bool same) {
     for (place& there : places_) {
       if (there.group == nullptr || there.group->mediated || there.devices.empty()) continue;
-      auto dma = must(edu::engine<vfio_device>::start(*there.devices.front().handle, mailbox_.data(), io_address{mailbox_at}));
+      auto dma = must(edu::engine<vfio_device>::start(*there.devices.front().handle,
+                                                      mailbox_.data(), io_address{mailbox_at}));
       const std::uint64_t at = extra_.roll(pages) * page;
       const auto sent = pattern(at, ++turn_ + 100, 64);
       must(dma.dma_write(io_address{at}, sent));

@@ -53,9 +53,9 @@ struct source_of<Backend, attach_unit::device> {
 }  // namespace detail
 
 /// A container. The backend comes first, then policies in any order, each slot at most once.
-/// Requires: `space` and `gate` outlive it. Thread-safe as far as its gate is; one lifecycle operation runs at a time, the
-/// others wait. An operation may wait for discards (to take a hold) and take seconds (pinning):
-/// call it without a permit and without a lock that a discard needs.
+/// Requires: `space` and `gate` outlive it. Thread-safe as far as its gate is; one lifecycle
+/// operation runs at a time, the others wait. An operation may wait for discards (to take a hold)
+/// and take seconds (pinning): call it without a permit and without a lock that a discard needs.
 template <class Backend, class... Policies>
 class container : private detail::operations_of<Backend, configuration<Backend, Policies...>> {
   using base = detail::operations_of<Backend, configuration<Backend, Policies...>>;
@@ -70,9 +70,12 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   using device_type = typename Backend::device_type;
   /// What `attach` takes: a group, or a device where devices are attached one by one.
   using source_type = typename detail::source_of<Backend>::type;
-  /// What `attach` returns, and what opens a device: the same where devices are attached one by one.
-  using attached = std::conditional_t<of_groups, attached_group<container>, attached_device<container>>;
-  using opened = std::conditional_t<of_groups, opened_device<container>, attached_device<container>>;
+  /// What `attach` returns, and what opens a device: the same where devices are attached one by
+  /// one.
+  using attached =
+      std::conditional_t<of_groups, attached_group<container>, attached_device<container>>;
+  using opened =
+      std::conditional_t<of_groups, opened_device<container>, attached_device<container>>;
 
   template <class Threading>
   container(address_space& space, discard_gate<Threading>& gate, Backend backend, kvm_type kvm)
@@ -83,7 +86,8 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
       : container{space, gate, std::move(backend), kvm_type{}} {}
   template <class Threading>
     requires std::default_initializable<kvm_type> && std::default_initializable<Backend>
-  container(address_space& space, discard_gate<Threading>& gate) : container{space, gate, Backend{}} {}
+  container(address_space& space, discard_gate<Threading>& gate)
+      : container{space, gate, Backend{}} {}
   container(container const&) = delete;
   container& operator=(container const&) = delete;
   /// Detaches everything. Where that fails, holds, and memory that a device may still reach, are
@@ -91,25 +95,29 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   /// Requires: no lease of a device is outstanding (tether[D1]).
   ~container() {
     if (this->leased() != nullptr) {
-      stop("tether[D1]: a container was destroyed while a lease of one of its devices was out, so a device would be used that is gone");
+      stop(
+          "tether[D1]: a container was destroyed while a lease of one of its devices was out, so a "
+          "device would be used that is gone");
     }
     while (!this->groups_.empty() && !diverged()) {
-      if (auto gone = detach_one_of(this->groups_.back()); !gone) static_cast<void>(this->diverge(gone.error()));
+      if (auto gone = detach_one_of(this->groups_.back()); !gone)
+        static_cast<void>(this->diverge(gone.error()));
     }
     if (diverged() && !abandon()) keep_for_ever();
   }
 
   /// Attaches a group: takes the hold, joins, maps. All or nothing (law 11). Its devices are opened
   /// afterwards, through what is returned.
-  /// Fails, changing nothing: `already_there`, `diverged`, `other_gate` (a guest has one gate), what
-  /// the gate, the strategy or the backend says, naming extent and cause.
+  /// Fails, changing nothing: `already_there`, `diverged`, `other_gate` (a guest has one gate),
+  /// what the gate, the strategy or the backend says, naming extent and cause.
   /// Cost: pins the guest's memory, unless another group has already.
   [[nodiscard]] result<attached> attach(source_type const& group) noexcept
     requires(of_groups)
   {
     return attach_with(group, consent::none, static_cast<unmonitored*>(nullptr));
   }
-  /// The same, with a progress monitor: called before each piece, it can cancel the attach (law 27).
+  /// The same, with a progress monitor: called before each piece, it can cancel the attach (law
+  /// 27).
   template <progress_monitor Monitor>
     requires(of_groups)
   [[nodiscard]] result<attached> attach(source_type const& group, Monitor& who) noexcept {
@@ -121,7 +129,8 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   /// Fails, changing nothing: as for a group; `consent_refused`, `mixed_group`, `unplug_requested`
   /// while its IOMMU group is being unplugged.
   /// Cost: pins the guest's memory, unless another device has already.
-  [[nodiscard]] result<attached> attach(source_type const& device, consent agrees = consent::none) noexcept
+  [[nodiscard]] result<attached> attach(source_type const& device,
+                                        consent agrees = consent::none) noexcept
     requires(!of_groups)
   {
     return attach_with(device, agrees, static_cast<unmonitored*>(nullptr));
@@ -129,7 +138,8 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   /// The same, with a progress monitor.
   template <progress_monitor Monitor>
     requires(!of_groups)
-  [[nodiscard]] result<attached> attach(source_type const& device, consent agrees, Monitor& who) noexcept {
+  [[nodiscard]] result<attached> attach(source_type const& device, consent agrees,
+                                        Monitor& who) noexcept {
     return attach_with(device, agrees, &who);
   }
 
@@ -139,7 +149,8 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   /// be reused.
   result<void> abandon() noexcept {
     std::lock_guard alone{this->operation_};
-    if (auto const* const busy = this->leased()) return failure(busy->lease_in_the_way_of("abandon"));
+    if (auto const* const busy = this->leased())
+      return failure(busy->lease_in_the_way_of("abandon"));
     if (auto gone = let_go_of_everything(); !gone) {
       static_cast<void>(this->diverge(gone.error()));
       return gone;
@@ -165,7 +176,8 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     std::lock_guard turn{this->mutex_};
     return this->listener_.trimmed_bytes();
   }
-  /// Sections that devices do not see although they are memory, and why. Fails: may throw `std::bad_alloc`.
+  /// Sections that devices do not see although they are memory, and why. Fails: may throw
+  /// `std::bad_alloc`.
   [[nodiscard]] std::vector<left_out_section> left_out() const {
     std::lock_guard turn{this->mutex_};
     return this->listener_.left_out();
@@ -196,7 +208,8 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   template <class Threading>
   static auto& own_gate(discard_gate<Threading>& gate) noexcept {
     static_assert(std::is_same_v<Threading, typename base::threading>,
-                  "tether[T1]: this container and its gate were built for different threading: give the container the gate's "
+                  "tether[T1]: this container and its gate were built for different threading: "
+                  "give the container the gate's "
                   "(container<Backend, ..., single_threaded>, say)");
     if constexpr (std::is_same_v<Threading, typename base::threading>) return gate;
     else return reinterpret_cast<typename base::gate_type&>(gate);  // never reached: refused above
@@ -221,7 +234,8 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   /// KVM and open devices keep a group busy, so they come first; a single device is closed once
   /// nothing is mapped for it.
   result<void> let_go_of_everything() noexcept {
-    if constexpr (of_groups) static_cast<void>(close_every_device());  // one that stays open keeps its group from leaving
+    // one that stays open keeps its group from leaving
+    if constexpr (of_groups) static_cast<void>(close_every_device());
     static_cast<void>(this->space_.remove_listener(this->listener_));
     if (auto forgotten = remove_all_from_kvm(); !forgotten) return forgotten;
     if (auto gone = abandon_backend(); !gone) return gone;
@@ -262,7 +276,9 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
       const auto remove = [this](int file, std::string_view name) noexcept {
         if (file < 0) return result<void>{};
         auto forgotten = this->kvm_.remove(file, name);
-        return forgotten || forgotten.error().code() == std::errc::no_such_file_or_directory ? result<void>{} : forgotten;
+        return forgotten || forgotten.error().code() == std::errc::no_such_file_or_directory
+                   ? result<void>{}
+                   : forgotten;
       };
       for (group_record& group : this->groups_) {
         if constexpr (of_groups) {
@@ -280,9 +296,11 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   }
   void keep_for_ever() noexcept {
     this->listener_.keep_memory_for_ever();
-    if constexpr (holds_for_a_container<inhibition>) this->gate_.keep_for_ever(this->held_, policies::holds);
+    if constexpr (holds_for_a_container<inhibition>)
+      this->gate_.keep_for_ever(this->held_, policies::holds);
     if constexpr (holds_for_a_group<inhibition>) {
-      for (group_record& group : this->groups_) this->gate_.keep_for_ever(group.held, policies::holds);
+      for (group_record& group : this->groups_)
+        this->gate_.keep_for_ever(group.held, policies::holds);
     }
   }
 };

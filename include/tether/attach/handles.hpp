@@ -20,11 +20,16 @@ class opened_device {
   using device_type = typename Container::device_type;
 
  public:
-  /// The right to use it while other threads close and detach: they are refused until the lease ends. Fails: `stale_handle`.
-  [[nodiscard]] result<device_lease<device_type>> lease() const noexcept { return container_->lease(group_, device_); }
-  /// What the backend opened (its DMA engine, its regions), or null once it is closed. Valid only while no other thread closes or detaches
-  /// it: where one might, use a `lease`.
-  [[nodiscard]] device_type* get() const noexcept { return container_->find_device(group_, device_); }
+  /// The right to use it while other threads close and detach: they are refused until the lease
+  /// ends. Fails: `stale_handle`.
+  [[nodiscard]] result<device_lease<device_type>> lease() const noexcept {
+    return container_->lease(group_, device_);
+  }
+  /// What the backend opened (its DMA engine, its regions), or null once it is closed. Valid only
+  /// while no other thread closes or detaches it: where one might, use a `lease`.
+  [[nodiscard]] device_type* get() const noexcept {
+    return container_->find_device(group_, device_);
+  }
   /// As `get`. Requires: not closed, and no other thread closes or detaches it.
   [[nodiscard]] device_type* operator->() const noexcept { return get(); }
   [[nodiscard]] device_type& operator*() const noexcept { return *get(); }
@@ -47,10 +52,12 @@ class opened_device {
 template <class Container>
 class attached_group {
  public:
-  /// Opens a device. `agrees_to_discards` says that it tolerates a balloon (opt-in), judged before anything is touched.
-  /// Fails, changing nothing: `no_such_device`, `already_there`, `consent_refused`, `mixed_group`, `unplug_requested`,
-  /// what the gate says if a hold must be taken, what the backend says.
-  [[nodiscard]] result<opened_device<Container>> open(std::string_view device, consent agrees = consent::none) noexcept {
+  /// Opens a device. `agrees_to_discards` says that it tolerates a balloon (opt-in), judged before
+  /// anything is touched. Fails, changing nothing: `no_such_device`, `already_there`,
+  /// `consent_refused`, `mixed_group`, `unplug_requested`, what the gate says if a hold must be
+  /// taken, what the backend says.
+  [[nodiscard]] result<opened_device<Container>> open(std::string_view device,
+                                                      consent agrees = consent::none) noexcept {
     auto opened = container_->open(group_, device, agrees);
     if (!opened) return failure(opened.error());
     return opened_device<Container>{*container_, opened->group, opened->device};
@@ -66,7 +73,8 @@ class attached_group {
 
  private:
   friend Container;
-  attached_group(Container& container, std::uint64_t group) noexcept : container_{&container}, group_{group} {}
+  attached_group(Container& container, std::uint64_t group) noexcept
+      : container_{&container}, group_{group} {}
 
   Container* container_;
   std::uint64_t group_;
@@ -78,11 +86,16 @@ class attached_device {
   using device_type = typename Container::device_type;
 
  public:
-  /// The right to use it while other threads detach: they are refused until the lease ends. Fails: `stale_handle`.
-  [[nodiscard]] result<device_lease<device_type>> lease() const noexcept { return container_->lease(group_, device_); }
-  /// What the backend opened (its regions, its interrupts), or null once it is detached. Valid only while no other thread detaches it:
-  /// where one might, use a `lease`.
-  [[nodiscard]] device_type* get() const noexcept { return container_->find_device(group_, device_); }
+  /// The right to use it while other threads detach: they are refused until the lease ends. Fails:
+  /// `stale_handle`.
+  [[nodiscard]] result<device_lease<device_type>> lease() const noexcept {
+    return container_->lease(group_, device_);
+  }
+  /// What the backend opened (its regions, its interrupts), or null once it is detached. Valid only
+  /// while no other thread detaches it: where one might, use a `lease`.
+  [[nodiscard]] device_type* get() const noexcept {
+    return container_->find_device(group_, device_);
+  }
   /// As `get`. Requires: not detached, and no other thread detaches it.
   [[nodiscard]] device_type* operator->() const noexcept { return get(); }
   [[nodiscard]] device_type& operator*() const noexcept { return *get(); }

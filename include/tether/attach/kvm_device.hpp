@@ -48,13 +48,16 @@ class basic_kvm_device {
     const auto answer = Kernel::call(SYS_ioctl, vm, KVM_CREATE_DEVICE, &request);
     if (answer >= 0) return basic_kvm_device{static_cast<typename Kernel::answer>(request.fd)};
     if (answer == -EBADF || answer == -ENOTTY) {
-      return failure(error{"create KVM device", errc::bad_descriptor}.advise("give it what KVM_CREATE_VM answered"));
+      return failure(error{"create KVM device", errc::bad_descriptor}.advise(
+          "give it what KVM_CREATE_VM answered"));
     }
     if (answer == -ENODEV) {
-      return failure(error{"create KVM device", errc::unsupported}.advise("this kernel's KVM was built without its VFIO device"));
+      return failure(error{"create KVM device", errc::unsupported}.advise(
+          "this kernel's KVM was built without its VFIO device"));
     }
     const auto why = error::from_errno("create KVM device", static_cast<int>(-answer));
-    return failure(answer == -EEXIST ? why.advise("the machine has one already: use from_descriptor") : why);
+    return failure(
+        answer == -EEXIST ? why.advise("the machine has one already: use from_descriptor") : why);
   }
   /// Uses one that a management layer, or this program itself, has created. The descriptor stays
   /// the caller's. Fails: the kernel's errno.
@@ -102,10 +105,11 @@ using kvm_device = basic_kvm_device<>;
 
 /// A KVM policy: says at compile time whether KVM is told, and how.
 template <class K>
-concept kvm_policy = policy<K> && std::is_same_v<typename K::slot, kvm_slot> &&
-                     (!K::tells || (std::movable<K> && requires(K& kvm, int file, std::string_view name) {
-                       { kvm.add(file, name) } noexcept -> std::same_as<result<void>>;
-                       { kvm.remove(file, name) } noexcept -> std::same_as<result<void>>;
-                     }));
+concept kvm_policy =
+    policy<K> && std::is_same_v<typename K::slot, kvm_slot> &&
+    (!K::tells || (std::movable<K> && requires(K& kvm, int file, std::string_view name) {
+      { kvm.add(file, name) } noexcept -> std::same_as<result<void>>;
+      { kvm.remove(file, name) } noexcept -> std::same_as<result<void>>;
+    }));
 
 }  // namespace tether

@@ -27,8 +27,10 @@ class lease_count {
   /// If it returns 0, everything that was done through leases happens before.
   [[nodiscard]] std::uint32_t out() const noexcept { return out_.load(std::memory_order_acquire); }
   /// Why an operation is refused: the device, and how many are outstanding.
-  [[nodiscard, gnu::cold, gnu::noinline]] error in_the_way_of(const char* operation, std::string_view device) const noexcept {
-    return error{operation, errc::still_in_use}.of(device).advise("{} leases of it are out: let go of them first", out());
+  [[nodiscard, gnu::cold, gnu::noinline]] error in_the_way_of(
+      const char* operation, std::string_view device) const noexcept {
+    return error{operation, errc::still_in_use}.of(device).advise(
+        "{} leases of it are out: let go of them first", out());
   }
 
  private:
@@ -46,8 +48,11 @@ template <class Device>
 class [[nodiscard]] device_lease {
  public:
   /// For the container.
-  device_lease(Device& device, detail::lease_count& of) noexcept : device_{&device}, of_{&of} { of.count_one(); }
-  device_lease(device_lease&& other) noexcept : device_{std::exchange(other.device_, nullptr)}, of_{std::exchange(other.of_, nullptr)} {}
+  device_lease(Device& device, detail::lease_count& of) noexcept : device_{&device}, of_{&of} {
+    of.count_one();
+  }
+  device_lease(device_lease&& other) noexcept
+      : device_{std::exchange(other.device_, nullptr)}, of_{std::exchange(other.of_, nullptr)} {}
   device_lease& operator=(device_lease&& other) noexcept {
     std::swap(device_, other.device_);
     std::swap(of_, other.of_);

@@ -23,9 +23,10 @@ concept named = requires(T const& it) {
   { it.name() } noexcept -> std::convertible_to<std::string_view>;
 };
 
-/// Maps and unmaps. Laws: `map` maps all or leaves nothing behind (an error that is `rollback_failed()` says
-/// that the rollback failed); `unmap` is given whole mappings, one or several without a gap, and
-/// returns only when the device can no longer reach them and every pin is gone.
+/// Maps and unmaps. Laws: `map` maps all or leaves nothing behind (an error that is
+/// `rollback_failed()` says that the rollback failed); `unmap` is given whole mappings, one or
+/// several without a gap, and returns only when the device can no longer reach them and every pin
+/// is gone.
 template <class B>
 concept maps_memory = requires(B& backend, mapping const& what, extent<io_address> where) {
   { backend.map(what) } noexcept -> std::same_as<result<void>>;
@@ -45,21 +46,26 @@ concept has_limits = requires(B const& backend) {
 /// Attaches and detaches groups. Laws: `join` may pin everything that is mapped (a *pin point*),
 /// and on failure leaves nothing behind; `leave` unmaps nothing unless the last group leaves.
 template <class B>
-concept takes_groups = named<typename B::group_type> && std::movable<typename B::joined_group> &&
-                       requires(B& backend, typename B::group_type const& group, typename B::joined_group& joined) {
-                         { backend.join(group) } noexcept -> std::same_as<result<typename B::joined_group>>;
-                         { backend.leave(joined) } noexcept -> std::same_as<result<void>>;
-                       };
+concept takes_groups =
+    named<typename B::group_type> && std::movable<typename B::joined_group> &&
+    requires(B& backend, typename B::group_type const& group, typename B::joined_group& joined) {
+      { backend.join(group) } noexcept -> std::same_as<result<typename B::joined_group>>;
+      { backend.leave(joined) } noexcept -> std::same_as<result<void>>;
+    };
 
 /// Opens devices of a joined group. Laws: `classify` has no side effects; `close` ends all its DMA.
 template <class B>
-concept opens_devices =
-    std::movable<typename B::device_type> &&
-    requires(B& backend, typename B::joined_group& joined, std::string_view name, typename B::device_type& device) {
-      { backend.classify(joined, name) } noexcept -> std::same_as<result<pin_class>>;
-      { backend.open(joined, name) } noexcept -> std::same_as<result<typename B::device_type>>;
-      { backend.close(device) } noexcept -> std::same_as<result<void>>;
-    };
+concept opens_devices = std::movable<typename B::device_type> &&
+                        requires(B& backend, typename B::joined_group& joined,
+                                 std::string_view name, typename B::device_type& device) {
+                          {
+                            backend.classify(joined, name)
+                          } noexcept -> std::same_as<result<pin_class>>;
+                          {
+                            backend.open(joined, name)
+                          } noexcept -> std::same_as<result<typename B::device_type>>;
+                          { backend.close(device) } noexcept -> std::same_as<result<void>>;
+                        };
 
 /// Attaches devices one by one. `endpoint_type::group` names the IOMMU group (sysfs' iommu_group):
 /// devices that the IOMMU cannot isolate from each other.
@@ -69,7 +75,8 @@ concept opens_devices =
 template <class B>
 concept attaches_devices =
     named<typename B::endpoint_type> && std::movable<typename B::device_type> &&
-    requires(B& backend, typename B::endpoint_type const& endpoint, typename B::device_type& device) {
+    requires(B& backend, typename B::endpoint_type const& endpoint,
+             typename B::device_type& device) {
       { endpoint.group() } noexcept -> std::convertible_to<std::string_view>;
       { backend.classify(endpoint) } noexcept -> std::same_as<result<pin_class>>;
       { backend.open(endpoint) } noexcept -> std::same_as<result<typename B::device_type>>;
@@ -129,32 +136,39 @@ concept attaches_groups = B::unit == attach_unit::group && takes_groups<B> && op
 template <class B>
 concept attaches_single_devices = B::unit == attach_unit::device && attaches_devices<B>;
 
-/// Optional: KVM's VFIO device can be told of what it attaches, by descriptor, before it pins (law 4). A group joins in
-/// two steps then: `acquire` opens it, `join(acquired)` sets its container; `join(group)` is both in one.
+/// Optional: KVM's VFIO device can be told of what it attaches, by descriptor, before it pins (law
+/// 4). A group joins in two steps then: `acquire` opens it, `join(acquired)` sets its container;
+/// `join(group)` is both in one.
 template <class B>
 concept has_kvm_file =
-    (B::unit == attach_unit::device && requires(typename B::device_type const& device) {
-      { B::kvm_file(device) } noexcept -> std::same_as<int>;
-    }) || (B::unit == attach_unit::group && requires(B& backend, typename B::group_type const& group, typename B::joined_group& joined) {
-      { backend.acquire(group) } noexcept -> std::same_as<result<typename B::joined_group>>;
-      { backend.join(joined) } noexcept -> std::same_as<result<void>>;
-      { B::kvm_file(joined) } noexcept -> std::same_as<int>;
-    });
+    (B::unit == attach_unit::device &&
+     requires(typename B::device_type const& device) {
+       { B::kvm_file(device) } noexcept -> std::same_as<int>;
+     }) ||
+    (B::unit == attach_unit::group &&
+     requires(B& backend, typename B::group_type const& group, typename B::joined_group& joined) {
+       { backend.acquire(group) } noexcept -> std::same_as<result<typename B::joined_group>>;
+       { backend.join(joined) } noexcept -> std::same_as<result<void>>;
+       { B::kvm_file(joined) } noexcept -> std::same_as<int>;
+     });
 
 /// A backend.
-/// Minimal: the members of the atoms above that its `unit` demands, all `noexcept`: rollback runs through them.
+/// Minimal: the members of the atoms above that its `unit` demands, all `noexcept`: rollback runs
+/// through them.
 /// Laws: `test/laws/backend.hpp`, instantiated for every model.
 /// Models: `vfio_type1`, `iommufd`, `io_uring_buffers`, `software_iommu`, `recording<Backend>`.
 template <class B>
-concept backend = has_backend_traits<B> && maps_memory<B> && has_limits<B> && (attaches_groups<B> || attaches_single_devices<B>) &&
-                  quiesces<B> && can_be_abandoned<B>;
+concept backend =
+    has_backend_traits<B> && maps_memory<B> && has_limits<B> &&
+    (attaches_groups<B> || attaches_single_devices<B>) && quiesces<B> && can_be_abandoned<B>;
 
 /// A device whose DMA can be issued from software. Laws: each access is translated by the
 /// container's mappings; one that they do not allow is refused, and moves nothing.
 template <class D>
-concept dma_engine = requires(D& device, io_address at, std::span<std::byte> into, std::span<std::byte const> from) {
-  { device.dma_read(at, into) } -> std::same_as<result<void>>;   ///< the device reads memory
-  { device.dma_write(at, from) } -> std::same_as<result<void>>;  ///< the device writes memory
-};
+concept dma_engine =
+    requires(D& device, io_address at, std::span<std::byte> into, std::span<std::byte const> from) {
+      { device.dma_read(at, into) } -> std::same_as<result<void>>;   ///< the device reads memory
+      { device.dma_write(at, from) } -> std::same_as<result<void>>;  ///< the device writes memory
+    };
 
 }  // namespace tether

@@ -44,7 +44,8 @@ class basic_io_uring_buffers {
   using device_type = basic_io_uring_device<Kernel>;
   using kernel_type = Kernel;
 
-  /// Fails: EPERM or ENOSYS where the kernel or a sandbox forbids io_uring, `unsupported` before Linux 5.19, ENOMEM.
+  /// Fails: EPERM or ENOSYS where the kernel or a sandbox forbids io_uring, `unsupported` before
+  /// Linux 5.19, ENOMEM.
   [[nodiscard]] static result<basic_io_uring_buffers> open(io_uring_options options = {}) noexcept {
     try {
       auto state = std::make_unique<detail::io_uring_pins<Kernel>>(std::move(options));
@@ -55,18 +56,23 @@ class basic_io_uring_buffers {
     }
   }
 
-  /// Ensures: pinned when it returns, if a pinning group has joined. Fails, changing nothing: `invalid_extent`,
-  /// `not_aligned`, `access_denied` (no right at all), `overlaps`, `over_budget`, `outside_aperture`, ENOMEM past the
-  /// locked-memory limit, EFAULT where the memory is gone or not writable.
+  /// Ensures: pinned when it returns, if a pinning group has joined. Fails, changing nothing:
+  /// `invalid_extent`, `not_aligned`, `access_denied` (no right at all), `overlaps`, `over_budget`,
+  /// `outside_aperture`, ENOMEM past the locked-memory limit, EFAULT where the memory is gone or
+  /// not writable.
   [[nodiscard]] result<void> map(mapping const& what) noexcept {
     if (auto shaped = detail::check_shape(what, Kernel::page_size()); !shaped) return shaped;
     const std::lock_guard lock{state_->mutex};
-    if (state_->table.touches(what.where)) return failure(error{"map", errc::overlaps}.at(what.where));
+    if (state_->table.touches(what.where))
+      return failure(error{"map", errc::overlaps}.at(what.where));
     const std::uint64_t slots = state_->slots_for(what.where);
     if (slots > state_->slots.free()) {
-      return failure(error{"map", errc::over_budget}.at(what.where).advise("only {} slots are free", state_->slots.free()));
+      return failure(error{"map", errc::over_budget}
+                         .at(what.where)
+                         .advise("only {} slots are free", state_->slots.free()));
     }
-    if (auto inside = detail::check_aperture(what.where, state_->options.usable); !inside) return inside;
+    if (auto inside = detail::check_aperture(what.where, state_->options.usable); !inside)
+      return inside;
     const detail::slot_chain chain = state_->slots.allocate(static_cast<std::uint32_t>(slots));
     const auto row = state_->table.insert(what, chain);
     if (!row) {
@@ -80,9 +86,9 @@ class basic_io_uring_buffers {
     if (!pinned && !pinned.error().rollback_failed()) state_->erase_rows(run);
     return pinned;
   }
-  /// Requires: `where` is exactly one or more whole mappings without a gap. Ensures: unpinned when it returns.
-  /// Fails, removing nothing: `invalid_extent`, `cuts_a_mapping`, `not_mapped`, the kernel's errno (then perhaps stuck: still recorded,
-  /// try again).
+  /// Requires: `where` is exactly one or more whole mappings without a gap. Ensures: unpinned when
+  /// it returns. Fails, removing nothing: `invalid_extent`, `cuts_a_mapping`, `not_mapped`, the
+  /// kernel's errno (then perhaps stuck: still recorded, try again).
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
     const std::lock_guard lock{state_->mutex};
     const auto run = state_->table.whole(where);
@@ -93,8 +99,12 @@ class basic_io_uring_buffers {
   }
 
   /// The host's page sizes: a fixed buffer is any run of host pages, so all of them fit.
-  [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return sizes_of_page_tables(Kernel::page_size()); }
-  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return state_->options.usable; }
+  [[nodiscard]] tether::page_sizes page_sizes() const noexcept {
+    return sizes_of_page_tables(Kernel::page_size());
+  }
+  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept {
+    return state_->options.usable;
+  }
   /// Free slots. A mapping takes one for each 1 GiB, rounded up.
   [[nodiscard]] std::uint64_t free_mappings() const noexcept {
     const std::lock_guard lock{state_->mutex};
@@ -112,7 +122,8 @@ class basic_io_uring_buffers {
     return state_->pinned_bytes();
   }
 
-  /// A pin point: the first pinning group pins all that is recorded. Fails, leaving nothing behind: `already_there`, and as `map`.
+  /// A pin point: the first pinning group pins all that is recorded. Fails, leaving nothing behind:
+  /// `already_there`, and as `map`.
   [[nodiscard]] result<joined_group> join(group_type const& group) noexcept {
     const std::lock_guard lock{state_->mutex};
     const bool was_pinning = state_->groups.pinning() != 0;
@@ -125,27 +136,34 @@ class basic_io_uring_buffers {
     return joined;
   }
   /// Ensures: nothing is unmapped; when the last pinning group has left, nothing is pinned.
-  /// Fails, still joined: `still_in_use` while a device of it is open, `stale_handle`, the kernel's errno.
+  /// Fails, still joined: `still_in_use` while a device of it is open, `stale_handle`, the kernel's
+  /// errno.
   [[nodiscard]] result<void> leave(joined_group& joined) noexcept {
     const std::lock_guard lock{state_->mutex};
     if (auto may = state_->groups.may_leave(joined); !may) return may;
-    if (detail::endpoint_registry::pins(joined) == pin_class::pins && state_->groups.pinning() == 1) {
-      if (const auto unpinned = state_->unpin("leave", everything()); !unpinned) return failure(unpinned.error().of(joined.name()));
+    if (detail::endpoint_registry::pins(joined) == pin_class::pins &&
+        state_->groups.pinning() == 1) {
+      if (const auto unpinned = state_->unpin("leave", everything()); !unpinned)
+        return failure(unpinned.error().of(joined.name()));
     }
     state_->groups.leave(joined);
     return {};
   }
 
   /// Fails: `no_such_device`, `stale_handle`.
-  [[nodiscard]] result<pin_class> classify(joined_group const& joined, std::string_view name) const noexcept {
+  [[nodiscard]] result<pin_class> classify(joined_group const& joined,
+                                           std::string_view name) const noexcept {
     return detail::endpoint_registry::classify(joined, name);
   }
   /// Fails: `no_such_device`, `stale_handle`.
   [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
     const std::lock_guard lock{state_->mutex};
-    return detail::endpoint_registry::open(joined, name).map([this](detail::open_endpoint opened) noexcept { return device_type{*state_, opened}; });
+    return detail::endpoint_registry::open(joined, name)
+        .map(
+            [this](detail::open_endpoint opened) noexcept { return device_type{*state_, opened}; });
   }
-  /// Ensures: no DMA of the device runs or can start. Fails: `stale_handle` if it is closed already.
+  /// Ensures: no DMA of the device runs or can start. Fails: `stale_handle` if it is closed
+  /// already.
   [[nodiscard]] result<void> close(device_type& device) noexcept {
     const std::lock_guard lock{state_->mutex};
     if (!device.opened_) return failure(error{"close", errc::stale_handle});
@@ -157,25 +175,29 @@ class basic_io_uring_buffers {
   /// Fails: the kernel's errno.
   [[nodiscard]] result<void> quiesce() noexcept {
     const std::lock_guard nothing_in_flight{state_->mutex};
-    if (const auto waited = state_->wait_for_requests(); waited < 0) return failure(error::from_errno("quiesce", static_cast<int>(-waited)));
+    if (const auto waited = state_->wait_for_requests(); waited < 0)
+      return failure(error::from_errno("quiesce", static_cast<int>(-waited)));
     return {};
   }
-  /// Ensures: nothing is mapped, joined or pinned, and the kernel has confirmed it. Fails: `still_in_use` while a device is
-  /// open; the kernel's errno, and then it may be called again.
+  /// Ensures: nothing is mapped, joined or pinned, and the kernel has confirmed it. Fails:
+  /// `still_in_use` while a device is open; the kernel's errno, and then it may be called again.
   [[nodiscard]] result<void> abandon() noexcept {
     const std::lock_guard lock{state_->mutex};
     if (auto may = state_->groups.may_abandon(); !may) return may;
     if (const auto waited = state_->wait_for_requests(); waited < 0) {
-      return failure(error::from_errno("abandon", static_cast<int>(-waited)).with_failed_rollback());
+      return failure(
+          error::from_errno("abandon", static_cast<int>(-waited)).with_failed_rollback());
     }
-    if (auto unpinned = state_->unpin("abandon", everything()); !unpinned) return failure(unpinned.error().with_failed_rollback());
+    if (auto unpinned = state_->unpin("abandon", everything()); !unpinned)
+      return failure(unpinned.error().with_failed_rollback());
     state_->erase_rows(everything());
     state_->groups.abandon();
     return {};
   }
 
  private:
-  explicit basic_io_uring_buffers(std::unique_ptr<detail::io_uring_pins<Kernel>> state) noexcept : state_{std::move(state)} {}
+  explicit basic_io_uring_buffers(std::unique_ptr<detail::io_uring_pins<Kernel>> state) noexcept
+      : state_{std::move(state)} {}
 
   [[nodiscard]] detail::table_run everything() const noexcept { return {0, state_->table.size()}; }
 

@@ -38,7 +38,8 @@
 
 namespace tether {
 
-/// `huge_pages`: whether the IOMMU may use pages larger than the host's smallest. Off makes every translation slow, for measurements.
+/// `huge_pages`: whether the IOMMU may use pages larger than the host's smallest. Off makes every
+/// translation slow, for measurements.
 struct iommufd_options {
   bool huge_pages = true;
 };
@@ -55,8 +56,10 @@ class basic_iommufd {
   using device_type = basic_vfio_device<Kernel>;
   using kernel_type = Kernel;
 
-  /// Fails: `bad_descriptor` where the context is no iommufd, EINVAL where the option is refused, the kernel's errno, not enough memory.
-  [[nodiscard]] static result<basic_iommufd> open(basic_iommufd_context<Kernel> context, vfio_sysfs sysfs = vfio_sysfs{},
+  /// Fails: `bad_descriptor` where the context is no iommufd, EINVAL where the option is refused,
+  /// the kernel's errno, not enough memory.
+  [[nodiscard]] static result<basic_iommufd> open(basic_iommufd_context<Kernel> context,
+                                                  vfio_sysfs sysfs = vfio_sysfs{},
                                                   iommufd_options options = {}) noexcept try {
     auto made = std::make_unique<state>(std::move(context), std::move(sysfs), options);
     if (auto there = made->ioas.allocate(); !there) return failure(there.error());
@@ -70,20 +73,30 @@ class basic_iommufd {
   /// `outside_aperture`, `not_aligned`, `invalid_extent`, `access_denied`, `memory_gone`,
   /// `unsupported` for device memory; ENOMEM past the locked-memory limit. Stuck if the shared
   /// pages were being unmapped by another container, and the copy could not be rolled back.
-  [[nodiscard]] result<void> map(mapping const& what) noexcept { return state_->ioas.map(what, file_source{}); }
+  [[nodiscard]] result<void> map(mapping const& what) noexcept {
+    return state_->ioas.map(what, file_source{});
+  }
   /// The same, by the file if the kernel can (Linux 6.13) and accepts it; otherwise by its address.
-  [[nodiscard]] result<void> map(mapping const& what, file_source from) noexcept { return state_->ioas.map(what, from); }
+  [[nodiscard]] result<void> map(mapping const& what, file_source from) noexcept {
+    return state_->ioas.map(what, from);
+  }
   /// Requires: `where` is whole mappings without a gap, or everything. Fails before any system
   /// call: `invalid_extent`, `cuts_a_mapping`, `not_mapped`. Fails in the kernel: its errno, stuck
   /// unless it was a single mapping; `byte_count_mismatch`, stuck.
-  [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept { return state_->ioas.unmap(where); }
+  [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
+    return state_->ioas.unmap(where);
+  }
 
   /// The host's page sizes, from the IOMMUs' alignment up. Read again after every join and leave,
   /// as the usable ranges are.
   [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return state_->ioas.page_sizes(); }
-  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return state_->ioas.usable(); }
+  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept {
+    return state_->ioas.usable();
+  }
   /// iommufd limits mappings by memory only.
-  [[nodiscard]] std::uint64_t free_mappings() const noexcept { return std::numeric_limits<std::uint64_t>::max(); }
+  [[nodiscard]] std::uint64_t free_mappings() const noexcept {
+    return std::numeric_limits<std::uint64_t>::max();
+  }
 
   /// Whether a device that is not mediated has joined.
   [[nodiscard]] bool pins_now() const noexcept { return state_->pins(); }
@@ -93,7 +106,9 @@ class basic_iommufd {
     return detail::look_at_cdev<Kernel>(endpoint, state_->sysfs);
   }
   /// How the opened device pins: a node can be replaced between `classify(endpoint)` and `open`.
-  [[nodiscard]] pin_class classify(device_type const& device) const noexcept { return device.state()->attachment.pins; }
+  [[nodiscard]] pin_class classify(device_type const& device) const noexcept {
+    return device.state()->attachment.pins;
+  }
   /// Opens its node, or duplicates its descriptor. The kernel refuses almost every request until it
   /// is bound. Fails, with nothing open: as `open_cdev`.
   [[nodiscard]] result<device_type> open(endpoint_type const& endpoint) noexcept {
@@ -104,10 +119,13 @@ class basic_iommufd {
   /// node, `still_in_use` naming the devices of its group that are in the way, EBUSY.
   [[nodiscard]] result<void> bind(device_type& device) noexcept {
     auto* const who = device.state();
-    if (who == nullptr || who->descriptor.number() < 0) return failure(error{"bind device", errc::stale_handle});
-    if (who->attachment.context != nullptr) return failure(error{"bind device", errc::already_there}.of(who->name));
+    if (who == nullptr || who->descriptor.number() < 0)
+      return failure(error{"bind device", errc::stale_handle});
+    if (who->attachment.context != nullptr)
+      return failure(error{"bind device", errc::already_there}.of(who->name));
     detail::iommufd_uapi::device_binding request{.iommufd = descriptor()};
-    const auto answer = detail::call_iommufd<Kernel>(who->descriptor.number(), detail::iommufd_uapi::bind_device, request);
+    const auto answer = detail::call_iommufd<Kernel>(who->descriptor.number(),
+                                                     detail::iommufd_uapi::bind_device, request);
     if (answer < 0) return failure(why_not_bound(*who, static_cast<int>(-answer)));
     who->attachment.context = &state_->ioas.context().shared();
     who->attachment.device = request.device;
@@ -119,17 +137,22 @@ class basic_iommufd {
   /// `already_there`, `outside_aperture`, `memory_gone`, the kernel's errno.
   [[nodiscard]] result<void> join(device_type& device) noexcept {
     auto* const who = device.state();
-    if (!is_bound(who)) return failure(error{"join", errc::stale_handle}.advise("bind it to this container's context first"));
+    if (!is_bound(who))
+      return failure(
+          error{"join", errc::stale_handle}.advise("bind it to this container's context first"));
     if (!who->joined.alone()) return failure(error{"join", errc::already_there}.of(who->name));
     state& own = *state_;
     if (auto there = own.ioas.allocate(); !there) return there;
-    if (auto attached = own.tables.attach(descriptor(), own.ioas.id(), *who, own.joined); !attached) return attached;
+    if (auto attached = own.tables.attach(descriptor(), own.ioas.id(), *who, own.joined); !attached)
+      return attached;
     who->joined.join(own.joined);
     if (auto read = own.ioas.read_limits(); !read) {
       const error why = read.error().of(who->name);
       const auto left = own.tables.detach("join", *who);
       if (left) who->joined.leave();
-      return failure(left && own.tables.destroy_unused("join", descriptor(), own.joined) ? why : why.with_failed_rollback());
+      return failure(left && own.tables.destroy_unused("join", descriptor(), own.joined)
+                         ? why
+                         : why.with_failed_rollback());
     }
     own.tell_who_pins();
     return {};
@@ -140,7 +163,8 @@ class basic_iommufd {
   /// stuck, if a page table (HWPT) could not be destroyed, which goes on pinning.
   [[nodiscard]] result<void> leave(device_type& device) noexcept {
     auto* const who = device.state();
-    if (!is_bound(who) || !state_->joined.has(who->joined)) return failure(error{"leave", errc::stale_handle});
+    if (!is_bound(who) || !state_->joined.has(who->joined))
+      return failure(error{"leave", errc::stale_handle});
     if (who->views.count() != 0) return failure(why_in_use("leave", *who));
     state& own = *state_;
     if (auto left = own.tables.detach("leave", *who); !left) return left;
@@ -155,22 +179,27 @@ class basic_iommufd {
     auto* const who = device.state();
     state& own = *state_;
     state& old = *from.state_;
-    if (!is_bound(who) || !old.joined.has(who->joined)) return failure(error{"replace", errc::stale_handle});
+    if (!is_bound(who) || !old.joined.has(who->joined))
+      return failure(error{"replace", errc::stale_handle});
     if (&own == &old) return failure(error{"replace", errc::already_there}.of(who->name));
     error neighbour{"replace", errc::still_in_use};
     const bool is_alone = !old.joined.any_of([&](device_state const& one) noexcept {
       if (&one == who || one.attachment.group != who->attachment.group) return false;
-      neighbour = neighbour.of(one.name).advise("it is in the same group: the two can only move together");
+      neighbour =
+          neighbour.of(one.name).advise("it is in the same group: the two can only move together");
       return true;
     });
     if (!is_alone) return failure(neighbour);
     if (auto there = own.ioas.allocate(); !there) return there;
     const std::uint32_t served_by = who->attachment.page_table;
-    if (auto attached = own.tables.attach(descriptor(), own.ioas.id(), *who, own.joined); !attached) return attached;
+    if (auto attached = own.tables.attach(descriptor(), own.ioas.id(), *who, own.joined); !attached)
+      return attached;
     if (auto read = own.ioas.read_limits(); !read) {
       const error why = read.error().of(who->name);
       const bool back = own.tables.attach_again(*who, old.ioas.id(), served_by).has_value();
-      return failure(back && own.tables.destroy_unused("replace", descriptor(), own.joined) ? why : why.with_failed_rollback());
+      return failure(back && own.tables.destroy_unused("replace", descriptor(), own.joined)
+                         ? why
+                         : why.with_failed_rollback());
     }
     who->joined.join(own.joined);
     own.tell_who_pins();
@@ -181,14 +210,17 @@ class basic_iommufd {
   [[nodiscard]] result<void> close(device_type& device) noexcept {
     auto* const who = device.state();
     if (who != nullptr && !who->joined.alone()) {
-      return failure(error{"close device", errc::still_in_use}.of(who->name).advise("it must leave its container first"));
+      return failure(error{"close device", errc::still_in_use}.of(who->name).advise(
+          "it must leave its container first"));
     }
     auto closed = device.close();
     if (closed) who->attachment.context = nullptr;
     return closed;
   }
   /// The descriptor that KVM's VFIO device is given before the bind. Negative once it is closed.
-  [[nodiscard]] static int kvm_file(device_type const& device) noexcept { return device.descriptor(); }
+  [[nodiscard]] static int kvm_file(device_type const& device) noexcept {
+    return device.descriptor();
+  }
 
   /// Unmapping itself waits for the IOMMU. But through a mapped BAR a device's DMA can be started
   /// at any time: fails with `still_in_use`, naming the device.
@@ -212,13 +244,15 @@ class basic_iommufd {
 
     [[nodiscard]] int descriptor() const noexcept { return ioas.context().descriptor(); }
     bool pins() const noexcept {
-      return joined.any_of([](device_state const& one) noexcept { return one.attachment.pins == pin_class::pins; });
+      return joined.any_of(
+          [](device_state const& one) noexcept { return one.attachment.pins == pin_class::pins; });
     }
     void tell_who_pins() noexcept { ioas.context().shared().set_pinned(ioas.id(), pins()); }
     result<void> has_left(const char* operation) noexcept {
       tell_who_pins();
       auto destroyed = tables.destroy_unused(operation, descriptor(), joined);
-      static_cast<void>(ioas.read_limits());  // if that fails, the previous, narrower limits stay in force
+      // if that fails, the previous, narrower limits stay in force
+      static_cast<void>(ioas.read_limits());
       if (!destroyed) return failure(destroyed.error().with_failed_rollback());
       return {};
     }
@@ -233,7 +267,8 @@ class basic_iommufd {
     result<void> abandon() noexcept {
       if (auto quiet = nobody_has_registers("abandon"); !quiet) return quiet;
       while (auto* const one = joined.first()) {
-        static_cast<void>(detail::iommufd_hwpts<Kernel>::detach("abandon", *one));  // closing it does the same
+        // closing it does the same
+        static_cast<void>(detail::iommufd_hwpts<Kernel>::detach("abandon", *one));
         one->descriptor = {};
         one->attachment.context = nullptr;
         one->joined.leave();
@@ -256,20 +291,26 @@ class basic_iommufd {
   /// Bound to this very context: ids are per context, so with another one it would be attached to
   /// whatever object has our id there.
   bool is_bound(device_state const* who) const noexcept {
-    return who != nullptr && who->descriptor.number() >= 0 && who->attachment.context == &state_->ioas.context().shared();
+    return who != nullptr && who->descriptor.number() >= 0 &&
+           who->attachment.context == &state_->ioas.context().shared();
   }
   static error why_in_use(const char* operation, device_state const& who) noexcept {
-    return error{operation, errc::still_in_use}.of(who.name).advise("{} of its BARs are still mapped", who.views.count());
+    return error{operation, errc::still_in_use}.of(who.name).advise(
+        "{} of its BARs are still mapped", who.views.count());
   }
   error why_not_bound(device_state const& who, int number) const noexcept try {
     const auto why = error::from_errno("bind device", number).of(who.name);
     if (number == EINVAL || number == ENOTTY) {
       return error{"bind device", errc::bad_descriptor}.of(who.name).advise(
-          "it is no device's own node, or bound already: another process, or KVM, may still have it");
+          "it is no device's own node, or bound already: another process, or KVM, may still have "
+          "it");
     }
     if (number != EBUSY) return why;
-    if (const std::string in_the_way = state_->sysfs.in_the_way(who.attachment.group); !in_the_way.empty()) {
-      return error{"bind device", errc::still_in_use}.of(in_the_way).advise("bind every device of the group to vfio-pci, or to no driver");
+    if (const std::string in_the_way = state_->sysfs.in_the_way(who.attachment.group);
+        !in_the_way.empty()) {
+      return error{"bind device", errc::still_in_use}
+          .of(in_the_way)
+          .advise("bind every device of the group to vfio-pci, or to no driver");
     }
     return why.advise("its group is open under /dev/vfio, or another process has it");
   } catch (std::exception const&) {

@@ -34,7 +34,8 @@ namespace tether {
 struct software_iommu_options {
   tether::page_sizes page_sizes{4 * KiB | 2 * MiB | 1 * GiB};
   /// Sorted and disjoint. A mapping cannot span two ranges, not even adjacent ones.
-  std::vector<extent<io_address>> usable{{io_address{0}, io_address{0xfedf'ffff}}, {io_address{0xfef0'0000}, io_address{0xffff'ffff'ffff}}};
+  std::vector<extent<io_address>> usable{{io_address{0}, io_address{0xfedf'ffff}},
+                                         {io_address{0xfef0'0000}, io_address{0xffff'ffff'ffff}}};
   /// How many mappings it holds at most. Source: type1's dma_entry_limit.
   std::uint64_t budget = 65535;
 };
@@ -57,7 +58,8 @@ struct software_iommu_state {
 /// closes on another.
 class software_device {
  public:
-  software_device(software_device&& other) noexcept : iommu_{other.iommu_}, opened_{std::exchange(other.opened_, {})} {}
+  software_device(software_device&& other) noexcept
+      : iommu_{other.iommu_}, opened_{std::exchange(other.opened_, {})} {}
   software_device& operator=(software_device&& other) noexcept {
     if (this != &other) {
       close();
@@ -74,20 +76,26 @@ class software_device {
     return opened_.name();
   }
 
-  /// The device reads memory. Fails, moving nothing: `not_mapped`, `access_denied`, `invalid_extent`, `stale_handle` once closed.
+  /// The device reads memory. Fails, moving nothing: `not_mapped`, `access_denied`,
+  /// `invalid_extent`, `stale_handle` once closed.
   [[nodiscard]] result<void> dma_read(io_address at, std::span<std::byte> into) noexcept {
     return transfer("DMA read", access::read, at, into.size(),
-                    [&](std::size_t done, std::byte* host, std::size_t bytes) { std::memcpy(into.data() + done, host, bytes); });
+                    [&](std::size_t done, std::byte* host, std::size_t bytes) {
+                      std::memcpy(into.data() + done, host, bytes);
+                    });
   }
   /// The device writes memory. Fails as `dma_read` does.
   [[nodiscard]] result<void> dma_write(io_address at, std::span<std::byte const> from) noexcept {
     return transfer("DMA write", access::write, at, from.size(),
-                    [&](std::size_t done, std::byte* host, std::size_t bytes) { std::memcpy(host, from.data() + done, bytes); });
+                    [&](std::size_t done, std::byte* host, std::size_t bytes) {
+                      std::memcpy(host, from.data() + done, bytes);
+                    });
   }
 
  private:
   friend class software_iommu;
-  software_device(detail::software_iommu_state& iommu, detail::open_endpoint opened) noexcept : iommu_{&iommu}, opened_{opened} {}
+  software_device(detail::software_iommu_state& iommu, detail::open_endpoint opened) noexcept
+      : iommu_{&iommu}, opened_{opened} {}
 
   /// A device that is closed already takes no lock: no other thread uses a device that is being
   /// destroyed or assigned, and `open` moves one while it holds the lock.
@@ -98,21 +106,26 @@ class software_device {
   }
 
   template <class Copy>
-  result<void> transfer(const char* operation, access wanted, io_address at, std::size_t bytes, Copy copy) noexcept {
+  result<void> transfer(const char* operation, access wanted, io_address at, std::size_t bytes,
+                        Copy copy) noexcept {
     const std::shared_lock translating{iommu_->gate};
-    if (!opened_) return failure(error{operation, errc::stale_handle}.advise("the device is closed"));
+    if (!opened_)
+      return failure(error{operation, errc::stale_handle}.advise("the device is closed"));
     if (bytes == 0) return {};
     const auto range = extent<io_address>::of(at, bytes);
-    if (!range) return failure(error{operation, errc::invalid_extent}.at(extent<io_address>{at, at}));
+    if (!range)
+      return failure(error{operation, errc::invalid_extent}.at(extent<io_address>{at, at}));
     detail::iova_table<> const& table = iommu_->table;
     const auto run = table.covering(*range);
     if (!run) return failure(error{operation, errc::not_mapped}.at(*range));
     for (std::size_t row = run->from; row != run->to; ++row) {
-      if (!allows(table[row].rights, wanted)) return failure(error{operation, errc::access_denied}.at(*range));
+      if (!allows(table[row].rights, wanted))
+        return failure(error{operation, errc::access_denied}.at(*range));
     }
     for (std::size_t row = run->from; row != run->to; ++row) {
       const auto part = *range->intersection(table.where(row));
-      auto* const host = reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(table[row].host_at(part.first).value));
+      auto* const host = reinterpret_cast<std::byte*>(
+          static_cast<std::uintptr_t>(table[row].host_at(part.first).value));
       copy(part.first - at, host, part.size());
     }
     return {};
@@ -123,7 +136,8 @@ class software_device {
 };
 
 /// The backend. Movable; its devices and joined groups stay valid when it is moved.
-/// Ensures: when `unmap` or `quiesce` returns, no translation that began before it is still running.
+/// Ensures: when `unmap` or `quiesce` returns, no translation that began before it is still
+/// running.
 class software_iommu {
  public:
   static constexpr bool pins = false;
@@ -136,27 +150,37 @@ class software_iommu {
   explicit software_iommu(software_iommu_options options = {})
       : state_{std::make_unique<detail::software_iommu_state>(std::move(options))} {}
 
-  /// Fails, changing nothing: `invalid_extent`, `not_aligned`, `access_denied` (no right at all), `overlaps`,
-  /// `over_budget`, `outside_aperture`, not enough memory.
+  /// Fails, changing nothing: `invalid_extent`, `not_aligned`, `access_denied` (no right at all),
+  /// `overlaps`, `over_budget`, `outside_aperture`, not enough memory.
   [[nodiscard]] result<void> map(mapping const& what) noexcept {
-    if (auto shaped = detail::check_shape(what, state_->options.page_sizes.smallest()); !shaped) return shaped;
+    if (auto shaped = detail::check_shape(what, state_->options.page_sizes.smallest()); !shaped)
+      return shaped;
     const std::lock_guard change{state_->gate};
-    if (state_->table.touches(what.where)) return failure(error{"map", errc::overlaps}.at(what.where));
+    if (state_->table.touches(what.where))
+      return failure(error{"map", errc::overlaps}.at(what.where));
     if (state_->table.size() >= state_->options.budget) {
-      return failure(error{"map", errc::over_budget}.at(what.where).advise("this IOMMU holds at most {} mappings", state_->options.budget));
+      return failure(error{"map", errc::over_budget}
+                         .at(what.where)
+                         .advise("this IOMMU holds at most {} mappings", state_->options.budget));
     }
-    if (auto inside = detail::check_aperture(what.where, state_->options.usable); !inside) return inside;
+    if (auto inside = detail::check_aperture(what.where, state_->options.usable); !inside)
+      return inside;
     return state_->table.insert(what).map([](std::size_t) noexcept {});
   }
-  /// Requires: `where` is exactly one or more whole mappings without a gap. Fails, removing nothing: `invalid_extent`, `cuts_a_mapping`,
-  /// `not_mapped`.
+  /// Requires: `where` is exactly one or more whole mappings without a gap. Fails, removing
+  /// nothing: `invalid_extent`, `cuts_a_mapping`, `not_mapped`.
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
     const std::lock_guard change{state_->gate};
-    return state_->table.whole(where).map([this](detail::table_run run) noexcept { state_->table.erase(run); });
+    return state_->table.whole(where).map(
+        [this](detail::table_run run) noexcept { state_->table.erase(run); });
   }
 
-  [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return state_->options.page_sizes; }
-  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return state_->options.usable; }
+  [[nodiscard]] tether::page_sizes page_sizes() const noexcept {
+    return state_->options.page_sizes;
+  }
+  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept {
+    return state_->options.usable;
+  }
   [[nodiscard]] std::uint64_t free_mappings() const noexcept {
     const std::shared_lock reading{state_->gate};
     return state_->options.budget - state_->table.size();
@@ -167,22 +191,27 @@ class software_iommu {
     const std::lock_guard change{state_->gate};
     return state_->groups.join(group);
   }
-  /// Ensures: nothing is unmapped, whichever group leaves. Fails: `still_in_use` while a device of it is open, `stale_handle`.
+  /// Ensures: nothing is unmapped, whichever group leaves. Fails: `still_in_use` while a device of
+  /// it is open, `stale_handle`.
   [[nodiscard]] result<void> leave(joined_group& joined) noexcept {
     const std::lock_guard change{state_->gate};
     return state_->groups.may_leave(joined).map([&]() noexcept { state_->groups.leave(joined); });
   }
 
   /// Fails: `no_such_device`, `stale_handle`.
-  [[nodiscard]] result<pin_class> classify(joined_group const& joined, std::string_view name) const noexcept {
+  [[nodiscard]] result<pin_class> classify(joined_group const& joined,
+                                           std::string_view name) const noexcept {
     return detail::endpoint_registry::classify(joined, name);
   }
   /// Fails: `no_such_device`, `stale_handle`.
   [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
     const std::lock_guard change{state_->gate};
-    return detail::endpoint_registry::open(joined, name).map([this](detail::open_endpoint opened) noexcept { return device_type{*state_, opened}; });
+    return detail::endpoint_registry::open(joined, name)
+        .map(
+            [this](detail::open_endpoint opened) noexcept { return device_type{*state_, opened}; });
   }
-  /// Ensures: no DMA of the device runs or can start. Fails: `stale_handle` if it is closed already.
+  /// Ensures: no DMA of the device runs or can start. Fails: `stale_handle` if it is closed
+  /// already.
   [[nodiscard]] result<void> close(device_type& device) noexcept {
     const std::lock_guard change{state_->gate};
     if (!device.opened_) return failure(error{"close", errc::stale_handle});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// VFIO's own container: type1v2, the IOMMU interface of every Linux that passes PCI devices through. A group
-// joins a container with one call, and that call pins everything that is mapped already.
+// VFIO's own container: type1v2, the IOMMU interface of every Linux that passes PCI devices
+// through. A group joins a container with one call, and that call pins everything that is mapped
+// already.
 //
 //     /dev/vfio/vfio (container) <--SET_CONTAINER-- /dev/vfio/12 (group) --GET_DEVICE_FD--> device
 //            | SET_IOMMU, MAP_DMA, UNMAP_DMA
@@ -52,10 +53,13 @@ class basic_vfio_type1 {
   using device_type = basic_vfio_device<Kernel>;
   using kernel_type = Kernel;
 
-  explicit basic_vfio_type1(vfio_sysfs sysfs = vfio_sysfs{}) : sysfs_{std::move(sysfs)} { forget_limits(); }
+  explicit basic_vfio_type1(vfio_sysfs sysfs = vfio_sysfs{}) : sysfs_{std::move(sysfs)} {
+    forget_limits();
+  }
 
-  /// Ensures: pinned when it returns, if a group that pins has joined. Fails, leaving nothing behind: `overlaps`, `over_budget`,
-  /// `outside_aperture`, `not_aligned`, `invalid_extent`, `access_denied`, `memory_gone`; ENOMEM past the locked-memory limit.
+  /// Ensures: pinned when it returns, if a group that pins has joined. Fails, leaving nothing
+  /// behind: `overlaps`, `over_budget`, `outside_aperture`, `not_aligned`, `invalid_extent`,
+  /// `access_denied`, `memory_gone`; ENOMEM past the locked-memory limit.
   [[nodiscard]] result<void> map(mapping const& what) noexcept {
     vfio_iommu_type1_dma_map request{};
     request.argsz = sizeof request;
@@ -65,30 +69,38 @@ class basic_vfio_type1 {
     request.iova = what.where.first.value;
     request.size = what.where.size();
     const auto answer = control(VFIO_IOMMU_MAP_DMA, &request);
-    if (answer >= 0) [[likely]] return {};
+    if (answer >= 0) [[likely]]
+      return {};
     return failure(why_not(what, static_cast<int>(-answer)));
   }
 
-  /// Requires: `where` is whole mappings without a gap, or everything. Fails, having removed nothing: `invalid_extent`; the kernel's errno
-  /// (EINVAL where it would cut a mapping); `byte_count_mismatch`, stuck, if it removed another number of bytes.
+  /// Requires: `where` is whole mappings without a gap, or everything. Fails, having removed
+  /// nothing: `invalid_extent`; the kernel's errno (EINVAL where it would cut a mapping);
+  /// `byte_count_mismatch`, stuck, if it removed another number of bytes.
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
     vfio_iommu_type1_dma_unmap request{};
     request.argsz = sizeof request;
     request.iova = where.first.value;
     request.size = where.size();
-    if (where.is_everything()) [[unlikely]] return unmap_everything();
+    if (where.is_everything()) [[unlikely]]
+      return unmap_everything();
     const auto answer = control(VFIO_IOMMU_UNMAP_DMA, &request);
-    if (answer < 0) [[unlikely]] return failure(why_not_unmapped(where, static_cast<int>(-answer)));
+    if (answer < 0) [[unlikely]]
+      return failure(why_not_unmapped(where, static_cast<int>(-answer)));
     if (request.size != where.size()) [[unlikely]] {
       const error why{"unmap", errc::byte_count_mismatch};
-      return failure(why.at(where).advise("the kernel unmapped {} bytes", request.size).with_failed_rollback());
+      return failure(why.at(where)
+                         .advise("the kernel unmapped {} bytes", request.size)
+                         .with_failed_rollback());
     }
     return {};
   }
 
   /// The smallest is every mapping's alignment. As the ranges, read again after join and leave.
   [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return info_.page_sizes; }
-  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return info_.usable; }
+  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept {
+    return info_.usable;
+  }
   /// The kernel's count; before 5.10, or while nothing has joined: its limit.
   [[nodiscard]] std::uint64_t free_mappings() const noexcept {
     if (container_.number() < 0) return sysfs_.mapping_limit();
@@ -97,10 +109,11 @@ class basic_vfio_type1 {
     return info->available ? *info->available : sysfs_.mapping_limit();
   }
 
-  /// Opens a group, outside any container, so that KVM can be told of it before it joins. Fails, with nothing open: `already_there`,
-  /// as `joined_vfio_group::open`.
+  /// Opens a group, outside any container, so that KVM can be told of it before it joins. Fails,
+  /// with nothing open: `already_there`, as `joined_vfio_group::open`.
   [[nodiscard]] result<joined_group> acquire(group_type const& group) noexcept try {
-    if (std::ranges::any_of(groups_, [&](auto const* one) { return one->name() == group.name(); })) {
+    if (std::ranges::any_of(groups_,
+                            [&](auto const* one) { return one->name() == group.name(); })) {
       return failure(error{"join", errc::already_there}.of(group.name()));
     }
     return detail::joined_vfio_group<Kernel>::open(group, sysfs_);
@@ -140,7 +153,9 @@ class basic_vfio_type1 {
     return joined;
   }
   /// The descriptor that KVM's VFIO device is given. Open until the handle is destroyed.
-  [[nodiscard]] static int kvm_file(joined_group const& joined) noexcept { return joined->descriptor(); }
+  [[nodiscard]] static int kvm_file(joined_group const& joined) noexcept {
+    return joined->descriptor();
+  }
 
   /// Ensures: what is mapped stays mapped, unless it was the last group; the group's descriptor is
   /// closed with the handle. Fails, still joined: `still_in_use` while a device of it is open or
@@ -160,11 +175,13 @@ class basic_vfio_type1 {
 
   /// Whether a group behind an IOMMU (not mediated) has joined. Cost: reads sysfs.
   [[nodiscard]] bool pins_now() const noexcept {
-    return std::ranges::any_of(groups_, [&](auto const* one) { return sysfs_.pins(one->number()) == pin_class::pins; });
+    return std::ranges::any_of(
+        groups_, [&](auto const* one) { return sysfs_.pins(one->number()) == pin_class::pins; });
   }
 
   /// Fails: `stale_handle`; as `vfio_sysfs::pins`.
-  [[nodiscard]] result<pin_class> classify(joined_group const& joined, std::string_view name) const noexcept {
+  [[nodiscard]] result<pin_class> classify(joined_group const& joined,
+                                           std::string_view name) const noexcept {
     if (!is_in(joined)) return failure(error{"open device", errc::stale_handle}.of(name));
     return sysfs_.pins(joined->number(), name);
   }
@@ -197,7 +214,9 @@ class basic_vfio_type1 {
   typename Kernel::answer control(unsigned long request, void* argument) const noexcept {
     return Kernel::call(SYS_ioctl, container_.number(), request, argument);
   }
-  static bool is_in(joined_group const& joined) noexcept { return joined != nullptr && joined->in_container(); }
+  static bool is_in(joined_group const& joined) noexcept {
+    return joined != nullptr && joined->in_container();
+  }
 
   /// The limits while no group has joined: every IOVA is usable. Allocates only in the constructor.
   void forget_limits() noexcept {
@@ -209,24 +228,31 @@ class basic_vfio_type1 {
   result<void> open_container() noexcept {
     const auto answer = Kernel::call(SYS_openat, AT_FDCWD, "/dev/vfio/vfio", O_RDWR | O_CLOEXEC, 0);
     if (answer < 0) {
-      const auto why = error::from_errno("open container", static_cast<int>(-answer)).of("/dev/vfio/vfio");
+      const auto why =
+          error::from_errno("open container", static_cast<int>(-answer)).of("/dev/vfio/vfio");
       return failure(why.advise("load the vfio and vfio_iommu_type1 modules"));
     }
     kernel_descriptor<Kernel> opened{answer};
     if (Kernel::call(SYS_ioctl, opened.number(), VFIO_GET_API_VERSION) != VFIO_API_VERSION ||
         Kernel::call(SYS_ioctl, opened.number(), VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) != 1) {
       const error why{"open container", errc::unsupported};
-      return failure(why.of("/dev/vfio/vfio").advise("this kernel has no type1v2 IOMMU: load vfio_iommu_type1"));
+      return failure(why.of("/dev/vfio/vfio")
+                         .advise("this kernel has no type1v2 IOMMU: load vfio_iommu_type1"));
     }
     container_ = std::move(opened);
     return {};
   }
 
-  result<detail::vfio_type1_info> set_iommu(detail::joined_vfio_group<Kernel> const& first) const noexcept {
-    const auto answer = Kernel::call(SYS_ioctl, container_.number(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU);
+  result<detail::vfio_type1_info> set_iommu(
+      detail::joined_vfio_group<Kernel> const& first) const noexcept {
+    const auto answer =
+        Kernel::call(SYS_ioctl, container_.number(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU);
     if (answer >= 0) return read_info();
     const auto why = error::from_errno("set IOMMU", static_cast<int>(-answer)).of(first.name());
-    return failure(answer == -EPERM ? why.advise("the platform does not isolate interrupts: see allow_unsafe_interrupts") : why);
+    return failure(
+        answer == -EPERM
+            ? why.advise("the platform does not isolate interrupts: see allow_unsafe_interrupts")
+            : why);
   }
 
   /// Asks for the size of the answer, then for the answer; again if it grew meanwhile.
@@ -238,7 +264,8 @@ class basic_vfio_type1 {
       if (const auto answer = control(VFIO_IOMMU_GET_INFO, room.data()); answer < 0) {
         return failure(error::from_errno("read IOMMU info", static_cast<int>(-answer)));
       }
-      const auto needed = detail::read_at<std::uint32_t>(room, offsetof(vfio_iommu_type1_info, argsz)).value_or(0);
+      const auto needed =
+          detail::read_at<std::uint32_t>(room, offsetof(vfio_iommu_type1_info, argsz)).value_or(0);
       if (needed <= room.size()) return detail::parse_type1_info(room, {Kernel::page_size()});
       if (needed > largest_info) break;
       room.assign(needed, std::byte{});
@@ -251,21 +278,26 @@ class basic_vfio_type1 {
   [[gnu::cold]] error why_not(mapping const& what, int number) const noexcept {
     if (number == ENOSPC) {
       const error why{"map", errc::over_budget};
-      return why.at(what.where).advise("raise vfio_iommu_type1.dma_entry_limit, or use larger blocks");
+      return why.at(what.where)
+          .advise("raise vfio_iommu_type1.dma_entry_limit, or use larger blocks");
     }
-    return detail::why_not_mapped(what, number, info_.page_sizes.smallest(), info_.usable,
-                          "raise the locked-memory limit (ulimit -l): {} KiB more must be locked");
+    return detail::why_not_mapped(
+        what, number, info_.page_sizes.smallest(), info_.usable,
+        "raise the locked-memory limit (ulimit -l): {} KiB more must be locked");
   }
 
   /// The kernel refuses an inverted extent with EINVAL. Named here, at no cost on success.
   [[gnu::cold]] static error why_not_unmapped(extent<io_address> where, int number) noexcept {
-    return (where.valid() ? error::from_errno("unmap", number) : error{"unmap", errc::invalid_extent}).at(where);
+    return (where.valid() ? error::from_errno("unmap", number)
+                          : error{"unmap", errc::invalid_extent})
+        .at(where);
   }
 
   /// One call if the kernel has it (5.12), else two halves: 2^64 does not fit into a size.
   [[gnu::cold]] result<void> unmap_everything() noexcept {
     constexpr std::uint64_t half = std::uint64_t{1} << 63;
-    const bool at_once = Kernel::call(SYS_ioctl, container_.number(), VFIO_CHECK_EXTENSION, VFIO_UNMAP_ALL) == 1;
+    const bool at_once =
+        Kernel::call(SYS_ioctl, container_.number(), VFIO_CHECK_EXTENSION, VFIO_UNMAP_ALL) == 1;
     for (const std::uint64_t from : {std::uint64_t{0}, half}) {
       vfio_iommu_type1_dma_unmap request{};
       request.argsz = sizeof request;
@@ -273,7 +305,8 @@ class basic_vfio_type1 {
       request.iova = from;
       request.size = at_once ? 0 : half;
       if (const auto answer = control(VFIO_IOMMU_UNMAP_DMA, &request); answer < 0) {
-        const auto why = error::from_errno("unmap", static_cast<int>(-answer)).at(extent<io_address>::everything());
+        const auto why = error::from_errno("unmap", static_cast<int>(-answer))
+                             .at(extent<io_address>::everything());
         return failure(from == 0 ? why : why.with_failed_rollback());
       }
       if (at_once) break;

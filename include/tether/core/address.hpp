@@ -41,13 +41,21 @@ struct address {
 
   friend constexpr auto operator<=>(address, address) noexcept = default;
 
-  [[nodiscard]] friend constexpr address operator+(address at, std::uint64_t bytes) noexcept { return address{at.value + bytes}; }
-  [[nodiscard]] friend constexpr address operator-(address at, std::uint64_t bytes) noexcept { return address{at.value - bytes}; }
+  [[nodiscard]] friend constexpr address operator+(address at, std::uint64_t bytes) noexcept {
+    return address{at.value + bytes};
+  }
+  [[nodiscard]] friend constexpr address operator-(address at, std::uint64_t bytes) noexcept {
+    return address{at.value - bytes};
+  }
   /// The distance in bytes from `from` to `to`. Requires: `from <= to`.
-  [[nodiscard]] friend constexpr std::uint64_t operator-(address to, address from) noexcept { return to.value - from.value; }
+  [[nodiscard]] friend constexpr std::uint64_t operator-(address to, address from) noexcept {
+    return to.value - from.value;
+  }
 
   /// Whether this is a multiple of `unit` bytes. Requires: `unit` is a power of two.
-  [[nodiscard]] constexpr bool aligned_to(std::uint64_t unit) const noexcept { return (value & (unit - 1)) == 0; }
+  [[nodiscard]] constexpr bool aligned_to(std::uint64_t unit) const noexcept {
+    return (value & (unit - 1)) == 0;
+  }
 };
 
 /// A guest physical address (GPA): where the guest's CPU sees a byte.

@@ -9,14 +9,17 @@ namespace tether {
 
 /// How an attachment pins host pages (law 1). What cannot be established counts as `pins`.
 enum class pin_class : std::uint8_t {
-  pins,            ///< everything mapped stays pinned for as long as it is attached
-  pins_on_demand,  ///< only a request's pages are pinned, and only while it runs: it may agree to discards
+  pins,  ///< everything mapped stays pinned for as long as it is attached
+  /// only a request's pages are pinned, and only while it runs: it may agree to discards
+  pins_on_demand,
 };
 
 /// The unit of attachment to the IOMMU (law 4).
 enum class attach_unit : std::uint8_t {
-  group,   ///< a group joins whole, and its devices are opened afterwards (VFIO's own container)
-  device,  ///< a device is opened first and joins alone, so that its consent is known before anything can pin (iommufd)
+  group,  ///< a group joins whole, and its devices are opened afterwards (VFIO's own container)
+  /// a device is opened first and joins alone, so that its consent is known before anything can pin
+  /// (iommufd)
+  device,
 };
 
 }  // namespace tether

@@ -9,25 +9,26 @@ namespace tether {
 
 /// Causes that tether finds itself, before or without asking the kernel.
 enum class errc {
-  invalid_extent = 1,   ///< empty, or wraps past the end of its space
-  not_aligned,          ///< not a multiple of the page it must be a multiple of
-  not_congruent,        ///< guest and host address differ within a page, so no page can map both
-  past_the_end,         ///< reaches past the end of the memory behind it
-  overlaps,             ///< something is mapped or placed there already
-  outside_aperture,     ///< the IOMMU cannot translate (all of) it
-  over_budget,          ///< more mappings than the container may hold
-  cuts_a_mapping,       ///< an unmap would have to split a mapping
-  not_mapped,           ///< nothing is mapped there
-  access_denied,        ///< the mapping does not allow that access
-  discards_required,    ///< discards must stay possible (virtio-mem, for example)
-  discards_disabled,    ///< a hold inhibits discards
-  consent_refused,      ///< the endpoint pins permanently, so it cannot agree to discards
-  mixed_group,          ///< devices of one group must all agree to discards, or none
-  stale_handle,         ///< what the handle named is gone
-  no_such_device,       ///< nothing of that name is there
-  already_there,        ///< it is attached or open already
-  still_in_use,         ///< something still refers to it
-  diverged,             ///< a roll-back failed: the kernel's state may differ from ours, so the container refuses work
+  invalid_extent = 1,  ///< empty, or wraps past the end of its space
+  not_aligned,         ///< not a multiple of the page it must be a multiple of
+  not_congruent,       ///< guest and host address differ within a page, so no page can map both
+  past_the_end,        ///< reaches past the end of the memory behind it
+  overlaps,            ///< something is mapped or placed there already
+  outside_aperture,    ///< the IOMMU cannot translate (all of) it
+  over_budget,         ///< more mappings than the container may hold
+  cuts_a_mapping,      ///< an unmap would have to split a mapping
+  not_mapped,          ///< nothing is mapped there
+  access_denied,       ///< the mapping does not allow that access
+  discards_required,   ///< discards must stay possible (virtio-mem, for example)
+  discards_disabled,   ///< a hold inhibits discards
+  consent_refused,     ///< the endpoint pins permanently, so it cannot agree to discards
+  mixed_group,         ///< devices of one group must all agree to discards, or none
+  stale_handle,        ///< what the handle named is gone
+  no_such_device,      ///< nothing of that name is there
+  already_there,       ///< it is attached or open already
+  still_in_use,        ///< something still refers to it
+  /// a roll-back failed: the kernel's state may differ from ours, so the container refuses work
+  diverged,
   unsupported,          ///< tether does not do this (yet)
   bad_descriptor,       ///< the file descriptor is not what it was said to be
   strategy_mismatch,    ///< the strategy's block size does not fit this memory or this IOMMU
@@ -44,7 +45,8 @@ struct error_category final : std::error_category {
   [[nodiscard]] const char* name() const noexcept override { return "tether"; }
   [[nodiscard]] std::string message(int code) const override {
     switch (static_cast<errc>(code)) {
-      case errc::invalid_extent: return "the extent is empty or wraps past the end of its address space";
+      case errc::invalid_extent:
+        return "the extent is empty or wraps past the end of its address space";
       case errc::not_aligned: return "it is not a whole number of pages";
       case errc::not_congruent: return "guest and host address lie differently within their pages";
       case errc::past_the_end: return "it reaches past the end of the memory behind it";
@@ -56,8 +58,10 @@ struct error_category final : std::error_category {
       case errc::access_denied: return "the mapping does not allow that access";
       case errc::discards_required: return "discards are required by someone";
       case errc::discards_disabled: return "discards are held down by someone";
-      case errc::consent_refused: return "tether[O1]: this endpoint pins memory for good and cannot agree to discards";
-      case errc::mixed_group: return "the devices of a group must all agree to discards, or none of them";
+      case errc::consent_refused:
+        return "tether[O1]: this endpoint pins memory for good and cannot agree to discards";
+      case errc::mixed_group:
+        return "the devices of a group must all agree to discards, or none of them";
       case errc::stale_handle: return "what the handle named is gone";
       case errc::no_such_device: return "there is nothing of that name";
       case errc::already_there: return "it is there already";
@@ -66,10 +70,13 @@ struct error_category final : std::error_category {
       case errc::unsupported: return "tether does not support this";
       case errc::bad_descriptor: return "the file descriptor is not what it was said to be";
       case errc::strategy_mismatch: return "the strategy's block size does not fit";
-      case errc::byte_count_mismatch: return "the kernel unmapped another number of bytes than was mapped";
+      case errc::byte_count_mismatch:
+        return "the kernel unmapped another number of bytes than was mapped";
       case errc::memory_gone: return "the host memory behind it is gone";
       case errc::unplug_requested: return "its unplug has been requested";
-      case errc::other_gate: return "tether[I7]: another discard_gate guards this memory, and neither sees the other's holds";
+      case errc::other_gate:
+        return "tether[I7]: another discard_gate guards this memory, and neither sees the other's "
+               "holds";
       case errc::wrong_kind: return "the memory is of another kind than it was said to be";
     }
     return "unknown cause";

@@ -27,7 +27,8 @@ namespace tether {
 class [[nodiscard]] error {
  public:
   /// `operation` says what was tried ("map", "attach"): a string literal, kept by pointer.
-  error(const char* operation, std::error_code cause) noexcept : operation_{operation}, cause_{cause} {}
+  error(const char* operation, std::error_code cause) noexcept
+      : operation_{operation}, cause_{cause} {}
   error(const char* operation, errc cause) noexcept : error{operation, make_error_code(cause)} {}
   /// From a failed system call: `number` is the positive errno.
   [[nodiscard]] static error from_errno(const char* operation, int number) noexcept {
@@ -70,7 +71,9 @@ class [[nodiscard]] error {
   [[nodiscard]] const char* operation() const noexcept { return operation_; }
   [[nodiscard]] std::error_code code() const noexcept { return cause_; }
   [[nodiscard]] bool is(errc cause) const noexcept { return cause_ == make_error_code(cause); }
-  [[nodiscard]] bool is_errno(int number) const noexcept { return cause_ == std::error_code{number, std::generic_category()}; }
+  [[nodiscard]] bool is_errno(int number) const noexcept {
+    return cause_ == std::error_code{number, std::generic_category()};
+  }
   [[nodiscard]] bool rollback_failed() const noexcept { return rollback_failed_; }
   [[nodiscard]] std::string_view subject() const noexcept { return subject_.view(); }
   [[nodiscard]] bool has_extent() const noexcept { return space_ != space::none; }
@@ -86,7 +89,8 @@ class [[nodiscard]] error {
     if (!subject().empty()) text.append(" of '").append(subject()).append("'");
     if (space_ != space::none) {
       std::array<char, 64> where{};
-      std::snprintf(where.data(), where.size(), " [0x%llx, 0x%llx]", static_cast<unsigned long long>(first_),
+      std::snprintf(where.data(), where.size(), " [0x%llx, 0x%llx]",
+                    static_cast<unsigned long long>(first_),
                     static_cast<unsigned long long>(last_));
       text.append(" at ").append(name_of(space_)).append(where.data());
     }
@@ -96,7 +100,10 @@ class [[nodiscard]] error {
       const std::string_view advice = advice_;
       const auto gap = advice.find("{}");
       if (gap == std::string_view::npos) text.append(advice);
-      else text.append(advice.substr(0, gap)).append(std::to_string(number_)).append(advice.substr(gap + 2));
+      else
+        text.append(advice.substr(0, gap))
+            .append(std::to_string(number_))
+            .append(advice.substr(gap + 2));
     }
     if (rollback_failed_) text.append("; what it had done could not all be undone");
     return text;
@@ -121,6 +128,8 @@ template <class T = void>
 using result = tl::expected<T, error>;
 
 /// Makes a failed result: `return failure(error{...});`
-[[nodiscard]] inline tl::unexpected<error> failure(error why) noexcept { return tl::unexpected<error>{why}; }
+[[nodiscard]] inline tl::unexpected<error> failure(error why) noexcept {
+  return tl::unexpected<error>{why};
+}
 
 }  // namespace tether

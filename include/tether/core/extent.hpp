@@ -14,8 +14,9 @@
 
 namespace tether {
 
-/// A closed interval of addresses. Invariant: `first <= last`; there is no empty extent. The two ends may come
-/// from a guest or a user, so public functions that take an extent refuse one that is not `valid`.
+/// A closed interval of addresses. Invariant: `first <= last`; there is no empty extent. The two
+/// ends may come from a guest or a user, so public functions that take an extent refuse one that is
+/// not `valid`.
 template <class Address>
 struct extent {
   Address first{};
@@ -23,9 +24,12 @@ struct extent {
 
   friend constexpr bool operator==(extent const&, extent const&) noexcept = default;
 
-  /// The extent of `size` bytes from `first`. Fails (nullopt): `size` is zero, or it would wrap past 2^64.
-  [[nodiscard]] static constexpr std::optional<extent> of(Address first, std::uint64_t size) noexcept {
-    if (size == 0 || first.value > std::numeric_limits<std::uint64_t>::max() - (size - 1)) return std::nullopt;
+  /// The extent of `size` bytes from `first`. Fails (nullopt): `size` is zero, or it would wrap
+  /// past 2^64.
+  [[nodiscard]] static constexpr std::optional<extent> of(Address first,
+                                                          std::uint64_t size) noexcept {
+    if (size == 0 || first.value > std::numeric_limits<std::uint64_t>::max() - (size - 1))
+      return std::nullopt;
     return extent{first, first + (size - 1)};
   }
 
@@ -42,11 +46,19 @@ struct extent {
   /// Bytes. Requires: not `everything()`, whose size does not fit (it answers 0 then).
   [[nodiscard]] constexpr std::uint64_t size() const noexcept { return last - first + 1; }
 
-  [[nodiscard]] constexpr bool contains(Address at) const noexcept { return first <= at && at <= last; }
-  [[nodiscard]] constexpr bool contains(extent inner) const noexcept { return first <= inner.first && inner.last <= last; }
-  [[nodiscard]] constexpr bool overlaps(extent other) const noexcept { return first <= other.last && other.first <= last; }
+  [[nodiscard]] constexpr bool contains(Address at) const noexcept {
+    return first <= at && at <= last;
+  }
+  [[nodiscard]] constexpr bool contains(extent inner) const noexcept {
+    return first <= inner.first && inner.last <= last;
+  }
+  [[nodiscard]] constexpr bool overlaps(extent other) const noexcept {
+    return first <= other.last && other.first <= last;
+  }
   /// Whether `next` begins right after this one's last byte.
-  [[nodiscard]] constexpr bool meets(extent next) const noexcept { return last < next.first && next.first - last == 1; }
+  [[nodiscard]] constexpr bool meets(extent next) const noexcept {
+    return last < next.first && next.first - last == 1;
+  }
 
   /// The bytes that both cover, or nullopt.
   [[nodiscard]] constexpr std::optional<extent> intersection(extent other) const noexcept {

@@ -15,8 +15,10 @@ template <class Kernel>
 class kernel_descriptor {
  public:
   kernel_descriptor() noexcept = default;
-  explicit kernel_descriptor(typename Kernel::answer opened) noexcept : number_{static_cast<int>(opened)} {}
-  kernel_descriptor(kernel_descriptor&& other) noexcept : number_{std::exchange(other.number_, -1)} {}
+  explicit kernel_descriptor(typename Kernel::answer opened) noexcept
+      : number_{static_cast<int>(opened)} {}
+  kernel_descriptor(kernel_descriptor&& other) noexcept
+      : number_{std::exchange(other.number_, -1)} {}
   kernel_descriptor& operator=(kernel_descriptor&& other) noexcept {
     std::swap(number_, other.number_);
     return *this;
@@ -36,8 +38,10 @@ template <class Kernel>
 class kernel_area {
  public:
   kernel_area() noexcept = default;
-  kernel_area(typename Kernel::answer mapped, std::uint64_t size) noexcept : at_{static_cast<std::uint64_t>(mapped)}, size_{size} {}
-  kernel_area(kernel_area&& other) noexcept : at_{other.at_}, size_{std::exchange(other.size_, 0)} {}
+  kernel_area(typename Kernel::answer mapped, std::uint64_t size) noexcept
+      : at_{static_cast<std::uint64_t>(mapped)}, size_{size} {}
+  kernel_area(kernel_area&& other) noexcept
+      : at_{other.at_}, size_{std::exchange(other.size_, 0)} {}
   kernel_area& operator=(kernel_area&& other) noexcept {
     std::swap(at_, other.at_);
     std::swap(size_, other.size_);

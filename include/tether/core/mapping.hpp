@@ -16,16 +16,20 @@ enum class access : std::uint8_t { none = 0, read = 1, write = 2, read_write = 3
 
 /// Whether `granted` covers all of `wanted`.
 [[nodiscard]] constexpr bool allows(access granted, access wanted) noexcept {
-  return (static_cast<unsigned>(granted) & static_cast<unsigned>(wanted)) == static_cast<unsigned>(wanted);
+  return (static_cast<unsigned>(granted) & static_cast<unsigned>(wanted)) ==
+         static_cast<unsigned>(wanted);
 }
 
 /// The kind of host memory, which decides how it is pinned and discarded.
 enum class memory_kind : std::uint8_t {
-  private_anonymous,  ///< this process's own; MADV_DONTNEED drops it, the next access faults in a new page
-  private_file,       ///< a private file mapping (snapshot, template); a discard drops its copy-on-write pages too, and leaves zeros
-  shared,             ///< a memfd or tmpfs file, mapped shared; only punching a hole drops it
-  hugetlb,            ///< huge pages from the pool, in units of their own size
-  device,             ///< a device's BAR: never discarded, and the kernel may refuse to map it
+  /// this process's own; MADV_DONTNEED drops it, the next access faults in a new page
+  private_anonymous,
+  /// a private file mapping (snapshot, template); a discard drops its copy-on-write pages too, and
+  /// leaves zeros
+  private_file,
+  shared,   ///< a memfd or tmpfs file, mapped shared; only punching a hole drops it
+  hugetlb,  ///< huge pages from the pool, in units of their own size
+  device,   ///< a device's BAR: never discarded, and the kernel may refuse to map it
 };
 
 /// Whether it is copy-on-write: the first write to a page that was only read replaces it (law 15).
@@ -49,7 +53,9 @@ struct mapping {
   friend constexpr bool operator==(mapping const&, mapping const&) noexcept = default;
 
   /// The host address that `at` reaches. Requires: `where.contains(at)`.
-  [[nodiscard]] constexpr host_address host_at(io_address at) const noexcept { return host + (at - where.first); }
+  [[nodiscard]] constexpr host_address host_at(io_address at) const noexcept {
+    return host + (at - where.first);
+  }
 };
 
 }  // namespace tether

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which page sizes an IOMMU can use, as the mask that kernels report: bit n set means pages of 2^n bytes.
-// Source: `vfio_iommu_type1_info::iova_pgsizes`; sizes differ by machine and change when a group joins.
+// Which page sizes an IOMMU can use, as the mask that kernels report: bit n set means pages of 2^n
+// bytes.
+// Source: `vfio_iommu_type1_info::iova_pgsizes`; sizes differ by machine and change when a group
+// joins.
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -10,7 +12,8 @@
 
 namespace tether {
 
-/// A set of page sizes. Units: bytes; bit n stands for 2^n. Invariant for every use below: not empty.
+/// A set of page sizes. Units: bytes; bit n stands for 2^n. Invariant for every use below: not
+/// empty.
 struct page_sizes {
   std::uint64_t mask = 4 * KiB;
 
@@ -20,13 +23,17 @@ struct page_sizes {
   /// The alignment that every mapping must have. Requires: not empty. Never assume 4 KiB.
   [[nodiscard]] constexpr std::uint64_t smallest() const noexcept { return mask & (~mask + 1); }
   [[nodiscard]] constexpr std::uint64_t largest() const noexcept { return std::bit_floor(mask); }
-  [[nodiscard]] constexpr bool has(std::uint64_t size) const noexcept { return std::has_single_bit(size) && (mask & size) != 0; }
+  [[nodiscard]] constexpr bool has(std::uint64_t size) const noexcept {
+    return std::has_single_bit(size) && (mask & size) != 0;
+  }
 
-  /// The largest page that is no larger than `room` and to which `bits` (addresses ored together) is
-  /// aligned, or 0 if there is none.
-  [[nodiscard]] constexpr std::uint64_t largest_at(std::uint64_t bits, std::uint64_t room) const noexcept {
+  /// The largest page that is no larger than `room` and to which `bits` (addresses ored together)
+  /// is aligned, or 0 if there is none.
+  [[nodiscard]] constexpr std::uint64_t largest_at(std::uint64_t bits,
+                                                   std::uint64_t room) const noexcept {
     // The sizes that divide `bits` (all, if it is 0) and are at most `room` (0 stands for 2^64).
-    const std::uint64_t fits = mask & (bits ^ (bits - 1)) & (~std::uint64_t{0} >> (std::countl_zero(room) & 63));
+    const std::uint64_t fits =
+        mask & (bits ^ (bits - 1)) & (~std::uint64_t{0} >> (std::countl_zero(room) & 63));
     return fits == 0 ? 0 : (std::uint64_t{1} << 63) >> std::countl_zero(fits);
   }
 };
@@ -40,7 +47,11 @@ struct page_sizes {
 }
 
 /// `at` rounded down and up to a multiple of `unit`, a power of two. Rounding up may wrap to zero.
-[[nodiscard]] constexpr std::uint64_t round_down(std::uint64_t at, std::uint64_t unit) noexcept { return at & ~(unit - 1); }
-[[nodiscard]] constexpr std::uint64_t round_up(std::uint64_t at, std::uint64_t unit) noexcept { return round_down(at + (unit - 1), unit); }
+[[nodiscard]] constexpr std::uint64_t round_down(std::uint64_t at, std::uint64_t unit) noexcept {
+  return at & ~(unit - 1);
+}
+[[nodiscard]] constexpr std::uint64_t round_up(std::uint64_t at, std::uint64_t unit) noexcept {
+  return round_down(at + (unit - 1), unit);
+}
 
 }  // namespace tether

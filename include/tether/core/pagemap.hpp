@@ -29,7 +29,9 @@ struct page_frame {
   /// Its contents are swapped out; an access faults them in again.
   [[nodiscard]] constexpr bool swapped() const noexcept { return (entry >> 62 & 1U) != 0; }
   /// Only meaningful if present. 0: hidden from this process (it takes CAP_SYS_ADMIN).
-  [[nodiscard]] constexpr std::uint64_t number() const noexcept { return entry & ((std::uint64_t{1} << 55) - 1); }
+  [[nodiscard]] constexpr std::uint64_t number() const noexcept {
+    return entry & ((std::uint64_t{1} << 55) - 1);
+  }
 };
 
 /// The pagemap of this process, open. Closed when destroyed. Units: host pages.
@@ -38,9 +40,11 @@ class page_frames {
  public:
   /// Fails: the kernel's errno, where /proc is missing or access is denied.
   [[nodiscard]] static result<page_frames> open() noexcept {
-    const auto answer = Kernel::call(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
+    const auto answer =
+        Kernel::call(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
     if (answer >= 0) return page_frames{kernel_descriptor<Kernel>{answer}};
-    return failure(error::from_errno("read page frames", static_cast<int>(-answer)).of("/proc/self/pagemap"));
+    return failure(
+        error::from_errno("read page frames", static_cast<int>(-answer)).of("/proc/self/pagemap"));
   }
 
   /// Calls `see(n, page_frame)` for each of the `count` pages from `from`. With `touch` an absent
@@ -48,7 +52,8 @@ class page_frames {
   /// swapped page is always faulted in.
   /// Fails: the kernel's errno. Cost: a system call per 512 pages, one more per page touched.
   template <class See>
-  [[nodiscard]] result<void> look(host_address from, std::uint64_t count, bool touch, See see) const noexcept {
+  [[nodiscard]] result<void> look(host_address from, std::uint64_t count, bool touch,
+                                  See see) const noexcept {
     const std::uint64_t page = Kernel::page_size();
     std::array<page_frame, 512> some{};
     for (std::uint64_t at = 0; at != count;) {
@@ -70,13 +75,18 @@ class page_frames {
   }
 
  private:
-  explicit page_frames(kernel_descriptor<Kernel> opened) noexcept : descriptor_{std::move(opened)} {}
+  explicit page_frames(kernel_descriptor<Kernel> opened) noexcept
+      : descriptor_{std::move(opened)} {}
 
-  result<void> read(std::uint64_t page, std::uint64_t count, std::array<page_frame, 512>& into) const noexcept {
+  result<void> read(std::uint64_t page, std::uint64_t count,
+                    std::array<page_frame, 512>& into) const noexcept {
     const auto bytes = count * sizeof(page_frame);
-    const auto answer = Kernel::call(SYS_pread64, descriptor_.number(), into.data(), bytes, page * sizeof(page_frame));
+    const auto answer = Kernel::call(SYS_pread64, descriptor_.number(), into.data(), bytes,
+                                     page * sizeof(page_frame));
     if (answer == static_cast<std::int64_t>(bytes)) return {};
-    return failure(error::from_errno("read page frames", answer < 0 ? static_cast<int>(-answer) : EIO).of("/proc/self/pagemap"));
+    return failure(
+        error::from_errno("read page frames", answer < 0 ? static_cast<int>(-answer) : EIO)
+            .of("/proc/self/pagemap"));
   }
   /// By a system call: if the address is not mapped any more, it returns an error and raises no
   /// signal.

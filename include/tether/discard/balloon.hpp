@@ -52,11 +52,17 @@ struct balloon_options {
 template <class Threading>
 class balloon {
  public:
-  /// Frames under one permit, so that a hold never waits for more than discarding 2 MiB of frames. Linux sends 256 at once.
+  /// Frames under one permit, so that a hold never waits for more than discarding 2 MiB of frames.
+  /// Linux sends 256 at once.
   static constexpr std::size_t frames_per_permit = detail::batch::capacity;
 
-  balloon(address_space const& guest, discard_gate<Threading>& gate, balloon_options options = {}) noexcept
-      : guest_{guest}, gate_{gate}, guarded_{guest, gate.id()}, options_{options}, gathered_{options.memory} {}
+  balloon(address_space const& guest, discard_gate<Threading>& gate,
+          balloon_options options = {}) noexcept
+      : guest_{guest},
+        gate_{gate},
+        guarded_{guest, gate.id()},
+        options_{options},
+        gathered_{options.memory} {}
   balloon(balloon const&) = delete;
   balloon& operator=(balloon const&) = delete;
 
@@ -67,17 +73,25 @@ class balloon {
   /// Cost: one system call for each run of adjacent pages in `frames_per_permit`, in any order;
   /// allocates only for host pages larger than 4 KiB.
   /// Source: virtio 1.2, 5.5.6; QEMU d3f1f940eb, ed48c59875, b27b323914, ffa207d082.
-  discard_report inflate(std::span<std::byte const> little_endian) noexcept { return mark_free(little_endian_frames{little_endian}); }
+  discard_report inflate(std::span<std::byte const> little_endian) noexcept {
+    return mark_free(little_endian_frames{little_endian});
+  }
   /// As above, for numbers in host byte order.
-  discard_report inflate(std::span<std::uint32_t const> frames) noexcept { return mark_free(host_order_frames{frames}); }
+  discard_report inflate(std::span<std::uint32_t const> frames) noexcept {
+    return mark_free(host_order_frames{frames});
+  }
 
   /// The guest uses these frames again. Nothing is populated: the first access faults in a zeroed
   /// page. Their host pages are incomplete from now on, whatever the map says of the frames at that
   /// moment: where a frame is read-only, ROM, or crosses sections or host pages, all memory in it
   /// is in use again, also if it was inflated through an alias. Frames that could be inflated now
   /// are counted as returned, all others as `not_ram`. Holds do not matter here.
-  discard_report deflate(std::span<std::byte const> little_endian) noexcept { return mark_used(little_endian_frames{little_endian}); }
-  discard_report deflate(std::span<std::uint32_t const> frames) noexcept { return mark_used(host_order_frames{frames}); }
+  discard_report deflate(std::span<std::byte const> little_endian) noexcept {
+    return mark_used(little_endian_frames{little_endian});
+  }
+  discard_report deflate(std::span<std::uint32_t const> frames) noexcept {
+    return mark_used(host_order_frames{frames});
+  }
 
   /// The device was reset: the guest uses all frames again.
   void reset() noexcept {
@@ -123,7 +137,9 @@ class balloon {
           if (at != begin || ++outdated < views_for_a_frame) end = at;
           else report.partial += 1, outdated = 0;
         }
-        ready.discard(permit, report, [&](detail::piece const& one, bool gone) { record_outcome(one, gone, request, report); });
+        ready.discard(permit, report, [&](detail::piece const& one, bool gone) {
+          record_outcome(one, gone, request, report);
+        });
       };
       if (options_.must_tell_host) {
         // Locked while discarding, too: a frame that is deflated concurrently must not return to
@@ -148,8 +164,10 @@ class balloon {
 
   /// Returns whether the frame is accounted for. False, and nothing recorded, if an edit of the map
   /// may have concerned its block since the view was taken.
-  static bool give_one(std::uint32_t number, detail::checked_view& view, detail::guest_memory& memory, detail::partial_pages& pages,
-                       std::uint64_t request, detail::batch& ready, discard_report& report) noexcept {
+  static bool give_one(std::uint32_t number, detail::checked_view& view,
+                       detail::guest_memory& memory, detail::partial_pages& pages,
+                       std::uint64_t request, detail::batch& ready,
+                       discard_report& report) noexcept {
     const auto frame = frame_extent(number);
     section const* const found = memory.find_discardable(frame);
     if (found == nullptr) {
@@ -174,7 +192,8 @@ class balloon {
       pages.erase(block);
       notes = pages.of(block, *generation, memory.owner());
     }
-    if (detail::partial_page* const page = notes == nullptr ? nullptr : notes->at(offset); page != nullptr) {
+    if (detail::partial_page* const page = notes == nullptr ? nullptr : notes->at(offset);
+        page != nullptr) {
       give_part(*page, block, offset, request, ready, report);
     } else {
       report.fail(1, error::out_of_memory("note a part of a host page").at(frame).of(block.name()));
@@ -182,8 +201,9 @@ class balloon {
     return true;
   }
 
-  static void give_part(detail::partial_page& page, memory_backing& block, std::uint64_t offset, std::uint64_t request,
-                        detail::batch& ready, discard_report& report) noexcept {
+  static void give_part(detail::partial_page& page, memory_backing& block, std::uint64_t offset,
+                        std::uint64_t request, detail::batch& ready,
+                        discard_report& report) noexcept {
     page.start_request(request);
     page.mark_free(offset % block.page_size() / frame_size);
     if (page.discarded_in_request == request) {
@@ -191,7 +211,8 @@ class balloon {
     } else if (page.queued != detail::partial_page::not_queued) {
       ready[page.queued].frames += 1;
     } else if (page.complete()) {
-      page.queued = ready.add({&block, round_down(offset, block.page_size()), block.page_size(), 1, &page});
+      page.queued =
+          ready.add({&block, round_down(offset, block.page_size()), block.page_size(), 1, &page});
     } else {
       report.partial += 1;
       page.pending_in_request += 1;
@@ -200,14 +221,16 @@ class balloon {
 
   /// After an attempt to discard a host page. If it succeeded, the frames reported as partial so
   /// far become discarded ones.
-  static void record_outcome(detail::piece const& one, bool gone, std::uint64_t request, discard_report& report) noexcept {
+  static void record_outcome(detail::piece const& one, bool gone, std::uint64_t request,
+                             discard_report& report) noexcept {
     if (one.page == nullptr) return;
     one.page->queued = detail::partial_page::not_queued;
     if (!gone) return;
     const std::uint64_t named = one.frames + one.page->pending_in_request;
     report.partial -= one.page->pending_in_request;
     report.discarded += one.page->pending_in_request;
-    if (one.page->discarded_in_request == 0) report.completed += one.page->frames() - std::min(one.page->frames(), named);
+    if (one.page->discarded_in_request == 0)
+      report.completed += one.page->frames() - std::min(one.page->frames(), named);
     one.page->pending_in_request = 0;
     one.page->discarded_in_request = request;
   }

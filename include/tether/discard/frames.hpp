@@ -16,7 +16,8 @@ namespace tether {
 /// Bytes. Source: virtio, VIRTIO_BALLOON_PFN_SHIFT = 12, always.
 inline constexpr std::uint64_t frame_size = 4 * KiB;
 
-/// The guest address of a frame. The number is unsigned: 0x80000000 is 2^43, and not an address near 2^64.
+/// The guest address of a frame. The number is unsigned: 0x80000000 is 2^43, and not an address
+/// near 2^64.
 [[nodiscard]] constexpr guest_address frame_address(std::uint32_t number) noexcept {
   return guest_address{std::uint64_t{number} * frame_size};
 }
@@ -27,9 +28,12 @@ inline constexpr std::uint64_t frame_size = 4 * KiB;
 /// Frame numbers in host byte order.
 class host_order_frames {
  public:
-  constexpr explicit host_order_frames(std::span<std::uint32_t const> numbers) noexcept : numbers_{numbers} {}
+  constexpr explicit host_order_frames(std::span<std::uint32_t const> numbers) noexcept
+      : numbers_{numbers} {}
   [[nodiscard]] constexpr std::size_t size() const noexcept { return numbers_.size(); }
-  [[nodiscard]] constexpr std::uint32_t operator[](std::size_t at) const noexcept { return numbers_[at]; }
+  [[nodiscard]] constexpr std::uint32_t operator[](std::size_t at) const noexcept {
+    return numbers_[at];
+  }
 
  private:
   std::span<std::uint32_t const> numbers_;
@@ -41,11 +45,13 @@ class host_order_frames {
 /// discarded.
 class little_endian_frames {
  public:
-  constexpr explicit little_endian_frames(std::span<std::byte const> bytes) noexcept : bytes_{bytes} {}
+  constexpr explicit little_endian_frames(std::span<std::byte const> bytes) noexcept
+      : bytes_{bytes} {}
   [[nodiscard]] constexpr std::size_t size() const noexcept { return bytes_.size() / 4; }
   [[nodiscard]] constexpr std::uint32_t operator[](std::size_t at) const noexcept {
     std::uint32_t number = 0;
-    for (std::size_t byte = 0; byte < 4; ++byte) number |= std::to_integer<std::uint32_t>(bytes_[4 * at + byte]) << (8 * byte);
+    for (std::size_t byte = 0; byte < 4; ++byte)
+      number |= std::to_integer<std::uint32_t>(bytes_[4 * at + byte]) << (8 * byte);
     return number;
   }
 

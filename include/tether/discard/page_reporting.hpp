@@ -24,7 +24,8 @@
 namespace tether {
 
 /// Discards reported memory. Stateless: any thread that the gate's `Threading` allows may call.
-/// Requires: the address space and the gate outlive it; one gate for each address space, as for a balloon.
+/// Requires: the address space and the gate outlive it; one gate for each address space, as for a
+/// balloon.
 template <class Threading>
 class page_reporting {
  public:
@@ -45,11 +46,13 @@ class page_reporting {
   /// counts: they never overflow.
   /// Ensures: once it is inhibited, the rest of the element is left alone.
   /// Source: virtio 1.2, 5.5.6.7 and VIRTIO_BALLOON_F_PAGE_POISON.
-  discard_report report(std::span<extent<guest_address> const> element, std::uint32_t poison_value = 0) noexcept {
+  discard_report report(std::span<extent<guest_address> const> element,
+                        std::uint32_t poison_value = 0) noexcept {
     discard_report all;
     bool open = poison_value == 0;
     for (auto const& range : element) {
-      const std::uint64_t frames = std::min(frames_of(range), std::numeric_limits<std::uint64_t>::max() - all.requested);
+      const std::uint64_t frames =
+          std::min(frames_of(range), std::numeric_limits<std::uint64_t>::max() - all.requested);
       all.requested += frames;
       if (!guarded_.usable()) all.fail(frames, guarded_.usable().error());
       else if (!open) all.inhibited += frames;
@@ -61,7 +64,8 @@ class page_reporting {
   }
 
  private:
-  /// The frames that a range touches; of one that wraps, those to both ends of the address space. At most 2^52 either way.
+  /// The frames that a range touches; of one that wraps, those to both ends of the address space.
+  /// At most 2^52 either way.
   static constexpr std::uint64_t frames_of(extent<guest_address> range) noexcept {
     constexpr std::uint64_t all = std::numeric_limits<std::uint64_t>::max() / frame_size;
     return ((range.last.value / frame_size - range.first.value / frame_size) & all) + 1;
@@ -86,17 +90,20 @@ class page_reporting {
   /// Handles the part of `rest` in its first section, or in the hole before it, up to the bytes of
   /// one permit. Returns how many frames that was. A frame that crosses a border is counted as
   /// `not_ram`. Requires: whole frames.
-  static std::uint64_t discard_first(extent<guest_address> rest, flat_view const& view, discard_permit const& leave,
-                                     discard_report& all) noexcept {
+  static std::uint64_t discard_first(extent<guest_address> rest, flat_view const& view,
+                                     discard_permit const& leave, discard_report& all) noexcept {
     section const* const found = view.find(rest.first);
     extent<guest_address> here = rest;
     if (found != nullptr) {
       here.last = std::min(found->where.last, rest.last);
-    } else if (const auto next = view.first_beginning_after(rest.first); next != view.end_position()) {
+    } else if (const auto next = view.first_beginning_after(rest.first);
+               next != view.end_position()) {
       here.last = std::min(view.at(next).where.first - std::uint64_t{1}, rest.last);
     }
-    const std::uint64_t distance = here.last - here.first;  // and not the size, because 2^64 does not fit
-    const std::uint64_t frames = distance / frame_size + (distance % frame_size == frame_size - 1 ? 1 : 0);
+    // and not the size, because 2^64 does not fit
+    const std::uint64_t distance = here.last - here.first;
+    const std::uint64_t frames =
+        distance / frame_size + (distance % frame_size == frame_size - 1 ? 1 : 0);
     if (frames == 0) return count(all.not_ram, 1);
     if (found == nullptr || !detail::may_be_discarded(*found)) return count(all.not_ram, frames);
 
@@ -107,7 +114,9 @@ class page_reporting {
 
     const std::uint64_t bytes = std::min(frames * frame_size, std::max(bytes_per_permit, page));
     all.calls += 1;
-    if (const auto done = block.discard({block_offset{offset}, block_offset{offset + (bytes - 1)}}, leave); done) {
+    if (const auto done =
+            block.discard({block_offset{offset}, block_offset{offset + (bytes - 1)}}, leave);
+        done) {
       return count(all.discarded, bytes / frame_size);
     } else {
       all.fail(bytes / frame_size, done.error());

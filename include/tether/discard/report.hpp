@@ -14,11 +14,13 @@ namespace tether {
 struct discard_report {
   std::uint64_t requested = 0;  ///< what the guest asked for; the sum of the next six
   std::uint64_t discarded = 0;  ///< the host has the memory back
-  std::uint64_t inhibited = 0;  ///< acknowledged but not discarded: discards are inhibited. Never discarded later instead
-  std::uint64_t not_ram = 0;    ///< unmapped, or not memory that a guest may discard (registers, ROM, a device's BAR)
-  std::uint64_t partial = 0;    ///< part of a larger host page that is not complete (yet)
-  std::uint64_t errors = 0;     ///< the host refused; `first_error` says why
-  std::uint64_t returned = 0;   ///< the guest deflated them
+  /// acknowledged but not discarded: discards are inhibited. Never discarded later instead
+  std::uint64_t inhibited = 0;
+  /// unmapped, or not memory that a guest may discard (registers, ROM, a device's BAR)
+  std::uint64_t not_ram = 0;
+  std::uint64_t partial = 0;   ///< part of a larger host page that is not complete (yet)
+  std::uint64_t errors = 0;    ///< the host refused; `first_error` says why
+  std::uint64_t returned = 0;  ///< the guest deflated them
 
   /// Not in the sum: frames of earlier requests that were discarded now, because their host page is
   /// complete. So `discarded + completed` frames of memory are the host's again (fewer where a
@@ -47,7 +49,10 @@ struct discard_report {
     if (!first_error) first_error = next.first_error;
     return *this;
   }
-  [[nodiscard]] friend discard_report operator+(discard_report all, discard_report const& next) noexcept { return all += next; }
+  [[nodiscard]] friend discard_report operator+(discard_report all,
+                                                discard_report const& next) noexcept {
+    return all += next;
+  }
 
   /// Counts `frames` that failed because of `why`.
   void fail(std::uint64_t frames, error const& why) noexcept {

@@ -26,8 +26,10 @@ namespace tether {
 ///   - `pieces(rest, offset, sizes)`: how many pieces the whole of `rest` takes;
 ///   - `block_size`: 0 where pieces are no uniform blocks, else the block in bytes.
 ///   `offset` says where the first byte of `rest` lies in its RAM block; `sizes` is the container's frozen geometry.
-/// Requires: `rest` begins and ends on the smallest page of `sizes`, in IOVA and host address, and is not all 2^64 bytes.
-/// Laws: `test/laws/granularity.hpp`. 0 < first_piece <= the size of `rest`; the pieces tile it; `pieces` counts them; what
+/// Requires: `rest` begins and ends on the smallest page of `sizes`, in IOVA and host address, and
+/// is not all 2^64 bytes.
+/// Laws: `test/laws/granularity.hpp`. 0 < first_piece <= the size of `rest`; the pieces tile it;
+/// `pieces` counts them; what
 ///   a piece is does not depend on where the cutting began, as long as it began at a piece's border.
 /// Cost: `first_piece` a few instructions; `pieces` at most one step per page size, never one per
 /// piece.
@@ -35,20 +37,25 @@ namespace tether {
 template <class S>
 concept granularity = std::same_as<typename S::slot, granularity_slot> &&
                       requires(mapping const& rest, block_offset offset, page_sizes sizes) {
-                        { S::first_piece(rest, offset, sizes) } noexcept -> std::same_as<std::uint64_t>;
+                        {
+                          S::first_piece(rest, offset, sizes)
+                        } noexcept -> std::same_as<std::uint64_t>;
                         { S::pieces(rest, offset, sizes) } noexcept -> std::same_as<std::uint64_t>;
                         requires std::same_as<decltype(S::block_size), const std::uint64_t>;
                       };
 
-/// Whether `S` maps in blocks that can be unmapped one by one, so that coordinated discards may go on (law 3).
+/// Whether `S` maps in blocks that can be unmapped one by one, so that coordinated discards may go
+/// on (law 3).
 template <granularity S>
 inline constexpr bool maps_in_blocks = S::block_size != 0;
 
 /// Whether every cut that `S` makes inside `all` is on a page boundary of the IOMMU: the block is
 /// no smaller than the smallest page, and the grid of the RAM block is aligned to the IOMMU's.
-/// Fails (false): the listener must refuse with `errc::strategy_mismatch`; the kernel would, less clearly.
+/// Fails (false): the listener must refuse with `errc::strategy_mismatch`; the kernel would, less
+/// clearly.
 template <granularity S>
-[[nodiscard]] constexpr bool cuts_between_pages(mapping const& all, block_offset offset, page_sizes sizes) noexcept {
+[[nodiscard]] constexpr bool cuts_between_pages(mapping const& all, block_offset offset,
+                                                page_sizes sizes) noexcept {
   if constexpr (!maps_in_blocks<S>) return true;
   const std::uint64_t page = sizes.smallest();
   const bool block_holds_pages = (S::block_size & (page - 1)) == 0;

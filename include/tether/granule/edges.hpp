@@ -21,37 +21,46 @@ namespace tether {
 /// How a section fits the IOMMU's pages.
 struct fitting {
   enum class verdict : std::uint8_t {
-    fits,           ///< whole pages as it is
-    trimmed,        ///< whole pages after rounding inward; `trimmed` bytes are left out
-    nothing_left,   ///< it contains no whole page
-    not_congruent,  ///< IOVA and HVA have different offsets within a page, so no page can map one to the other
+    fits,          ///< whole pages as it is
+    trimmed,       ///< whole pages after rounding inward; `trimmed` bytes are left out
+    nothing_left,  ///< it contains no whole page
+    /// IOVA and HVA have different offsets within a page, so no page can map one to the other
+    not_congruent,
   };
 
   verdict how = verdict::fits;
-  mapping inside{};           ///< what to map; the raw mapping where nothing can be
-  std::uint64_t trimmed = 0;  ///< bytes that are not mapped: all of them (modulo 2^64) where nothing can be
+  mapping inside{};  ///< what to map; the raw mapping where nothing can be
+  /// bytes that are not mapped: all of them (modulo 2^64) where nothing can be
+  std::uint64_t trimmed = 0;
 
-  [[nodiscard]] constexpr bool mappable() const noexcept { return how == verdict::fits || how == verdict::trimmed; }
+  [[nodiscard]] constexpr bool mappable() const noexcept {
+    return how == verdict::fits || how == verdict::trimmed;
+  }
 };
 
-/// Rounds `raw` inward to pages of `smallest_page` bytes. Requires: `smallest_page` is a power of two.
+/// Rounds `raw` inward to pages of `smallest_page` bytes. Requires: `smallest_page` is a power of
+/// two.
 /// Ensures: never wraps, not even for an extent that ends with the last byte of the address space.
-[[nodiscard]] constexpr fitting fit_to_pages(mapping const& raw, std::uint64_t smallest_page) noexcept {
+[[nodiscard]] constexpr fitting fit_to_pages(mapping const& raw,
+                                             std::uint64_t smallest_page) noexcept {
   const std::uint64_t within = smallest_page - 1;
   const auto first = raw.where.first.value;
   const auto last = raw.where.last.value;
 
-  if (((first ^ raw.host.value) & within) != 0) return {fitting::verdict::not_congruent, raw, raw.where.size()};
+  if (((first ^ raw.host.value) & within) != 0)
+    return {fitting::verdict::not_congruent, raw, raw.where.size()};
 
   const std::uint64_t lead = (~first + 1) & within;
   const std::uint64_t tail = (last + 1) & within;
   // Distances to `last` instead of sizes: a size of 2^64 does not fit, a distance always does.
-  if (lead > last - first || tail > last - first - lead) return {fitting::verdict::nothing_left, raw, raw.where.size()};
+  if (lead > last - first || tail > last - first - lead)
+    return {fitting::verdict::nothing_left, raw, raw.where.size()};
 
   mapping inside = raw;
   inside.where = {raw.where.first + lead, raw.where.last - tail};
   inside.host = raw.host + lead;
-  return {lead + tail == 0 ? fitting::verdict::fits : fitting::verdict::trimmed, inside, lead + tail};
+  return {lead + tail == 0 ? fitting::verdict::fits : fitting::verdict::trimmed, inside,
+          lead + tail};
 }
 
 /// A policy for `edges_slot`.
@@ -61,9 +70,10 @@ struct fitting {
 /// memory that the guest counts on, and no rounding helps); what fits, or is not RAM, never is.
 /// Models: `trim_edges`, `refuse_edges`.
 template <class E>
-concept edges = std::same_as<typename E::slot, edges_slot> && requires(fitting::verdict how, bool is_ram) {
-  { E::refuses(how, is_ram) } noexcept -> std::same_as<bool>;
-};
+concept edges =
+    std::same_as<typename E::slot, edges_slot> && requires(fitting::verdict how, bool is_ram) {
+      { E::refuses(how, is_ram) } noexcept -> std::same_as<bool>;
+    };
 
 /// Rounds inward and reports the bytes. The default.
 struct trim_edges {

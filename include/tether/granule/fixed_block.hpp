@@ -19,20 +19,24 @@ namespace tether {
 /// Pieces end on multiples of `Size` bytes of the RAM block. The smaller `Size`, the finer the
 /// granularity of a discard manager (RamDiscardManager), and the more of the container's mapping
 /// limit it takes.
-/// Requires: `Size` is a power of two, at least 4 KiB (and a multiple of the IOMMU's page: `cuts_between_pages`).
+/// Requires: `Size` is a power of two, at least 4 KiB (and a multiple of the IOMMU's page:
+/// `cuts_between_pages`).
 template <std::uint64_t Size>
 struct fixed_block {
-  static_assert(std::has_single_bit(Size) && Size >= 4 * KiB,
-                "tether[G1]: fixed_block<Size>: Size must be a power of two and at least 4 KiB (4096 bytes)");
+  static_assert(
+      std::has_single_bit(Size) && Size >= 4 * KiB,
+      "tether[G1]: fixed_block<Size>: Size must be a power of two and at least 4 KiB (4096 bytes)");
 
   using slot = granularity_slot;
   static constexpr std::uint64_t block_size = Size;
 
-  [[nodiscard]] static constexpr std::uint64_t first_piece(mapping const& rest, block_offset offset, page_sizes) noexcept {
+  [[nodiscard]] static constexpr std::uint64_t first_piece(mapping const& rest, block_offset offset,
+                                                           page_sizes) noexcept {
     return std::min(rest.where.size(), Size - (offset.value & (Size - 1)));
   }
   /// The number of blocks of the grid that `rest` touches.
-  [[nodiscard]] static constexpr std::uint64_t pieces(mapping const& rest, block_offset offset, page_sizes) noexcept {
+  [[nodiscard]] static constexpr std::uint64_t pieces(mapping const& rest, block_offset offset,
+                                                      page_sizes) noexcept {
     return (offset.value + (rest.where.size() - 1)) / Size - offset.value / Size + 1;
   }
 };

@@ -24,18 +24,24 @@ struct largest_page {
 
   /// If `rest` does not begin on a page, against the requirement, returns all of it: the backend
   /// refuses that, and no loop runs for ever.
-  [[nodiscard]] static constexpr std::uint64_t first_piece(mapping const& rest, block_offset, page_sizes sizes) noexcept {
-    const std::uint64_t page = sizes.largest_at(rest.where.first.value | rest.host.value, rest.where.size());
+  [[nodiscard]] static constexpr std::uint64_t first_piece(mapping const& rest, block_offset,
+                                                           page_sizes sizes) noexcept {
+    const std::uint64_t page =
+        sizes.largest_at(rest.where.first.value | rest.host.value, rest.where.size());
     return page != 0 ? page : rest.where.size();
   }
 
   /// Cost: one step per page size. From the largest page down: the first border that lies inside
   /// splits `rest` into a lead and a tail, and each size takes what it can of the tail's front and
   /// of the lead's back.
-  [[nodiscard]] static constexpr std::uint64_t pieces(mapping const& rest, block_offset, page_sizes sizes) noexcept {
+  [[nodiscard]] static constexpr std::uint64_t pieces(mapping const& rest, block_offset,
+                                                      page_sizes sizes) noexcept {
     const std::uint64_t begin = rest.where.first.value;
-    const std::uint64_t apart = begin ^ rest.host.value;  // pages above its lowest set bit are never aligned on both sides
-    const std::uint64_t usable = apart == 0 ? sizes.mask : sizes.mask & ((apart & (~apart + 1)) | ((apart & (~apart + 1)) - 1));
+    // pages above its lowest set bit are never aligned on both sides
+    const std::uint64_t apart = begin ^ rest.host.value;
+    const std::uint64_t usable =
+        apart == 0 ? sizes.mask
+                   : sizes.mask & ((apart & (~apart + 1)) | ((apart & (~apart + 1)) - 1));
 
     std::uint64_t count = 0;
     std::uint64_t lead = 0;

@@ -14,10 +14,14 @@ struct whole_section {
   using slot = granularity_slot;
   static constexpr std::uint64_t block_size = 0;
 
-  [[nodiscard]] static constexpr std::uint64_t first_piece(mapping const& rest, block_offset, page_sizes) noexcept {
+  [[nodiscard]] static constexpr std::uint64_t first_piece(mapping const& rest, block_offset,
+                                                           page_sizes) noexcept {
     return rest.where.size();
   }
-  [[nodiscard]] static constexpr std::uint64_t pieces(mapping const&, block_offset, page_sizes) noexcept { return 1; }
+  [[nodiscard]] static constexpr std::uint64_t pieces(mapping const&, block_offset,
+                                                      page_sizes) noexcept {
+    return 1;
+  }
 };
 
 static_assert(granularity<whole_section>);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// An inhibition policy: one or two pure functions from membership counts (`membership.hpp`) to a number
-// of holds. It has no state and cannot express a wrong order: the order of steps belongs to the
-// plans (law 10).
+// An inhibition policy: one or two pure functions from membership counts (`membership.hpp`) to a
+// number of holds. It has no state and cannot express a wrong order: the order of steps belongs to
+// the plans (law 10).
 #pragma once
 
 #include <tether/core/attachment.hpp>
@@ -66,7 +66,8 @@ concept never_inhibits = requires {
 };
 
 /// An inhibition policy.
-/// Minimal: `using slot = tether::inhibition_slot`, and `holds` for a group, for a container, or for both.
+/// Minimal: `using slot = tether::inhibition_slot`, and `holds` for a group, for a container, or
+/// for both.
 /// Optional: `static constexpr bool admits(group_counts) noexcept`, false for counts that an open
 /// may not lead to.
 /// Laws: a pure rule, a constant expression for any counts; no holds where nothing is attached;
@@ -82,7 +83,8 @@ namespace detail {
 /// `holds` can be called in some way: on an object, with an argument that it may modify, or
 /// throwing.
 template <class P, class Tally>
-concept holds_somehow = requires(P& policy, Tally tally) { policy.holds(tally); } || requires(P& policy) { policy.holds(Tally{}); };
+concept holds_somehow = requires(P& policy, Tally tally) { policy.holds(tally); } ||
+                        requires(P& policy) { policy.holds(Tally{}); };
 
 }  // namespace detail
 
@@ -91,11 +93,12 @@ concept holds_somehow = requires(P& policy, Tally tally) { policy.holds(tally); 
 template <class P>
 concept can_be_asked = (holds_for_a_group<P> || !detail::holds_somehow<P, group_counts>) &&
                        (holds_for_a_container<P> || !detail::holds_somehow<P, container_counts>) &&
-                       (holds_for_a_group<P> || holds_for_a_container<P> || !detail::has_member<P, detail::holds_name>) &&
+                       (holds_for_a_group<P> || holds_for_a_container<P> ||
+                        !detail::has_member<P, detail::holds_name>) &&
                        (admits_some<P> || !detail::has_member<P, detail::admits_name>) &&
-                       (!detail::has_member<P, detail::never_inhibits_name> ||
-                        requires { typename std::bool_constant<P::never_inhibits>; }) &&
-                       !(never_inhibits<P> && detail::has_member<P, detail::holds_name>);
+                       (!detail::has_member<P, detail::never_inhibits_name> || requires {
+                         typename std::bool_constant<P::never_inhibits>;
+                       }) && !(never_inhibits<P> && detail::has_member<P, detail::holds_name>);
 
 /// Holds that `Policy` needs for a group, 0 if it has no rule for groups.
 template <inhibition Policy>
@@ -105,7 +108,8 @@ template <inhibition Policy>
 }
 /// Holds that `Policy` needs for a container, 0 if it has no rule for containers.
 template <inhibition Policy>
-[[nodiscard]] constexpr std::uint32_t holds_needed([[maybe_unused]] container_counts container) noexcept {
+[[nodiscard]] constexpr std::uint32_t holds_needed(
+    [[maybe_unused]] container_counts container) noexcept {
   if constexpr (holds_for_a_container<Policy>) return Policy::holds(container);
   else return 0;
 }
@@ -124,7 +128,8 @@ enum class verdict : std::uint8_t { allowed, consent_refused, mixed_group };
 /// proof call this very function.
 template <inhibition Policy>
 [[nodiscard]] constexpr verdict judge(group_counts after, consent agrees, pin_class pins) noexcept {
-  if (agrees == consent::given && pins != pin_class::pins_on_demand) return verdict::consent_refused;
+  if (agrees == consent::given && pins != pin_class::pins_on_demand)
+    return verdict::consent_refused;
   return admitted<Policy>(after) ? verdict::allowed : verdict::mixed_group;
 }
 

@@ -51,7 +51,8 @@ class discard_gate {
   ~discard_gate() {
     ledger_.subtract(kept_any_holds_, kept_any_holds_.count());
     ledger_.subtract(kept_uncoordinated_holds_, kept_uncoordinated_holds_.count());
-    if (!ledger_.empty()) stop("tether[I3]: a discard_gate was destroyed while someone still held it");
+    if (!ledger_.empty())
+      stop("tether[I3]: a discard_gate was destroyed while someone still held it");
   }
   discard_gate(discard_gate const&) = delete;
   discard_gate& operator=(discard_gate const&) = delete;
@@ -72,7 +73,8 @@ class discard_gate {
 
    private:
     friend class discard_gate;
-    permit_guard(discard_gate& gate, discard_kind kind) noexcept : discard_permit{gate.id_}, gate_{gate}, kind_{kind} {
+    permit_guard(discard_gate& gate, discard_kind kind) noexcept
+        : discard_permit{gate.id_}, gate_{gate}, kind_{kind} {
       if constexpr (Threading::checks_outer_lock) gate_.mutex_.lock();
       this->granted_ = gate_.indicator_.enter(kind, ticket_);
     }
@@ -88,36 +90,45 @@ class discard_gate {
   [[nodiscard]] permit_guard permit(discard_kind kind) noexcept { return {*this, kind}; }
 
   /// Takes a hold and waits until the discards that it forbids have ended.
-  /// Fails, holding nothing: `discards_required`, naming who requires them; `resource_deadlock_would_occur` if this
-  /// thread has a permit itself (of any gate).
-  [[nodiscard]] guard_or_error<tether::hold<Threading>> hold(hold_kind kind, std::string_view name) noexcept {
+  /// Fails, holding nothing: `discards_required`, naming who requires them;
+  /// `resource_deadlock_would_occur` if this thread has a permit itself (of any gate).
+  [[nodiscard]] guard_or_error<tether::hold<Threading>> hold(hold_kind kind,
+                                                             std::string_view name) noexcept {
     return held_for(kind, name, {});
   }
   /// Gives up when `stop` is requested. Fails also: `operation_canceled`.
-  [[nodiscard]] guard_or_error<tether::hold<Threading>> hold(hold_kind kind, std::string_view name, std::stop_token stop) noexcept {
+  [[nodiscard]] guard_or_error<tether::hold<Threading>> hold(hold_kind kind, std::string_view name,
+                                                             std::stop_token stop) noexcept {
     return held_for(kind, name, {.stop = &stop});
   }
   /// Gives up at the time `until`. Fails also: `timed_out`.
-  [[nodiscard]] guard_or_error<tether::hold<Threading>> hold_until(hold_kind kind, std::string_view name, time_point until) noexcept {
+  [[nodiscard]] guard_or_error<tether::hold<Threading>> hold_until(hold_kind kind,
+                                                                   std::string_view name,
+                                                                   time_point until) noexcept {
     return held_for(kind, name, {.until = until});
   }
   /// Does not block. Fails also: `device_or_resource_busy` while a forbidden discard runs.
-  [[nodiscard]] guard_or_error<tether::hold<Threading>> try_hold(hold_kind kind, std::string_view name) noexcept {
+  [[nodiscard]] guard_or_error<tether::hold<Threading>> try_hold(hold_kind kind,
+                                                                 std::string_view name) noexcept {
     return held_for(kind, name, {.wait = false});
   }
 
   /// Demands that discards stay possible. Fails: `discards_disabled`, naming who inhibits them.
-  [[nodiscard]] guard_or_error<requirement<Threading>> require(requirement_kind kind, std::string_view name) noexcept {
+  [[nodiscard]] guard_or_error<requirement<Threading>> require(requirement_kind kind,
+                                                               std::string_view name) noexcept {
     requirement<Threading> mine{*this, name};
     {
-      std::unique_lock lock{mutex_};  // unlocked before `mine` is moved into the result, which locks again
+      // unlocked before `mine` is moved into the result, which locks again
+      std::unique_lock lock{mutex_};
       if (!ledger_.counts().allow(kind)) {
-        const entry_kind also = kind == requirement_kind::any ? entry_kind::uncoordinated_hold : entry_kind::any_hold;
+        const entry_kind also =
+            kind == requirement_kind::any ? entry_kind::uncoordinated_hold : entry_kind::any_hold;
         return failure(error{"require discards", errc::discards_disabled}
                            .of(ledger_.find(entry_kind::any_hold, also))
                            .advise("detach what holds them down first"));
       }
-      if (!ledger_.has_room(entry_kind_of(kind), 1)) return failure(uncountable("require discards", name));
+      if (!ledger_.has_room(entry_kind_of(kind), 1))
+        return failure(uncountable("require discards", name));
       ledger_.add(mine.entry_, entry_kind_of(kind), 1);
     }
     return mine;
@@ -130,7 +141,8 @@ class discard_gate {
     suspension<Threading> mine{*this, name};
     {
       std::unique_lock lock{mutex_};
-      if (indicator_.entered_by_this_thread()) stop("tether[I4]: a thread that is discarding asked to suspend discards");
+      if (indicator_.entered_by_this_thread())
+        stop("tether[I4]: a thread that is discarding asked to suspend discards");
       add(mine.entry_, entry_kind::suspension, 1);
       static_cast<void>(indicator_.drain(true, lock, {}));
     }
@@ -151,18 +163,23 @@ class discard_gate {
 
   // For callers that keep an entry of their own in the gate's list, as a container does.
 
-  /// Adds `count` holds to `entry`, as `hold` does; on failure the entry is as it was. Fails also: `value_too_large` if the gate
-  /// would have to count more than 2^32 - 1 of a kind.
-  [[nodiscard]] result<void> raise(detail::hold_entry& entry, hold_kind kind, std::uint32_t count, detail::wait_limits const& how = {}) noexcept {
+  /// Adds `count` holds to `entry`, as `hold` does; on failure the entry is as it was. Fails also:
+  /// `value_too_large` if the gate would have to count more than 2^32 - 1 of a kind.
+  [[nodiscard]] result<void> raise(detail::hold_entry& entry, hold_kind kind, std::uint32_t count,
+                                   detail::wait_limits const& how = {}) noexcept {
     std::unique_lock lock{mutex_};
-    if (indicator_.entered_by_this_thread()) return refused(std::errc::resource_deadlock_would_occur, entry);
+    if (indicator_.entered_by_this_thread())
+      return refused(std::errc::resource_deadlock_would_occur, entry);
     if (!ledger_.counts().allow(kind)) {
-      const auto also = kind == hold_kind::any ? entry_kind::coordinated_requirement : entry_kind::any_requirement;
-      return failure(error{"take hold", errc::discards_required}
-                         .of(ledger_.find(entry_kind::any_requirement, also))
-                         .advise("choose a strategy with blocks, or unplug what requires discards"));
+      const auto also = kind == hold_kind::any ? entry_kind::coordinated_requirement
+                                               : entry_kind::any_requirement;
+      return failure(
+          error{"take hold", errc::discards_required}
+              .of(ledger_.find(entry_kind::any_requirement, also))
+              .advise("choose a strategy with blocks, or unplug what requires discards"));
     }
-    if (!ledger_.has_room(entry_kind_of(kind), count)) [[unlikely]] return failure(uncountable("take hold", entry.name()));
+    if (!ledger_.has_room(entry_kind_of(kind), count)) [[unlikely]]
+      return failure(uncountable("take hold", entry.name()));
     add(entry, entry_kind_of(kind), count);
     const detail::drained outcome = indicator_.drain(kind == hold_kind::any, lock, how);
     if (outcome == detail::drained::yes) return {};
@@ -193,11 +210,13 @@ class discard_gate {
     std::unique_lock lock{mutex_};
     const std::uint32_t count = entry.count();
     ledger_.subtract(entry, count);  // the reader indicator stays closed
-    ledger_.add(kind == hold_kind::any ? kept_any_holds_ : kept_uncoordinated_holds_, entry_kind_of(kind), count);
+    ledger_.add(kind == hold_kind::any ? kept_any_holds_ : kept_uncoordinated_holds_,
+                entry_kind_of(kind), count);
   }
 
  private:
-  guard_or_error<tether::hold<Threading>> held_for(hold_kind kind, std::string_view name, detail::wait_limits const& how) noexcept {
+  guard_or_error<tether::hold<Threading>> held_for(hold_kind kind, std::string_view name,
+                                                   detail::wait_limits const& how) noexcept {
     tether::hold<Threading> mine{*this, name};
     if (auto done = raise(mine.entry_, kind, 1, how); !done) return failure(done.error());
     return mine;
@@ -208,19 +227,24 @@ class discard_gate {
 
   [[gnu::cold]] static error uncountable(const char* what, std::string_view name) noexcept {
     const error why{what, std::make_error_code(std::errc::value_too_large)};
-    return why.of(name).advise("a gate counts no more than 4,294,967,295 of a kind: a policy that needs fewer holds does as well");
+    return why.of(name).advise(
+        "a gate counts no more than 4,294,967,295 of a kind: a policy that needs fewer holds does "
+        "as well");
   }
 
   void add(detail::hold_entry& entry, entry_kind what, std::uint32_t count) noexcept {
     ledger_.add(entry, what, count);
-    if (closes(what, discard_kind::uncoordinated)) indicator_.close(discard_kind::uncoordinated, count);
+    if (closes(what, discard_kind::uncoordinated))
+      indicator_.close(discard_kind::uncoordinated, count);
     if (closes(what, discard_kind::coordinated)) indicator_.close(discard_kind::coordinated, count);
   }
   void subtract(detail::hold_entry& entry, std::uint32_t count) noexcept {
     const entry_kind what = entry.what();
     ledger_.subtract(entry, count);
-    if (closes(what, discard_kind::uncoordinated)) indicator_.reopen(discard_kind::uncoordinated, count);
-    if (closes(what, discard_kind::coordinated)) indicator_.reopen(discard_kind::coordinated, count);
+    if (closes(what, discard_kind::uncoordinated))
+      indicator_.reopen(discard_kind::uncoordinated, count);
+    if (closes(what, discard_kind::coordinated))
+      indicator_.reopen(discard_kind::coordinated, count);
   }
   static constexpr bool closes(entry_kind what, discard_kind kind) noexcept {
     return what == entry_kind::any_hold || what == entry_kind::suspension ||

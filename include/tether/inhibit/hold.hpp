@@ -18,7 +18,8 @@ namespace tether {
 template <class Threading, class Role>
 class [[nodiscard]] scoped_entry {
  public:
-  scoped_entry(scoped_entry&& other) noexcept : gate_{std::exchange(other.gate_, nullptr)}, entry_{other.entry_.name()} {
+  scoped_entry(scoped_entry&& other) noexcept
+      : gate_{std::exchange(other.gate_, nullptr)}, entry_{other.entry_.name()} {
     if (gate_ != nullptr) gate_->relocate(other.entry_, entry_);
   }
   scoped_entry& operator=(scoped_entry&& other) noexcept {
@@ -39,7 +40,8 @@ class [[nodiscard]] scoped_entry {
 
  private:
   friend class discard_gate<Threading>;
-  scoped_entry(discard_gate<Threading>& gate, std::string_view name) noexcept : gate_{&gate}, entry_{name} {}
+  scoped_entry(discard_gate<Threading>& gate, std::string_view name) noexcept
+      : gate_{&gate}, entry_{name} {}
 
   discard_gate<Threading>* gate_;
   detail::hold_entry entry_;

@@ -25,13 +25,20 @@ enum class discard_kind : std::uint8_t { uncoordinated, coordinated };
 enum class requirement_kind : std::uint8_t { any, coordinated };
 
 /// What an entry counts: holds, requirements or suspensions, and of which kind.
-enum class entry_kind : std::uint8_t { any_hold, uncoordinated_hold, any_requirement, coordinated_requirement, suspension };
+enum class entry_kind : std::uint8_t {
+  any_hold,
+  uncoordinated_hold,
+  any_requirement,
+  coordinated_requirement,
+  suspension
+};
 
 [[nodiscard]] constexpr entry_kind entry_kind_of(hold_kind kind) noexcept {
   return kind == hold_kind::any ? entry_kind::any_hold : entry_kind::uncoordinated_hold;
 }
 [[nodiscard]] constexpr entry_kind entry_kind_of(requirement_kind kind) noexcept {
-  return kind == requirement_kind::any ? entry_kind::any_requirement : entry_kind::coordinated_requirement;
+  return kind == requirement_kind::any ? entry_kind::any_requirement
+                                       : entry_kind::coordinated_requirement;
 }
 [[nodiscard]] constexpr const char* name_of(entry_kind what) noexcept {
   switch (what) {
@@ -63,18 +70,22 @@ struct gate_counts {
 
   friend constexpr bool operator==(gate_counts const&, gate_counts const&) noexcept = default;
 
-  [[nodiscard]] constexpr std::uint32_t& of(hold_kind kind) noexcept { return kind == hold_kind::any ? any_holds : uncoordinated_holds; }
+  [[nodiscard]] constexpr std::uint32_t& of(hold_kind kind) noexcept {
+    return kind == hold_kind::any ? any_holds : uncoordinated_holds;
+  }
   [[nodiscard]] constexpr std::uint32_t& of(requirement_kind kind) noexcept {
     return kind == requirement_kind::any ? any_requirements : coordinated_requirements;
   }
 
   /// Whether a discard may start.
   [[nodiscard]] constexpr bool allow(discard_kind kind) const noexcept {
-    return any_holds == 0 && suspensions == 0 && (kind == discard_kind::coordinated || uncoordinated_holds == 0);
+    return any_holds == 0 && suspensions == 0 &&
+           (kind == discard_kind::coordinated || uncoordinated_holds == 0);
   }
   /// Whether a hold may be taken.
   [[nodiscard]] constexpr bool allow(hold_kind kind) const noexcept {
-    return any_requirements == 0 && (kind == hold_kind::uncoordinated || coordinated_requirements == 0);
+    return any_requirements == 0 &&
+           (kind == hold_kind::uncoordinated || coordinated_requirements == 0);
   }
   /// Whether a requirement may be made.
   [[nodiscard]] constexpr bool allow(requirement_kind kind) const noexcept {

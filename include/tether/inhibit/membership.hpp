@@ -18,7 +18,7 @@ inline constexpr consent agrees_to_discards = consent::given;
 
 /// One group.
 struct group_counts {
-  std::uint32_t agreed = 0;  ///< open devices that agreed to discards
+  std::uint32_t agreed = 0;    ///< open devices that agreed to discards
   std::uint32_t declined = 0;  ///< open devices that did not
   bool attached = false;
   /// Whether the IOMMU pins for this group is known: one of its devices has agreed, or each was
@@ -28,18 +28,21 @@ struct group_counts {
 
   friend constexpr bool operator==(group_counts const&, group_counts const&) noexcept = default;
 
-  /// Needs no hold, because nothing can pin for this group: `consent_known`, and no open device that did
-  /// not agree.
-  [[nodiscard]] constexpr bool needs_no_hold() const noexcept { return consent_known && declined == 0; }
+  /// Needs no hold, because nothing can pin for this group: `consent_known`, and no open device
+  /// that did not agree.
+  [[nodiscard]] constexpr bool needs_no_hold() const noexcept {
+    return consent_known && declined == 0;
+  }
   [[nodiscard]] constexpr std::uint32_t open() const noexcept { return agreed + declined; }
 };
 
 /// One container.
 struct container_counts {
-  std::uint32_t members = 0;  ///< attached groups
+  std::uint32_t members = 0;       ///< attached groups
   std::uint32_t need_no_hold = 0;  ///< those of them that are settled
 
-  friend constexpr bool operator==(container_counts const&, container_counts const&) noexcept = default;
+  friend constexpr bool operator==(container_counts const&,
+                                   container_counts const&) noexcept = default;
 };
 
 /// The counts of a container and of the group that an operation concerns.
@@ -51,13 +54,22 @@ struct membership {
 /// How membership can change. Where groups are attached, their devices are opened afterwards; where
 /// single devices are attached, the first device of a group attaches the group and the last one
 /// detaches it.
-enum class change : std::uint8_t { none, attach, detach, open, close, attach_device, detach_device };
+enum class change : std::uint8_t {
+  none,
+  attach,
+  detach,
+  open,
+  close,
+  attach_device,
+  detach_device
+};
 
 /// Applies a change to the counts of the container and the group. Requires: it is possible (what
 /// closes is open, what detaches is attached and has nothing open). Pure: the runtime and the proof
 /// call this very function.
 /// Always inlined: a container passes a constant `what`, so the switch folds away.
-[[gnu::always_inline]] constexpr void apply_change(container_counts& container, group_counts& group, change what, consent agrees) noexcept {
+[[gnu::always_inline]] constexpr void apply_change(container_counts& container, group_counts& group,
+                                                   change what, consent agrees) noexcept {
   const bool was_settled = group.needs_no_hold();
   std::uint32_t& opened = agrees == consent::given ? group.agreed : group.declined;
   switch (what) {
@@ -78,7 +90,8 @@ enum class change : std::uint8_t { none, attach, detach, open, close, attach_dev
     case change::attach_device:
       container.members += group.attached ? 0 : 1;
       group.attached = true;
-      group.consent_known = true;  // its consent was asked before it could pin, so no provisional hold is needed
+      // its consent was asked before it could pin, so no provisional hold is needed
+      group.consent_known = true;
       opened += 1;
       break;
     case change::detach_device:
@@ -89,11 +102,13 @@ enum class change : std::uint8_t { none, attach, detach, open, close, attach_dev
       }
       break;
   }
-  container.need_no_hold += static_cast<std::uint32_t>(group.needs_no_hold()) - static_cast<std::uint32_t>(was_settled);
+  container.need_no_hold +=
+      static_cast<std::uint32_t>(group.needs_no_hold()) - static_cast<std::uint32_t>(was_settled);
 }
 
 /// The counts as they will be once the change is made.
-[[nodiscard, gnu::always_inline]] constexpr membership after_change(membership counts, change what, consent agrees) noexcept {
+[[nodiscard, gnu::always_inline]] constexpr membership after_change(membership counts, change what,
+                                                                    consent agrees) noexcept {
   apply_change(counts.container, counts.group, what, agrees);
   return counts;
 }

@@ -22,9 +22,13 @@ namespace tether {
 /// Source: QEMU c65ee43315 and 238e917285.
 struct inhibit_per_group {
   using slot = inhibition_slot;
-  [[nodiscard]] static constexpr std::uint32_t holds(group_counts group) noexcept { return group.attached && !group.needs_no_hold() ? 1 : 0; }
+  [[nodiscard]] static constexpr std::uint32_t holds(group_counts group) noexcept {
+    return group.attached && !group.needs_no_hold() ? 1 : 0;
+  }
   /// A mixed group is refused, whichever kind of device was opened first.
-  [[nodiscard]] static constexpr bool admits(group_counts group) noexcept { return group.agreed == 0 || group.declined == 0; }
+  [[nodiscard]] static constexpr bool admits(group_counts group) noexcept {
+    return group.agreed == 0 || group.declined == 0;
+  }
 };
 
 /// One hold for the whole container while any group in it is not settled. The fewest holds, and the
@@ -35,7 +39,9 @@ struct inhibit_per_container {
     return container.need_no_hold < container.members ? 1 : 0;
   }
   /// A mixed group (one device agreed, another did not) is refused: consent is for a whole group.
-  [[nodiscard]] static constexpr bool admits(group_counts group) noexcept { return group.agreed == 0 || group.declined == 0; }
+  [[nodiscard]] static constexpr bool admits(group_counts group) noexcept {
+    return group.agreed == 0 || group.declined == 0;
+  }
 };
 
 /// One hold for each open device that did not agree, and one for the group until one of its devices

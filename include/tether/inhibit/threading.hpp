@@ -36,7 +36,10 @@ struct no_mutex {
 template <class Lock>
 struct outer_mutex {
   void lock() noexcept {
-    if (!Lock::is_held()) stop("tether[T2]: a gate that is serialised by an outer lock was used without that lock being held");
+    if (!Lock::is_held())
+      stop(
+          "tether[T2]: a gate that is serialised by an outer lock was used without that lock being "
+          "held");
   }
   void unlock() noexcept {}
 };

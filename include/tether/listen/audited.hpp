@@ -45,9 +45,11 @@ struct stale_extent {
 /// What an audit found.
 struct audit_report {
   std::vector<stale_extent> stale{};
-  std::uint64_t compared = 0;      ///< bytes that were compared
-  std::uint64_t not_compared = 0;  ///< bytes mapped that nothing pins, that are device memory, or whose frames could not be read
-  bool complete = true;            ///< false once a mapping could not be recorded at all for lack of memory
+  std::uint64_t compared = 0;  ///< bytes that were compared
+  /// bytes mapped that nothing pins, that are device memory, or whose frames could not be read
+  std::uint64_t not_compared = 0;
+  /// false once a mapping could not be recorded at all for lack of memory
+  bool complete = true;
   /// Whether frame numbers were compared. If this process may not see them, a page is only known to
   /// be stale while it is absent: run the audit with CAP_SYS_ADMIN.
   bool by_frame_number = true;
@@ -60,9 +62,11 @@ struct audit_report {
 /// become pinned.
 template <observation Next = no_observation, class Kernel = linux_kernel>
 class basic_audited {
-  static_assert(hears_what_it_has_ears_for<Next> && hears_something<Next>,
-                "tether[O5]: the observer beside tether::audited has a function that would never be told, or none at all: 'mapped', "
-                "'unmapped', 'trimmed', 'left_out', 'pinning' and 'diverged' are public and noexcept");
+  static_assert(
+      hears_what_it_has_ears_for<Next> && hears_something<Next>,
+      "tether[O5]: the observer beside tether::audited has a function that would never be told, or "
+      "none at all: 'mapped', "
+      "'unmapped', 'trimmed', 'left_out', 'pinning' and 'diverged' are public and noexcept");
 
  public:
   using slot = observation_slot;
@@ -72,7 +76,8 @@ class basic_audited {
     detail::tell_mapped(next_, what);
   }
   void unmapped(extent<io_address> where) noexcept {
-    if (where.valid()) known_.erase(known_.lower_bound(where.first.value), known_.upper_bound(where.last.value));
+    if (where.valid())
+      known_.erase(known_.lower_bound(where.first.value), known_.upper_bound(where.last.value));
     complete_ = complete_ || where.is_everything();
     detail::tell_unmapped(next_, where);
   }
@@ -85,8 +90,12 @@ class basic_audited {
     }
     detail::tell_pinning(next_, everything);
   }
-  void trimmed(section const& what, std::uint64_t bytes) noexcept { detail::tell_trimmed(next_, what, bytes); }
-  void left_out(section const& what, error const& why) noexcept { detail::tell_left_out(next_, what, why); }
+  void trimmed(section const& what, std::uint64_t bytes) noexcept {
+    detail::tell_trimmed(next_, what, bytes);
+  }
+  void left_out(section const& what, error const& why) noexcept {
+    detail::tell_left_out(next_, what, why);
+  }
   void diverged(error const& why) noexcept { detail::tell_diverged(next_, why); }
 
   [[nodiscard]] Next& next() noexcept { return next_; }
@@ -137,11 +146,12 @@ class basic_audited {
     if (!list) return;
     std::vector<page_frame> now(pages_of(one.what));
     const auto keep = [&](std::uint64_t at, page_frame frame) { now[at] = frame; };
-    if (list->look(one.what.host, now.size(), may_be_elsewhere(one.what), keep)) one.frames = std::move(now);
-  } catch (std::exception const&) {
-  }
+    if (list->look(one.what.host, now.size(), may_be_elsewhere(one.what), keep))
+      one.frames = std::move(now);
+  } catch (std::exception const&) {}
 
-  static result<void> compare(entry const& one, page_frames<Kernel> const& frames, audit_report& report) {
+  static result<void> compare(entry const& one, page_frames<Kernel> const& frames,
+                              audit_report& report) {
     const std::uint64_t page = Kernel::page_size();
     bool fits_in_memory = true;
     const auto see = [&](std::uint64_t at, page_frame now) noexcept {
@@ -152,12 +162,15 @@ class basic_audited {
       const staleness how = now.present() ? staleness::replaced : staleness::absent;
       const io_address first = one.what.where.first + at * page;
       try {
-        add(report.stale, {{first, first + (page - 1)}, one.what.host + at * page, how, one.what.where});
+        add(report.stale,
+            {{first, first + (page - 1)}, one.what.host + at * page, how, one.what.where});
       } catch (std::exception const&) {
         fits_in_memory = false;
       }
     };
-    if (auto done = frames.look(one.what.host, one.frames->size(), may_be_elsewhere(one.what), see); !done) return done;
+    if (auto done = frames.look(one.what.host, one.frames->size(), may_be_elsewhere(one.what), see);
+        !done)
+      return done;
     if (!fits_in_memory) return failure(error::out_of_memory("audit"));
     return {};
   }
@@ -165,7 +178,8 @@ class basic_audited {
   static void add(std::vector<stale_extent>& all, stale_extent const& page) {
     if (!all.empty()) {
       stale_extent& last = all.back();
-      if (last.mapped_as == page.mapped_as && last.how == page.how && last.where.meets(page.where)) {
+      if (last.mapped_as == page.mapped_as && last.how == page.how &&
+          last.where.meets(page.where)) {
         last.where.last = page.where.last;
         return;
       }
@@ -176,7 +190,9 @@ class basic_audited {
   /// A file's page can be in the page cache without a PTE in this process; absent private memory is
   /// gone.
   static bool may_be_elsewhere(mapping const& what) noexcept { return !is_private(what.memory); }
-  static std::uint64_t pages_of(mapping const& what) noexcept { return what.where.size() / Kernel::page_size(); }
+  static std::uint64_t pages_of(mapping const& what) noexcept {
+    return what.where.size() / Kernel::page_size();
+  }
 
   std::map<std::uint64_t, entry> known_;  // by first I/O address
   bool complete_ = true;

@@ -36,10 +36,12 @@ namespace tether {
 /// into this backend. `Feed` says whether announced changes are validated (`judged_feed`) or
 /// trusted (`trusted_feed`, a container's).
 /// Requires: backend and mutex outlive it; one thread from `begin` to `commit`.
-template <class Backend, granularity Granularity, edges Edges, observation Observation, class Mutex, class Feed = detail::judged_feed>
+template <class Backend, granularity Granularity, edges Edges, observation Observation, class Mutex,
+          class Feed = detail::judged_feed>
 class dma_listener {
  public:
-  dma_listener(Backend& backend, Mutex& mutex) noexcept : backend_{&backend}, mutex_{&mutex}, mapper_{backend} {}
+  dma_listener(Backend& backend, Mutex& mutex) noexcept
+      : backend_{&backend}, mutex_{&mutex}, mapper_{backend} {}
   dma_listener(dma_listener const&) = delete;
   dma_listener& operator=(dma_listener const&) = delete;
 
@@ -50,7 +52,8 @@ class dma_listener {
     // Reserved now: memory that cannot be unmapped must be kept even when out of memory.
     if (!kept_.reserve(change_.room())) change_.note_out_of_memory();
   }
-  /// Fails: what the backend says; whatever can be refused up front (law 14); `not_enough_memory`; `diverged`; what the feed finds wrong.
+  /// Fails: what the backend says; whatever can be refused up front (law 14); `not_enough_memory`;
+  /// `diverged`; what the feed finds wrong.
   [[nodiscard]] result<void> commit() noexcept {
     unmonitored nobody;
     return commit_attended(nobody);
@@ -62,7 +65,8 @@ class dma_listener {
     mapper_.refresh_sizes();
     left_out_.begin_change();
     change_.judge();
-    auto followed = change_.kind() == commit_kind::refusable ? follow_or_refuse(who) : follow_or_fence(who);
+    auto followed =
+        change_.kind() == commit_kind::refusable ? follow_or_refuse(who) : follow_or_fence(who);
     change_.end(followed || change_.kind() == commit_kind::compulsory);
     return followed;
   }
@@ -72,7 +76,9 @@ class dma_listener {
   [[nodiscard]] mapped_usage usage() const noexcept { return mapper_.usage(); }
   /// Bytes at the edges of mapped sections that devices do not see.
   [[nodiscard]] std::uint64_t trimmed_bytes() const noexcept { return trimmed_; }
-  [[nodiscard]] std::vector<left_out_section> const& left_out() const noexcept { return left_out_.all(); }
+  [[nodiscard]] std::vector<left_out_section> const& left_out() const noexcept {
+    return left_out_.all();
+  }
   /// A rollback failed: what is mapped is not known any more, and every change is refused (law 6).
   [[nodiscard]] bool diverged() const noexcept { return divergence_.has_value(); }
   [[nodiscard]] Observation& observer() noexcept { return mapper_.observer(); }
@@ -153,15 +159,19 @@ class dma_listener {
     }
     for (detail::section_plan& plan : change_.added()) {
       plan = detail::plan_section<Granularity>(plan.what, mapper_.sizes());
-      result<void> done = detail::check_plan<Granularity, Edges>(plan, mapper_.sizes(), backend_->usable_iova());
+      result<void> done =
+          detail::check_plan<Granularity, Edges>(plan, mapper_.sizes(), backend_->usable_iova());
       if (done && plan.pieces != 0) {
-        done = plan.pieces > backend_->free_mappings() ? failure(detail::over_budget(plan, 0)) : mapper_.map(plan, who);
+        done = plan.pieces > backend_->free_mappings() ? failure(detail::over_budget(plan, 0))
+                                                       : mapper_.map(plan, who);
       }
       if (done) {
         if (plan.pieces == 0) leave_out_if_seen(plan);
         continue;
       }
-      if (done.error().rollback_failed() || detail::treatment_of(plan.what) != detail::treatment::may_map) note(done.error());
+      if (done.error().rollback_failed() ||
+          detail::treatment_of(plan.what) != detail::treatment::may_map)
+        note(done.error());
       if (done.error().rollback_failed()) {
         kept_.keep(*plan.what.memory);
         diverge(done.error());
@@ -184,11 +194,16 @@ class dma_listener {
   /// Refuses up front whatever can be known before the kernel is asked (law 14).
   result<void> plan_additions() noexcept {
     std::uint64_t available = backend_->free_mappings();
-    for (detail::section_plan const& plan : change_.removed()) available += std::min(plan.pieces, ~available);  // no overflow without a limit
+    // no overflow without a limit
+    for (detail::section_plan const& plan : change_.removed())
+      available += std::min(plan.pieces, ~available);
     for (detail::section_plan& plan : change_.added()) {
       plan = detail::plan_section<Granularity>(plan.what, mapper_.sizes());
-      if (auto checked = detail::check_plan<Granularity, Edges>(plan, mapper_.sizes(), backend_->usable_iova()); !checked) {
-        if (detail::treatment_of(plan.what) != detail::treatment::may_map) return roll_back({}, checked.error());
+      if (auto checked = detail::check_plan<Granularity, Edges>(plan, mapper_.sizes(),
+                                                                backend_->usable_iova());
+          !checked) {
+        if (detail::treatment_of(plan.what) != detail::treatment::may_map)
+          return roll_back({}, checked.error());
         leave_out(plan, checked.error());
       } else if (plan.pieces == 0) {
         leave_out_if_seen(plan);
@@ -200,7 +215,9 @@ class dma_listener {
         if ((detail::treatment_of(plan.what) == detail::treatment::may_map) != optional) continue;
         if (plan.pieces <= left) left -= plan.pieces;
         else if (optional) leave_out(plan, detail::over_budget(plan, 0));
-        else return roll_back({}, detail::over_budget(plan, detail::block_that_fits(change_.added(), available)));
+        else
+          return roll_back(
+              {}, detail::over_budget(plan, detail::block_that_fits(change_.added(), available)));
       }
     return {};
   }
@@ -209,7 +226,9 @@ class dma_listener {
   void leave_out_if_seen(detail::section_plan& plan) noexcept {
     if (detail::treatment_of(plan.what) == detail::treatment::skip) return;
     const error why{"map", errc::not_aligned};
-    leave_out(plan, why.at(plan.what.where).of(plan.what.name).advise("the IOMMU's pages are {} bytes", mapper_.sizes().smallest()));
+    leave_out(plan, why.at(plan.what.where)
+                        .of(plan.what.name)
+                        .advise("the IOMMU's pages are {} bytes", mapper_.sizes().smallest()));
   }
   /// What is not mapped must be remembered, or its removal would unmap a hole: if out of memory,
   /// the change is refused.
@@ -228,7 +247,8 @@ class dma_listener {
         },
         [&](std::size_t i) {
           unmonitored nobody;
-          return change_.removed()[i].pieces == 0 || mapper_.map(change_.removed()[i], nobody).has_value();
+          return change_.removed()[i].pieces == 0 ||
+                 mapper_.map(change_.removed()[i], nobody).has_value();
         });
     left_out_.roll_back();
     if (undone && !why.rollback_failed()) return failure(why);
@@ -249,14 +269,19 @@ class dma_listener {
       }
     }
     for (left_out_section const& one : left_out_.come()) {
-      const auto plan = std::ranges::find_if(change_.added(), [&](detail::section_plan const& it) { return it.what.where == one.what.where; });
-      if (plan != change_.added().end()) detail::tell_left_out(mapper_.observer(), plan->what, one.why);
+      const auto plan = std::ranges::find_if(change_.added(), [&](detail::section_plan const& it) {
+        return it.what.where == one.what.where;
+      });
+      if (plan != change_.added().end())
+        detail::tell_left_out(mapper_.observer(), plan->what, one.why);
     }
   }
 
   static error no_memory() noexcept { return error::out_of_memory("follow the memory map"); }
   error refusal() const noexcept {
-    return error{"change mappings", errc::diverged}.of(divergence_->subject()).advise("call abandon()");
+    return error{"change mappings", errc::diverged}
+        .of(divergence_->subject())
+        .advise("call abandon()");
   }
 
   Backend* backend_;

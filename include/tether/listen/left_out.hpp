@@ -63,15 +63,21 @@ class left_out_list {
   /// Drops a section left out before, which this change removes.
   void remove(section const& one) noexcept {
     const auto end = all_.begin() + static_cast<std::ptrdiff_t>(before_);
-    const auto found = std::find_if(all_.begin(), end, [&](left_out_section const& other) { return other.what.where == one.where; });
+    const auto found = std::find_if(all_.begin(), end, [&](left_out_section const& other) {
+      return other.what.where == one.where;
+    });
     if (found == end) return;
     all_.erase(found);
     before_ -= 1;
   }
   /// Rolls a change back. Requires: none of its removals was applied here.
-  void roll_back() noexcept { all_.erase(all_.begin() + static_cast<std::ptrdiff_t>(before_), all_.end()); }
+  void roll_back() noexcept {
+    all_.erase(all_.begin() + static_cast<std::ptrdiff_t>(before_), all_.end());
+  }
   /// Those that this change left out.
-  [[nodiscard]] std::span<left_out_section const> come() const noexcept { return std::span{all_}.subspan(before_); }
+  [[nodiscard]] std::span<left_out_section const> come() const noexcept {
+    return std::span{all_}.subspan(before_);
+  }
   void clear() noexcept {
     all_.clear();
     before_ = 0;

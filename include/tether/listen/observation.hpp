@@ -18,16 +18,17 @@ namespace tether {
 
 /// An observer.
 /// Minimal: `using slot = tether::observation_slot`; default constructible.
-/// Optional, each `noexcept`: `mapped(mapping)` for each piece; `unmapped(extent<io_address>)` for each call;
-/// after `abandon` one for everything; `trimmed(section, bytes)` and `left_out(section, error)`
-/// once for each section; `diverged(error)`; `pinning(bool)` whenever something has joined or left:
-/// whether all that is mapped is pinned now.
-/// An observer that has none of them, or one that cannot be called so, is refused
-/// (`hears_something`, `hears_what_it_has_ears_for`).
-/// Called under the container's lock: it must not call back into the container, the address space or the gate.
+/// Optional, each `noexcept`: `mapped(mapping)` for each piece; `unmapped(extent<io_address>)` for
+/// each call; after `abandon` one for everything; `trimmed(section, bytes)` and `left_out(section,
+/// error)` once for each section; `diverged(error)`; `pinning(bool)` whenever something has joined
+/// or left: whether all that is mapped is pinned now. An observer that has none of them, or one
+/// that cannot be called so, is refused (`hears_something`, `hears_what_it_has_ears_for`). Called
+/// under the container's lock: it must not call back into the container, the address space or the
+/// gate.
 /// Models: `no_observation`.
 template <class O>
-concept observation = policy<O> && std::same_as<typename O::slot, observation_slot> && std::default_initializable<O>;
+concept observation =
+    policy<O> && std::same_as<typename O::slot, observation_slot> && std::default_initializable<O>;
 
 /// No observer. The default; costs nothing.
 struct no_observation {
@@ -108,15 +109,27 @@ inline constexpr bool named_rightly = has_member<Observer, Name> || !has_member<
 /// Whether every function of an observer that is named like a notification can be called as one.
 template <class O>
 concept hears_what_it_has_ears_for =
-    (!detail::has_member<O, detail::mapped_name> || requires(O& who, mapping const& what) { { who.mapped(what) } noexcept; }) &&
+    (!detail::has_member<O, detail::mapped_name> ||
+     requires(O& who, mapping const& what) {
+       { who.mapped(what) } noexcept;
+     }) &&
     (!detail::has_member<O, detail::unmapped_name> ||
-     requires(O& who, extent<io_address> const where) { { who.unmapped(where) } noexcept; }) &&
+     requires(O& who, extent<io_address> const where) {
+       { who.unmapped(where) } noexcept;
+     }) &&
     (!detail::has_member<O, detail::trimmed_name> ||
-     requires(O& who, section const& what, std::uint64_t const bytes) { { who.trimmed(what, bytes) } noexcept; }) &&
+     requires(O& who, section const& what, std::uint64_t const bytes) {
+       { who.trimmed(what, bytes) } noexcept;
+     }) &&
     (!detail::has_member<O, detail::left_out_name> ||
-     requires(O& who, section const& what, error const& why) { { who.left_out(what, why) } noexcept; }) &&
-    (!detail::has_member<O, detail::pinning_name> || requires(O& who, bool const everything) { { who.pinning(everything) } noexcept; }) &&
-    (!detail::has_member<O, detail::diverged_name> || requires(O& who, error const& why) { { who.diverged(why) } noexcept; });
+     requires(O& who, section const& what, error const& why) {
+       { who.left_out(what, why) } noexcept;
+     }) &&
+    (!detail::has_member<O, detail::pinning_name> || requires(O& who, bool const everything) {
+      { who.pinning(everything) } noexcept;
+    }) && (!detail::has_member<O, detail::diverged_name> || requires(O& who, error const& why) {
+      { who.diverged(why) } noexcept;
+    });
 
 /// Whether an observer receives any notification, and has no function that looks like one but is
 /// never called.
@@ -125,7 +138,8 @@ concept hears_something =
     std::derived_from<O, no_observation> ||
     ((detail::has_member<O, detail::mapped_name> || detail::has_member<O, detail::unmapped_name> ||
       detail::has_member<O, detail::trimmed_name> || detail::has_member<O, detail::left_out_name> ||
-      detail::has_member<O, detail::pinning_name> || detail::has_member<O, detail::diverged_name>) &&
+      detail::has_member<O, detail::pinning_name> ||
+      detail::has_member<O, detail::diverged_name>) &&
      detail::named_rightly<O, detail::mapped_name, detail::like_mapped> &&
      detail::named_rightly<O, detail::unmapped_name, detail::like_unmapped> &&
      detail::named_rightly<O, detail::trimmed_name, detail::like_trimmed> &&

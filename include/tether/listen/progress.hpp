@@ -32,7 +32,8 @@ struct unmonitored {
 template <class Progress>
 class monitored {
  public:
-  explicit monitored(std::stop_token stop, Progress progress) : stop_{std::move(stop)}, progress_{std::move(progress)} {}
+  explicit monitored(std::stop_token stop, Progress progress)
+      : stop_{std::move(stop)}, progress_{std::move(progress)} {}
 
   [[nodiscard]] bool keep_going(mapping const& piece) noexcept {
     if (stop_.stop_requested()) return false;

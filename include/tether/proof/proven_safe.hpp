@@ -43,17 +43,24 @@ template <class Policy>
 constexpr auto judge_policy() noexcept {
   if constexpr (!can_be_asked<Policy>) {
     return std::type_identity<
-        refused_policy<"I8: a member would never be asked: public, static, constexpr, noexcept, of the right types">>{};
+        refused_policy<"I8: a member would never be asked: public, static, constexpr, noexcept, of "
+                       "the right types">>{};
   } else if constexpr (!tether::detail::constant_rule<Policy>) {
     return std::type_identity<refused_policy<"I9: an answer is no constant expression">>{};
-  } else if constexpr (tether::detail::fault_of<Policy> == tether::detail::rule_fault::holds_for_nothing) {
+  } else if constexpr (tether::detail::fault_of<Policy> ==
+                       tether::detail::rule_fault::holds_for_nothing) {
     return std::type_identity<refused_policy<"I10: it needs a hold where nothing is attached">>{};
-  } else if constexpr (tether::detail::fault_of<Policy> == tether::detail::rule_fault::more_after_a_close) {
-    return std::type_identity<refused_policy<"I11: it needs more holds after a close or detach, or does not admit what is left">>{};
-  } else if constexpr (tether::detail::fault_of<Policy> == tether::detail::rule_fault::many_unlike_few) {
-    return std::type_identity<refused_policy<"I12: it treats many groups or devices otherwise than two">>{};
+  } else if constexpr (tether::detail::fault_of<Policy> ==
+                       tether::detail::rule_fault::more_after_a_close) {
+    return std::type_identity<refused_policy<
+        "I11: it needs more holds after a close or detach, or does not admit what is left">>{};
+  } else if constexpr (tether::detail::fault_of<Policy> ==
+                       tether::detail::rule_fault::many_unlike_few) {
+    return std::type_identity<
+        refused_policy<"I12: it treats many groups or devices otherwise than two">>{};
   } else if constexpr (tether::detail::fault_of<Policy> == tether::detail::rule_fault::too_many) {
-    return std::type_identity<refused_policy<"I13: it needs more than 65,535 holds for at most 16 devices or groups">>{};
+    return std::type_identity<
+        refused_policy<"I13: it needs more than 65,535 holds for at most 16 devices or groups">>{};
   } else {
     return std::type_identity<nothing_wrong>{};
   }
@@ -64,11 +71,16 @@ struct searched {
   static constexpr auto const& search = explored<Abstraction, small_scope, every_property>;
   static constexpr coverage missing = search.now.reached.lacks(demanded<Abstraction>());
   static constexpr sentence said =
-      search.now.broken != 0 ? describe_trace(search.now.broken, counterexample_of<Abstraction, small_scope, every_property>) : describe_trace(missing);
+      search.now.broken != 0
+          ? describe_trace(search.now.broken,
+                           counterexample_of<Abstraction, small_scope, every_property>)
+          : describe_trace(missing);
 
   static constexpr auto decide() noexcept {
-    if constexpr (search.now.broken != 0) return std::type_identity<counterexample<fixed_string<said.length>{said}>>{};
-    else if constexpr (!missing.empty()) return std::type_identity<never_reached<fixed_string<said.length>{said}>>{};
+    if constexpr (search.now.broken != 0)
+      return std::type_identity<counterexample<fixed_string<said.length>{said}>>{};
+    else if constexpr (!missing.empty())
+      return std::type_identity<never_reached<fixed_string<said.length>{said}>>{};
     else return std::type_identity<nothing_wrong>{};
   }
 };
@@ -85,7 +97,8 @@ struct judged {
     } else {
       constexpr auto found = searched<Abstraction>::decide();
       if constexpr (!std::is_same_v<typename decltype(found)::type, nothing_wrong>) return found;
-      else if constexpr (tether::detail::fault_of<policy> != tether::detail::rule_fault::none) return judge_policy<policy>();
+      else if constexpr (tether::detail::fault_of<policy> != tether::detail::rule_fault::none)
+        return judge_policy<policy>();
       else if constexpr (!well_formed_lifecycle<typename Abstraction::lifecycle>)
         return std::type_identity<refused_plans<"L1: not well formed">>{};
       else return found;
@@ -96,8 +109,8 @@ struct judged {
 
 }  // namespace detail
 
-/// The verdict on a configuration. Cost: half a second of compile time, once for each *abstraction*,
-/// however often it is used.
+/// The verdict on a configuration. Cost: half a second of compile time, once for each
+/// *abstraction*, however often it is used.
 template <class Configuration>
 using verdict_of = typename detail::judged<abstraction_of<Configuration>>::type;
 
@@ -110,9 +123,9 @@ concept safe = std::is_same_v<Verdict, nothing_wrong>;
 
 /// Whether no interleaving of attach, open, close, detach, discard and guest, with every failure at
 /// every step, leaves a device with a stale mapping, inhibits discards needlessly, or leaves
-/// anything behind (law 29). `Configuration`: a `container<...>`, or a `proof::abstraction<...>`. Its
-/// plans must be well formed, and its policy a constant rule that treats many groups and devices as
-/// it treats few. Limits: `proof.hpp`.
+/// anything behind (law 29). `Configuration`: a `container<...>`, or a `proof::abstraction<...>`.
+/// Its plans must be well formed, and its policy a constant rule that treats many groups and
+/// devices as it treats few. Limits: `proof.hpp`.
 template <class Configuration>
 concept proven_safe = proof::safe<proof::verdict_of<Configuration>>;
 

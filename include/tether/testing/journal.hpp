@@ -22,10 +22,22 @@
 namespace tether {
 
 /// The calls of a backend that may fail. `classify` has no side effects and is not among them.
-enum class backend_call : std::uint8_t { map, unmap, join, leave, open, close, quiesce, abandon, acquire, bind };
+enum class backend_call : std::uint8_t {
+  map,
+  unmap,
+  join,
+  leave,
+  open,
+  close,
+  quiesce,
+  abandon,
+  acquire,
+  bind
+};
 
 [[nodiscard]] constexpr const char* name_of(backend_call what) noexcept {
-  constexpr const char* names[]{"map", "unmap", "join", "leave", "open", "close", "quiesce", "abandon", "acquire", "bind"};
+  constexpr const char* names[]{"map",   "unmap",   "join",    "leave",   "open",
+                                "close", "quiesce", "abandon", "acquire", "bind"};
   return names[static_cast<std::size_t>(what)];
 }
 
@@ -42,7 +54,8 @@ struct journal_entry {
   friend bool operator==(journal_entry const&, journal_entry const&) = default;
 };
 
-/// The journal of one or several recordings. Thread-safe. Requires: outlives the recordings that write to it.
+/// The journal of one or several recordings. Thread-safe. Requires: outlives the recordings that
+/// write to it.
 class journal {
  public:
   using hook = std::function<void(journal_entry const&)>;
@@ -51,13 +64,15 @@ class journal {
   journal(journal const&) = delete;
   journal& operator=(journal const&) = delete;
 
-  /// The `n`-th operation from now (1 is the next) is refused with `why` and never reaches the backend;
-  /// where `why` says `with_failed_rollback()`, it ends *stuck*.
+  /// The `n`-th operation from now (1 is the next) is refused with `why` and never reaches the
+  /// backend; where `why` says `with_failed_rollback()`, it ends *stuck*.
   void fail_at(std::uint64_t n, error why) { add_fault({n, std::nullopt, why, false}); }
   /// The same, counting operations of one kind only.
   void fail_at(backend_call kind, std::uint64_t n, error why) { add_fault({n, kind, why, false}); }
   /// The `n`-th operation of that kind is carried out, and reported as failed with `why`, *stuck*.
-  void fail_after(backend_call kind, std::uint64_t n, error why) { add_fault({n, kind, why.with_failed_rollback(), true}); }
+  void fail_after(backend_call kind, std::uint64_t n, error why) {
+    add_fault({n, kind, why.with_failed_rollback(), true});
+  }
   /// Removes the faults that have not happened.
   void clear_faults() noexcept {
     const std::lock_guard lock{mutex_};
@@ -127,7 +142,8 @@ class journal {
   /// Records an operation, runs it (unless a fault refuses it), and records how it ended. `Answer`
   /// is a `result`.
   template <class Answer, class Run>
-  Answer record(backend_call what, std::optional<extent<io_address>> where, std::string_view subject, Run run) noexcept {
+  Answer record(backend_call what, std::optional<extent<io_address>> where,
+                std::string_view subject, Run run) noexcept {
     std::optional<fault> met;
     std::size_t line = 0;
     journal_entry entry;
@@ -143,7 +159,9 @@ class journal {
     if (before_) before_(entry);
     Answer answer = met && !met->carried_out ? Answer{failure(met->why)} : run();
     if (met && met->carried_out && answer) answer = failure(met->why);
-    entry.ended = answer ? call_outcome::done : answer.error().rollback_failed() ? call_outcome::stuck : call_outcome::failed;
+    entry.ended = answer                             ? call_outcome::done
+                  : answer.error().rollback_failed() ? call_outcome::stuck
+                                                     : call_outcome::failed;
     {
       const std::lock_guard lock{mutex_};
       if (line < entries_.size()) entries_[line].ended = entry.ended;
@@ -165,7 +183,8 @@ class journal {
   if (!entry.subject.empty()) text.append(" '").append(entry.subject).append("'");
   if (entry.where) {
     char numbers[64];
-    std::snprintf(numbers, sizeof numbers, " [0x%llx, 0x%llx]", static_cast<unsigned long long>(entry.where->first.value),
+    std::snprintf(numbers, sizeof numbers, " [0x%llx, 0x%llx]",
+                  static_cast<unsigned long long>(entry.where->first.value),
                   static_cast<unsigned long long>(entry.where->last.value));
     text.append(numbers);
   }

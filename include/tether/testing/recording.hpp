@@ -62,12 +62,14 @@ class recording : public detail::recorded_names<Backend> {
   recording()
     requires std::default_initializable<Backend>
       : recording{Backend{}} {}
-  explicit recording(Backend watched) : own_{std::make_unique<journal>()}, journal_{own_.get()}, watched_{std::move(watched)} {}
+  explicit recording(Backend watched)
+      : own_{std::make_unique<journal>()}, journal_{own_.get()}, watched_{std::move(watched)} {}
   /// Writes into `book`. Requires: `book` outlives this.
   explicit recording(journal& book)
     requires std::default_initializable<Backend>
       : journal_{&book} {}
-  recording(journal& book, Backend watched) noexcept : journal_{&book}, watched_{std::move(watched)} {}
+  recording(journal& book, Backend watched) noexcept
+      : journal_{&book}, watched_{std::move(watched)} {}
 
   /// The journal it writes into. Ensures: the reference stays valid when this is moved.
   [[nodiscard]] journal& log() const noexcept { return *journal_; }
@@ -75,19 +77,24 @@ class recording : public detail::recorded_names<Backend> {
   [[nodiscard]] Backend const& watched() const noexcept { return watched_; }
 
   [[nodiscard]] result<void> map(mapping const& what) noexcept {
-    return ask<result<void>>(backend_call::map, what.where, {}, [&]() noexcept { return watched_.map(what); });
+    return ask<result<void>>(backend_call::map, what.where, {},
+                             [&]() noexcept { return watched_.map(what); });
   }
   [[nodiscard]] result<void> map(mapping const& what, file_source from) noexcept
     requires maps_files<Backend>
   {
-    return ask<result<void>>(backend_call::map, what.where, {}, [&]() noexcept { return watched_.map(what, from); });
+    return ask<result<void>>(backend_call::map, what.where, {},
+                             [&]() noexcept { return watched_.map(what, from); });
   }
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
-    return ask<result<void>>(backend_call::unmap, where, {}, [&]() noexcept { return watched_.unmap(where); });
+    return ask<result<void>>(backend_call::unmap, where, {},
+                             [&]() noexcept { return watched_.unmap(where); });
   }
 
   [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return watched_.page_sizes(); }
-  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept { return watched_.usable_iova(); }
+  [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept {
+    return watched_.usable_iova();
+  }
   [[nodiscard]] std::uint64_t free_mappings() const noexcept { return watched_.free_mappings(); }
 
   [[nodiscard]] bool pins_now() const noexcept
@@ -100,22 +107,26 @@ class recording : public detail::recorded_names<Backend> {
   [[nodiscard]] result<joined_group> join(group_type const& group) noexcept
     requires of_groups
   {
-    return ask<result<joined_group>>(backend_call::join, {}, group.name(), [&]() noexcept { return watched_.join(group); });
+    return ask<result<joined_group>>(backend_call::join, {}, group.name(),
+                                     [&]() noexcept { return watched_.join(group); });
   }
   [[nodiscard]] result<joined_group> acquire(group_type const& group) noexcept
     requires(of_groups && has_kvm_file<Backend>)
   {
-    return ask<result<joined_group>>(backend_call::acquire, {}, group.name(), [&]() noexcept { return watched_.acquire(group); });
+    return ask<result<joined_group>>(backend_call::acquire, {}, group.name(),
+                                     [&]() noexcept { return watched_.acquire(group); });
   }
   [[nodiscard]] result<void> join(joined_group& joined) noexcept
     requires(of_groups && has_kvm_file<Backend>)
   {
-    return ask<result<void>>(backend_call::join, {}, name_of_handle(joined), [&]() noexcept { return watched_.join(joined); });
+    return ask<result<void>>(backend_call::join, {}, name_of_handle(joined),
+                             [&]() noexcept { return watched_.join(joined); });
   }
   [[nodiscard]] result<void> leave(joined_group& joined) noexcept
     requires of_groups
   {
-    return ask<result<void>>(backend_call::leave, {}, name_of_handle(joined), [&]() noexcept { return watched_.leave(joined); });
+    return ask<result<void>>(backend_call::leave, {}, name_of_handle(joined),
+                             [&]() noexcept { return watched_.leave(joined); });
   }
   [[nodiscard]] result<pin_class> classify(joined_group& joined, std::string_view name) noexcept
     requires of_groups
@@ -125,7 +136,8 @@ class recording : public detail::recorded_names<Backend> {
   [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept
     requires of_groups
   {
-    return ask<result<device_type>>(backend_call::open, {}, name, [&]() noexcept { return watched_.open(joined, name); });
+    return ask<result<device_type>>(backend_call::open, {}, name,
+                                    [&]() noexcept { return watched_.open(joined, name); });
   }
   [[nodiscard]] static int kvm_file(joined_group const& joined) noexcept
     requires(of_groups && has_kvm_file<Backend>)
@@ -147,22 +159,26 @@ class recording : public detail::recorded_names<Backend> {
   [[nodiscard]] result<device_type> open(endpoint_type const& endpoint) noexcept
     requires(!of_groups)
   {
-    return ask<result<device_type>>(backend_call::open, {}, endpoint.name(), [&]() noexcept { return watched_.open(endpoint); });
+    return ask<result<device_type>>(backend_call::open, {}, endpoint.name(),
+                                    [&]() noexcept { return watched_.open(endpoint); });
   }
   [[nodiscard]] result<void> bind(device_type& device) noexcept
     requires(!of_groups)
   {
-    return ask<result<void>>(backend_call::bind, {}, name_of_handle(device), [&]() noexcept { return watched_.bind(device); });
+    return ask<result<void>>(backend_call::bind, {}, name_of_handle(device),
+                             [&]() noexcept { return watched_.bind(device); });
   }
   [[nodiscard]] result<void> join(device_type& device) noexcept
     requires(!of_groups)
   {
-    return ask<result<void>>(backend_call::join, {}, name_of_handle(device), [&]() noexcept { return watched_.join(device); });
+    return ask<result<void>>(backend_call::join, {}, name_of_handle(device),
+                             [&]() noexcept { return watched_.join(device); });
   }
   [[nodiscard]] result<void> leave(device_type& device) noexcept
     requires(!of_groups)
   {
-    return ask<result<void>>(backend_call::leave, {}, name_of_handle(device), [&]() noexcept { return watched_.leave(device); });
+    return ask<result<void>>(backend_call::leave, {}, name_of_handle(device),
+                             [&]() noexcept { return watched_.leave(device); });
   }
   [[nodiscard]] static int kvm_file(device_type const& device) noexcept
     requires(!of_groups && has_kvm_file<Backend>)
@@ -171,24 +187,31 @@ class recording : public detail::recorded_names<Backend> {
   }
 
   [[nodiscard]] result<void> close(device_type& device) noexcept {
-    return ask<result<void>>(backend_call::close, {}, name_of_handle(device), [&]() noexcept { return watched_.close(device); });
+    return ask<result<void>>(backend_call::close, {}, name_of_handle(device),
+                             [&]() noexcept { return watched_.close(device); });
   }
   [[nodiscard]] result<void> quiesce() noexcept {
-    return ask<result<void>>(backend_call::quiesce, {}, {}, [&]() noexcept { return watched_.quiesce(); });
+    return ask<result<void>>(backend_call::quiesce, {}, {},
+                             [&]() noexcept { return watched_.quiesce(); });
   }
   [[nodiscard]] result<void> abandon() noexcept {
-    return ask<result<void>>(backend_call::abandon, {}, {}, [&]() noexcept { return watched_.abandon(); });
+    return ask<result<void>>(backend_call::abandon, {}, {},
+                             [&]() noexcept { return watched_.abandon(); });
   }
 
  private:
   template <class Answer, class Run>
-  Answer ask(backend_call what, std::optional<extent<io_address>> where, std::string_view subject, Run run) noexcept {
+  Answer ask(backend_call what, std::optional<extent<io_address>> where, std::string_view subject,
+             Run run) noexcept {
     return journal_->template record<Answer>(what, where, subject, run);
   }
   template <class Handle>
   [[nodiscard]] static std::string_view name_of_handle(Handle const& handle) noexcept {
     if constexpr (named<Handle>) return handle.name();
-    else if constexpr (requires { { *handle } -> named; }) return handle->name();
+    else if constexpr (requires {
+                         { *handle } -> named;
+                       })
+      return handle->name();
     else return {};
   }
 

@@ -21,8 +21,10 @@ class guarded_space;
 }
 
 /// One guest's memory map. Thread-safe: writers wait for one another, readers never wait.
-/// A listener must not change the address space that calls it: the program stops then (`tether[M1]`).
-/// Requires: its listeners are removed before it is destroyed, else the program stops (`tether[M3]`).
+/// A listener must not change the address space that calls it: the program stops then
+/// (`tether[M1]`).
+/// Requires: its listeners are removed before it is destroyed, else the program stops
+/// (`tether[M3]`).
 class address_space {
  public:
   /// Fails: throws `std::bad_alloc`.
@@ -32,10 +34,14 @@ class address_space {
 
   /// Waits until no other thread has a transaction open. Nests inside one of the same thread.
   /// `kind` says whether listeners may refuse it (law 12).
-  [[nodiscard]] transaction begin(commit_kind kind = commit_kind::refusable) noexcept { return transaction{writer_, kind}; }
+  [[nodiscard]] transaction begin(commit_kind kind = commit_kind::refusable) noexcept {
+    return transaction{writer_, kind};
+  }
 
-  /// Each of these is a transaction of one edit: see `transaction` for what it does and how it fails.
-  [[nodiscard]] result<region_id> place(region const& what, guest_address at, int priority = 0) noexcept {
+  /// Each of these is a transaction of one edit: see `transaction` for what it does and how it
+  /// fails.
+  [[nodiscard]] result<region_id> place(region const& what, guest_address at,
+                                        int priority = 0) noexcept {
     auto change = begin();
     auto id = change.place(what, at, priority);
     if (!id) return id;
@@ -62,12 +68,14 @@ class address_space {
   [[nodiscard]] view_guard view() const noexcept { return view_guard{writer_.published()}; }
   /// Whether `view` is still the current one: false once a later one was published, even if it
   /// shows the same. Cost: reads one word.
-  [[nodiscard]] bool shows(view_guard const& view) const noexcept { return writer_.publishes(*view); }
+  [[nodiscard]] bool shows(view_guard const& view) const noexcept {
+    return writer_.publishes(*view);
+  }
 
-  /// Tells `listener` of every section, then of every commit. Listeners of lower priority are told of
-  /// additions first and of removals last; among equals, in order of registration.
-  /// The sections are replayed without blocking other writers; a listener is never called by two
-  /// threads at once. If the map is empty it is not called.
+  /// Tells `listener` of every section, then of every commit. Listeners of lower priority are told
+  /// of additions first and of removals last; among equals, in order of registration. The sections
+  /// are replayed without blocking other writers; a listener is never called by two threads at
+  /// once. If the map is empty it is not called.
   /// Requires: the listener stays where it is until it is removed.
   /// Fails: `already_there`; the listener's own error, after it was rolled back to an empty map.
   template <memory_listener L>
@@ -80,7 +88,8 @@ class address_space {
   /// `commit` fails has left `listener` as it was before that `begin`.
   template <memory_listener L, memory_listener Replay>
   [[nodiscard]] result<void> add_listener(L& listener, int priority, Replay& replay) noexcept {
-    return writer_.add(detail::listener_handle{listener}, priority, detail::listener_handle{replay});
+    return writer_.add(detail::listener_handle{listener}, priority,
+                       detail::listener_handle{replay});
   }
 
   /// Unregisters `listener` and tells it that every section is gone (compulsory: it cannot refuse).
@@ -103,7 +112,8 @@ class address_space {
     return {};
   }
 
-  mutable detail::commit_pipeline writer_;  // mutable: a gate can be set and cleared through a const address space
+  // mutable: a gate can be set and cleared through a const address space
+  mutable detail::commit_pipeline writer_;
 };
 
 }  // namespace tether

@@ -73,7 +73,8 @@ class flat_view {
 
   flat_view() noexcept = default;
   /// Requires: the chunks are not empty, and ascend.
-  explicit flat_view(std::vector<detail::chunk_pointer> chunks) noexcept : chunks_{std::move(chunks)} {
+  explicit flat_view(std::vector<detail::chunk_pointer> chunks) noexcept
+      : chunks_{std::move(chunks)} {
     for (auto const& chunk : chunks_) size_ += chunk->size();
   }
 
@@ -91,14 +92,19 @@ class flat_view {
     return &at(candidate);
   }
 
-  [[nodiscard]] std::vector<detail::chunk_pointer> const& chunks() const noexcept { return chunks_; }
-  [[nodiscard]] section const& at(position where) const noexcept { return chunks_[where.chunk]->sections[where.index]; }
+  [[nodiscard]] std::vector<detail::chunk_pointer> const& chunks() const noexcept {
+    return chunks_;
+  }
+  [[nodiscard]] section const& at(position where) const noexcept {
+    return chunks_[where.chunk]->sections[where.index];
+  }
   [[nodiscard]] detail::section_owner_pointer const& owner_at(position where) const noexcept {
     return chunks_[where.chunk]->owners[where.index];
   }
   [[nodiscard]] position end_position() const noexcept { return {chunks_.size(), 0}; }
   [[nodiscard]] position after(position where) const noexcept {
-    return where.index + 1 < chunks_[where.chunk]->size() ? position{where.chunk, where.index + 1} : position{where.chunk + 1, 0};
+    return where.index + 1 < chunks_[where.chunk]->size() ? position{where.chunk, where.index + 1}
+                                                          : position{where.chunk + 1, 0};
   }
   /// The first section whose last byte is at or behind `where`.
   [[nodiscard]] position first_ending_at_or_after(guest_address where) const noexcept {
@@ -113,12 +119,15 @@ class flat_view {
   /// Requires: `holds`, once true for a section, is true for all behind it.
   template <class Predicate>
   [[nodiscard]] position first_that(Predicate holds) const noexcept {
-    const auto chunk = std::partition_point(chunks_.begin(), chunks_.end(),
-                                            [&](detail::chunk_pointer const& one) { return !holds(one->sections.back()); });
+    const auto chunk = std::partition_point(
+        chunks_.begin(), chunks_.end(),
+        [&](detail::chunk_pointer const& one) { return !holds(one->sections.back()); });
     if (chunk == chunks_.end()) return end_position();
     auto const& sections = (*chunk)->sections;
-    const auto found = std::partition_point(sections.begin(), sections.end(), [&](section const& one) { return !holds(one); });
-    return {static_cast<std::size_t>(chunk - chunks_.begin()), static_cast<std::size_t>(found - sections.begin())};
+    const auto found = std::partition_point(sections.begin(), sections.end(),
+                                            [&](section const& one) { return !holds(one); });
+    return {static_cast<std::size_t>(chunk - chunks_.begin()),
+            static_cast<std::size_t>(found - sections.begin())};
   }
 
   std::vector<detail::chunk_pointer> chunks_;

@@ -47,7 +47,8 @@ struct backing_identity {
   std::uint64_t inode = 0;
   std::uint64_t offset = 0;
 
-  friend constexpr bool operator==(backing_identity const&, backing_identity const&) noexcept = default;
+  friend constexpr bool operator==(backing_identity const&,
+                                   backing_identity const&) noexcept = default;
 };
 
 class memory_backing;
@@ -67,13 +68,22 @@ struct memory_calls {
 };
 
 template <class Kernel>
-inline constexpr memory_calls memory_calls_of{&Kernel::madvise, &Kernel::fallocate, &Kernel::mmap, &Kernel::move_mapping,
-                                                        &Kernel::munmap,  &Kernel::seals,     &Kernel::close};
+inline constexpr memory_calls memory_calls_of{
+    &Kernel::madvise, &Kernel::fallocate, &Kernel::mmap, &Kernel::move_mapping,
+    &Kernel::munmap,  &Kernel::seals,     &Kernel::close};
 
-template <class> class memory_sources;
-template <class> class shared_files;
+template <class>
+class memory_sources;
+template <class>
+class shared_files;
 
-enum class discard_method : std::uint8_t { refuse, forget_private, replace_private, remove_shared, punch_hole };
+enum class discard_method : std::uint8_t {
+  refuse,
+  forget_private,
+  replace_private,
+  remove_shared,
+  punch_hole
+};
 
 /// The shared files that are mapped now, an intrusive list, so that one received again is found.
 struct file_registry {
@@ -98,62 +108,86 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
 
   [[nodiscard]] host_address host() const noexcept { return host_; }
   /// Bytes. Grows with a file that has grown, if the addresses behind it are free.
-  [[nodiscard]] std::uint64_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return size_.load(std::memory_order_relaxed);
+  }
   /// The unit of discard, in bytes: the host's page, or the huge page.
   [[nodiscard]] std::uint64_t page_size() const noexcept { return page_size_; }
   [[nodiscard]] memory_kind kind() const noexcept { return kind_; }
   [[nodiscard]] std::string_view name() const noexcept { return name_.view(); }
   [[nodiscard]] backing_identity identity() const noexcept { return identity_; }
   /// Where in its file a byte lies; descriptor -1 if it has none. For backends that map by file.
-  [[nodiscard]] file_source source_at(block_offset at) const noexcept { return {descriptor_, file_offset_ + at.value}; }
+  [[nodiscard]] file_source source_at(block_offset at) const noexcept {
+    return {descriptor_, file_offset_ + at.value};
+  }
   [[nodiscard]] std::byte* data() const noexcept {
     return reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(host_.value));
   }
 
   /// Gives the bytes back to the host; the next read finds zeros in a new page. `leave`: a gate's
   /// permit, needed even off the map: an attach under way still maps the view it began with.
-  /// Fails: `discards_disabled` if the permit was not granted; `other_gate` if another one guards this memory; `invalid_extent`;
-  /// `past_the_end`; `not_aligned` if it is not whole pages of this block (the kernel would round a length up and take a page more);
-  /// `unsupported` for a device's memory; the kernel's errno.
-  [[nodiscard]] result<void> discard(extent<block_offset> what, discard_permit const& leave) noexcept {
-    if (!leave.granted()) return failure(error{"discard", errc::discards_disabled}.at(what).of(name()).advise("ask the gate for a permit"));
+  /// Fails: `discards_disabled` if the permit was not granted; `other_gate` if another one guards
+  /// this memory; `invalid_extent`; `past_the_end`; `not_aligned` if it is not whole pages of this
+  /// block (the kernel would round a length up and take a page more); `unsupported` for a device's
+  /// memory; the kernel's errno.
+  [[nodiscard]] result<void> discard(extent<block_offset> what,
+                                     discard_permit const& leave) noexcept {
+    if (!leave.granted())
+      return failure(error{"discard", errc::discards_disabled}.at(what).of(name()).advise(
+          "ask the gate for a permit"));
     const detail::memory_guard::for_a_while discarding{guard_, leave.gate()};
-    if (!discarding) return failure(error{"discard", errc::other_gate}.at(what).of(name()).advise(detail::one_gate));
+    if (!discarding)
+      return failure(
+          error{"discard", errc::other_gate}.at(what).of(name()).advise(detail::one_gate));
     if (!what.valid()) return failure(error{"discard", errc::invalid_extent}.at(what).of(name()));
-    if (what.last.value >= size()) return failure(error{"discard", errc::past_the_end}.at(what).of(name()));
+    if (what.last.value >= size())
+      return failure(error{"discard", errc::past_the_end}.at(what).of(name()));
     if (!what.aligned_to(page_size_))
-      return failure(error{"discard", errc::not_aligned}.at(what).of(name()).advise("use multiples of {} bytes", page_size_));
+      return failure(error{"discard", errc::not_aligned}.at(what).of(name()).advise(
+          "use multiples of {} bytes", page_size_));
     std::int64_t answer = -EINTR;
     while (answer == -EINTR) {
       switch (method_) {
-        case detail::discard_method::forget_private: answer = calls_->madvise(host_at(what), what.size(), MADV_DONTNEED); break;
-        case detail::discard_method::replace_private: answer = replace(what); break;
-        case detail::discard_method::remove_shared: answer = calls_->madvise(host_at(what), what.size(), MADV_REMOVE); break;
-        case detail::discard_method::punch_hole:
-          answer = calls_->fallocate(descriptor_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, file_offset_ + what.first.value, what.size());
+        case detail::discard_method::forget_private:
+          answer = calls_->madvise(host_at(what), what.size(), MADV_DONTNEED);
           break;
-        case detail::discard_method::refuse: return failure(error{"discard", errc::unsupported}.at(what).of(name()));
+        case detail::discard_method::replace_private: answer = replace(what); break;
+        case detail::discard_method::remove_shared:
+          answer = calls_->madvise(host_at(what), what.size(), MADV_REMOVE);
+          break;
+        case detail::discard_method::punch_hole:
+          answer = calls_->fallocate(descriptor_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                     file_offset_ + what.first.value, what.size());
+          break;
+        case detail::discard_method::refuse:
+          return failure(error{"discard", errc::unsupported}.at(what).of(name()));
       }
     }
-    if (answer < 0) return failure(error::from_errno("discard", static_cast<int>(-answer)).at(what).of(name()));
+    if (answer < 0)
+      return failure(error::from_errno("discard", static_cast<int>(-answer)).at(what).of(name()));
     return {};
   }
 
   /// Faults their pages in for writing; contents stay. Law 15: without it Linux 6.1 pins the shared
   /// zero page behind a read-only mapping of private memory; the CPU's next write goes elsewhere.
   /// Cost: a page fault for each absent page. Safe against concurrent writers.
-  /// Fails: `invalid_extent`; `past_the_end`; `memory_gone` if the file behind it shrank; `unsupported` for a device's
-  /// memory; the kernel's errno. Pages faulted in by then stay resident.
+  /// Fails: `invalid_extent`; `past_the_end`; `memory_gone` if the file behind it shrank;
+  /// `unsupported` for a device's memory; the kernel's errno. Pages faulted in by then stay
+  /// resident.
   [[nodiscard]] result<void> populate(extent<block_offset> what) noexcept {
     if (!what.valid()) return failure(error{"populate", errc::invalid_extent}.at(what).of(name()));
-    if (what.last.value >= size()) return failure(error{"populate", errc::past_the_end}.at(what).of(name()));
-    if (kind_ == memory_kind::device) return failure(error{"populate", errc::unsupported}.at(what).of(name()));
+    if (what.last.value >= size())
+      return failure(error{"populate", errc::past_the_end}.at(what).of(name()));
+    if (kind_ == memory_kind::device)
+      return failure(error{"populate", errc::unsupported}.at(what).of(name()));
     const extent<block_offset> pages{block_offset{round_down(what.first.value, page_size_)},
                                      block_offset{what.last.value | (page_size_ - 1)}};
     // First stop KSM from merging it, or the zero page may return. EINVAL: a kernel without KSM.
-    std::int64_t answer = is_private(kind_) ? calls_->madvise(host_at(pages), pages.size(), MADV_UNMERGEABLE) : 0;
+    std::int64_t answer =
+        is_private(kind_) ? calls_->madvise(host_at(pages), pages.size(), MADV_UNMERGEABLE) : 0;
     if (answer >= 0 || answer == -EINVAL) answer = -EINTR;
-    while (answer == -EINTR) answer = calls_->madvise(host_at(pages), pages.size(), detail::populate_write);
+    while (answer == -EINTR)
+      answer = calls_->madvise(host_at(pages), pages.size(), detail::populate_write);
     // A kernel that lacks the advice refuses it even for zero bytes. Any other EINVAL: the memory
     // is not writable, and must not be touched.
     if (answer == -EINVAL && calls_->madvise(host_.value, 0, detail::populate_write) == -EINVAL) {
@@ -161,7 +195,8 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
       answer = 0;
     }
     if (answer == -EFAULT) return failure(error{"populate", errc::memory_gone}.at(what).of(name()));
-    if (answer < 0) return failure(error::from_errno("populate", static_cast<int>(-answer)).at(what).of(name()));
+    if (answer < 0)
+      return failure(error::from_errno("populate", static_cast<int>(-answer)).at(what).of(name()));
     return {};
   }
 
@@ -176,13 +211,16 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   /// As `retain`, for memory that may have been freed meanwhile. Returns whether it is still there.
   [[nodiscard]] bool retain_if_there() noexcept {
     auto now = references_.load(std::memory_order_relaxed);
-    while (now != freed && !references_.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel)) {}
+    while (now != freed &&
+           !references_.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel)) {}
     return now != freed;
   }
   /// Requires: an earlier `retain`; without one the program stops.
   void release() noexcept {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 0)
-      stop("tether[R2]: memory was released more often than it was retained, so it could be freed under a device");
+      stop(
+          "tether[R2]: memory was released more often than it was retained, so it could be freed "
+          "under a device");
   }
   [[nodiscard]] std::uint32_t references() const noexcept {
     const auto now = references_.load(std::memory_order_acquire);
@@ -201,9 +239,12 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   /// In place of a reference count: the memory was freed, and cannot be referred to any more.
   static constexpr std::uint32_t freed = ~std::uint32_t{0};
 
-  explicit memory_backing(label name, detail::memory_calls const& calls) noexcept : calls_{&calls}, name_{name} {}
+  explicit memory_backing(label name, detail::memory_calls const& calls) noexcept
+      : calls_{&calls}, name_{name} {}
 
-  [[nodiscard]] std::uint64_t host_at(extent<block_offset> what) const noexcept { return host_.value + what.first.value; }
+  [[nodiscard]] std::uint64_t host_at(extent<block_offset> what) const noexcept {
+    return host_.value + what.first.value;
+  }
 
   /// One write fault per page, by compare-and-exchange with the present value: no vCPU's write is
   /// lost, and no compiler turns it into a load, as some do with `fetch_or(0)`.
@@ -219,7 +260,8 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   /// Replaces a private file's bytes, and copy-on-write pages, by zeros: mapped elsewhere first, so
   /// that a failure keeps the bytes, then moved over them, which is atomic for concurrent accesses.
   [[nodiscard]] std::int64_t replace(extent<block_offset> what) noexcept {
-    const auto made = calls_->mmap(what.size(), protection_, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    const auto made =
+        calls_->mmap(what.size(), protection_, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (made < 0) return made;
     const auto zeros = static_cast<std::uint64_t>(made);
     auto answer = calls_->madvise(zeros, what.size(), MADV_DONTFORK);
@@ -238,7 +280,8 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
         return 0;
       }
       std::uint32_t none = 0;
-      if (!references_.compare_exchange_strong(none, freed, std::memory_order_acq_rel)) return std::nullopt;
+      if (!references_.compare_exchange_strong(none, freed, std::memory_order_acq_rel))
+        return std::nullopt;
       unlink();
     }
     const auto answer = unmap_and_close();  // without the lock: unmapping much memory takes long
@@ -251,7 +294,8 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   }
 
   [[nodiscard]] std::unique_lock<std::mutex> lock_registry() const noexcept {
-    return registry_ == nullptr ? std::unique_lock<std::mutex>{} : std::unique_lock{registry_->changing};
+    return registry_ == nullptr ? std::unique_lock<std::mutex>{}
+                                : std::unique_lock{registry_->changing};
   }
   void link() noexcept {
     if (registry_ != nullptr) older_ = std::exchange(registry_->newest, this);
@@ -288,7 +332,8 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   memory_kind kind_ = memory_kind::private_anonymous;
   detail::discard_method method_ = detail::discard_method::refuse;
   bool owned_ = false;
-  std::uint32_t blocks_ = 1;  ///< blocks that show it; guarded by the registry's lock, if there is one
+  /// blocks that show it; guarded by the registry's lock, if there is one
+  std::uint32_t blocks_ = 1;
   detail::file_registry* registry_ = nullptr;
   memory_backing* older_ = nullptr;  ///< next in the registry's list
   std::atomic<std::uint32_t> references_{0};

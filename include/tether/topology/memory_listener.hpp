@@ -16,8 +16,10 @@ namespace tether {
 
 /// Whether a change can be rolled back (law 12).
 enum class commit_kind : std::uint8_t {
-  refusable,   ///< ours: if one listener refuses it, it is rolled back for all
-  compulsory,  ///< decided by guest or kernel: it is published, and a listener that cannot follow fences what it concerns
+  refusable,  ///< ours: if one listener refuses it, it is rolled back for all
+  /// decided by guest or kernel: it is published, and a listener that cannot follow fences what it
+  /// concerns
+  compulsory,
 };
 
 /// What a commit did.
@@ -30,9 +32,10 @@ struct commit_report {
 
 /// Minimal: the four calls, all `noexcept`.
 /// Laws: after a failed `commit` of a refusable change the listener is exactly as before `begin`
-/// (or its error is `rollback_failed()`); after a failed `commit` of a compulsory change nothing of what was
-/// removed is mapped, and of what was added only what works. Within one change every removal takes
-/// effect before any addition. It must not begin a transaction on the address space that calls it.
+/// (or its error is `rollback_failed()`); after a failed `commit` of a compulsory change nothing of
+/// what was removed is mapped, and of what was added only what works. Within one change every
+/// removal takes effect before any addition. It must not begin a transaction on the address space
+/// that calls it.
 /// Models: `dma_listener`, the recorder in `test/support`.
 template <class L>
 concept memory_listener = requires(L& listener, section const& one, commit_kind kind) {

@@ -34,16 +34,18 @@ struct file_requirements {
 /// The owning handle of a block. Movable; sections keep pointing to the same memory.
 class ram_block {
  public:
-  /// New memory of `size` bytes, all zeros. `page_size` 0 means the kind's default. Huge pages are taken
-  /// from the pool at once, so a pool that is too small fails here and not at the first access.
+  /// New memory of `size` bytes, all zeros. `page_size` 0 means the kind's default. Huge pages are
+  /// taken from the pool at once, so a pool that is too small fails here and not at the first
+  /// access.
   /// Ensures: private memory is not inherited by a fork, which could not share a pinned page.
   /// Shared memory is a memfd, sealed against changes of its size and seals: its descriptor can be
   /// passed on.
-  /// Fails: `invalid_extent` for no bytes, `not_aligned`, `unsupported` for device memory, the kernel's
-  /// errno; nothing is left behind.
+  /// Fails: `invalid_extent` for no bytes, `not_aligned`, `unsupported` for device memory, the
+  /// kernel's errno; nothing is left behind.
   template <class Kernel = linux_kernel>
   [[nodiscard]] static result<ram_block> allocate(std::string_view name, std::uint64_t size,
-                                                  memory_kind kind = memory_kind::private_anonymous, std::uint64_t page_size = 0) noexcept {
+                                                  memory_kind kind = memory_kind::private_anonymous,
+                                                  std::uint64_t page_size = 0) noexcept {
     return finish(detail::memory_sources<Kernel>::allocate(name, size, kind, page_size));
   }
 
@@ -52,24 +54,31 @@ class ram_block {
   /// pages it must be their size. The kernel is asked once what is mapped there, and `kind` must
   /// agree, except for device memory, which is never discarded. Discards of a private file's memory
   /// cost a mapping (vm.max_map_count) for each run of pages.
-  /// Fails: as `allocate`; `not_aligned` if it does not begin and end on a page; `not_mapped`; `wrong_kind`, which says what it is and
-  /// which kind to name; `unsupported`; the errno where /proc cannot be read.
+  /// Fails: as `allocate`; `not_aligned` if it does not begin and end on a page; `not_mapped`;
+  /// `wrong_kind`, which says what it is and which kind to name; `unsupported`; the errno where
+  /// /proc cannot be read.
   template <class Kernel = linux_kernel>
-  [[nodiscard]] static result<ram_block> borrow(std::string_view name, host_address host, std::uint64_t size, memory_kind kind,
+  [[nodiscard]] static result<ram_block> borrow(std::string_view name, host_address host,
+                                                std::uint64_t size, memory_kind kind,
                                                 std::uint64_t page_size = 0) noexcept {
     return finish(detail::memory_sources<Kernel>::borrow(name, host, size, kind, page_size));
   }
 
-  /// Memory behind a descriptor, mapped shared. The descriptor is duplicated; `fd` stays the caller's.
-  /// *The file is the memory, a block is a window of it*: blocks of one file share one `memory_backing`, so replacing one by another that
-  /// shows the same bytes changes nothing for a device. It is mapped until the last one is freed.
-  /// If a file outgrows its reservation and the addresses there are taken, its rest is new memory.
-  /// Fails: `bad_descriptor` unless it is a file of tmpfs (a memfd is) or hugetlbfs, open for reading and writing, not sealed against
-  /// writing, and as `required`; `past_the_end` if it is too short; `not_aligned`; the errno.
+  /// Memory behind a descriptor, mapped shared. The descriptor is duplicated; `fd` stays the
+  /// caller's. *The file is the memory, a block is a window of it*: blocks of one file share one
+  /// `memory_backing`, so replacing one by another that shows the same bytes changes nothing for a
+  /// device. It is mapped until the last one is freed. If a file outgrows its reservation and the
+  /// addresses there are taken, its rest is new memory.
+  /// Fails: `bad_descriptor` unless it is a file of tmpfs (a memfd is) or hugetlbfs, open for
+  /// reading and writing, not sealed against writing, and as `required`; `past_the_end` if it is
+  /// too short; `not_aligned`; the errno.
   template <class Kernel = linux_kernel>
-  [[nodiscard]] static result<ram_block> from_descriptor(std::string_view name, int fd, std::uint64_t file_offset, std::uint64_t size,
+  [[nodiscard]] static result<ram_block> from_descriptor(std::string_view name, int fd,
+                                                         std::uint64_t file_offset,
+                                                         std::uint64_t size,
                                                          file_requirements required = {}) noexcept {
-    return finish(detail::memory_sources<Kernel>::from_descriptor(name, fd, file_offset, size, required.seals));
+    return finish(detail::memory_sources<Kernel>::from_descriptor(name, fd, file_offset, size,
+                                                                  required.seals));
   }
 
   ram_block(ram_block&&) noexcept = default;
@@ -89,7 +98,9 @@ class ram_block {
   /// The memory that it shows, from `first()` on; for a shared file, that of the whole file.
   [[nodiscard]] memory_backing& backing() const noexcept { return *window_->memory; }
   [[nodiscard]] block_offset first() const noexcept { return window_->first; }
-  [[nodiscard]] host_address host() const noexcept { return backing().host() + window_->first.value; }
+  [[nodiscard]] host_address host() const noexcept {
+    return backing().host() + window_->first.value;
+  }
   /// Bytes.
   [[nodiscard]] std::uint64_t size() const noexcept { return window_->size; }
   [[nodiscard]] std::uint64_t page_size() const noexcept { return backing().page_size(); }
@@ -104,13 +115,16 @@ class ram_block {
   /// The seals that its file has now (F_SEAL_*). Fails: `unsupported` if it has no file of its own;
   /// the kernel's errno.
   [[nodiscard]] result<unsigned> seals() const noexcept {
-    if (backing().descriptor_ < 0) return failure(error{"ask for seals", errc::unsupported}.of(name()));
+    if (backing().descriptor_ < 0)
+      return failure(error{"ask for seals", errc::unsupported}.of(name()));
     const auto answer = backing().calls_->seals(backing().descriptor_);
-    if (answer < 0) return failure(error::from_errno("ask for seals", static_cast<int>(-answer)).of(name()));
+    if (answer < 0)
+      return failure(error::from_errno("ask for seals", static_cast<int>(-answer)).of(name()));
     return static_cast<unsigned>(answer);
   }
   /// As `memory_backing::discard`, counted from the block's beginning.
-  [[nodiscard]] result<void> discard(extent<block_offset> what, discard_permit const& leave) const noexcept {
+  [[nodiscard]] result<void> discard(extent<block_offset> what,
+                                     discard_permit const& leave) const noexcept {
     if (auto inside = check("discard", what); !inside) return inside;
     return backing().discard(what.moved_to(window_->first + what.first.value), leave);
   }
@@ -127,8 +141,10 @@ class ram_block {
     if (!window_) return {};
     const auto answer = backing().leave(false);
     if (!answer)
-      return failure(error{"free", errc::still_in_use}.of(name()).advise("{} regions and views refer to it", backing().references()));
-    if (*answer < 0) return failure(error::from_errno("free", static_cast<int>(-*answer)).of(name()));
+      return failure(error{"free", errc::still_in_use}.of(name()).advise(
+          "{} regions and views refer to it", backing().references()));
+    if (*answer < 0)
+      return failure(error::from_errno("free", static_cast<int>(-*answer)).of(name()));
     window_.reset();
     return {};
   }
@@ -136,21 +152,26 @@ class ram_block {
  private:
   friend class region;
 
-  explicit ram_block(std::shared_ptr<detail::memory_window const> window) noexcept : window_{std::move(window)} {}
+  explicit ram_block(std::shared_ptr<detail::memory_window const> window) noexcept
+      : window_{std::move(window)} {}
 
-  static result<ram_block> finish(result<std::shared_ptr<detail::memory_window const>> made) noexcept {
+  static result<ram_block> finish(
+      result<std::shared_ptr<detail::memory_window const>> made) noexcept {
     if (!made) return failure(made.error());
     return ram_block{std::move(*made)};
   }
 
-  [[nodiscard]] result<void> check(const char* operation, extent<block_offset> what) const noexcept {
+  [[nodiscard]] result<void> check(const char* operation,
+                                   extent<block_offset> what) const noexcept {
     if (what.last.value < size()) return {};
     return failure(error{operation, errc::past_the_end}.at(what).of(name()));
   }
 
   void leave_for_good() noexcept {
     if (window_ && !backing().leave(true))
-      stop("tether[R1]: a RAM block was destroyed while a region or a view referred to it, so a device could still reach it");
+      stop(
+          "tether[R1]: a RAM block was destroyed while a region or a view referred to it, so a "
+          "device could still reach it");
     window_.reset();
   }
 

@@ -17,28 +17,36 @@
 namespace tether {
 
 /// Made by one of the functions below, refined by the fluent ones:
-/// `region::ram(block).named("below 4 GiB").unmergeable()`. Units: bytes. Nothing here fails or allocates:
-/// what does not fit is refused where it is placed. It refers to the block weakly, also after a
-/// move; once the block is freed or replaced, the region is refused as a stale handle.
+/// `region::ram(block).named("below 4 GiB").unmergeable()`. Units: bytes. Nothing here fails or
+/// allocates: what does not fit is refused where it is placed. It refers to the block weakly, also
+/// after a move; once the block is freed or replaced, the region is refused as a stale handle.
 class region {
  public:
-  /// Memory that guest and devices read and write: all of the block, or `size` bytes of it from `first`.
+  /// Memory that guest and devices read and write: all of the block, or `size` bytes of it from
+  /// `first`.
   [[nodiscard]] static region ram(ram_block& block) noexcept { return {region_kind::ram, block}; }
-  [[nodiscard]] static region ram(ram_block& block, block_offset first, std::uint64_t size) noexcept {
+  [[nodiscard]] static region ram(ram_block& block, block_offset first,
+                                  std::uint64_t size) noexcept {
     return {region_kind::ram, block, first, size};
   }
   /// Memory that the guest only reads; devices may only read it either.
   [[nodiscard]] static region rom(ram_block& block) noexcept { return {region_kind::rom, block}; }
-  [[nodiscard]] static region rom(ram_block& block, block_offset first, std::uint64_t size) noexcept {
+  [[nodiscard]] static region rom(ram_block& block, block_offset first,
+                                  std::uint64_t size) noexcept {
     return {region_kind::rom, block, first, size};
   }
   /// Another device's BAR: the block borrows its mapping.
-  [[nodiscard]] static region ram_device(ram_block& block) noexcept { return {region_kind::ram_device, block}; }
-  [[nodiscard]] static region ram_device(ram_block& block, block_offset first, std::uint64_t size) noexcept {
+  [[nodiscard]] static region ram_device(ram_block& block) noexcept {
+    return {region_kind::ram_device, block};
+  }
+  [[nodiscard]] static region ram_device(ram_block& block, block_offset first,
+                                         std::uint64_t size) noexcept {
     return {region_kind::ram_device, block, first, size};
   }
   /// An emulated device's registers: no memory behind it; it hides what lies below.
-  [[nodiscard]] static region mmio(std::string_view name, std::uint64_t size) noexcept { return {region_kind::mmio, name, size}; }
+  [[nodiscard]] static region mmio(std::string_view name, std::uint64_t size) noexcept {
+    return {region_kind::mmio, name, size};
+  }
   /// Addresses that a virtual IOMMU translates.
   [[nodiscard]] static region iommu_window(std::string_view name, std::uint64_t size) noexcept {
     return {region_kind::iommu_window, name, size};
@@ -70,17 +78,22 @@ class region {
   }
 
   [[nodiscard]] region_kind kind() const noexcept { return kind_; }
-  /// Null for mmio and iommu_window, and for a block that was freed or moved from. Valid until the block is freed.
+  /// Null for mmio and iommu_window, and for a block that was freed or moved from. Valid until the
+  /// block is freed.
   [[nodiscard]] memory_backing* memory() const noexcept {
     const auto window = window_.lock();
     return window ? window->memory.get() : nullptr;
   }
   /// A scoped reference to the memory; empty if `memory()` is null.
-  [[nodiscard]] detail::memory_hold hold() const noexcept { return detail::memory_hold{window_.lock()}; }
+  [[nodiscard]] detail::memory_hold hold() const noexcept {
+    return detail::memory_hold{window_.lock()};
+  }
   /// The offset of its first byte in the memory; for a shared file, in the file.
   [[nodiscard]] block_offset offset() const noexcept { return block_begins_ + offset_.value; }
   /// Whether it lies within its block.
-  [[nodiscard]] bool fits_its_block() const noexcept { return offset_.value < block_size_ && block_size_ - offset_.value >= size_; }
+  [[nodiscard]] bool fits_its_block() const noexcept {
+    return offset_.value < block_size_ && block_size_ - offset_.value >= size_;
+  }
   /// Bytes; 0 if there is no block.
   [[nodiscard]] std::uint64_t block_size() const noexcept { return block_size_; }
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
@@ -89,10 +102,13 @@ class region {
   [[nodiscard]] bool is_unmergeable() const noexcept { return unmergeable_; }
   [[nodiscard]] bool has_dirty_log() const noexcept { return dirty_log_; }
   /// Whether regions of this kind have memory at all.
-  [[nodiscard]] bool needs_memory() const noexcept { return kind_ != region_kind::mmio && kind_ != region_kind::iommu_window; }
+  [[nodiscard]] bool needs_memory() const noexcept {
+    return kind_ != region_kind::mmio && kind_ != region_kind::iommu_window;
+  }
 
  private:
-  region(region_kind kind, std::string_view name, std::uint64_t size) noexcept : size_{size}, kind_{kind}, name_{name} {}
+  region(region_kind kind, std::string_view name, std::uint64_t size) noexcept
+      : size_{size}, kind_{kind}, name_{name} {}
   region(region_kind kind, ram_block& block) noexcept : kind_{kind} {
     if (!block) return;
     window_ = block.window_;
@@ -101,7 +117,8 @@ class region {
     size_ = block.size();
     name_ = block.name();
   }
-  region(region_kind kind, ram_block& block, block_offset first, std::uint64_t size) noexcept : region{kind, block} {
+  region(region_kind kind, ram_block& block, block_offset first, std::uint64_t size) noexcept
+      : region{kind, block} {
     offset_ = first;
     size_ = size;
   }

@@ -36,8 +36,8 @@ struct section {
 
   /// Whether everything that a listener acts on is equal. The name is not part of it.
   friend constexpr bool operator==(section const& a, section const& b) noexcept {
-    return a.where == b.where && a.memory == b.memory && a.offset == b.offset && a.kind == b.kind && a.read_only == b.read_only &&
-           a.unmergeable == b.unmergeable;
+    return a.where == b.where && a.memory == b.memory && a.offset == b.offset && a.kind == b.kind &&
+           a.read_only == b.read_only && a.unmergeable == b.unmergeable;
   }
 
   /// Where this process sees the first byte. Requires: `memory`.

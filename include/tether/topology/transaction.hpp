@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Edits to the guest's memory map that become visible together, or not at all. Transactions of one thread
-// nest; only the outermost commits. One that is destroyed uncommitted is rolled back.
+// Edits to the guest's memory map that become visible together, or not at all. Transactions of one
+// thread nest; only the outermost commits. One that is destroyed uncommitted is rolled back.
 //
 //     auto change = guest.begin();
 //     change.remove(old);
@@ -35,31 +35,39 @@ class [[nodiscard]] transaction {
   /// Rolls the edits back unless committed.
   ~transaction() {
     if (!open_) return;
-    if (writer_->depth() != depth_) stop("tether[M2]: a transaction was destroyed before one that began inside it");
+    if (writer_->depth() != depth_)
+      stop("tether[M2]: a transaction was destroyed before one that began inside it");
     writer_->regions().roll_back_to(mark_);
     writer_->made_compulsory(was_compulsory_);
     writer_->unlock();
   }
 
   /// Places a region. The highest priority is visible, among equals the one placed last.
-  /// Fails: `invalid_extent` for no bytes or past 2^64; `past_the_end` of its memory; `stale_handle` if its
-  /// block is gone; `other_gate` if another address space's gate guards it; not enough memory.
-  [[nodiscard]] result<region_id> place(region const& what, guest_address at, int priority = 0) noexcept {
+  /// Fails: `invalid_extent` for no bytes or past 2^64; `past_the_end` of its memory;
+  /// `stale_handle` if its block is gone; `other_gate` if another address space's gate guards it;
+  /// not enough memory.
+  [[nodiscard]] result<region_id> place(region const& what, guest_address at,
+                                        int priority = 0) noexcept {
     constexpr auto operation = "place";
     if (auto may = may_edit(operation); !may) return failure(may.error());
     const auto name = what.name().view();
     const auto where = extent<guest_address>::of(at, what.size());
-    const auto memory = what.hold();  // else it might be freed before the placed region refers to it
+    // else it might be freed before the placed region refers to it
+    const auto memory = what.hold();
     if (what.needs_memory()) {
-      if (memory.get() == nullptr) return failure(error{operation, errc::stale_handle}.of(name).advise("its RAM block is gone"));
+      if (memory.get() == nullptr)
+        return failure(
+            error{operation, errc::stale_handle}.of(name).advise("its RAM block is gone"));
       if (where && !what.fits_its_block())
-        return failure(error{operation, errc::past_the_end}.at(*where).of(name).advise("there are {} bytes", what.block_size()));
+        return failure(error{operation, errc::past_the_end}.at(*where).of(name).advise(
+            "there are {} bytes", what.block_size()));
     }
     if (!where) return failure(error{operation, errc::invalid_extent}.of(name));
     try {
       auto held = std::make_shared<detail::section_owner const>(what.name(), memory.get());
       if (writer_->gate() != gate_id::none && !held->guard(writer_->gate())) {
-        return failure(error{operation, errc::other_gate}.at(*where).of(name).advise(detail::one_gate));
+        return failure(
+            error{operation, errc::other_gate}.at(*where).of(name).advise(detail::one_gate));
       }
       return writer_->regions().place(what, std::move(held), *where, priority);
     } catch (...) {
@@ -76,9 +84,12 @@ class [[nodiscard]] transaction {
   [[nodiscard]] result<void> move(region_id id, guest_address to) noexcept {
     if (auto* const region = open_ ? writer_->regions().find(id) : nullptr; region != nullptr) {
       if (to.value > ~(region->where.last - region->where.first))
-        return failure(error{"move", errc::invalid_extent}.at(region->where).of(region->held->name().view()));
+        return failure(
+            error{"move", errc::invalid_extent}.at(region->where).of(region->held->name().view()));
     }
-    return edit("move", id, [&](placed_region const& region) { writer_->regions().move(id, region.where.moved_to(to)); });
+    return edit("move", id, [&](placed_region const& region) {
+      writer_->regions().move(id, region.where.moved_to(to));
+    });
   }
 
   /// Makes it read-only or writable, for devices and guest: told as a removal and an addition.
@@ -86,19 +97,22 @@ class [[nodiscard]] transaction {
     return flip("set read-only", id, &placed_region::read_only, on);
   }
   /// A disabled region shows nothing, but keeps its place.
-  [[nodiscard]] result<void> set_enabled(region_id id, bool on) noexcept { return flip("set enabled", id, &placed_region::enabled, on); }
+  [[nodiscard]] result<void> set_enabled(region_id id, bool on) noexcept {
+    return flip("set enabled", id, &placed_region::enabled, on);
+  }
   /// Whether writes are logged: listeners are told nothing, because no mapping changes.
   [[nodiscard]] result<void> set_dirty_log(region_id id, bool on) noexcept {
     return flip("set the dirty log", id, &placed_region::dirty_log, on);
   }
 
-  /// Ends the transaction. Inside another one it only hands the edits to that one (and makes it compulsory if
-  /// this one is). The outermost computes the new view, tells the listeners and publishes, in this order, so
-  /// a listener that asks sees the old view. If the view does not change, no listener is told.
+  /// Ends the transaction. Inside another one it only hands the edits to that one (and makes it
+  /// compulsory if this one is). The outermost computes the new view, tells the listeners and
+  /// publishes, in this order, so a listener that asks sees the old view. If the view does not
+  /// change, no listener is told.
   /// Fails: a refusable one with the first listener's error, and everything is rolled back:
-  /// in-flight DMA to the extents concerned may have faulted meanwhile; `error::rollback_failed()` if a
-  /// listener's roll-back failed. Either kind with not enough memory, before any listener was told:
-  /// then nothing is published.
+  /// in-flight DMA to the extents concerned may have faulted meanwhile; `error::rollback_failed()`
+  /// if a listener's roll-back failed. Either kind with not enough memory, before any listener was
+  /// told: then nothing is published.
   [[nodiscard]] result<commit_report> commit() noexcept {
     if (auto may = may_edit("commit"); !may) return failure(may.error());
     open_ = false;
@@ -128,9 +142,11 @@ class [[nodiscard]] transaction {
   }
 
   [[nodiscard]] result<void> may_edit(const char* operation) const noexcept {
-    if (!open_) return failure(error{operation, errc::stale_handle}.advise("the transaction was committed"));
+    if (!open_)
+      return failure(error{operation, errc::stale_handle}.advise("the transaction was committed"));
     if (writer_->depth() != depth_)
-      return failure(error{operation, errc::still_in_use}.advise("finish the transaction inside this one first"));
+      return failure(error{operation, errc::still_in_use}.advise(
+          "finish the transaction inside this one first"));
     return {};
   }
 
@@ -147,8 +163,10 @@ class [[nodiscard]] transaction {
     return {};
   }
 
-  [[nodiscard]] result<void> flip(const char* operation, region_id id, bool placed_region::*flag, bool on) noexcept {
-    return edit(operation, id, [&](placed_region const&) { writer_->regions().set_flag(id, flag, on); });
+  [[nodiscard]] result<void> flip(const char* operation, region_id id, bool placed_region::* flag,
+                                  bool on) noexcept {
+    return edit(operation, id,
+                [&](placed_region const&) { writer_->regions().set_flag(id, flag, on); });
   }
 
   detail::commit_pipeline* writer_;

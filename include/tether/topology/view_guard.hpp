@@ -25,7 +25,9 @@ class view_guard {
   [[nodiscard]] flat_view const& sections() const& noexcept { return *view_; }
   flat_view const& sections() const&& = delete;
   /// The section that `where` lies in, or null. Lives as long as this guard.
-  [[nodiscard]] section const* find(guest_address where) const& noexcept { return view_->find(where); }
+  [[nodiscard]] section const* find(guest_address where) const& noexcept {
+    return view_->find(where);
+  }
   section const* find(guest_address) const&& = delete;
 
  private:

@@ -38,14 +38,17 @@ struct small_guest {
 
 }  // namespace
 
-TEST_CASE_FIXTURE(small_guest, "where guest memory may lie can be asked before any is placed or attached") {
+TEST_CASE_FIXTURE(small_guest,
+                  "where guest memory may lie can be asked before any is placed or attached") {
   in_blocks dma{guest, gate, software_iommu{{.usable = {{io_address{0}, io_address{0xffff}}}}}};
   REQUIRE(dma.usable_iova().size() == 1);
   CHECK(dma.usable_iova()[0].last == io_address{0xffff});
   CHECK(dma.usage() == mapped_usage{});
 }
 
-TEST_CASE_FIXTURE(small_guest, "books and usage follow attach and detach, and hot-plugged memory is mapped and unmapped") {
+TEST_CASE_FIXTURE(
+    small_guest,
+    "books and usage follow attach and detach, and hot-plugged memory is mapped and unmapped") {
   in_blocks dma{guest, gate};
   auto first = must(dma.attach({"a", {{"nic"}}}));
   auto second = must(dma.attach({"b", {{"nic"}}}));
@@ -61,7 +64,9 @@ TEST_CASE_FIXTURE(small_guest, "books and usage follow attach and detach, and ho
   CHECK(dma.membership() == container_counts{});
 }
 
-TEST_CASE_FIXTURE(small_guest, "an attach reports each piece, and one that is cancelled on the way has happened not at all") {
+TEST_CASE_FIXTURE(
+    small_guest,
+    "an attach reports each piece, and one that is cancelled on the way has happened not at all") {
   const region_id placed = must(guest.place(region::ram(ram), guest_address{0}));
   in_blocks dma{guest, gate};
   for (int until = 0; until <= 4; ++until) {
@@ -69,9 +74,9 @@ TEST_CASE_FIXTURE(small_guest, "an attach reports each piece, and one that is ca
     int pieces = 0;
     if (until == 0) source.request_stop();
     monitored who{source.get_token(), [&](mapping const& piece) noexcept {
-                   CHECK(piece.where.size() == 64 * KiB);
-                   if (++pieces == until) source.request_stop();
-                 }};
+                    CHECK(piece.where.size() == 64 * KiB);
+                    if (++pieces == until) source.request_stop();
+                  }};
     auto done = dma.attach({"a", {{"nic"}}}, who);
     CHECK(pieces == until);
     CHECK(done.has_value() == (until == 4));
@@ -84,7 +89,8 @@ TEST_CASE_FIXTURE(small_guest, "an attach reports each piece, and one that is ca
   must(guest.remove(placed));
 }
 
-TEST_CASE_FIXTURE(small_guest, "a container that goes detaches what is attached, so its memory can be freed") {
+TEST_CASE_FIXTURE(small_guest,
+                  "a container that goes detaches what is attached, so its memory can be freed") {
   const region_id placed = must(guest.place(region::ram(ram), guest_address{0}));
   std::optional<in_blocks> dma{std::in_place, guest, gate};
   auto group = must(dma->attach({"a", {{"nic"}}}));
@@ -95,7 +101,9 @@ TEST_CASE_FIXTURE(small_guest, "a container that goes detaches what is attached,
   must(ram.free());
 }
 
-TEST_CASE_FIXTURE(small_guest, "what a hold is named after is the group, and the container where that is the unit") {
+TEST_CASE_FIXTURE(
+    small_guest,
+    "what a hold is named after is the group, and the container where that is the unit") {
   const auto name_after_attach = [&]<class Policy>(Policy) {
     auto iommu = io_uring_buffers::open({.slots = 8});
     if (!iommu) return std::string{"io_uring is not to be had"};
@@ -105,7 +113,8 @@ TEST_CASE_FIXTURE(small_guest, "what a hold is named after is the group, and the
     gate.for_each_holder([&](holder_info who) { name = who.name; });
     return name;
   };
-  if (name_after_attach(inhibit_per_group{}) == "io_uring is not to be had") return tether_test::skip_because("io_uring is not to be had");
+  if (name_after_attach(inhibit_per_group{}) == "io_uring is not to be had")
+    return tether_test::skip_because("io_uring is not to be had");
   CHECK(name_after_attach(inhibit_per_group{}) == "nics");
   CHECK(name_after_attach(inhibit_per_device{}) == "nics");
   CHECK(name_after_attach(inhibit_per_container{}) == "container");

@@ -20,7 +20,8 @@ using tether_test::must;
 namespace {
 
 using container_type = container<software_iommu>;
-static_assert(std::is_trivially_copyable_v<attached_group<container_type>> && std::is_trivially_copyable_v<opened_device<container_type>>);
+static_assert(std::is_trivially_copyable_v<attached_group<container_type>> &&
+              std::is_trivially_copyable_v<opened_device<container_type>>);
 
 struct one_container {
   ram_block ram = must(ram_block::allocate("ram", 64 * KiB));
@@ -32,7 +33,9 @@ struct one_container {
 
 }  // namespace
 
-TEST_CASE_FIXTURE(one_container, "a device is used through its handle, and every copy of it is stale once it is closed") {
+TEST_CASE_FIXTURE(
+    one_container,
+    "a device is used through its handle, and every copy of it is stale once it is closed") {
   auto group = must(dma.attach({"nics", {{"nic"}}}));
   auto device = must(group.open("nic"));
   const auto copy = device;
@@ -49,7 +52,9 @@ TEST_CASE_FIXTURE(one_container, "a device is used through its handle, and every
   CHECK(device.close().error().is(errc::stale_handle));
 }
 
-TEST_CASE_FIXTURE(one_container, "every use of a group that has detached answers that it is gone, even when one of the same name is there again") {
+TEST_CASE_FIXTURE(one_container,
+                  "every use of a group that has detached answers that it is gone, even when one "
+                  "of the same name is there again") {
   auto group = must(dma.attach({"nics", {{"nic"}}}));
   auto device = must(group.open("nic"));
   must(group.detach());

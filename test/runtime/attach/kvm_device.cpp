@@ -36,7 +36,8 @@ struct fake_kvm_kernel : linux_kernel {
     has_vfio = true;
     taken = false;
   }
-  static answer call(long number, int descriptor, unsigned long request, kvm_create_device* wanted) noexcept {
+  static answer call(long number, int descriptor, unsigned long request,
+                     kvm_create_device* wanted) noexcept {
     if (number != SYS_ioctl || request != KVM_CREATE_DEVICE) return -ENOTTY;
     if (descriptor != machine) return descriptor < 0 ? -EBADF : -ENOTTY;
     if (wanted->type != KVM_DEV_TYPE_VFIO || !has_vfio) return -ENODEV;
@@ -46,10 +47,14 @@ struct fake_kvm_kernel : linux_kernel {
     wanted->fd = static_cast<std::uint32_t>(device);
     return 0;
   }
-  static answer call(long number, int descriptor, unsigned long request, kvm_device_attr* wanted) noexcept {
-    if (number != SYS_ioctl || request != KVM_SET_DEVICE_ATTR || wanted->group != KVM_DEV_VFIO_GROUP) return -ENOTTY;
+  static answer call(long number, int descriptor, unsigned long request,
+                     kvm_device_attr* wanted) noexcept {
+    if (number != SYS_ioctl || request != KVM_SET_DEVICE_ATTR ||
+        wanted->group != KVM_DEV_VFIO_GROUP)
+      return -ENOTTY;
     if (::fcntl(descriptor, F_GETFD) < 0) return -EBADF;
-    const std::int32_t file = *reinterpret_cast<std::int32_t const*>(static_cast<std::uintptr_t>(wanted->addr));
+    const std::int32_t file =
+        *reinterpret_cast<std::int32_t const*>(static_cast<std::uintptr_t>(wanted->addr));
     if (wanted->attr == KVM_DEV_VFIO_GROUP_ADD) return told.insert(file).second ? 0 : -EEXIST;
     if (wanted->attr == KVM_DEV_VFIO_GROUP_DEL) return told.erase(file) == 1 ? 0 : -ENOENT;
     return -ENXIO;
@@ -81,7 +86,9 @@ TEST_CASE_FIXTURE(fresh, "KVM is told of each file once, and forgets it once") {
   CHECK(never.error().is_errno(ENOENT));
 }
 
-TEST_CASE_FIXTURE(fresh, "the descriptor of the pseudo-device is closed with it, and only once when it is moved") {
+TEST_CASE_FIXTURE(
+    fresh,
+    "the descriptor of the pseudo-device is closed with it, and only once when it is moved") {
   const auto before = tether_test::descriptors().size();
   {
     auto kvm = must(device::create(machine));
@@ -92,7 +99,9 @@ TEST_CASE_FIXTURE(fresh, "the descriptor of the pseudo-device is closed with it,
   CHECK(tether_test::descriptors().size() == before);
 }
 
-TEST_CASE_FIXTURE(fresh, "a pseudo-device that somebody else made is used through a duplicate, and stays theirs") {
+TEST_CASE_FIXTURE(
+    fresh,
+    "a pseudo-device that somebody else made is used through a duplicate, and stays theirs") {
   const auto theirs = must(device::create(machine));
   {
     auto ours = must(device::from_descriptor(theirs.descriptor()));
@@ -103,7 +112,9 @@ TEST_CASE_FIXTURE(fresh, "a pseudo-device that somebody else made is used throug
   CHECK(device::from_descriptor(-1).error().is_errno(EBADF));
 }
 
-TEST_CASE_FIXTURE(fresh, "what is no virtual machine, has a device already, or a KVM without VFIO is told apart, with advice") {
+TEST_CASE_FIXTURE(fresh,
+                  "what is no virtual machine, has a device already, or a KVM without VFIO is told "
+                  "apart, with advice") {
   CHECK(device::create(-1).error().is(errc::bad_descriptor));
   CHECK(device::create(0).error().is(errc::bad_descriptor));
   fake_kvm_kernel::has_vfio = false;

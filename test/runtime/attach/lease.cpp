@@ -33,13 +33,15 @@ namespace {
 using groups = passthrough<on_software>;
 using singles = passthrough<one_by_one<on_software>>;
 using software_lease = device_lease<software_device>;
-static_assert(!std::is_copy_constructible_v<software_lease> && std::is_nothrow_move_constructible_v<software_lease>);
+static_assert(!std::is_copy_constructible_v<software_lease> &&
+              std::is_nothrow_move_constructible_v<software_lease>);
 static_assert(std::is_nothrow_move_assignable_v<software_lease>);
 
 constexpr std::array<std::byte, 2> bytes{std::byte{4}, std::byte{2}};
 
 /// Refused for `device`, of which `many` leases are out.
-void check_in_use(result<void> const& done, const char* operation, const char* device, std::uint64_t many) {
+void check_in_use(result<void> const& done, const char* operation, const char* device,
+                  std::uint64_t many) {
   REQUIRE(!done);
   CHECK(done.error().is(errc::still_in_use));
   CHECK(!done.error().rollback_failed());
@@ -70,7 +72,9 @@ TEST_CASE("a lease is counted from when it is given to when the last that it was
   CHECK(count.out() == 0);
 }
 
-TEST_CASE("neither close nor detach nor abandon outlives a lease, whichever device of the group it is of, and everything is as before") {
+TEST_CASE(
+    "neither close nor detach nor abandon outlives a lease, whichever device of the group it is "
+    "of, and everything is as before") {
   groups w{must(on_software::make())};
   const endpoint_group two{"nics", {{"nic", pin_class::pins}, {"disk", pin_class::pins}}};
   auto group = must(w.dma->attach(two));
@@ -115,7 +119,8 @@ TEST_CASE("the same for a device that stands alone; a lease of another one is no
   CHECK(nic.lease().error().is(errc::stale_handle));
 }
 
-TEST_CASE("a container that has diverged cannot be abandoned under a lease either, and stays as it is") {
+TEST_CASE(
+    "a container that has diverged cannot be abandoned under a lease either, and stays as it is") {
   singles w{must(one_by_one<on_software>::make())};
   auto nic = must(w.dma->attach(lone_nic()));
   w.book.fail_at(backend_call::leave, 1, error{"leave", errc::still_in_use}.with_failed_rollback());
@@ -140,7 +145,9 @@ TEST_CASE("a container that is destroyed under a lease stops the program, and sa
     const auto lease = must(nic.lease());
     w->dma.reset();
   });
-  CHECK(said.find("tether[D1]: a container was destroyed while a lease of one of its devices was out") != std::string::npos);
+  CHECK(said.find(
+            "tether[D1]: a container was destroyed while a lease of one of its devices was out") !=
+        std::string::npos);
   const auto alone = stopped_by([] {
     std::optional<singles> w{must(one_by_one<on_software>::make())};
     const auto nic = must(w->dma->attach(lone_nic()));
@@ -150,7 +157,9 @@ TEST_CASE("a container that is destroyed under a lease stops the program, and sa
   CHECK(alone.find("tether[D1]") != std::string::npos);
 }
 
-TEST_CASE("a device is used on two threads through leases while a third unplugs it and plugs it in again") {
+TEST_CASE(
+    "a device is used on two threads through leases while a third unplugs it and plugs it in "
+    "again") {
   ram_block ram = must(ram_block::allocate("ram", 64 * KiB));
   address_space guest;
   discard_gate<> gate;

@@ -82,7 +82,8 @@ TEST_CASE("mappings are only recorded until a pinning group joins, which pins th
   REQUIRE(iommu.leave(vgpu));
 }
 
-TEST_CASE("a recorded mapping of memory that is gone fails the join, by name, with nothing pinned") {
+TEST_CASE(
+    "a recorded mapping of memory that is gone fails the join, by name, with nothing pinned") {
   auto opened = io_uring_buffers::open({.slots = 8});
   if (!opened) return tether_test::skip_because(opened.error().sentence());
   auto& iommu = *opened;
@@ -138,7 +139,9 @@ TEST_CASE("memory that the process may not write cannot be pinned, and the error
   CHECK(look_at(iommu) == before);
 }
 
-TEST_CASE("the kernel's whole table of 16,384 slots is used, but for the one that mediated requests take") {
+TEST_CASE(
+    "the kernel's whole table of 16,384 slots is used, but for the one that mediated requests "
+    "take") {
   const auto opened = io_uring_buffers::open();
   if (!opened) return tether_test::skip_because(opened.error().sentence());
   CHECK(opened->free_mappings() == io_uring_most_slots - 1);
@@ -148,8 +151,10 @@ TEST_CASE("the kernel's whole table of 16,384 slots is used, but for the one tha
   CHECK(opened->usable_iova()[0].last.value == 0xffff'ffff'ffff);
 }
 
-TEST_CASE("a full locked-memory limit refuses the map, leaves nothing, and says how much is needed") {
-  if (const auto probe = io_uring_buffers::open({.slots = 8}); !probe) return tether_test::skip_because(probe.error().sentence());
+TEST_CASE(
+    "a full locked-memory limit refuses the map, leaves nothing, and says how much is needed") {
+  if (const auto probe = io_uring_buffers::open({.slots = 8}); !probe)
+    return tether_test::skip_because(probe.error().sentence());
   // An ordinary user's limit, in a child: root is not held to it.
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
@@ -167,7 +172,8 @@ TEST_CASE("a full locked-memory limit refuses the map, leaves nothing, and says 
     const auto refused = opened->map(memory.at(1 * MiB, 512 * KiB, 768 * KiB));
     if (refused) ::_exit(14);
     if (!refused.error().is_errno(ENOMEM) || refused.error().number() != 1280) ::_exit(15);
-    if (refused.error().sentence().find("ulimit -l) to at least 1280 KiB") == std::string::npos) ::_exit(16);
+    if (refused.error().sentence().find("ulimit -l) to at least 1280 KiB") == std::string::npos)
+      ::_exit(16);
     if (!(look_at(*opened) == before)) ::_exit(17);
     if (!opened->map(memory.at(1 * MiB, 512 * KiB, 256 * KiB))) ::_exit(18);
     ::_exit(0);
@@ -178,9 +184,9 @@ TEST_CASE("a full locked-memory limit refuses the map, leaves nothing, and says 
   CHECK(WEXITSTATUS(status) == 0);
 }
 
-// Each sweep lets the n-th system call of one operation fail, once or several times in a row, until none is left to
-// fail. Afterwards the state is the one before; or the error says that it is stuck, the books still agree with the
-// kernel, and asking again succeeds.
+// Each sweep lets the n-th system call of one operation fail, once or several times in a row, until
+// none is left to fail. Afterwards the state is the one before; or the error says that it is stuck,
+// the books still agree with the kernel, and asking again succeeds.
 namespace {
 
 struct swept {
@@ -198,7 +204,9 @@ swept sweep(Prepare prepare, Operation operation, Retry retry) {
       const auto untouched = pinned_by_the_kernel();
       bool fired = false;
       {
-        faulty_buffers iommu = faulty_buffers::open({.slots = 12, .bytes_per_slot = 2 * tether_test::host_page()}).value();
+        faulty_buffers iommu =
+            faulty_buffers::open({.slots = 12, .bytes_per_slot = 2 * tether_test::host_page()})
+                .value();
         auto kept = prepare(iommu);
         const auto before = look_at(iommu);
         std::optional<error> why;
@@ -244,7 +252,8 @@ bool io_uring_is_there() {
 
 auto nothing_mapped(faulty_buffers& iommu) {
   auto kept = std::make_unique<std::pair<host_memory, faulty_buffers::joined_group>>(
-      std::piecewise_construct, std::forward_as_tuple(8 * tether_test::host_page()), std::forward_as_tuple());
+      std::piecewise_construct, std::forward_as_tuple(8 * tether_test::host_page()),
+      std::forward_as_tuple());
   kept->second = iommu.join(pinning("g")).value();
   return kept;
 }
@@ -261,15 +270,20 @@ TEST_CASE("io_uring: a map that fails at any call leaves nothing behind") {
   if (!io_uring_is_there()) return;
   const auto page = tether_test::host_page();
   const auto outcome = sweep(
-      nothing_mapped, [&](auto& iommu, auto& kept) { return iommu.map(kept->first.at(0, 0, 5 * page)); },
+      nothing_mapped,
+      [&](auto& iommu, auto& kept) { return iommu.map(kept->first.at(0, 0, 5 * page)); },
       [&](auto& iommu, auto&) { return iommu.unmap({io_address{0}, io_address{5 * page - 1}}); });
   CHECK(outcome.failed >= 3);
   CHECK(outcome.stuck >= 1);
 }
 
-TEST_CASE("io_uring: an unmap that fails at any call keeps everything pinned, or says that it is stuck and can be repeated") {
+TEST_CASE(
+    "io_uring: an unmap that fails at any call keeps everything pinned, or says that it is stuck "
+    "and can be repeated") {
   if (!io_uring_is_there()) return;
-  const auto unmap = [](auto& iommu, auto& kept) { return iommu.unmap({io_address{0}, io_address{6 * kept->page - 1}}); };
+  const auto unmap = [](auto& iommu, auto& kept) {
+    return iommu.unmap({io_address{0}, io_address{6 * kept->page - 1}});
+  };
   const auto outcome = sweep(pinned, unmap, unmap);
   CHECK(outcome.failed >= 4);
   CHECK(outcome.stuck >= 1);

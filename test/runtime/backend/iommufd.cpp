@@ -32,7 +32,9 @@ using backend_type = iommufd_bench::backend_type;
 using device_type = backend_type::device_type;
 using requests = std::vector<unsigned long>;
 
-extent<io_address> at(std::uint64_t first, std::uint64_t size) { return {io_address{first}, io_address{first + (size - 1)}}; }
+extent<io_address> at(std::uint64_t first, std::uint64_t size) {
+  return {io_address{first}, io_address{first + (size - 1)}};
+}
 
 /// All that a failure must leave alone.
 struct seen {
@@ -51,7 +53,8 @@ seen look(iommufd_bench const& b, backend_type const& iommu) {
           b.context.shared().size()};
 }
 
-/// Lets `act` fail at every call in turn until none is left. Each time everything must be as before. Answers how many failed.
+/// Lets `act` fail at every call in turn until none is left. Each time everything must be as
+/// before. Answers how many failed.
 template <class Act>
 std::uint64_t sweep(iommufd_bench const& b, backend_type const& iommu, Act act) {
   const auto before = look(b, iommu);
@@ -75,7 +78,9 @@ std::uint64_t sweep(iommufd_bench const& b, backend_type const& iommu, Act act) 
 
 }  // namespace
 
-TEST_CASE("a container, its devices and its mappings are made with the calls that iommufd wants, in its order") {
+TEST_CASE(
+    "a container, its devices and its mappings are made with the calls that iommufd wants, in its "
+    "order") {
   iommufd_bench b;
   b.machine.requests.clear();
   auto iommu = b.container();
@@ -86,8 +91,8 @@ TEST_CASE("a container, its devices and its mappings are made with the calls tha
   CHECK(backend_type::kvm_file(device) == device.descriptor());
   must(iommu.bind(device));
   must(iommu.join(device));
-  CHECK(b.machine.requests ==
-        requests{abi::bind_device.number, abi::allocate_page_table.number, abi::attach_device.number, abi::read_limits.number});
+  CHECK(b.machine.requests == requests{abi::bind_device.number, abi::allocate_page_table.number,
+                                       abi::attach_device.number, abi::read_limits.number});
   b.machine.requests.clear();
   must(iommu.map(b.memory.at(0x10000, 0, 16 * KiB)));
   must(iommu.unmap(at(0x10000, 16 * KiB)));
@@ -96,11 +101,14 @@ TEST_CASE("a container, its devices and its mappings are made with the calls tha
   must(iommu.leave(device));
   must(iommu.close(device));
   must(iommu.abandon());
-  CHECK(b.machine.requests ==
-        requests{abi::detach_device.number, abi::destroy.number, abi::read_limits.number, abi::unmap.number, abi::destroy.number});
+  CHECK(b.machine.requests == requests{abi::detach_device.number, abi::destroy.number,
+                                       abi::read_limits.number, abi::unmap.number,
+                                       abi::destroy.number});
 }
 
-TEST_CASE("devices whose IOMMUs are alike share page tables, others get their own, a mediated one takes the address space") {
+TEST_CASE(
+    "devices whose IOMMUs are alike share page tables, others get their own, a mediated one takes "
+    "the address space") {
   iommufd_bench b;
   auto iommu = b.container();
   auto first = b.joined(iommu, b.edu);
@@ -122,7 +130,8 @@ TEST_CASE("devices whose IOMMUs are alike share page tables, others get their ow
   must(iommu.leave(mediated));
 }
 
-TEST_CASE("what is mapped is pinned for good exactly while a device has joined that is not mediated") {
+TEST_CASE(
+    "what is mapped is pinned for good exactly while a device has joined that is not mediated") {
   iommufd_bench b;
   auto iommu = b.container();
   CHECK_FALSE(iommu.pins_now());
@@ -149,10 +158,13 @@ TEST_CASE("a kernel that allocates no page tables chooses them itself") {
   CHECK(b.machine.locked() == 0);
 }
 
-TEST_CASE("what can be mapped is read again whenever a device joins or leaves, however many ranges there are") {
+TEST_CASE(
+    "what can be mapped is read again whenever a device joins or leaves, however many ranges there "
+    "are") {
   iommufd_bench b;
   b.machine.devices.at("/dev/vfio/devices/vfio1").is.reserved.clear();
-  for (std::uint64_t i = 1; i < 40; ++i) b.machine.devices.at("/dev/vfio/devices/vfio1").is.reserved.push_back(at(i * 0x100000, 0x1000));
+  for (std::uint64_t i = 1; i < 40; ++i)
+    b.machine.devices.at("/dev/vfio/devices/vfio1").is.reserved.push_back(at(i * 0x100000, 0x1000));
   auto iommu = b.container();
   CHECK(iommu.page_sizes() == sizes_of_page_tables(fake_iommufd_kernel::page_size()));
   REQUIRE(iommu.usable_iova().size() == 1);
@@ -169,14 +181,17 @@ TEST_CASE("what can be mapped is read again whenever a device joins or leaves, h
   CHECK(iommu.usable_iova().front().is_everything());
 }
 
-TEST_CASE("ranges that are out of order, and limits that cannot be read, refuse a join and change nothing") {
+TEST_CASE(
+    "ranges that are out of order, and limits that cannot be read, refuse a join and change "
+    "nothing") {
   iommufd_bench b;
   auto iommu = b.container();
   auto device = b.bound(iommu, b.edu);
   const auto before = look(b, iommu);
   using ranges = tether_test::fake_iommufd::ranges;
-  for (auto const& wrong : {ranges{}, ranges{at(0x2000, 0x1000), at(0, 0x1000)}, ranges{at(0, 0x1000), at(0xfff, 0x1000)},
-                            ranges{{io_address{5}, io_address{4}}}}) {
+  for (auto const& wrong :
+       {ranges{}, ranges{at(0x2000, 0x1000), at(0, 0x1000)},
+        ranges{at(0, 0x1000), at(0xfff, 0x1000)}, ranges{{io_address{5}, io_address{4}}}}) {
     b.machine.ranges_to_tell = wrong;
     const auto refused = iommu.join(device);
     REQUIRE(!refused);
@@ -204,8 +219,10 @@ TEST_CASE("a device whose join reveals a conflict is refused by name, and nothin
     must(iommu.unmap(at(iova, 4 * KiB)));
     return joined.error();
   };
-  CHECK(refused(0xfee0'0000, b.memory.host()).is(errc::outside_aperture));      // where its interrupts are
-  CHECK(refused(0x100'0000'0000, b.memory.host()).is(errc::outside_aperture));  // beyond its IOMMU's reach
+  // where its interrupts are
+  CHECK(refused(0xfee0'0000, b.memory.host()).is(errc::outside_aperture));
+  // beyond its IOMMU's reach
+  CHECK(refused(0x100'0000'0000, b.memory.host()).is(errc::outside_aperture));
   CHECK(refused(0, host_address{0x1000}).is(errc::memory_gone));
   b.machine.lockable = 1;
   const auto too_much = refused(0, b.memory.host());
@@ -242,7 +259,8 @@ TEST_CASE("each refusal of a mapping is told by its cause, and leaves nothing") 
   CHECK(too_much.sentence().find("8 KiB more") != std::string::npos);
   CHECK(why({at(0x8'0000, 4 * KiB), host_address{0x1000}}).is(errc::memory_gone));
   auto bar = must(device.map_bar(0));
-  CHECK(why({at(0x8'0000, 4 * KiB), host_address{b.machine.bars.begin()->first}, access::read_write, memory_kind::device})
+  CHECK(why({at(0x8'0000, 4 * KiB), host_address{b.machine.bars.begin()->first}, access::read_write,
+             memory_kind::device})
             .is(errc::unsupported));
   CHECK(b.machine.seen().find("area 0 8191") != std::string::npos);
   CHECK(b.machine.areas() == 1);
@@ -252,7 +270,8 @@ TEST_CASE("each refusal of a mapping is told by its cause, and leaves nothing") 
 TEST_CASE("an unmap that would cut a mapping or hit a hole never reaches the kernel") {
   iommufd_bench b;
   auto iommu = b.container();
-  for (const std::uint64_t first : {0x1000U, 0x3000U, 0x4000U}) must(iommu.map(b.memory.at(first, 0, first == 0x1000 ? 0x2000 : 0x1000)));
+  for (const std::uint64_t first : {0x1000U, 0x3000U, 0x4000U})
+    must(iommu.map(b.memory.at(first, 0, first == 0x1000 ? 0x2000 : 0x1000)));
   b.machine.requests.clear();
   CHECK(iommu.unmap(at(0x1000, 0x1000)).error().is(errc::cuts_a_mapping));
   CHECK(iommu.unmap(at(0x2000, 0x2000)).error().is(errc::cuts_a_mapping));
@@ -265,7 +284,9 @@ TEST_CASE("an unmap that would cut a mapping or hit a hole never reaches the ker
   CHECK(b.machine.areas() == 0);
 }
 
-TEST_CASE("an unmap that fails is stuck where something may be gone, and nothing is inferred from ENOENT") {
+TEST_CASE(
+    "an unmap that fails is stuck where something may be gone, and nothing is inferred from "
+    "ENOENT") {
   iommufd_bench b;
   auto iommu = b.container();
   must(iommu.map(b.memory.at(0, 0, 4 * KiB)));
@@ -290,7 +311,8 @@ TEST_CASE("an unmap that fails is stuck where something may be gone, and nothing
   CHECK(iommu.unmap(extent<io_address>::everything()).error().is(errc::byte_count_mismatch));
 }
 
-TEST_CASE("everything is unmapped by one call, up to the last byte, and nothing is everything too") {
+TEST_CASE(
+    "everything is unmapped by one call, up to the last byte, and nothing is everything too") {
   iommufd_bench b;
   auto iommu = b.container();
   must(iommu.map(b.memory.at(0, 0, 4 * KiB)));
@@ -306,7 +328,9 @@ TEST_CASE("everything is unmapped by one call, up to the last byte, and nothing 
   must(iommu.unmap(extent<io_address>::everything()));
 }
 
-TEST_CASE("while a BAR is mapped its device neither leaves nor is quiet, and it is named; abandoning waits for it") {
+TEST_CASE(
+    "while a BAR is mapped its device neither leaves nor is quiet, and it is named; abandoning "
+    "waits for it") {
   iommufd_bench b;
   const auto descriptors = tether_test::open_descriptors();
   auto iommu = b.container();
@@ -315,7 +339,8 @@ TEST_CASE("while a BAR is mapped its device neither leaves nor is quiet, and it 
   must(iommu.map(b.memory.at(0x10000, 0, 16 * KiB)));
   std::optional bar{must(device.map_bar(0))};
   const auto before = look(b, iommu);
-  for (auto const& refused : {iommu.leave(device), iommu.quiesce(), iommu.abandon(), iommu.close(device)}) {
+  for (auto const& refused :
+       {iommu.leave(device), iommu.quiesce(), iommu.abandon(), iommu.close(device)}) {
     REQUIRE(!refused);
     CHECK(refused.error().is(errc::still_in_use));
     CHECK(refused.error().subject() == "0000:01:00.0");
@@ -364,7 +389,9 @@ TEST_CASE("a failure at any call of an operation on iommufd leaves everything as
     return {};
   };
   std::optional<backend_type> another;
-  CHECK(sweep(b, *iommu, [&] { return take(another, backend_type::open(b.context, b.sysfs(), {.huge_pages = false})); }) == 3);
+  CHECK(sweep(b, *iommu, [&] {
+          return take(another, backend_type::open(b.context, b.sysfs(), {.huge_pages = false}));
+        }) == 3);
   CHECK(sweep(b, *iommu, [&] { return take(first, iommu->open(b.edu)); }) == 2);
   CHECK(sweep(b, *iommu, [&] { return iommu->bind(*first); }) == 1);
   CHECK(sweep(b, *iommu, [&] { return iommu->map(b.memory.at(0x10000, 0, 16 * KiB)); }) == 1);
@@ -380,7 +407,8 @@ TEST_CASE("a failure at any call of an operation on iommufd leaves everything as
     CHECK(look(b, *iommu) == before);
   }
   {
-    const injected_fault left_behind{4, EIO};  // it has moved, but the page table that served it is still there
+    // it has moved, but the page table that served it is still there
+    const injected_fault left_behind{4, EIO};
     CHECK(another->replace(*iommu, *second).error().rollback_failed());
     must(iommu->replace(*another, *second));
   }
@@ -403,7 +431,9 @@ TEST_CASE("a failure at any call of an operation on iommufd leaves everything as
   CHECK(iommu->usable_iova().size() == 2);
 }
 
-TEST_CASE("a page table that could not be destroyed is never given to another device, and goes with the next that is") {
+TEST_CASE(
+    "a page table that could not be destroyed is never given to another device, and goes with the "
+    "next that is") {
   iommufd_bench b;
   auto iommu = b.container();
   auto first = b.joined(iommu, b.edu);
@@ -432,7 +462,9 @@ TEST_CASE("an undo on iommufd that fails says that something was left behind") {
   CHECK(iommu.join(device).error().rollback_failed());
 }
 
-TEST_CASE("a device that is destroyed while it is joined has left; with a BAR mapped it stays until that is gone") {
+TEST_CASE(
+    "a device that is destroyed while it is joined has left; with a BAR mapped it stays until that "
+    "is gone") {
   iommufd_bench b;
   auto iommu = b.container();
   std::optional device{b.joined(iommu, b.edu)};
@@ -446,7 +478,9 @@ TEST_CASE("a device that is destroyed while it is joined has left; with a BAR ma
   CHECK(b.machine.seen().find("space") == std::string::npos);
 }
 
-TEST_CASE("a container that is destroyed leaves nothing in a context that lives on, and moving one moves all of it") {
+TEST_CASE(
+    "a container that is destroyed leaves nothing in a context that lives on, and moving one moves "
+    "all of it") {
   iommufd_bench b;
   const auto before = b.machine.seen();
   std::optional<device_type> device;
@@ -464,25 +498,33 @@ TEST_CASE("a container that is destroyed leaves nothing in a context that lives 
   CHECK(device->close().error().is(errc::stale_handle));
 }
 
-TEST_CASE("a mediated device pins on demand whatever its neighbours do; a name that its descriptor belies does not count") {
+TEST_CASE(
+    "a mediated device pins on demand whatever its neighbours do; a name that its descriptor "
+    "belies does not count") {
   iommufd_bench b;
   auto iommu = b.container();
   CHECK(iommu.classify(b.edu).value() == pin_class::pins);
   CHECK(iommu.classify(b.mtty).value() == pin_class::pins_on_demand);
   CHECK(b.mtty.group() == b.edu.group());
-  CHECK(iommu.classify(vfio_cdev{"/dev/vfio/devices/vfio99", b.sysfs()}).value() == pin_class::pins);
+  CHECK(iommu.classify(vfio_cdev{"/dev/vfio/devices/vfio99", b.sysfs()}).value() ==
+        pin_class::pins);
   const auto mediated = must(iommu.open(b.mtty));
   const auto real = must(iommu.open(b.edu));
-  CHECK(iommu.classify(vfio_cdev::from_descriptor(mediated.descriptor(), "some-uuid", b.sysfs())).value() == pin_class::pins_on_demand);
-  CHECK(iommu.classify(vfio_cdev::from_descriptor(real.descriptor(), "some-uuid", b.sysfs())).value() == pin_class::pins);
-  CHECK(iommu.classify(vfio_cdev::from_descriptor(mediated.descriptor(), "0000:01:00.0", b.sysfs())).value() == pin_class::pins);
+  CHECK(iommu.classify(vfio_cdev::from_descriptor(mediated.descriptor(), "some-uuid", b.sysfs()))
+            .value() == pin_class::pins_on_demand);
+  CHECK(iommu.classify(vfio_cdev::from_descriptor(real.descriptor(), "some-uuid", b.sysfs()))
+            .value() == pin_class::pins);
+  CHECK(iommu.classify(vfio_cdev::from_descriptor(mediated.descriptor(), "0000:01:00.0", b.sysfs()))
+            .value() == pin_class::pins);
   // Taken for one that pins, a mediated device joins all the same.
-  auto taken = must(iommu.open(vfio_cdev::from_descriptor(mediated.descriptor(), "hearsay", b.sysfs())));
+  auto taken =
+      must(iommu.open(vfio_cdev::from_descriptor(mediated.descriptor(), "hearsay", b.sysfs())));
   must(iommu.bind(taken));
   must(iommu.join(taken));
 }
 
-TEST_CASE("a device that cannot be opened or bound says why and what to do, and leaves nothing open") {
+TEST_CASE(
+    "a device that cannot be opened or bound says why and what to do, and leaves nothing open") {
   iommufd_bench b;
   auto iommu = b.container();
   const auto before = look(b, iommu);
@@ -509,7 +551,8 @@ TEST_CASE("a device that cannot be opened or bound says why and what to do, and 
     b.machine.devices.at("/dev/vfio/devices/vfio0").is.busy = false;
     must(iommu.bind(device));
     CHECK(iommu.bind(device).error().is(errc::already_there));
-    auto twice = must(iommu.open(vfio_cdev::from_descriptor(device.descriptor(), "0000:01:00.0", b.sysfs())));
+    auto twice = must(
+        iommu.open(vfio_cdev::from_descriptor(device.descriptor(), "0000:01:00.0", b.sysfs())));
     CHECK(iommu.bind(twice).error().is(errc::bad_descriptor));
     must(iommu.close(device));
     CHECK(iommu.bind(device).error().is(errc::stale_handle));
@@ -519,7 +562,9 @@ TEST_CASE("a device that cannot be opened or bound says why and what to do, and 
   CHECK(look(b, iommu) == before);
 }
 
-TEST_CASE("a device bound to one context joins no container of another, whose numbers mean other things") {
+TEST_CASE(
+    "a device bound to one context joins no container of another, whose numbers mean other "
+    "things") {
   iommufd_bench b;
   auto here = b.container();
   auto there = must(backend_type::open(must(iommufd_bench::context_type::open()), b.sysfs()));
@@ -532,7 +577,9 @@ TEST_CASE("a device bound to one context joins no container of another, whose nu
   CHECK(neighbour.replace(there, device).error().is(errc::stale_handle));
 }
 
-TEST_CASE("a device is moved to another container without a gap, unless its group would have to move with it") {
+TEST_CASE(
+    "a device is moved to another container without a gap, unless its group would have to move "
+    "with it") {
   iommufd_bench b;
   auto from = b.container();
   auto to = b.container();

@@ -27,9 +27,14 @@ TEST_CASE("a software IOMMU looks like an ordinary PC's unless told otherwise") 
 }
 
 TEST_CASE("a software IOMMU with larger pages refuses what only smaller ones could map") {
-  software_iommu iommu{{.page_sizes = {64 * KiB | 2 * MiB}, .usable = {extent<io_address>::everything()}}};
-  CHECK(iommu.map({{io_address{0}, io_address{4 * KiB - 1}}, host_address{0}}).error().is(errc::not_aligned));
-  CHECK(iommu.map({{io_address{0}, io_address{64 * KiB - 1}}, host_address{4 * KiB}}).error().is(errc::not_aligned));
+  software_iommu iommu{
+      {.page_sizes = {64 * KiB | 2 * MiB}, .usable = {extent<io_address>::everything()}}};
+  CHECK(iommu.map({{io_address{0}, io_address{4 * KiB - 1}}, host_address{0}})
+            .error()
+            .is(errc::not_aligned));
+  CHECK(iommu.map({{io_address{0}, io_address{64 * KiB - 1}}, host_address{4 * KiB}})
+            .error()
+            .is(errc::not_aligned));
   CHECK(iommu.map({{io_address{0}, io_address{64 * KiB - 1}}, host_address{0}}));
 }
 
@@ -51,7 +56,8 @@ TEST_CASE("when an unmap has returned no device writes there any more, however b
     REQUIRE(iommu.map(memory.at(0, 0, page)));
     REQUIRE(iommu.map(memory.at(page, page, page)));
     // Every other round waits until the device has really been there.
-    for (const auto before = reached.load(); round % 2 == 0 && reached == before;) std::this_thread::yield();
+    for (const auto before = reached.load(); round % 2 == 0 && reached == before;)
+      std::this_thread::yield();
     REQUIRE(iommu.unmap({io_address{page}, io_address{2 * page - 1}}));
     // Plain accesses: one that meets the device's is a finding of TSan's as well.
     for (std::byte& byte : memory.bytes()) byte = std::byte{0};

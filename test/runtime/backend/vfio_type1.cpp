@@ -43,7 +43,9 @@ tether_test::fake_vfio& anew() {
   return machine;
 }
 
-extent<io_address> at(std::uint64_t first, std::uint64_t size) { return {io_address{first}, io_address{first + (size - 1)}}; }
+extent<io_address> at(std::uint64_t first, std::uint64_t size) {
+  return {io_address{first}, io_address{first + (size - 1)}};
+}
 
 /// All that a failure must leave alone.
 struct seen {
@@ -55,13 +57,19 @@ struct seen {
   friend bool operator==(seen const&, seen const&) = default;
 };
 seen look(type1 const& iommu) {
-  seen all{tether_test::open_descriptors(), fake_vfio_kernel::machine().mapped(), {}, iommu.page_sizes().mask, {}};
+  seen all{tether_test::open_descriptors(),
+           fake_vfio_kernel::machine().mapped(),
+           {},
+           iommu.page_sizes().mask,
+           {}};
   all.usable.assign(iommu.usable_iova().begin(), iommu.usable_iova().end());
-  for (auto const& [path, group] : fake_vfio_kernel::machine().groups) all.open.push_back(group.open);
+  for (auto const& [path, group] : fake_vfio_kernel::machine().groups)
+    all.open.push_back(group.open);
   return all;
 }
 
-/// Lets `act` fail at every call in turn until none is left. Each time everything must be as before. Answers how many failed.
+/// Lets `act` fail at every call in turn until none is left. Each time everything must be as
+/// before. Answers how many failed.
 template <class Act>
 std::uint64_t sweep(type1& iommu, Act act) {
   const auto before = look(iommu);
@@ -87,11 +95,13 @@ TEST_CASE("a container is made with the calls that VFIO wants, in its order") {
   auto& machine = anew();
   type1 iommu;
   auto group = must(iommu.join(edu));
-  CHECK(machine.requests == requests{VFIO_GROUP_GET_STATUS, VFIO_GET_API_VERSION, VFIO_CHECK_EXTENSION, VFIO_GROUP_SET_CONTAINER,
-                                     VFIO_SET_IOMMU, VFIO_IOMMU_GET_INFO, VFIO_IOMMU_GET_INFO});
+  CHECK(machine.requests == requests{VFIO_GROUP_GET_STATUS, VFIO_GET_API_VERSION,
+                                     VFIO_CHECK_EXTENSION, VFIO_GROUP_SET_CONTAINER, VFIO_SET_IOMMU,
+                                     VFIO_IOMMU_GET_INFO, VFIO_IOMMU_GET_INFO});
   machine.requests.clear();
   auto second = must(iommu.join(nic));
-  CHECK(machine.requests == requests{VFIO_GROUP_GET_STATUS, VFIO_GROUP_SET_CONTAINER, VFIO_IOMMU_GET_INFO, VFIO_IOMMU_GET_INFO});
+  CHECK(machine.requests == requests{VFIO_GROUP_GET_STATUS, VFIO_GROUP_SET_CONTAINER,
+                                     VFIO_IOMMU_GET_INFO, VFIO_IOMMU_GET_INFO});
   tether_test::host_memory memory{16 * KiB};
   machine.requests.clear();
   must(iommu.map(memory.at(0x10000, 0, 16 * KiB)));
@@ -129,7 +139,9 @@ TEST_CASE("what can be mapped is read again whenever a group joins or leaves") {
   CHECK(iommu.page_sizes().mask == fake_vfio_kernel::page_size());
 }
 
-TEST_CASE("what is mapped is pinned for good exactly while a group is there that an IOMMU stands behind") {
+TEST_CASE(
+    "what is mapped is pinned for good exactly while a group is there that an IOMMU stands "
+    "behind") {
   anew();
   tether_test::fake_sysfs sysfs;
   sysfs.add("0000:01:00.0", "pci", "1", "vfio-pci");
@@ -235,11 +247,13 @@ TEST_CASE("everything is unmapped by one call where the kernel has it, else in t
     machine.requests.clear();
     must(iommu.unmap(extent<io_address>::everything()));
     CHECK(machine.mapped().empty());
-    CHECK(std::ranges::count(machine.requests, static_cast<unsigned long>(VFIO_IOMMU_UNMAP_DMA)) == (at_once ? 1 : 2));
+    CHECK(std::ranges::count(machine.requests, static_cast<unsigned long>(VFIO_IOMMU_UNMAP_DMA)) ==
+          (at_once ? 1 : 2));
   }
 }
 
-TEST_CASE("free mappings are the kernel's own count, and the module's limit where it does not tell") {
+TEST_CASE(
+    "free mappings are the kernel's own count, and the module's limit where it does not tell") {
   auto& machine = anew();
   tether_test::fake_sysfs made;
   made.set_mapping_limit(40);
@@ -279,7 +293,9 @@ TEST_CASE("a kernel without type1v2, or of another API, is refused") {
   CHECK(iommu.join(edu));
 }
 
-TEST_CASE("a group with an open device or a mapped BAR stays, by name, and can be abandoned when both are gone") {
+TEST_CASE(
+    "a group with an open device or a mapped BAR stays, by name, and can be abandoned when both "
+    "are gone") {
   auto& machine = anew();
   const auto descriptors = tether_test::open_descriptors();
   type1 iommu;
@@ -292,7 +308,8 @@ TEST_CASE("a group with an open device or a mapped BAR stays, by name, and can b
     INFO(what);
     std::uint64_t bar = 0;
     if (std::string_view{what} == "BAR") {
-      bar = static_cast<std::uint64_t>(fake_vfio_kernel::mmap(4096, PROT_READ, MAP_SHARED, device.descriptor(), 0));
+      bar = static_cast<std::uint64_t>(
+          fake_vfio_kernel::mmap(4096, PROT_READ, MAP_SHARED, device.descriptor(), 0));
       must(iommu.close(device));
     }
     for (auto const& refused : {iommu.leave(group), iommu.abandon()}) {
@@ -339,7 +356,9 @@ TEST_CASE("a failure at any call of an operation leaves everything as it was") {
   CHECK(machine.mapped().empty());
 }
 
-TEST_CASE("a group whose container's limits cannot be read does not stay in it, although its handle lives on") {
+TEST_CASE(
+    "a group whose container's limits cannot be read does not stay in it, although its handle "
+    "lives on") {
   auto& machine = anew();
   type1 iommu;
   auto company = must(iommu.join(mtty));
@@ -353,7 +372,8 @@ TEST_CASE("a group whose container's limits cannot be read does not stay in it, 
     const auto before = look(into);
     machine.requests.clear();
     {
-      // SET_CONTAINER and GET_INFO; where it is the first, opening the container, asking it twice and SET_IOMMU as well.
+      // SET_CONTAINER and GET_INFO; where it is the first, opening the container, asking it twice
+      // and SET_IOMMU as well.
       const injected_fault no_info{first ? 6U : 2U, EIO};
       const auto refused = into.join(acquired);
       REQUIRE(!refused);
@@ -361,7 +381,8 @@ TEST_CASE("a group whose container's limits cannot be read does not stay in it, 
       CHECK(refused.error().is_errno(EIO));
       CHECK_FALSE(refused.error().rollback_failed());
     }
-    CHECK(std::ranges::count(machine.requests, static_cast<unsigned long>(VFIO_GROUP_UNSET_CONTAINER)) == 1);
+    CHECK(std::ranges::count(machine.requests,
+                             static_cast<unsigned long>(VFIO_GROUP_UNSET_CONTAINER)) == 1);
     CHECK_FALSE(acquired->in_container());
     CHECK(machine.groups.at("/dev/vfio/1").in == nullptr);  // or it would pin what nobody holds
     CHECK(look(into) == before);
@@ -390,7 +411,8 @@ TEST_CASE("an undo that fails says that something was left behind") {
   auto& machine = anew();
   type1 iommu;
   auto first = must(iommu.join(mtty));
-  // Opening, the look at what was opened, GET_STATUS, SET_CONTAINER, GET_INFO, then the undo of SET_CONTAINER.
+  // Opening, the look at what was opened, GET_STATUS, SET_CONTAINER, GET_INFO, then the undo of
+  // SET_CONTAINER.
   const injected_fault both{5, EIO, false, 2};
   const auto stuck = iommu.join(edu);
   REQUIRE(!stuck);

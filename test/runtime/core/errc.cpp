@@ -15,7 +15,8 @@ using tether::errc;
 
 TEST_CASE("every cause has a message of its own") {
   std::set<std::string> seen;
-  for (int cause = static_cast<int>(errc::invalid_extent); cause <= static_cast<int>(errc::wrong_kind); ++cause) {
+  for (int cause = static_cast<int>(errc::invalid_extent);
+       cause <= static_cast<int>(errc::wrong_kind); ++cause) {
     const std::string message = make_error_code(static_cast<errc>(cause)).message();
     CAPTURE(cause);
     CHECK_FALSE(message.empty());

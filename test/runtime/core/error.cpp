@@ -21,12 +21,16 @@ const extent<io_address> somewhere{io_address{0x100000}, io_address{0x1fffff}};
 }  // namespace
 
 TEST_CASE("an error prints as one sentence: operation, subject, extent, cause, advice") {
-  const error whole = error{"map", errc::over_budget}.of("ram").at(somewhere).advise("use blocks of {} bytes or larger", 65536);
+  const error whole = error{"map", errc::over_budget}.of("ram").at(somewhere).advise(
+      "use blocks of {} bytes or larger", 65536);
   CHECK(whole.sentence() ==
-        "map of 'ram' at I/O virtual [0x100000, 0x1fffff]: it takes more mappings than the container may hold; "
+        "map of 'ram' at I/O virtual [0x100000, 0x1fffff]: it takes more mappings than the "
+        "container may hold; "
         "use blocks of 65536 bytes or larger");
-  CHECK(error{"attach", errc::mixed_group}.sentence() == "attach: the devices of a group must all agree to discards, or none of them");
-  CHECK(error{"map", errc::overlaps}.advise("unmap it first").sentence() == "map: something is there already; unmap it first");
+  CHECK(error{"attach", errc::mixed_group}.sentence() ==
+        "attach: the devices of a group must all agree to discards, or none of them");
+  CHECK(error{"map", errc::overlaps}.advise("unmap it first").sentence() ==
+        "map: something is there already; unmap it first");
 }
 
 TEST_CASE("an error names the space that its extent lies in") {
@@ -34,8 +38,12 @@ TEST_CASE("an error names the space that its extent lies in") {
   CHECK_FALSE(bare.has_extent());
   CHECK(bare.at(extent<guest_address>::everything()).sentence() ==
         "place at guest physical [0x0, 0xffffffffffffffff]: something is there already");
-  CHECK(bare.at(extent<host_address>{host_address{1}, host_address{2}}).sentence().find("host virtual [0x1, 0x2]") != std::string::npos);
-  CHECK(bare.at(extent<block_offset>{block_offset{1}, block_offset{2}}).sentence().find("block offset [0x1, 0x2]") != std::string::npos);
+  CHECK(bare.at(extent<host_address>{host_address{1}, host_address{2}})
+            .sentence()
+            .find("host virtual [0x1, 0x2]") != std::string::npos);
+  CHECK(bare.at(extent<block_offset>{block_offset{1}, block_offset{2}})
+            .sentence()
+            .find("block offset [0x1, 0x2]") != std::string::npos);
 }
 
 TEST_CASE("a kernel's answer keeps its errno") {
@@ -81,7 +89,8 @@ TEST_CASE("a result holds a value or the error") {
   REQUIRE_FALSE(bad);
   CHECK(bad.error().is(errc::no_such_device));
   static_assert(std::is_same_v<result<>, result<void>>);
-  static_assert(std::is_trivially_copyable_v<error>, "it travels on the map path without an allocation");
+  static_assert(std::is_trivially_copyable_v<error>,
+                "it travels on the map path without an allocation");
 }
 
 }  // namespace runtime_core_error

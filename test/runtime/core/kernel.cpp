@@ -25,7 +25,8 @@ TEST_CASE("the kernel answers with a value, or with the negative errno") {
 TEST_CASE("memory from the kernel seam is memory, and goes again") {
   const std::uint64_t page = linux_kernel::page_size();
   REQUIRE(std::has_single_bit(page));
-  const auto at = linux_kernel::mmap(2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const auto at =
+      linux_kernel::mmap(2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   REQUIRE(at > 0);
   auto* const bytes = reinterpret_cast<unsigned char*>(static_cast<std::uintptr_t>(at));
   std::memset(bytes, 0x5a, 2 * page);
@@ -45,11 +46,12 @@ TEST_CASE("a file in memory is as large as it was made, and a hole punched into 
   CHECK(other != descriptor);
   CHECK((linux_kernel::descriptor_flags(other) & O_ACCMODE) == O_RDWR);
   REQUIRE(::pwrite(descriptor, "a", 1, static_cast<off_t>(page)) == 1);
-  CHECK(linux_kernel::fallocate(other, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, page, page) == 0);
+  CHECK(linux_kernel::fallocate(other, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, page, page) ==
+        0);
   char read = 'x';
   CHECK(::pread(descriptor, &read, 1, static_cast<off_t>(page)) == 1);
   CHECK(read == '\0');
-  struct stat status {};
+  struct stat status{};
   CHECK(linux_kernel::fstat(other, status) == 0);
   CHECK(static_cast<std::uint64_t>(status.st_size) == 4 * page);
   CHECK(linux_kernel::stat("/dev/null", status) == 0);

@@ -33,7 +33,9 @@ TEST_CASE("an area of memory is unmapped exactly once, wherever it has been move
   faulty_kernel::reset();
   {
     const auto page = faulty_kernel::page_size();
-    kernel_area<faulty_kernel> first{faulty_kernel::mmap(page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), page};
+    kernel_area<faulty_kernel> first{
+        faulty_kernel::mmap(page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+        page};
     *first.as<int>(8) = 7;
     kernel_area<faulty_kernel> second;
     second = std::move(first);

@@ -44,7 +44,8 @@ TEST_CASE("a page that was never touched is not there, and looking does not brin
 }
 
 TEST_CASE("what is not in this process's tables is read first, if asked") {
-  const ram_block shared = must(ram_block::allocate("shared", 3 * host_page(), memory_kind::shared));
+  const ram_block shared =
+      must(ram_block::allocate("shared", 3 * host_page(), memory_kind::shared));
   CHECK_FALSE(frames_of(shared.backing().host(), 3, false)[2].present());
   CHECK(frames_of(shared.backing().host(), 3, true)[2].present());
 }

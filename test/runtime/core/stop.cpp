@@ -8,7 +8,8 @@
 namespace runtime_core_stop {
 
 TEST_CASE("stop ends the program with its sentence, in every build type") {
-  CHECK(tether_test::stopped_by([] { tether::stop("a count fell below zero"); }) == "tether: a count fell below zero\n");
+  CHECK(tether_test::stopped_by([] { tether::stop("a count fell below zero"); }) ==
+        "tether: a count fell below zero\n");
 }
 
 TEST_CASE("a program that does not stop is not taken for one that did") {

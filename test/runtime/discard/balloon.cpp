@@ -39,12 +39,14 @@ struct small_guest {
   discard_gate<> gate;
   balloon<> device;
 
-  explicit small_guest(ram_block block, balloon_options options = {}) : ram{std::move(block)}, device{guest, gate, options} {
+  explicit small_guest(ram_block block, balloon_options options = {})
+      : ram{std::move(block)}, device{guest, gate, options} {
     REQUIRE(guest.place(region::ram(ram), frame_address(ram_frame)));
     tether_test::mark_all(ram);
     faulty_kernel::reset();
   }
-  explicit small_guest(std::uint64_t size = 4 * MiB) : small_guest{ram_block::allocate<faulty_kernel>("ram", size).value()} {}
+  explicit small_guest(std::uint64_t size = 4 * MiB)
+      : small_guest{ram_block::allocate<faulty_kernel>("ram", size).value()} {}
 
   /// Frame numbers counted from the block's first.
   discard_report inflate(std::vector<std::uint32_t> frames) {
@@ -70,14 +72,17 @@ struct large_paged {
 
   explicit large_paged(std::uint64_t page = 64 * KiB, std::uint64_t size = 1 * MiB)
       : plain{ram_block::allocate("plain", size + page).value()},
-        ram{ram_block::borrow<faulty_kernel>("large", host_address{round_up(plain.host().value, page)}, size,
+        ram{ram_block::borrow<faulty_kernel>("large",
+                                             host_address{round_up(plain.host().value, page)}, size,
                                              memory_kind::private_anonymous, page)
                 .value()} {}
 };
 
 struct large_guest : large_paged, small_guest {
-  explicit large_guest(bool must_tell_host, std::uint64_t page = 64 * KiB, std::uint64_t size = 1 * MiB)
-      : large_paged{page, size}, small_guest{std::move(large_paged::ram), {.must_tell_host = must_tell_host}} {}
+  explicit large_guest(bool must_tell_host, std::uint64_t page = 64 * KiB,
+                       std::uint64_t size = 1 * MiB)
+      : large_paged{page, size},
+        small_guest{std::move(large_paged::ram), {.must_tell_host = must_tell_host}} {}
 };
 
 }  // namespace
@@ -98,7 +103,8 @@ TEST_CASE("a huge page goes when all its frames were given, and not before") {
   auto block = ram_block::allocate<faulty_kernel>("huge", 4 * MiB, memory_kind::hugetlb);
   if (!block) return tether_test::skip_because("no huge pages: " + block.error().sentence());
   small_guest one{std::move(*block), {.must_tell_host = true}};
-  if (one.ram.page_size() != 2 * MiB) return tether_test::skip_because("the default huge page is not 2 MiB here");
+  if (one.ram.page_size() != 2 * MiB)
+    return tether_test::skip_because("the default huge page is not 2 MiB here");
   CHECK(one.inflate(frames_down(1, 511)).partial == 511);
   CHECK(one.gone() == 0);
   const auto last = one.inflate({0});
@@ -122,7 +128,8 @@ TEST_CASE("neighbouring frames go in one call, counted up, counted down, or shuf
   }
 }
 
-TEST_CASE("a request larger than one permit makes one call a permit; scattered frames one call each") {
+TEST_CASE(
+    "a request larger than one permit makes one call a permit; scattered frames one call each") {
   small_guest one{8 * MiB};
   CHECK(one.inflate(frames_down(0, 3 * balloon<>::frames_per_permit + 1)).calls == 4);
   std::vector<std::uint32_t> every_second;
@@ -131,9 +138,12 @@ TEST_CASE("a request larger than one permit makes one call a permit; scattered f
   CHECK(one.gone() == 3 * balloon<>::frames_per_permit + 1 + 50);
 }
 
-TEST_CASE("a request is read as the queue carries it: little-endian, at any alignment, a torn number ignored") {
+TEST_CASE(
+    "a request is read as the queue carries it: little-endian, at any alignment, a torn number "
+    "ignored") {
   small_guest one;
-  const std::array<unsigned char, 12> queue{0xff, 0x03, 0x10, 0x00, 0x00, 0x07, 0x10, 0x00, 0x00, 0x09, 0x10, 0x00};
+  const std::array<unsigned char, 12> queue{0xff, 0x03, 0x10, 0x00, 0x00, 0x07,
+                                            0x10, 0x00, 0x00, 0x09, 0x10, 0x00};
   const auto bytes = std::as_bytes(std::span{queue}).subspan(1);
   const auto told = one.device.inflate(bytes);
   CHECK(told.requested == 2);
@@ -174,7 +184,9 @@ TEST_CASE("who requires discards does not disturb the balloon") {
   CHECK(one.inflate({1, 2}).discarded == 2);
 }
 
-TEST_CASE("frames of registers, firmware, bars and of nothing are counted and skipped, and the rest goes on") {
+TEST_CASE(
+    "frames of registers, firmware, bars and of nothing are counted and skipped, and the rest goes "
+    "on") {
   auto firmware = ram_block::allocate("firmware", 64 * KiB).value();
   auto bar = ram_block::allocate("bar", 64 * KiB).value();
   tether_test::mark_all(firmware);
@@ -185,13 +197,15 @@ TEST_CASE("frames of registers, firmware, bars and of nothing are counted and sk
   REQUIRE(one.guest.place(region::mmio("registers", 4 * KiB), frame_address(ram_frame + 5), 1));
   REQUIRE(one.guest.place(region::ram(firmware).read_only(), guest_address{2 * MiB}));
 
-  const std::vector<std::uint32_t> frames{0, ram_frame + 4, 256, ram_frame + 5, 512, ram_frame + 6, 0xffffffff, ram_frame + 256, 0x900};
+  const std::vector<std::uint32_t> frames{
+      0, ram_frame + 4, 256, ram_frame + 5, 512, ram_frame + 6, 0xffffffff, ram_frame + 256, 0x900};
   const auto told = one.device.inflate(frames);
   CHECK(told.adds_up());
   CHECK(told.not_ram == 7);
   CHECK(told.discarded == 2);
   CHECK(tether_test::count(one.ram) == counts{254, 2});
-  CHECK(tether_test::is_marked(one.ram, 5 * frame));  // behind the registers, where the guest cannot see it
+  // behind the registers, where the guest cannot see it
+  CHECK(tether_test::is_marked(one.ram, 5 * frame));
   CHECK(tether_test::count(firmware).gone == 0);
   CHECK(tether_test::count(bar).gone == 0);
 }
@@ -224,7 +238,8 @@ TEST_CASE("a frame that lies across two host pages, or across a section's end, g
   CHECK(tether_test::count(ram).gone == 0);
 }
 
-TEST_CASE("larger host pages: fifteen of sixteen frames discard nothing, the sixteenth discards once") {
+TEST_CASE(
+    "larger host pages: fifteen of sixteen frames discard nothing, the sixteenth discards once") {
   large_guest one{false};
   CHECK(one.inflate(frames_up(0, 15)).partial == 15);
   CHECK(one.gone() == 0);
@@ -236,7 +251,8 @@ TEST_CASE("larger host pages: fifteen of sixteen frames discard nothing, the six
   CHECK(tether_test::went(one.small_guest::ram, 64 * KiB));
 }
 
-TEST_CASE("larger host pages: two that are given in turn are each complete with their own last frame") {
+TEST_CASE(
+    "larger host pages: two that are given in turn are each complete with their own last frame") {
   large_guest one{false};
   std::vector<std::uint32_t> frames;
   for (std::uint32_t i = 0; i < 16; ++i) {
@@ -250,7 +266,9 @@ TEST_CASE("larger host pages: two that are given in turn are each complete with 
   CHECK(tether_test::is_marked(one.small_guest::ram, 32 * frame));
 }
 
-TEST_CASE("larger host pages: frames of two requests make a page only if the guest promised to tell before it reuses one") {
+TEST_CASE(
+    "larger host pages: frames of two requests make a page only if the guest promised to tell "
+    "before it reuses one") {
   SUBCASE("not promised: the first half may be in use again") {
     large_guest one{false};
     CHECK(one.inflate(frames_up(0, 8)).partial == 8);
@@ -325,7 +343,9 @@ TEST_CASE("larger host pages: frames named twice complete nothing, and are count
   CHECK(one.gone() == 16);
 }
 
-TEST_CASE("larger host pages: a page may be completed by several permits of one request, and neighbours go in one call") {
+TEST_CASE(
+    "larger host pages: a page may be completed by several permits of one request, and neighbours "
+    "go in one call") {
   large_guest one{false, 2 * MiB, 8 * MiB};
   // From frame 100 on, so that no permit's 512 frames are a host page's.
   const auto told = one.inflate(frames_up(100, 1500));
@@ -350,7 +370,9 @@ TEST_CASE("larger host pages: one memory seen at two guest addresses gathers in 
   CHECK(one.gone() == 16);
 }
 
-TEST_CASE("larger host pages: frames of memory that was unplugged complete no page of what was plugged in after it") {
+TEST_CASE(
+    "larger host pages: frames of memory that was unplugged complete no page of what was plugged "
+    "in after it") {
   large_paged first;
   large_paged second;
   address_space guest;
@@ -363,7 +385,9 @@ TEST_CASE("larger host pages: frames of memory that was unplugged complete no pa
   REQUIRE(first.ram.free());  // a note about its frames must not keep it
   // Often at the very address where the first one's bookkeeping lay.
   constexpr auto kind = memory_kind::private_anonymous;
-  auto again = ram_block::borrow<faulty_kernel>("again", second.ram.host(), second.ram.size(), kind, 64 * KiB).value();
+  auto again = ram_block::borrow<faulty_kernel>("again", second.ram.host(), second.ram.size(), kind,
+                                                64 * KiB)
+                   .value();
   tether_test::mark_all(again);
   id = guest.place(region::ram(again), frame_address(ram_frame));
   REQUIRE(id);
@@ -372,11 +396,14 @@ TEST_CASE("larger host pages: frames of memory that was unplugged complete no pa
   REQUIRE(guest.remove(*id));
 }
 
-TEST_CASE("where there is no memory to note a part of a page it is an error of that frame, and nothing is thrown") {
+TEST_CASE(
+    "where there is no memory to note a part of a page it is an error of that frame, and nothing "
+    "is thrown") {
   auto plain = ram_block::allocate("plain", 64 * KiB).value();
   tether_test::mark_all(plain);
   large_paged memory;
-  small_guest one{std::move(memory.ram), {.must_tell_host = true, .memory = std::pmr::null_memory_resource()}};
+  small_guest one{std::move(memory.ram),
+                  {.must_tell_host = true, .memory = std::pmr::null_memory_resource()}};
   REQUIRE(one.guest.place(region::ram(plain), guest_address{0}));
   const auto told = one.device.inflate(std::array<std::uint32_t, 3>{ram_frame, 2, ram_frame + 1});
   CHECK(told.adds_up());
@@ -384,12 +411,15 @@ TEST_CASE("where there is no memory to note a part of a page it is an error of t
   CHECK(told.discarded == 1);
   REQUIRE(told.first_error);
   CHECK(told.first_error->code() == std::errc::not_enough_memory);
-  CHECK(told.first_error->sentence().find("guest physical [0x1000000, 0x1000fff]") != std::string::npos);
+  CHECK(told.first_error->sentence().find("guest physical [0x1000000, 0x1000fff]") !=
+        std::string::npos);
   CHECK(tether_test::went(plain, 2 * frame));
   CHECK(one.gone() == 0);
 }
 
-TEST_CASE("the n-th call of a request fails: its frames are errors, all others go, and memory is as the report says") {
+TEST_CASE(
+    "the n-th call of a request fails: its frames are errors, all others go, and memory is as the "
+    "report says") {
   for (std::uint64_t n = 1;; ++n) {
     small_guest one;
     std::vector<std::uint32_t> frames{frames_down(0, 8)};
@@ -423,12 +453,15 @@ TEST_CASE("a refused discard of a complete page leaves it complete: the next fra
   CHECK(one.gone() == 16);
 }
 
-TEST_CASE("no frame that the guest uses is ever lost, and a page whose frames were all given is always gone") {
+TEST_CASE(
+    "no frame that the guest uses is ever lost, and a page whose frames were all given is always "
+    "gone") {
   struct setting {
     std::uint64_t page;
     bool must_tell_host;
   };
-  for (const setting how : {setting{4 * KiB, false}, setting{16 * KiB, false}, setting{16 * KiB, true}, setting{64 * KiB, true}}) {
+  for (const setting how : {setting{4 * KiB, false}, setting{16 * KiB, false},
+                            setting{16 * KiB, true}, setting{64 * KiB, true}}) {
     large_paged memory{how.page, 256 * KiB};
     small_guest one{std::move(memory.ram), {.must_tell_host = how.must_tell_host}};
     std::vector<bool> in_use(64, true);
@@ -452,7 +485,8 @@ TEST_CASE("no frame that the guest uses is ever lost, and a page whose frames we
           const std::uint64_t frames_a_page = how.page / frame;
           for (std::uint64_t page = 0; page < 64 / frames_a_page; ++page) {
             bool all_given = true;
-            for (std::uint64_t i = 0; i < frames_a_page; ++i) all_given = all_given && !in_use[page * frames_a_page + i];
+            for (std::uint64_t i = 0; i < frames_a_page; ++i)
+              all_given = all_given && !in_use[page * frames_a_page + i];
             if (all_given) REQUIRE(tether_test::went(one.ram, page * how.page));
           }
         }
@@ -527,7 +561,8 @@ TEST_CASE("memory that is unplugged while it is ballooned is not freed under the
 
 namespace {
 
-/// Memory for the balloon's notes that sees whether two threads are in there at once, and gives the other every chance.
+/// Memory for the balloon's notes that sees whether two threads are in there at once, and gives the
+/// other every chance.
 class watched_memory final : public std::pmr::memory_resource {
  public:
   std::atomic<int> inside{0};
@@ -543,12 +578,16 @@ class watched_memory final : public std::pmr::memory_resource {
   void do_deallocate(void* at, std::size_t bytes, std::size_t alignment) override {
     std::pmr::new_delete_resource()->deallocate(at, bytes, alignment);
   }
-  bool do_is_equal(std::pmr::memory_resource const& other) const noexcept override { return this == &other; }
+  bool do_is_equal(std::pmr::memory_resource const& other) const noexcept override {
+    return this == &other;
+  }
 };
 
 }  // namespace
 
-TEST_CASE("two threads that fill the same host pages discard each when it is complete, and note it one at a time") {
+TEST_CASE(
+    "two threads that fill the same host pages discard each when it is complete, and note it one "
+    "at a time") {
   watched_memory notes;
   large_paged memory;
   small_guest one{std::move(memory.ram), {.must_tell_host = true, .memory = &notes}};
@@ -561,7 +600,8 @@ TEST_CASE("two threads that fill the same host pages discard each when it is com
       while (ready < 2) std::this_thread::yield();
       for (std::uint32_t number = from; number < 16; number += 2) {
         std::vector<std::uint32_t> one_of_each_page;
-        for (std::uint32_t page = 0; page < 16; ++page) one_of_each_page.push_back(ram_frame + 16 * page + number);
+        for (std::uint32_t page = 0; page < 16; ++page)
+          one_of_each_page.push_back(ram_frame + 16 * page + number);
         told[from] += one.device.inflate(one_of_each_page);
       }
     };
@@ -588,8 +628,8 @@ struct big_lock {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("the balloon takes its threading from the gate", Threading, single_threaded, multi_threaded,
-                   externally_serialised<big_lock>) {
+TEST_CASE_TEMPLATE("the balloon takes its threading from the gate", Threading, single_threaded,
+                   multi_threaded, externally_serialised<big_lock>) {
   big_lock::held = true;
   {
     auto ram = ram_block::allocate("ram", 64 * KiB).value();

@@ -19,7 +19,9 @@ using tether_test::frame;
 namespace {
 
 using range = extent<guest_address>;
-constexpr range bytes(std::uint64_t first, std::uint64_t size) { return {guest_address{first}, guest_address{first + size - 1}}; }
+constexpr range bytes(std::uint64_t first, std::uint64_t size) {
+  return {guest_address{first}, guest_address{first + size - 1}};
+}
 
 /// 2 MiB of memory at 16 MiB.
 struct small_guest {
@@ -77,11 +79,17 @@ TEST_CASE("while anything pins, no reported page goes, not even where coordinate
   }
 }
 
-TEST_CASE("a range that is not whole pages, or reaches past the memory, is left out as far as it is not") {
+TEST_CASE(
+    "a range that is not whole pages, or reaches past the memory, is left out as far as it is "
+    "not") {
   small_guest one;
-  SUBCASE("a ragged start") { CHECK(one.report({bytes(16 * MiB + 100, 64 * KiB - 100)}).partial == 16); }
+  SUBCASE("a ragged start") {
+    CHECK(one.report({bytes(16 * MiB + 100, 64 * KiB - 100)}).partial == 16);
+  }
   SUBCASE("a ragged end") { CHECK(one.report({bytes(16 * MiB, 64 * KiB - 1)}).partial == 16); }
-  SUBCASE("less than a frame, across two") { CHECK(one.report({bytes(16 * MiB + 4095, 2)}).partial == 2); }
+  SUBCASE("less than a frame, across two") {
+    CHECK(one.report({bytes(16 * MiB + 4095, 2)}).partial == 2);
+  }
   SUBCASE("nothing there") { CHECK(one.report({bytes(64 * MiB, 64 * KiB)}).not_ram == 16); }
   CHECK(one.gone() == 0);
 
@@ -93,13 +101,15 @@ TEST_CASE("a range that is not whole pages, or reaches past the memory, is left 
 
 TEST_CASE("one bad range keeps no other of its element") {
   small_guest one;
-  const auto told = one.report({bytes(0, 4 * KiB), bytes(16 * MiB + 1, 4 * KiB), bytes(16 * MiB, 4 * KiB)});
+  const auto told =
+      one.report({bytes(0, 4 * KiB), bytes(16 * MiB + 1, 4 * KiB), bytes(16 * MiB, 4 * KiB)});
   CHECK(told.not_ram == 1);
   CHECK(told.partial == 2);
   CHECK(told.discarded == 1);
 }
 
-TEST_CASE("a range over several sections is taken section by section; registers and firmware stay") {
+TEST_CASE(
+    "a range over several sections is taken section by section; registers and firmware stay") {
   auto above = ram_block::allocate("above", 1 * MiB, memory_kind::shared).value();
   auto firmware = ram_block::allocate("firmware", 64 * KiB).value();
   tether_test::mark_all(above);
@@ -113,7 +123,8 @@ TEST_CASE("a range over several sections is taken section by section; registers 
   const auto told = one.reporting.report(std::array{bytes(16 * MiB, 4 * MiB)});
   CHECK(told.adds_up());
   CHECK(told.requested == 1024);
-  CHECK(told.not_ram == 2 + 16 + 256);  // the registers with the frame that they begin, the firmware, the hole above
+  // the registers with the frame that they begin, the firmware, the hole above
+  CHECK(told.not_ram == 2 + 16 + 256);
   CHECK(told.discarded == 1024 - told.not_ram);
   CHECK(told.calls == 3);
   CHECK(tether_test::count(one.ram) == tether_test::counts{2, 510});
@@ -131,18 +142,24 @@ TEST_CASE("all of the address space can be reported, and is walked by its sectio
   CHECK(one.gone() == 512);
 }
 
-TEST_CASE("a range that wraps, or ends before it begins, is no memory: it is counted at once, and the next goes on") {
+TEST_CASE(
+    "a range that wraps, or ends before it begins, is no memory: it is counted at once, and the "
+    "next goes on") {
   constexpr std::uint64_t end = ~std::uint64_t{0};
   struct inside_out {
     range what;
     std::uint64_t frames;
   };
   const std::array<inside_out, 6> all{{
-      {bytes(end - 4095, 8 * KiB), 2},               // what a guest's descriptor of address and length makes
-      {bytes(end - 4 * MiB + 1, 4 * MiB + 16 * MiB + 64 * KiB), 1024 + 4096 + 16},  // wraps into the memory
+      // what a guest's descriptor of address and length makes
+      {bytes(end - 4095, 8 * KiB), 2},
+      // wraps into the memory
+      {bytes(end - 4 * MiB + 1, 4 * MiB + 16 * MiB + 64 * KiB), 1024 + 4096 + 16},
       {bytes(end - 100, 200), 2},
-      {{guest_address{16 * MiB + 8 * KiB}, guest_address{16 * MiB - 1}}, (std::uint64_t{1} << 52) - 2},
-      {{guest_address{16 * MiB + 4 * KiB}, guest_address{16 * MiB + 4 * KiB - 1}}, std::uint64_t{1} << 52},
+      {{guest_address{16 * MiB + 8 * KiB}, guest_address{16 * MiB - 1}},
+       (std::uint64_t{1} << 52) - 2},
+      {{guest_address{16 * MiB + 4 * KiB}, guest_address{16 * MiB + 4 * KiB - 1}},
+       std::uint64_t{1} << 52},
       {{guest_address{end}, guest_address{0}}, 2},
   }};
   for (auto const& [what, frames] : all) {
@@ -159,7 +176,8 @@ TEST_CASE("a range that wraps, or ends before it begins, is no memory: it is cou
   }
 }
 
-TEST_CASE("more frames than a count can hold are counted as far as they fit, and nothing of them goes") {
+TEST_CASE(
+    "more frames than a count can hold are counted as far as they fit, and nothing of them goes") {
   small_guest one;
   const std::vector<range> element(4100, range{guest_address{8 * KiB}, guest_address{4 * KiB - 1}});
   const auto told = one.report(element);
@@ -179,17 +197,21 @@ TEST_CASE("a range is cut so that no permit covers more than 64 MiB") {
   discard_gate<> gate;
   page_reporting reporting{guest, gate};
   REQUIRE(guest.place(region::ram(ram), guest_address{0}));
-  for (const std::uint64_t at : {std::uint64_t{0}, 64 * MiB - frame, 64 * MiB, 130 * MiB - frame}) tether_test::mark(ram, at);
+  for (const std::uint64_t at : {std::uint64_t{0}, 64 * MiB - frame, 64 * MiB, 130 * MiB - frame})
+    tether_test::mark(ram, at);
   const auto told = reporting.report(std::array{bytes(0, 130 * MiB)});
   CHECK(told.discarded == 130 * MiB / frame);
   CHECK(told.calls == 3);
-  for (const std::uint64_t at : {std::uint64_t{0}, 64 * MiB - frame, 64 * MiB, 130 * MiB - frame}) CHECK(tether_test::went(ram, at));
+  for (const std::uint64_t at : {std::uint64_t{0}, 64 * MiB - frame, 64 * MiB, 130 * MiB - frame})
+    CHECK(tether_test::went(ram, at));
 }
 
 TEST_CASE("on larger host pages a range goes if it is whole host pages, and stays if not") {
   auto plain = ram_block::allocate("plain", 512 * KiB).value();
   const std::uint64_t base = round_up(plain.host().value, 64 * KiB);
-  auto ram = ram_block::borrow<faulty_kernel>("ram", host_address{base}, 256 * KiB, memory_kind::private_anonymous, 64 * KiB).value();
+  auto ram = ram_block::borrow<faulty_kernel>("ram", host_address{base}, 256 * KiB,
+                                              memory_kind::private_anonymous, 64 * KiB)
+                 .value();
   address_space guest;
   discard_gate<> gate;
   page_reporting reporting{guest, gate};

@@ -25,7 +25,8 @@ using tether_test::stopped_by;
 using namespace std::chrono_literals;
 
 using permit_type = discard_gate<>::permit_guard;
-static_assert(!std::is_move_constructible_v<permit_type> && !std::is_copy_constructible_v<permit_type>,
+static_assert(!std::is_move_constructible_v<permit_type> &&
+                  !std::is_copy_constructible_v<permit_type>,
               "a permit is given back on the thread that took it");
 static_assert(!std::is_convertible_v<permit_type, bool>);
 
@@ -70,7 +71,10 @@ class discarder {
 
 std::vector<std::string> listed(discard_gate<> const& gate) {
   std::vector<std::string> all;
-  gate.for_each_holder([&](holder_info const& one) { all.push_back(std::string{one.name} + ": " + std::to_string(one.count) + " " + name_of(one.what)); });
+  gate.for_each_holder([&](holder_info const& one) {
+    all.push_back(std::string{one.name} + ": " + std::to_string(one.count) + " " +
+                  name_of(one.what));
+  });
   return all;
 }
 
@@ -78,7 +82,9 @@ std::vector<std::string> listed(discard_gate<> const& gate) {
 
 TEST_CASE("the gate refuses and grants exactly as the table of kinds says") {
   const auto take = [](discard_gate<>& gate, int what) -> std::optional<error> {
-    const auto outcome = [](auto const& done) { return done ? std::optional<error>{} : done.error(); };
+    const auto outcome = [](auto const& done) {
+      return done ? std::optional<error>{} : done.error();
+    };
     switch (what) {
       case 0: return outcome(gate.hold(hold_kind::any, "late"));
       case 1: return outcome(gate.hold(hold_kind::uncoordinated, "late"));
@@ -100,8 +106,14 @@ TEST_CASE("the gate refuses and grants exactly as the table of kinds says") {
       discard_gate<> gate;
       std::optional<hold<multi_threaded>> a_hold;
       std::optional<requirement<multi_threaded>> a_requirement;
-      if (stands < 2) a_hold.emplace(gate.hold(stands == 0 ? hold_kind::any : hold_kind::uncoordinated, "first").value());
-      else a_requirement.emplace(gate.require(stands == 2 ? requirement_kind::any : requirement_kind::coordinated, "first").value());
+      if (stands < 2)
+        a_hold.emplace(
+            gate.hold(stands == 0 ? hold_kind::any : hold_kind::uncoordinated, "first").value());
+      else
+        a_requirement.emplace(
+            gate.require(stands == 2 ? requirement_kind::any : requirement_kind::coordinated,
+                         "first")
+                .value());
       const auto before = gate.counts();
       const auto why = take(gate, asked);
       CHECK(why.has_value() != granted[stands][asked]);
@@ -162,7 +174,8 @@ TEST_CASE("a hold gives up at its deadline, and the gate is open again") {
   CHECK(may_discard(gate, discard_kind::uncoordinated));
   CHECK(may_discard(gate, discard_kind::coordinated));
   balloon.leave();
-  CHECK(gate.hold_until(hold_kind::any, "nic", std::chrono::steady_clock::now() - 1h));  // nobody inside: nothing to wait for
+  // nobody inside: nothing to wait for
+  CHECK(gate.hold_until(hold_kind::any, "nic", std::chrono::steady_clock::now() - 1h));
 }
 
 TEST_CASE("a hold gives up when it is told to stop, also while it waits") {
@@ -193,10 +206,13 @@ TEST_CASE("a thread that discards cannot wait for itself: it is told so, whichev
     CHECK(refused.error().code() == std::make_error_code(std::errc::resource_deadlock_would_occur));
     CHECK(asked->counts() == gate_counts{});
   }
-  CHECK(stopped_by([&] { static_cast<void>(gate.suspend("snapshot")); }).find("tether[I4]") != std::string::npos);
+  CHECK(stopped_by([&] { static_cast<void>(gate.suspend("snapshot")); }).find("tether[I4]") !=
+        std::string::npos);
 }
 
-TEST_CASE("a suspension conflicts with nothing, waits for what runs, and inhibits everything while it lives") {
+TEST_CASE(
+    "a suspension conflicts with nothing, waits for what runs, and inhibits everything while it "
+    "lives") {
   discard_gate<> gate;
   auto demand = gate.require(requirement_kind::any, "virtio-mem").value();
   {
@@ -223,7 +239,9 @@ TEST_CASE("the gate lists who holds it, latest first, and how often") {
   const auto b = gate.require(requirement_kind::coordinated, "virtio-mem").value();
   {
     const auto c = gate.suspend("snapshot");
-    CHECK(listed(gate) == std::vector<std::string>{"snapshot: 1 suspension", "virtio-mem: 1 coordinated requirement", "group 12: 1 uncoordinated hold"});
+    CHECK(listed(gate) == std::vector<std::string>{"snapshot: 1 suspension",
+                                                   "virtio-mem: 1 coordinated requirement",
+                                                   "group 12: 1 uncoordinated hold"});
   }
   detail::hold_entry own{"container"};
   REQUIRE(gate.raise(own, hold_kind::uncoordinated, 3));
@@ -307,7 +325,8 @@ TEST_CASE("a hold that waits can be joined by another, and both get it") {
   CHECK(gate.counts() == gate_counts{});
 }
 
-TEST_CASE_TEMPLATE("holds beyond what a gate can count are refused, and it stays closed", Threading, single_threaded, multi_threaded) {
+TEST_CASE_TEMPLATE("holds beyond what a gate can count are refused, and it stays closed", Threading,
+                   single_threaded, multi_threaded) {
   constexpr std::uint32_t half = 1U << 31U;
   discard_gate<Threading> gate;
   detail::hold_entry one{"one"};

@@ -20,8 +20,10 @@ using namespace tether;
 using tether_test::may_discard;
 
 using any_gate = discard_gate<>;
-static_assert(std::is_nothrow_move_constructible_v<hold<multi_threaded>> && !std::is_copy_constructible_v<hold<multi_threaded>>);
-static_assert(!std::is_same_v<hold<multi_threaded>, requirement<multi_threaded>> && !std::is_same_v<hold<multi_threaded>, suspension<multi_threaded>>);
+static_assert(std::is_nothrow_move_constructible_v<hold<multi_threaded>> &&
+              !std::is_copy_constructible_v<hold<multi_threaded>>);
+static_assert(!std::is_same_v<hold<multi_threaded>, requirement<multi_threaded>> &&
+              !std::is_same_v<hold<multi_threaded>, suspension<multi_threaded>>);
 
 TEST_CASE("a hold is given back once, however it is moved, and keeps its name") {
   any_gate gate;

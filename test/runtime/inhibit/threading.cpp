@@ -35,9 +35,11 @@ struct holding_big_lock {
 
 }  // namespace
 
-static_assert(policy<single_threaded> && policy<multi_threaded> && policy<externally_serialised<big_lock>>);
+static_assert(policy<single_threaded> && policy<multi_threaded> &&
+              policy<externally_serialised<big_lock>>);
 static_assert(std::is_empty_v<single_threaded::mutex>);
-static_assert(std::is_same_v<single_threaded::reader_indicator, externally_serialised<big_lock>::reader_indicator>);
+static_assert(std::is_same_v<single_threaded::reader_indicator,
+                             externally_serialised<big_lock>::reader_indicator>);
 
 TEST_CASE("under a lock of the VMM's own everything works, and adds no lock") {
   const holding_big_lock lock;
@@ -52,7 +54,8 @@ TEST_CASE("under a lock of the VMM's own everything works, and adds no lock") {
   CHECK(gate.counts().any_holds == 1);
 }
 
-TEST_CASE("a gate that is serialised by an outer lock stops the program where that lock is not held") {
+TEST_CASE(
+    "a gate that is serialised by an outer lock stops the program where that lock is not held") {
   const auto without_lock = [](auto act) {
     return stopped_by([&] {
              big_lock::held = true;
@@ -64,10 +67,15 @@ TEST_CASE("a gate that is serialised by an outer lock stops the program where th
              big_lock::held = true;
            }).find("tether[T2]") != std::string::npos;
   };
-  CHECK(without_lock([](big_gate& gate) { static_cast<void>(may_discard(gate, discard_kind::coordinated)); }));
-  CHECK(without_lock([](big_gate& gate) { static_cast<void>(gate.hold(hold_kind::uncoordinated, "late")); }));
-  CHECK(without_lock([](big_gate& gate) { static_cast<void>(gate.try_hold(hold_kind::uncoordinated, "late")); }));
-  CHECK(without_lock([](big_gate& gate) { static_cast<void>(gate.require(requirement_kind::coordinated, "late")); }));
+  CHECK(without_lock(
+      [](big_gate& gate) { static_cast<void>(may_discard(gate, discard_kind::coordinated)); }));
+  CHECK(without_lock(
+      [](big_gate& gate) { static_cast<void>(gate.hold(hold_kind::uncoordinated, "late")); }));
+  CHECK(without_lock(
+      [](big_gate& gate) { static_cast<void>(gate.try_hold(hold_kind::uncoordinated, "late")); }));
+  CHECK(without_lock([](big_gate& gate) {
+    static_cast<void>(gate.require(requirement_kind::coordinated, "late"));
+  }));
   CHECK(without_lock([](big_gate& gate) { static_cast<void>(gate.suspend("late")); }));
   CHECK(without_lock([](big_gate& gate) { static_cast<void>(gate.counts()); }));
   CHECK(without_lock([](big_gate& gate) { gate.for_each_holder([](holder_info const&) {}); }));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the policy remembers, told by hand as a container tells it. test/runtime/attach/audit.cpp asks real containers.
+// What the policy remembers, told by hand as a container tells it. test/runtime/attach/audit.cpp
+// asks real containers.
 #include <tether/listen/audited.hpp>
 
 #include <tether/topology/ram_block.hpp>
@@ -35,10 +36,12 @@ struct counting {
 };
 static_assert(observation<audited> && observation<audited_beside<counting>>);
 
-/// Takes the frames that were freed last, which would else come back: here nothing pins them really.
+/// Takes the frames that were freed last, which would else come back: here nothing pins them
+/// really.
 struct frames_taken {
   frames_taken() {
-    for (std::uint64_t at = 0; at < memory.size(); at += host_page()) memory.bytes()[at] = std::byte{1};
+    for (std::uint64_t at = 0; at < memory.size(); at += host_page())
+      memory.bytes()[at] = std::byte{1};
   }
   host_memory memory{256 * host_page()};
 };
@@ -52,13 +55,16 @@ struct eight_pages {
   host_memory memory{8 * host_page()};
   mapping whole = memory.at(MiB, 0, 8 * host_page());
   extent<io_address> pages(std::uint64_t first, std::uint64_t count) const {
-    return {io_address{MiB + first * host_page()}, io_address{MiB + (first + count) * host_page() - 1}};
+    return {io_address{MiB + first * host_page()},
+            io_address{MiB + (first + count) * host_page() - 1}};
   }
 };
 
 }  // namespace
 
-TEST_CASE_FIXTURE(eight_pages, "an audit finds nothing while the pages are the same, whatever is written to them") {
+TEST_CASE_FIXTURE(
+    eight_pages,
+    "an audit finds nothing while the pages are the same, whatever is written to them") {
   audited watch;
   watch.pinning(true);
   watch.mapped(whole);
@@ -69,7 +75,9 @@ TEST_CASE_FIXTURE(eight_pages, "an audit finds nothing while the pages are the s
   CHECK(found.not_compared == 0);
 }
 
-TEST_CASE_FIXTURE(eight_pages, "discarded private pages are stale before they are touched and after; neighbours are told as one") {
+TEST_CASE_FIXTURE(eight_pages,
+                  "discarded private pages are stale before they are touched and after; neighbours "
+                  "are told as one") {
   audited watch;
   watch.pinning(true);
   watch.mapped(whole);
@@ -78,16 +86,26 @@ TEST_CASE_FIXTURE(eight_pages, "discarded private pages are stale before they ar
   memory.bytes()[4 * host_page()] = std::byte{2};
   const audit_report found = must(watch.compare());
   REQUIRE(found.stale.size() == (found.by_frame_number ? 2 : 1));
-  CHECK(found.stale[0] == stale_extent{pages(2, 2), memory.host(2 * host_page()), staleness::absent, whole.where});
-  if (found.by_frame_number) CHECK(found.stale[1] == stale_extent{pages(4, 1), memory.host(4 * host_page()), staleness::replaced, whole.where});
+  CHECK(found.stale[0] ==
+        stale_extent{pages(2, 2), memory.host(2 * host_page()), staleness::absent, whole.where});
+  if (found.by_frame_number)
+    CHECK(found.stale[1] == stale_extent{pages(4, 1), memory.host(4 * host_page()),
+                                         staleness::replaced, whole.where});
 }
 
-TEST_CASE("a hole in a file is stale as soon as it is looked at; a page that only the tables lost is not") {
-  const ram_block shared = must(ram_block::allocate("shared", 4 * host_page(), memory_kind::shared));
-  for (std::uint64_t at = 0; at < shared.size(); at += host_page()) shared.data()[at] = std::byte{1};
+TEST_CASE(
+    "a hole in a file is stale as soon as it is looked at; a page that only the tables lost is "
+    "not") {
+  const ram_block shared =
+      must(ram_block::allocate("shared", 4 * host_page(), memory_kind::shared));
+  for (std::uint64_t at = 0; at < shared.size(); at += host_page())
+    shared.data()[at] = std::byte{1};
   audited watch;
   watch.pinning(true);
-  watch.mapped({{io_address{0}, io_address{shared.size() - 1}}, shared.backing().host(), access::read_write, memory_kind::shared});
+  watch.mapped({{io_address{0}, io_address{shared.size() - 1}},
+                shared.backing().host(),
+                access::read_write,
+                memory_kind::shared});
   // Dropped from this process's tables, and still in the file.
   REQUIRE(::madvise(shared.data(), 2 * host_page(), MADV_DONTNEED) == 0);
   const audit_report same = must(watch.compare());
@@ -97,10 +115,13 @@ TEST_CASE("a hole in a file is stale as soon as it is looked at; a page that onl
   const frames_taken away;
   const audit_report found = must(watch.compare());
   REQUIRE(found.stale.size() == 1);
-  CHECK(found.stale[0].where == extent<io_address>{io_address{host_page()}, io_address{2 * host_page() - 1}});
+  CHECK(found.stale[0].where ==
+        extent<io_address>{io_address{host_page()}, io_address{2 * host_page() - 1}});
 }
 
-TEST_CASE_FIXTURE(eight_pages, "what nothing pins is not compared; it is from when it begins to be pinned, as it is then") {
+TEST_CASE_FIXTURE(
+    eight_pages,
+    "what nothing pins is not compared; it is from when it begins to be pinned, as it is then") {
   audited watch;
   watch.pinning(false);
   watch.mapped(whole);

@@ -47,7 +47,8 @@ struct no_lock {
 
 template <class Granularity = whole_section>
 struct rig {
-  using listener_type = dma_listener<recording<software_iommu>, Granularity, trim_edges, bell, no_lock>;
+  using listener_type =
+      dma_listener<recording<software_iommu>, Granularity, trim_edges, bell, no_lock>;
   static_assert(memory_listener<listener_type>);
 
   ram_block a = must(ram_block::allocate("a", 64 * KiB));
@@ -58,9 +59,13 @@ struct rig {
   std::unique_ptr<listener_type> listener = std::make_unique<listener_type>(iommu, mutex);
 
   static section at(ram_block& block, std::uint64_t first, region_kind kind = region_kind::ram) {
-    return {.where = {guest_address{first}, guest_address{first + 64 * KiB - 1}}, .memory = &block.backing(), .kind = kind, .name = block.name()};
+    return {.where = {guest_address{first}, guest_address{first + 64 * KiB - 1}},
+            .memory = &block.backing(),
+            .kind = kind,
+            .name = block.name()};
   }
-  result<void> change(std::vector<section> const& removals, std::vector<section> const& additions, commit_kind kind = commit_kind::refusable) {
+  result<void> change(std::vector<section> const& removals, std::vector<section> const& additions,
+                      commit_kind kind = commit_kind::refusable) {
     listener->begin(kind);
     for (auto const& one : removals) listener->remove(one);
     for (auto const& one : additions) listener->add(one);
@@ -77,7 +82,8 @@ using lines = std::vector<std::string>;
 
 /// Sixteen pages of `block` at `first`, as `pages` of them from page `from` on.
 section part(ram_block& block, std::uint64_t first, std::uint64_t from, std::uint64_t pages) {
-  return {.where = {guest_address{first + from * 4 * KiB}, guest_address{first + (from + pages) * 4 * KiB - 1}},
+  return {.where = {guest_address{first + from * 4 * KiB},
+                    guest_address{first + (from + pages) * 4 * KiB - 1}},
           .memory = &block.backing(),
           .offset = block_offset{from * 4 * KiB},
           .name = block.name()};
@@ -104,7 +110,8 @@ struct three_pages : rig<> {
     static_cast<void>(told());
   }
   std::vector<wrong_thing> wrong_removals() {
-    section other_memory = low, other_offset = low, other_rights = low, other_kind = low, other_merging = low, wraps = low;
+    section other_memory = low, other_offset = low, other_rights = low, other_kind = low,
+            other_merging = low, wraps = low;
     other_memory.memory = &b.backing();
     other_offset.offset = block_offset{4 * KiB};
     other_rights.read_only = true;
@@ -126,8 +133,9 @@ struct three_pages : rig<> {
             {"its last byte before its first", wraps, code(errc::invalid_extent)}};
   }
   std::vector<wrong_thing> wrong_additions() {
-    section no_memory = part(b, 0x300000, 0, 1), no_rom = no_memory, no_bar = no_memory, wraps = no_memory, far = no_memory, wide = no_memory,
-            too_long = no_memory, everything = no_memory, registers = low;
+    section no_memory = part(b, 0x300000, 0, 1), no_rom = no_memory, no_bar = no_memory,
+            wraps = no_memory, far = no_memory, wide = no_memory, too_long = no_memory,
+            everything = no_memory, registers = low;
     no_memory.memory = no_rom.memory = no_bar.memory = nullptr;
     no_rom.kind = region_kind::rom;
     no_bar.kind = region_kind::ram_device;
@@ -155,7 +163,9 @@ struct three_pages : rig<> {
 
 }  // namespace
 
-TEST_CASE("within one commit every removal goes before any addition, and what did not change is not touched") {
+TEST_CASE(
+    "within one commit every removal goes before any addition, and what did not change is not "
+    "touched") {
   rig<> r;
   must(r.change({}, {r.at(r.a, 0x100000), r.at(r.b, 0x200000)}));
   CHECK(r.told() == lines{"map [0x100000, 0x10ffff]", "map [0x200000, 0x20ffff]"});
@@ -172,19 +182,23 @@ TEST_CASE("a refused commit walks all the way back, latest first") {
   must(r.change({}, {r.at(r.a, 0x100000), r.at(r.b, 0x200000)}));
   static_cast<void>(r.told());
   r.book.fail_at(backend_call::map, 2, error::from_errno("map", ENOMEM));
-  const auto refused = r.change({r.at(r.a, 0x100000), r.at(r.b, 0x200000)}, {r.at(r.a, 0x300000), r.at(r.b, 0x400000)});
+  const auto refused = r.change({r.at(r.a, 0x100000), r.at(r.b, 0x200000)},
+                                {r.at(r.a, 0x300000), r.at(r.b, 0x400000)});
   REQUIRE_FALSE(refused);
   CHECK(refused.error().is_errno(ENOMEM));
   CHECK(refused.error().subject() == "b");
   CHECK_FALSE(r.listener->diverged());
-  CHECK(r.told() == lines{"unmap [0x100000, 0x10ffff]", "unmap [0x200000, 0x20ffff]", "map [0x300000, 0x30ffff]",
-                          "map [0x400000, 0x40ffff]: failed", "unmap [0x300000, 0x30ffff]", "map [0x200000, 0x20ffff]",
+  CHECK(r.told() == lines{"unmap [0x100000, 0x10ffff]", "unmap [0x200000, 0x20ffff]",
+                          "map [0x300000, 0x30ffff]", "map [0x400000, 0x40ffff]: failed",
+                          "unmap [0x300000, 0x30ffff]", "map [0x200000, 0x20ffff]",
                           "map [0x100000, 0x10ffff]"});
   CHECK(r.listener->usage() == mapped_usage{2, 128 * KiB});
   must(r.change({r.at(r.a, 0x100000), r.at(r.b, 0x200000)}, {}, commit_kind::compulsory));
 }
 
-TEST_CASE("an undo that fails makes it diverge: it tells once, keeps the memory, and refuses until it is forgotten") {
+TEST_CASE(
+    "an undo that fails makes it diverge: it tells once, keeps the memory, and refuses until it is "
+    "forgotten") {
   rig<> r;
   must(r.change({}, {r.at(r.b, 0x200000)}));
   r.book.fail_at(backend_call::map, 2, error::from_errno("map", ENOMEM));
@@ -229,7 +243,9 @@ TEST_CASE("memory that is kept is let go of with the listener, unless it is to b
   }
 }
 
-TEST_CASE("a stuck map is told and keeps its memory, in either kind of change, also if it is only another device's BAR") {
+TEST_CASE(
+    "a stuck map is told and keeps its memory, in either kind of change, also if it is only "
+    "another device's BAR") {
   for (const commit_kind kind : {commit_kind::refusable, commit_kind::compulsory}) {
     for (const region_kind what : {region_kind::ram, region_kind::ram_device}) {
       rig<> r;
@@ -245,14 +261,18 @@ TEST_CASE("a stuck map is told and keeps its memory, in either kind of change, a
   }
 }
 
-TEST_CASE("a BAR that was left out is left out once, and forgotten with its section or with a refused change") {
+TEST_CASE(
+    "a BAR that was left out is left out once, and forgotten with its section or with a refused "
+    "change") {
   rig<fixed_block<4 * KiB>> r;
   r.book.fail_at(backend_call::map, 1, error::from_errno("map", EFAULT));
   must(r.change({}, {r.at(r.a, 0x100000, region_kind::ram_device)}));
   CHECK(r.listener->left_out().size() == 1);
   // A change that fails after another BAR was left out forgets that one, and keeps the first.
   r.book.fail_at(backend_call::map, 1, error::from_errno("map", EFAULT));
-  const auto refused = r.change({}, {r.at(r.a, 0x200000, region_kind::ram_device), r.at(r.b, 0x300000), r.at(r.a, 0x400000), r.at(r.b, 0x500000)});
+  const auto refused =
+      r.change({}, {r.at(r.a, 0x200000, region_kind::ram_device), r.at(r.b, 0x300000),
+                    r.at(r.a, 0x400000), r.at(r.b, 0x500000)});
   REQUIRE_FALSE(refused);
   CHECK(refused.error().is(errc::over_budget));
   r.book.clear_faults();
@@ -282,7 +302,9 @@ TEST_CASE("trimmed bytes are counted while the section stands, also across a ref
   CHECK(r.listener->observer().trimmed_times == 1);
 }
 
-TEST_CASE("a backend that knows no limit is never over it, also where a commit takes something away first") {
+TEST_CASE(
+    "a backend that knows no limit is never over it, also where a commit takes something away "
+    "first") {
   struct boundless : software_iommu {
     [[nodiscard]] std::uint64_t free_mappings() const noexcept { return ~std::uint64_t{0}; }
   };
@@ -304,7 +326,9 @@ TEST_CASE("a backend that knows no limit is never over it, also where a commit t
   must(listener.commit());
 }
 
-TEST_CASE("what a refused change takes out and puts back stays left out, in its order, and can be taken away") {
+TEST_CASE(
+    "what a refused change takes out and puts back stays left out, in its order, and can be taken "
+    "away") {
   rig<> r;
   const section first = r.at(r.a, 0x100000, region_kind::ram_device);
   const section second = r.at(r.b, 0x200000, region_kind::ram_device);
@@ -335,7 +359,9 @@ TEST_CASE("what a refused change takes out and puts back stays left out, in its 
   CHECK_FALSE(r.listener->diverged());
 }
 
-TEST_CASE("what it left out is told by a name of its own and holds nothing of the memory, also once it has diverged") {
+TEST_CASE(
+    "what it left out is told by a name of its own and holds nothing of the memory, also once it "
+    "has diverged") {
   rig<> r;
   auto bar = std::make_unique<ram_block>(must(ram_block::allocate("bar", 64 * KiB)));
   auto name = std::make_unique<std::string>("a name that is longer than fits in place");
@@ -354,7 +380,8 @@ TEST_CASE("what it left out is told by a name of its own and holds nothing of th
   REQUIRE(r.listener->left_out().size() == 1);
   const auto left_out = r.listener->left_out()[0];
   CHECK(left_out.what.name.view() == "a name that is longer than fits in place");
-  CHECK(left_out.what.where == extent<guest_address>{guest_address{0x100000}, guest_address{0x10ffff}});
+  CHECK(left_out.what.where ==
+        extent<guest_address>{guest_address{0x100000}, guest_address{0x10ffff}});
   CHECK(left_out.what.kind == region_kind::ram_device);
   CHECK(left_out.what.rights == access::read);
   CHECK(left_out.why.is_errno(EFAULT));
@@ -363,7 +390,9 @@ TEST_CASE("what it left out is told by a name of its own and holds nothing of th
   CHECK(r.listener->left_out().empty());
 }
 
-TEST_CASE("a compulsory change forgets what it took away of those left out, also where it makes the listener diverge") {
+TEST_CASE(
+    "a compulsory change forgets what it took away of those left out, also where it makes the "
+    "listener diverge") {
   rig<> r;
   const section bar = r.at(r.a, 0x100000, region_kind::ram_device);
   r.book.fail_at(backend_call::map, 1, error::from_errno("map", EFAULT));
@@ -395,12 +424,15 @@ TEST_CASE("a wrong removal refuses a refusable change by name, and nothing is un
   }
 }
 
-TEST_CASE("a compulsory change does what is right of it, says what was not, and does not diverge for a wrong name") {
+TEST_CASE(
+    "a compulsory change does what is right of it, says what was not, and does not diverge for a "
+    "wrong name") {
   for (std::size_t i = 0; i != three_pages{}.wrong_removals().size(); ++i) {
     three_pages r;
     wrong_thing const wrong = r.wrong_removals()[i];
     CAPTURE(wrong.what);
-    const auto told = r.change({wrong.one, r.middle}, {r.at(r.b, 0x400000)}, commit_kind::compulsory);
+    const auto told =
+        r.change({wrong.one, r.middle}, {r.at(r.b, 0x400000)}, commit_kind::compulsory);
     REQUIRE_FALSE(told);
     CHECK(told.error().code() == wrong.why);
     CHECK(told.error().subject() == wrong.one.name);
@@ -415,7 +447,8 @@ TEST_CASE("a compulsory change does what is right of it, says what was not, and 
     three_pages r;
     wrong_thing const wrong = r.wrong_additions()[i];
     CAPTURE(wrong.what);
-    const auto told = r.change({r.middle}, {wrong.one, r.at(r.b, 0x400000)}, commit_kind::compulsory);
+    const auto told =
+        r.change({r.middle}, {wrong.one, r.at(r.b, 0x400000)}, commit_kind::compulsory);
     REQUIRE_FALSE(told);
     CHECK(told.error().code() == wrong.why);
     CHECK_FALSE(r.listener->diverged());
@@ -443,7 +476,9 @@ TEST_CASE("a wrong addition refuses a refusable change by name, and nothing is t
   }
 }
 
-TEST_CASE("within one change nothing is removed twice or added twice, and what comes with a change does not go with it") {
+TEST_CASE(
+    "within one change nothing is removed twice or added twice, and what comes with a change does "
+    "not go with it") {
   for (const commit_kind kind : {commit_kind::refusable, commit_kind::compulsory}) {
     three_pages r;
     const bool follows = kind == commit_kind::compulsory;
@@ -454,7 +489,8 @@ TEST_CASE("within one change nothing is removed twice or added twice, and what c
     CHECK(r.listener->usage() == (follows ? mapped_usage{4, 88 * KiB} : mapped_usage{4, 28 * KiB}));
     const section other = r.at(r.a, 0x500000);
     CHECK(r.change({other}, {other}, kind).error().is(errc::not_mapped));
-    CHECK(r.listener->usage() == (follows ? mapped_usage{5, 152 * KiB} : mapped_usage{4, 28 * KiB}));
+    CHECK(r.listener->usage() ==
+          (follows ? mapped_usage{5, 152 * KiB} : mapped_usage{4, 28 * KiB}));
     CHECK_FALSE(r.listener->diverged());
   }
 }
@@ -471,10 +507,12 @@ TEST_CASE("removals take effect first also where they are told last") {
 
 TEST_CASE("there is no commit without a begin, and a change that is begun anew never was") {
   three_pages r;
-  CHECK(r.listener->commit().error().code() == std::make_error_code(std::errc::operation_not_permitted));
+  CHECK(r.listener->commit().error().code() ==
+        std::make_error_code(std::errc::operation_not_permitted));
   r.listener->remove(r.low);
   r.listener->add(r.at(r.b, 0x400000));
-  CHECK(r.listener->commit().error().code() == std::make_error_code(std::errc::operation_not_permitted));
+  CHECK(r.listener->commit().error().code() ==
+        std::make_error_code(std::errc::operation_not_permitted));
   CHECK_FALSE(r.listener->diverged());
   CHECK(r.told().empty());
   r.listener->begin(commit_kind::compulsory);
@@ -510,7 +548,9 @@ TEST_CASE("names need to live for the call only") {
   CHECK(refused.error().subject() == "third");
 }
 
-TEST_CASE("what was told is remembered across refusals and divergence, and forgotten with everything else") {
+TEST_CASE(
+    "what was told is remembered across refusals and divergence, and forgotten with everything "
+    "else") {
   three_pages r;
   // Refused by the backend: as before.
   r.book.fail_at(backend_call::map, 1, error::from_errno("map", ENOMEM));
@@ -519,9 +559,11 @@ TEST_CASE("what was told is remembered across refusals and divergence, and forgo
   CHECK(r.change({}, {r.low}).error().is(errc::overlaps));
   // Diverged: a compulsory change is published all the same.
   r.book.fail_at(backend_call::unmap, 1, error::from_errno("unmap", EIO));
-  CHECK(r.change({r.low}, {r.at(r.b, 0x400000)}, commit_kind::compulsory).error().rollback_failed());
+  CHECK(
+      r.change({r.low}, {r.at(r.b, 0x400000)}, commit_kind::compulsory).error().rollback_failed());
   REQUIRE(r.listener->diverged());
-  CHECK(r.change({r.at(r.b, 0x400000)}, {r.low}, commit_kind::compulsory).error().is(errc::diverged));
+  CHECK(
+      r.change({r.at(r.b, 0x400000)}, {r.low}, commit_kind::compulsory).error().is(errc::diverged));
   must(r.iommu.abandon());
   r.listener->reset();
   CHECK(r.change({r.low}, {}).error().is(errc::not_mapped));

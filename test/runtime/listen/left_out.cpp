@@ -20,7 +20,10 @@ using tether_test::must;
 namespace {
 
 section bar(std::uint64_t first, memory_backing* memory = nullptr) {
-  return {.where = {guest_address{first}, guest_address{first + 0xfff}}, .memory = memory, .kind = region_kind::ram_device, .name = "bar"};
+  return {.where = {guest_address{first}, guest_address{first + 0xfff}},
+          .memory = memory,
+          .kind = region_kind::ram_device,
+          .name = "bar"};
 }
 std::vector<std::uint64_t> places(left_out_list const& list) {
   std::vector<std::uint64_t> all;
@@ -45,7 +48,9 @@ TEST_CASE("a description owns its name and says what a device might have done") 
   CHECK(said.rights == access::read);
 }
 
-TEST_CASE("what a change left out is cut off again by taking it back, and what stood is there in its order, also at the same place") {
+TEST_CASE(
+    "what a change left out is cut off again by taking it back, and what stood is there in its "
+    "order, also at the same place") {
   left_out_list list;
   list.begin_change();
   CHECK(list.add(bar(0x1000), why));

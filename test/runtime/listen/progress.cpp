@@ -10,10 +10,13 @@ namespace runtime_listen_progress {
 
 using namespace tether;
 
-static_assert(progress_monitor<unmonitored> && std::is_empty_v<unmonitored> && unmonitored::keep_going({}));
+static_assert(progress_monitor<unmonitored> && std::is_empty_v<unmonitored> &&
+              unmonitored::keep_going({}));
 static_assert(!progress_monitor<int>);
 
-TEST_CASE("an attended operation is told each piece until it is stopped, and not the one at which it stops") {
+TEST_CASE(
+    "an attended operation is told each piece until it is stopped, and not the one at which it "
+    "stops") {
   std::stop_source stop;
   int told = 0;
   monitored watch{stop.get_token(), [&told](mapping const&) noexcept { ++told; }};

@@ -30,7 +30,9 @@ std::vector<std::string> told(journal const& book) {
   for (auto const& entry : book.entries()) lines.push_back(sentence(entry));
   return lines;
 }
-mapping page_at(std::uint64_t first) { return {{io_address{first}, io_address{first + 0xfff}}, host_address{0x1000}}; }
+mapping page_at(std::uint64_t first) {
+  return {{io_address{first}, io_address{first + 0xfff}}, host_address{0x1000}};
+}
 endpoint_group nics() { return {"nics", {{"nic", pin_class::pins}}}; }
 
 }  // namespace
@@ -50,9 +52,10 @@ TEST_CASE("a recording writes down every operation in order, with how it ended")
     CHECK(iommu.leave(group));
     CHECK(iommu.abandon());
   }
-  CHECK(told(book) == std::vector<std::string>{"join 'nics'", "map [0x1000, 0x1fff]", "map [0x1000, 0x1fff]: failed", "open 'nic'",
-                                               "open 'disk': failed", "quiesce", "close 'nic'", "unmap [0x1000, 0x1fff]", "leave 'nics'",
-                                               "abandon"});
+  CHECK(told(book) == std::vector<std::string>{
+                          "join 'nics'", "map [0x1000, 0x1fff]", "map [0x1000, 0x1fff]: failed",
+                          "open 'nic'", "open 'disk': failed", "quiesce", "close 'nic'",
+                          "unmap [0x1000, 0x1fff]", "leave 'nics'", "abandon"});
   CHECK(book.count(backend_call::map) == 2);
   book.clear();
   CHECK(book.entries().empty());
@@ -95,7 +98,8 @@ TEST_CASE("an operation can end stuck, carried out or not, and the journal says 
   book.fail_after(backend_call::map, 1, error::from_errno("map", EIO));
   CHECK(iommu.map(page_at(0x1000)).error().rollback_failed());
   CHECK(iommu.free_mappings() == 65534);
-  CHECK(told(book) == std::vector<std::string>{"map [0x1000, 0x1fff]: stuck", "map [0x1000, 0x1fff]: stuck"});
+  CHECK(told(book) ==
+        std::vector<std::string>{"map [0x1000, 0x1fff]: stuck", "map [0x1000, 0x1fff]: stuck"});
 }
 
 TEST_CASE("hooks stand right before and right after the backend's own call") {
@@ -114,7 +118,8 @@ TEST_CASE("hooks stand right before and right after the backend's own call") {
   CHECK(iommu.map(page_at(0x1000)));
   CHECK(!iommu.map(page_at(0x1000)));
   CHECK(free == std::vector<std::uint64_t>{65535, 65534, 65534, 65534});
-  CHECK(ends == std::vector<call_outcome>{call_outcome::running, call_outcome::done, call_outcome::running, call_outcome::failed});
+  CHECK(ends == std::vector<call_outcome>{call_outcome::running, call_outcome::done,
+                                          call_outcome::running, call_outcome::failed});
 }
 
 TEST_CASE("a recording's own journal stays where it is when the recording moves") {
@@ -134,7 +139,8 @@ TEST_CASE("two recordings can share a journal, which then tells the order across
   CHECK(left.map(page_at(0x1000)));
   CHECK(right.map(page_at(0x2000)));
   CHECK(left.unmap(page_at(0x1000).where));
-  CHECK(told(book) == std::vector<std::string>{"map [0x1000, 0x1fff]", "map [0x2000, 0x2fff]", "unmap [0x1000, 0x1fff]"});
+  CHECK(told(book) == std::vector<std::string>{"map [0x1000, 0x1fff]", "map [0x2000, 0x2fff]",
+                                               "unmap [0x1000, 0x1fff]"});
 }
 
 }  // namespace runtime_testing_recording

@@ -52,8 +52,10 @@ TEST_CASE("a read-only flip removes and adds the same range, a ROM is readable o
 TEST_CASE("logging writes is neither a removal nor an addition") {
   auto block = must(ram_block::allocate("ram", 4 * page));
   address_space guest;
-  const auto id = must(guest.place(region::ram(block, block_offset{0}, 2 * page), guest_address{0}));
-  const auto neighbour = must(guest.place(region::ram(block, block_offset{2 * page}, 2 * page), guest_address{2 * page}));
+  const auto id =
+      must(guest.place(region::ram(block, block_offset{0}, 2 * page), guest_address{0}));
+  const auto neighbour = must(
+      guest.place(region::ram(block, block_offset{2 * page}, 2 * page), guest_address{2 * page}));
   listener_recorder listener;
   must(guest.add_listener(listener));
   listener.forget();
@@ -78,7 +80,8 @@ TEST_CASE("a disabled region contributes nothing and comes back at its place") {
   CHECK(listed(guest) == before);
 }
 
-TEST_CASE("a block that a region or a view mentions cannot be freed, and can as soon as none does") {
+TEST_CASE(
+    "a block that a region or a view mentions cannot be freed, and can as soon as none does") {
   auto block = must(ram_block::allocate("ram", 4 * page));
   address_space guest;
   const auto id = must(guest.place(region::ram(block), guest_address{0}));
@@ -126,7 +129,9 @@ TEST_CASE("a replacement by the same memory at the same place tells nobody anyth
   must(guest.remove_listener(listener));
 }
 
-TEST_CASE("whatever is done to a guest, view and listener are what asking every page and comparing everything gives") {
+TEST_CASE(
+    "whatever is done to a guest, view and listener are what asking every page and comparing "
+    "everything gives") {
   constexpr std::uint64_t pages = 64;
   auto block = must(ram_block::allocate("ram", pages * page));
   auto other = must(ram_block::allocate("other", pages * page));
@@ -154,7 +159,8 @@ TEST_CASE("whatever is done to a guest, view and listener are what asking every 
           const std::uint64_t first = random() % (pages - size);
           const std::uint64_t offset = random() % 4 != 0 ? first : random() % (pages - size);
           region what = random() % 5 == 0 ? region::mmio("mmio", size * page)
-                                          : region::ram(random() % 3 != 0 ? block : other, block_offset{offset * page}, size * page);
+                                          : region::ram(random() % 3 != 0 ? block : other,
+                                                        block_offset{offset * page}, size * page);
           what = what.read_only(random() % 4 == 0).unmergeable(random() % 6 == 0);
           const int priority = static_cast<int>(random() % 3);
           const auto id = must(change.place(what, guest_address{first * page}, priority));
@@ -176,12 +182,8 @@ TEST_CASE("whatever is done to a guest, view and listener are what asking every 
             known.first_page = random() % (pages - known.what.size() / page);
             must(change.move(id, guest_address{known.first_page * page}));
             break;
-          case 2:
-            must(change.set_enabled(id, known.enabled = on));
-            break;
-          case 3:
-            must(change.set_read_only(id, known.read_only = on));
-            break;
+          case 2: must(change.set_enabled(id, known.enabled = on)); break;
+          case 3: must(change.set_read_only(id, known.read_only = on)); break;
           default: must(change.set_dirty_log(id, on)); break;
         }
       }
@@ -195,11 +197,13 @@ TEST_CASE("whatever is done to a guest, view and listener are what asking every 
     }
     const auto expected = reference.sections();
     const auto now = listed(guest);
-    REQUIRE_MESSAGE(now == expected, "step ", step, ": ", tether_test::drawn(now), " instead of ", tether_test::drawn(expected));
+    REQUIRE_MESSAGE(now == expected, "step ", step, ": ", tether_test::drawn(now), " instead of ",
+                    tether_test::drawn(expected));
     REQUIRE(listener.mapped() == expected);
     REQUIRE_MESSAGE(listener.breaches.empty(), listener.breaches.front());
     if (committed) {
-      const auto told = tether_test::missing(before, now).size() + tether_test::missing(now, before).size();
+      const auto told =
+          tether_test::missing(before, now).size() + tether_test::missing(now, before).size();
       REQUIRE(listener.written().size() == (told == 0 ? 0 : told + 2));
     }
     before = now;

@@ -39,7 +39,8 @@ TEST_CASE("an empty view has nothing anywhere") {
 TEST_CASE("an address finds the section that it lies in, and a gap none, across all chunks") {
   detail::region_table table;
   for (std::uint64_t i = 0; i < 2000; ++i)
-    tether_test::placed(table, region::mmio("one", 10), {guest_address{100 + i * 16}, guest_address{100 + i * 16 + 9}}, 0);
+    tether_test::placed(table, region::mmio("one", 10),
+                        {guest_address{100 + i * 16}, guest_address{100 + i * 16 + 9}}, 0);
   const auto view = view_of(table);
   REQUIRE(view.chunks().size() > 2);
   std::uint64_t i = 0;

@@ -29,7 +29,9 @@ namespace {
 
 const std::uint64_t page = linux_kernel::page_size();
 
-extent<block_offset> bytes(std::uint64_t first, std::uint64_t size) { return extent<block_offset>::of(block_offset{first}, size).value(); }
+extent<block_offset> bytes(std::uint64_t first, std::uint64_t size) {
+  return extent<block_offset>::of(block_offset{first}, size).value();
+}
 
 void fill(ram_block const& block) { std::memset(block.data(), 0x5a, block.size()); }
 
@@ -88,15 +90,19 @@ TEST_CASE("a discard of a block in the middle of a file touches that part of the
   ::close(whole);
 }
 
-TEST_CASE("a discard of a private file's memory brings zeros, not the file's bytes, and no fork sees the new page") {
+TEST_CASE(
+    "a discard of a private file's memory brings zeros, not the file's bytes, and no fork sees the "
+    "new page") {
   const auto snapshot = static_cast<int>(linux_kernel::memfd_create("snapshot", 0));
   const std::string bytes_of_file(8 * page, 'f');
-  REQUIRE(::write(snapshot, bytes_of_file.data(), bytes_of_file.size()) == static_cast<ssize_t>(bytes_of_file.size()));
+  REQUIRE(::write(snapshot, bytes_of_file.data(), bytes_of_file.size()) ==
+          static_cast<ssize_t>(bytes_of_file.size()));
   void* const lent = ::mmap(nullptr, 8 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE, snapshot, 0);
   REQUIRE(lent != MAP_FAILED);
   {
-    const auto block = must(ram_block::borrow<faulty_kernel>("snapshot", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 8 * page,
-                                                             memory_kind::private_file));
+    const auto block = must(ram_block::borrow<faulty_kernel>(
+        "snapshot", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 8 * page,
+        memory_kind::private_file));
     block.data()[2 * page] = std::byte{'w'};
     must(discard_freely(block, bytes(2 * page, 2 * page)));
     CHECK(all(block.data(), 2 * page, 'f'));
@@ -125,7 +131,8 @@ TEST_CASE("a discard of a private file's memory brings zeros, not the file's byt
   }
   // What is left of it can be lent again.
   const auto again =
-      must(ram_block::borrow("again", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 8 * page, memory_kind::private_file));
+      must(ram_block::borrow("again", host_address{reinterpret_cast<std::uintptr_t>(lent)},
+                             8 * page, memory_kind::private_file));
   must(discard_freely(again, bytes(0, 8 * page)));
   CHECK(all(again.data(), 8 * page, 0));
   ::munmap(lent, 8 * page);
@@ -139,7 +146,8 @@ TEST_CASE("a private file that the guest may only read stays so where it was dis
   REQUIRE(lent != MAP_FAILED);
   {
     const auto block =
-        must(ram_block::borrow("rom", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 2 * page, memory_kind::private_file));
+        must(ram_block::borrow("rom", host_address{reinterpret_cast<std::uintptr_t>(lent)},
+                               2 * page, memory_kind::private_file));
     must(discard_freely(block, bytes(0, page)));
     CHECK_FALSE(block.populate(bytes(0, page)));
   }
@@ -148,10 +156,13 @@ TEST_CASE("a private file that the guest may only read stays so where it was dis
 }
 
 TEST_CASE("shared memory without a descriptor is really dropped too") {
-  void* const lent = ::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* const lent =
+      ::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   REQUIRE(lent != MAP_FAILED);
   {
-    const auto block = must(ram_block::borrow("lent", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 2 * page, memory_kind::shared));
+    const auto block =
+        must(ram_block::borrow("lent", host_address{reinterpret_cast<std::uintptr_t>(lent)},
+                               2 * page, memory_kind::shared));
     fill(block);
     must(discard_freely(block, bytes(0, page)));
     CHECK(all(block.data(), page, 0));
@@ -163,7 +174,8 @@ TEST_CASE("shared memory without a descriptor is really dropped too") {
 TEST_CASE("a discard of huge pages goes by their size") {
   const tether_test::larger_pool pool;
   auto huge = ram_block::allocate("huge", 2 * MiB, memory_kind::hugetlb);
-  if (!huge) return tether_test::skip_because("no huge page can be had: " + huge.error().sentence());
+  if (!huge)
+    return tether_test::skip_because("no huge page can be had: " + huge.error().sentence());
   CHECK(huge->page_size() > page);
   fill(*huge);
   auto part = discard_freely(*huge, bytes(0, page));
@@ -180,7 +192,8 @@ TEST_CASE("a discard that is not whole pages of the block never reaches the kern
   const auto block = must(ram_block::allocate<faulty_kernel>("ram", 4 * page));
   fill(block);
   faulty_kernel::reset();
-  for (auto const what : {bytes(0, 100), bytes(page, 100), bytes(100, page), bytes(1, page - 1), bytes(0, page + 1)}) {
+  for (auto const what : {bytes(0, 100), bytes(page, 100), bytes(100, page), bytes(1, page - 1),
+                          bytes(0, page + 1)}) {
     const auto refused = discard_freely(block, what);
     REQUIRE_FALSE(refused);
     CHECK(refused.error().is(errc::not_aligned));
@@ -207,7 +220,8 @@ TEST_CASE("a discard that is not whole pages of the block never reaches the kern
 
 TEST_CASE("a block with larger pages than the host's is discarded by its own") {
   const auto memory = must(ram_block::allocate("memory", 128 * KiB));
-  const auto block = must(ram_block::borrow("64k", memory.host(), 128 * KiB, memory_kind::private_anonymous, 64 * KiB));
+  const auto block = must(
+      ram_block::borrow("64k", memory.host(), 128 * KiB, memory_kind::private_anonymous, 64 * KiB));
   CHECK(block.page_size() == 64 * KiB);
   fill(block);
   CHECK(discard_freely(block, bytes(0, 4 * KiB)).error().is(errc::not_aligned));
@@ -218,7 +232,8 @@ TEST_CASE("a block with larger pages than the host's is discarded by its own") {
 
 TEST_CASE("a device's memory is never discarded nor populated") {
   const auto bar = must(ram_block::allocate("memory", page));
-  const auto block = must(ram_block::borrow<faulty_kernel>("bar", bar.host(), page, memory_kind::device));
+  const auto block =
+      must(ram_block::borrow<faulty_kernel>("bar", bar.host(), page, memory_kind::device));
   fill(block);
   faulty_kernel::reset();
   CHECK(discard_freely(block, bytes(0, page)).error().is(errc::unsupported));
@@ -256,7 +271,8 @@ TEST_CASE("memory that may not be written is not touched by populate but refused
   REQUIRE(lent != MAP_FAILED);
   {
     const auto block =
-        must(ram_block::borrow("lent", host_address{reinterpret_cast<std::uintptr_t>(lent)}, page, memory_kind::private_anonymous));
+        must(ram_block::borrow("lent", host_address{reinterpret_cast<std::uintptr_t>(lent)}, page,
+                               memory_kind::private_anonymous));
     CHECK_FALSE(block.populate(bytes(0, page)));
   }
   ::munmap(lent, page);
@@ -309,7 +325,8 @@ TEST_CASE("memory that is released more often than retained stops the program") 
   block.backing().release();
   block.backing().release();
   CHECK(block.backing().references() == 0);
-  CHECK(tether_test::stopped_by([&] { block.backing().release(); }).find("tether[R2]") != std::string::npos);
+  CHECK(tether_test::stopped_by([&] { block.backing().release(); }).find("tether[R2]") !=
+        std::string::npos);
 }
 
 }  // namespace runtime_topology_memory_backing

@@ -85,7 +85,8 @@ TEST_CASE("a region of a window lies where the window does, and no further") {
 TEST_CASE("a region of a block that is gone has no memory, and says that it needs some") {
   auto block = must(ram_block::allocate("ram", 64 * KiB));
   const auto moved = std::move(block);
-  const region of_nothing = region::ram(block);  // NOLINT(bugprone-use-after-move): what this test is about
+  // NOLINT(bugprone-use-after-move): what this test is about
+  const region of_nothing = region::ram(block);
   CHECK(of_nothing.memory() == nullptr);
   CHECK(of_nothing.needs_memory());
 }

@@ -86,7 +86,8 @@ TEST_CASE("regions that cannot be placed are refused by name, and nothing change
   auto gone = must(ram_block::allocate("gone", 64 * KiB));
   const auto of_gone = [&] {
     const auto moved = std::move(gone);
-    return region::ram(gone).named("lost");  // NOLINT(bugprone-use-after-move): what this test is about
+    // NOLINT(bugprone-use-after-move): what this test is about
+    return region::ram(gone).named("lost");
   }();
   address_space guest;
   const auto id = must(guest.place(region::ram(block), guest_address{0}));
@@ -157,7 +158,9 @@ TEST_CASE("a failed edit changes nothing, and the transaction goes on without it
   CHECK(guest.view()->size() == 1);
 }
 
-TEST_CASE("the outer transaction waits for the inner one, and one destroyed out of turn stops the program") {
+TEST_CASE(
+    "the outer transaction waits for the inner one, and one destroyed out of turn stops the "
+    "program") {
   address_space guest;
   auto outer = guest.begin();
   {
@@ -181,7 +184,8 @@ TEST_CASE("the outer transaction waits for the inner one, and one destroyed out 
         }).find("tether[M2]") != std::string::npos);
 }
 
-TEST_CASE("a region whose block moved is placed all the same, and keeps the block from being freed") {
+TEST_CASE(
+    "a region whose block moved is placed all the same, and keeps the block from being freed") {
   auto block = must(ram_block::allocate("ram", 64 * KiB));
   const region whole = region::ram(block);
   auto moved = std::move(block);
@@ -192,11 +196,14 @@ TEST_CASE("a region whose block moved is placed all the same, and keeps the bloc
   must(moved.free());
 }
 
-TEST_CASE("a block is freed on one thread while another places a region of it: one of them is refused, and never both happen") {
+TEST_CASE(
+    "a block is freed on one thread while another places a region of it: one of them is refused, "
+    "and never both happen") {
   int placed_first = 0;
   int freed_first = 0;
   for (int round = 0; round < 300; ++round) {
-    auto block = must(ram_block::allocate("ram", 64 * KiB, round % 2 == 0 ? memory_kind::private_anonymous : memory_kind::shared));
+    auto block = must(ram_block::allocate(
+        "ram", 64 * KiB, round % 2 == 0 ? memory_kind::private_anonymous : memory_kind::shared));
     const region whole = region::ram(block);
     address_space guest;
     std::atomic<bool> go{false};
@@ -213,7 +220,8 @@ TEST_CASE("a block is freed on one thread while another places a region of it: o
       ++placed_first;
     }};
     go = true;
-    for (auto done = block.free(); !done; done = block.free()) REQUIRE(done.error().is(errc::still_in_use));
+    for (auto done = block.free(); !done; done = block.free())
+      REQUIRE(done.error().is(errc::still_in_use));
     placing.join();
   }
   CHECK(placed_first + freed_first == 300);

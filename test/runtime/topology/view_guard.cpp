@@ -15,13 +15,15 @@ namespace runtime_topology_view_guard {
 using namespace tether;
 using tether_test::must;
 
-TEST_CASE("a reader's view stays as it was over any number of commits, its memory and its names too") {
+TEST_CASE(
+    "a reader's view stays as it was over any number of commits, its memory and its names too") {
   auto block = must(ram_block::allocate("ram", 64 * KiB));
   address_space guest;
   const auto id = must(guest.place(region::ram(block).named("below"), guest_address{0}));
   std::optional<view_guard> old{guest.view()};
   const section seen = *(*old)->begin();
-  for (int i = 0; i < 100; ++i) must(guest.move(id, guest_address{static_cast<std::uint64_t>(i + 1) * MiB}));
+  for (int i = 0; i < 100; ++i)
+    must(guest.move(id, guest_address{static_cast<std::uint64_t>(i + 1) * MiB}));
   must(guest.remove(id));
   CHECK(guest.view()->empty());
   REQUIRE(old->find(guest_address{0}) != nullptr);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The smallest backend there is, written as a user would, models the concept; take any part away and it does not.
+// The smallest backend there is, written as a user would, models the concept; take any part away
+// and it does not.
 #include <tether/backend/concepts.hpp>
 
 #include <tether/testing/recording.hpp>
@@ -42,7 +43,8 @@ static_assert(backend<smallest>);
 static_assert(backend<recording<smallest>>, "whatever is a backend can be watched");
 static_assert(!has_kvm_file<smallest> && !maps_files<smallest>);
 
-// The same of single devices. What attaches devices needs none of a group's calls, and the other way round.
+// The same of single devices. What attaches devices needs none of a group's calls, and the other
+// way round.
 struct endpoint : bus {
   std::string_view group() const noexcept { return "7"; }
 };
@@ -55,7 +57,8 @@ struct smallest_of_devices : smallest {
   result<void> join(device_type&) noexcept { return {}; }
   result<void> leave(device_type&) noexcept { return {}; }
 };
-static_assert(backend<smallest_of_devices> && attaches_single_devices<smallest_of_devices> && !attaches_groups<smallest_of_devices>);
+static_assert(backend<smallest_of_devices> && attaches_single_devices<smallest_of_devices> &&
+              !attaches_groups<smallest_of_devices>);
 static_assert(backend<recording<smallest_of_devices>>);
 struct unbound : smallest {
   static constexpr attach_unit unit = attach_unit::device;
@@ -68,7 +71,8 @@ struct told : smallest_of_devices {
   static int kvm_file(device_type const&) noexcept { return 3; }
   result<void> map(mapping const&, file_source) noexcept { return {}; }
 };
-static_assert(backend<told> && has_kvm_file<told> && maps_files<told> && has_kvm_file<recording<told>> && maps_files<recording<told>>);
+static_assert(backend<told> && has_kvm_file<told> && maps_files<told> &&
+              has_kvm_file<recording<told>> && maps_files<recording<told>>);
 static_assert(!maps_files<recording<smallest>> && !has_kvm_file<recording<smallest>>);
 
 // Rollback runs through map and unmap, so what throws is none.

@@ -13,6 +13,7 @@ class with_a_private_slot {
 };
 struct no_policy {};
 
-static_assert(policy<by_group> && !policy<no_policy> && !policy<with_a_private_slot> && !policy<int>);
+static_assert(policy<by_group> && !policy<no_policy> && !policy<with_a_private_slot> &&
+              !policy<int>);
 
 }  // namespace

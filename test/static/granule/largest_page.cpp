@@ -6,7 +6,8 @@ using namespace tether;
 namespace {
 
 constexpr page_sizes pc{4 * KiB | 2 * MiB | GiB};
-constexpr page_sizes any_power{~std::uint64_t{4 * KiB - 1}};  // what type1 says when nothing real is attached
+// what type1 says when nothing real is attached
+constexpr page_sizes any_power{~std::uint64_t{4 * KiB - 1}};
 constexpr page_sizes large{64 * KiB | 512 * MiB};
 constexpr std::uint64_t ram = 0x7f00'0000'0000;  // a multiple of 1 GiB
 constexpr std::uint64_t TiB = 1024 * GiB;
@@ -14,10 +15,12 @@ constexpr std::uint64_t TiB = 1024 * GiB;
 constexpr mapping at(std::uint64_t io, std::uint64_t host, std::uint64_t size) {
   return {{io_address{io}, io_address{io} + (size - 1)}, host_address{host}};
 }
-constexpr std::uint64_t first(std::uint64_t io, std::uint64_t host, std::uint64_t size, page_sizes sizes) {
+constexpr std::uint64_t first(std::uint64_t io, std::uint64_t host, std::uint64_t size,
+                              page_sizes sizes) {
   return largest_page::first_piece(at(io, host, size), block_offset{0}, sizes);
 }
-constexpr std::uint64_t count(std::uint64_t io, std::uint64_t host, std::uint64_t size, page_sizes sizes) {
+constexpr std::uint64_t count(std::uint64_t io, std::uint64_t host, std::uint64_t size,
+                              page_sizes sizes) {
   return largest_page::pieces(at(io, host, size), block_offset{0}, sizes);
 }
 
@@ -35,19 +38,23 @@ static_assert(count(GiB - 2 * MiB, ram - 2 * MiB, GiB + 4 * MiB, pc) == 3);
 
 // A page before the border, one page behind the last one.
 static_assert(count(2 * MiB - 4 * KiB, ram - 4 * KiB, 2 * MiB + 8 * KiB, pc) == 3);
-static_assert(count(4 * KiB, ram + 4 * KiB, 2 * MiB, pc) == 512, "2 MiB that contain no aligned 2 MiB");
+static_assert(count(4 * KiB, ram + 4 * KiB, 2 * MiB, pc) == 512,
+              "2 MiB that contain no aligned 2 MiB");
 static_assert(count(4 * KiB, ram + 4 * KiB, 4 * MiB, pc) == 511 + 1 + 1);
 
-// IOVA and host address differ within 2 MiB: no page of 2 MiB is aligned on both sides, however large the section.
+// IOVA and host address differ within 2 MiB: no page of 2 MiB is aligned on both sides, however
+// large the section.
 static_assert(first(2 * MiB, ram + 4 * KiB, 64 * MiB, pc) == 4 * KiB);
 static_assert(count(2 * MiB, ram + 4 * KiB, 64 * MiB, pc) == 16384);
-static_assert(first(GiB, ram + 2 * MiB, GiB, pc) == 2 * MiB, "they agree within 2 MiB, not within 1 GiB");
+static_assert(first(GiB, ram + 2 * MiB, GiB, pc) == 2 * MiB,
+              "they agree within 2 MiB, not within 1 GiB");
 static_assert(count(GiB, ram + 2 * MiB, GiB, pc) == 512);
 
 // A mask without gaps: powers of two up to the border and down from it.
 static_assert(first(0, ram, 7 * MiB, any_power) == 4 * MiB);
 static_assert(count(0, ram, 7 * MiB, any_power) == 3);
-static_assert(count(4 * KiB, ram + 4 * KiB, 2 * MiB - 4 * KiB, any_power) == 9, "4, 8, 16 ... 1024 KiB");
+static_assert(count(4 * KiB, ram + 4 * KiB, 2 * MiB - 4 * KiB, any_power) == 9,
+              "4, 8, 16 ... 1024 KiB");
 static_assert(count(4 * KiB, ram + 4 * KiB, 4 * MiB - 8 * KiB, any_power) == 18, "and down again");
 
 // A smallest page of 64 KiB.

@@ -36,11 +36,14 @@ struct says_no_to_never {
 };
 
 static_assert(inhibition<by_group> && inhibition<by_container>);
-static_assert(!inhibition<silent> && !inhibition<may_throw> && !inhibition<in_another_slot> && !inhibition<in_no_slot> &&
-              !inhibition<says_no_to_never>);
-static_assert(holds_needed<by_group>(group_counts{}) == 1 && holds_needed<by_group>(container_counts{}) == 0);
-static_assert(holds_needed<by_container>(group_counts{}) == 0 && holds_needed<by_container>(container_counts{}) == 2);
-static_assert(admitted<by_group>(group_counts{0, 1}) && !admitted<by_container>(group_counts{0, 1}));
+static_assert(!inhibition<silent> && !inhibition<may_throw> && !inhibition<in_another_slot> &&
+              !inhibition<in_no_slot> && !inhibition<says_no_to_never>);
+static_assert(holds_needed<by_group>(group_counts{}) == 1 &&
+              holds_needed<by_group>(container_counts{}) == 0);
+static_assert(holds_needed<by_container>(group_counts{}) == 0 &&
+              holds_needed<by_container>(container_counts{}) == 2);
+static_assert(admitted<by_group>(group_counts{0, 1}) &&
+              !admitted<by_container>(group_counts{0, 1}));
 
 }  // namespace
 }  // namespace tether

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// How membership changes: every change from every state that a group can be in, held against a count by hand.
+// How membership changes: every change from every state that a group can be in, held against a
+// count by hand.
 #include <tether/inhibit/membership.hpp>
 
 #include <cstdint>
@@ -24,14 +25,16 @@ static_assert(!attached.group.needs_no_hold());
 static_assert(attached.after(change::none) == attached);
 static_assert(attached.after(change::detach) == both{});
 
-// Nobody knows what the IOMMU pins until a device agrees; from then on it is known until the group detaches.
+// Nobody knows what the IOMMU pins until a device agrees; from then on it is known until the group
+// detaches.
 constexpr both agreed = attached.after(change::open, agrees_to_discards);
 static_assert(agreed == both{{1, 1}, {1, 0, true, true}});
 static_assert(agreed.group.needs_no_hold() && agreed.group.open() == 1);
 static_assert(agreed.after(change::close, agrees_to_discards) == both{{1, 1}, {0, 0, true, true}});
 static_assert(agreed.after(change::close, agrees_to_discards).after(change::detach) == both{});
 
-// A device that did not agree unsettles the group, and its close settles it again: closing never needs a hold.
+// A device that did not agree unsettles the group, and its close settles it again: closing never
+// needs a hold.
 constexpr both mixed = agreed.after(change::open);
 static_assert(mixed == both{{1, 0}, {1, 1, true, true}});
 static_assert(mixed.after(change::close) == agreed);
@@ -50,8 +53,9 @@ constexpr bool counts_settled_groups() {
     const auto what = static_cast<change>(1 + (state >> 20) % 4);
     const bool possible = what == change::attach   ? !group.attached
                           : what == change::detach ? group.attached && group.open() == 0
-                          : what == change::open   ? group.attached
-                                                   : (agrees == consent::given ? group.agreed : group.declined) != 0;
+                          : what == change::open
+                              ? group.attached
+                              : (agrees == consent::given ? group.agreed : group.declined) != 0;
     if (!possible) continue;
     apply_change(container, group, what, agrees);
     std::uint32_t members = 0;

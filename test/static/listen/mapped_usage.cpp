@@ -4,4 +4,5 @@
 using namespace tether;
 
 static_assert(mapped_usage{} == mapped_usage{0, 0});
-static_assert(mapped_usage{1, 4096} != mapped_usage{1, 8192} && mapped_usage{1, 4096} != mapped_usage{2, 4096});
+static_assert(mapped_usage{1, 4096} != mapped_usage{1, 8192} &&
+              mapped_usage{1, 4096} != mapped_usage{2, 4096});

@@ -28,7 +28,8 @@ struct needs_a_name {
 struct in_another_slot {
   using slot = edges_slot;
 };
-static_assert(observation<hears_maps> && !observation<needs_a_name> && !observation<in_another_slot> && !observation<int>);
+static_assert(observation<hears_maps> && !observation<needs_a_name> &&
+              !observation<in_another_slot> && !observation<int>);
 
 constexpr bool hears_only_that() {
   hears_maps who;

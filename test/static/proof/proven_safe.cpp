@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Every built-in configuration is proven here, once; configurations that differ in nothing that safety depends on share one proof.
-// (All are searched in larger models, too, by test/exhaustive.)
+// Every built-in configuration is proven here, once; configurations that differ in nothing that
+// safety depends on share one proof. (All are searched in larger models, too, by test/exhaustive.)
 #include <tether/proof/proven_safe.hpp>
 
 #include <tether/attach/container.hpp>
@@ -14,7 +14,8 @@ namespace tether {
 namespace {
 
 template <class Backend, class Inhibition>
-concept proven_with_and_without_kvm = proven_safe<container<Backend, Inhibition, kvm_device>> && proven_safe<container<Backend, Inhibition>>;
+concept proven_with_and_without_kvm = proven_safe<container<Backend, Inhibition, kvm_device>> &&
+                                      proven_safe<container<Backend, Inhibition>>;
 
 static_assert(proven_with_and_without_kvm<vfio_type1, inhibit_per_group>);
 static_assert(proven_with_and_without_kvm<vfio_type1, inhibit_per_device>);
@@ -24,7 +25,8 @@ static_assert(proven_with_and_without_kvm<iommufd, inhibit_per_device>);
 static_assert(proven_with_and_without_kvm<iommufd, inhibit_per_container>);
 
 // A backend that pins nothing needs nobody held down, whatever was asked for.
-static_assert(proven_safe<container<software_iommu>> && proven_safe<container<software_iommu, inhibit_per_container>>);
+static_assert(proven_safe<container<software_iommu>> &&
+              proven_safe<container<software_iommu, inhibit_per_container>>);
 
 // It is a concept: usable wherever one is.
 template <class Container>

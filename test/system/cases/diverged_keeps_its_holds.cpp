@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Law 6: where an undo fails, nobody knows any more what a device can reach. So the container is diverged: it refuses to go on and
-// keeps its holds, which the real kernel's pins confirm, until abandon() has proven that the kernel let go.
-// tier: 1 2
-// machine: -device edu
+// Law 6: where an undo fails, nobody knows any more what a device can reach. So the container is
+// diverged: it refuses to go on and keeps its holds, which the real kernel's pins confirm, until
+// abandon() has proven that the kernel let go. tier: 1 2 machine: -device edu
 #include <system/in_machine.hpp>
 
 #include <cerrno>
@@ -16,7 +15,8 @@ namespace {
 
 using watched = recording<vfio_type1>;
 
-/// An attach whose second mapping fails, and the taking back of the first as well. No group has stayed in, but its pins have.
+/// An attach whose second mapping fails, and the taking back of the first as well. No group has
+/// stayed in, but its pins have.
 template <class Inhibition>
 void an_attach_that_cannot_be_taken_back() {
   vm_on<watched, Inhibition> v;
@@ -51,13 +51,17 @@ void an_attach_that_cannot_be_taken_back() {
 
 }  // namespace
 
-TEST_CASE("an attach that cannot be taken back keeps its holds, as the kernel keeps its pins, and abandon() ends both") {
+TEST_CASE(
+    "an attach that cannot be taken back keeps its holds, as the kernel keeps its pins, and "
+    "abandon() ends both") {
   an_attach_that_cannot_be_taken_back<inhibit_per_group>();
   an_attach_that_cannot_be_taken_back<inhibit_per_device>();
   an_attach_that_cannot_be_taken_back<inhibit_per_container>();
 }
 
-TEST_CASE("abandon() says what stands in the way, keeps every hold as long as it does, and then frees everything") {
+TEST_CASE(
+    "abandon() says what stands in the way, keeps every hold as long as it does, and then frees "
+    "everything") {
   vm_on<watched, inhibit_per_device> v;
   auto& book = v.dma.backend().log();
   const auto address = edu_address();
@@ -68,10 +72,12 @@ TEST_CASE("abandon() says what stands in the way, keeps every hold as long as it
   const auto sent = pattern(3, 1, 64);
   must(dma->dma_write(io_address{3 * page}, sent));
   const int descriptor = device->descriptor();
-  void* const bar = ::mmap(nullptr, page, PROT_READ, MAP_SHARED, descriptor, 0);  // behind tether's back
+  // behind tether's back
+  void* const bar = ::mmap(nullptr, page, PROT_READ, MAP_SHARED, descriptor, 0);
   REQUIRE(bar != MAP_FAILED);
 
-  // A change of rights takes the old mapping away, fails to make the new one, and cannot put the old one back.
+  // A change of rights takes the old mapping away, fails to make the new one, and cannot put the
+  // old one back.
   book.fail_at(backend_call::map, 1, error::from_errno("map", EIO));
   book.fail_at(backend_call::map, 2, error::from_errno("map", EIO));
   const auto changed = v.guest.set_read_only(v.ram_region, true);

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Law 13: what a container may do changes when a real device's group joins a mediated one's, and again when it leaves. How memory
-// is cut does not change with it, as long as anything is mapped. And what does not suit, only the join reveals.
-// tier: 1 2
-// machine: -device edu
-// modules: mdev
+// Law 13: what a container may do changes when a real device's group joins a mediated one's, and
+// again when it leaves. How memory is cut does not change with it, as long as anything is mapped.
+// And what does not suit, only the join reveals. tier: 1 2 machine: -device edu modules: mdev
 #include <system/in_machine.hpp>
 
 namespace system_geometry_moves {
@@ -19,7 +17,9 @@ std::vector<extent<io_address>> standing(journal const& book) {
     if (entry.ended != call_outcome::done || !entry.where) continue;
     if (entry.what == backend_call::map) all.push_back(*entry.where);
     if (entry.what == backend_call::unmap) {
-      std::erase_if(all, [&](auto const& one) { return entry.where->contains(one.first) && entry.where->contains(one.last); });
+      std::erase_if(all, [&](auto const& one) {
+        return entry.where->contains(one.first) && entry.where->contains(one.last);
+      });
     }
   }
   std::ranges::sort(all, {}, [](auto const& one) { return one.first.value; });
@@ -28,8 +28,9 @@ std::vector<extent<io_address>> standing(journal const& book) {
 /// How many of them lie in [from, from + bytes).
 std::uint64_t pieces_in(journal const& book, std::uint64_t from, std::uint64_t bytes) {
   const auto all = standing(book);
-  return static_cast<std::uint64_t>(
-      std::ranges::count_if(all, [&](auto const& one) { return one.first.value >= from && one.last.value < from + bytes; }));
+  return static_cast<std::uint64_t>(std::ranges::count_if(all, [&](auto const& one) {
+    return one.first.value >= from && one.last.value < from + bytes;
+  }));
 }
 
 bool reaches(std::span<extent<io_address> const> ranges, std::uint64_t at) {
@@ -47,7 +48,8 @@ void reveals(std::uint64_t where) {
   vm_on<recording<vfio_type1>, inhibit_per_group, fixed_block<64 * KiB>> v;
   auto emulated = must(v.dma.attach(serial.group()));
   static_cast<void>(must(emulated.open(serial.name(), agrees_to_discards)));
-  const auto id = must(v.guest.place(region::ram(there), guest_address{where}));  // while nothing pins, anything goes
+  // while nothing pins, anything goes
+  const auto id = must(v.guest.place(region::ram(there), guest_address{where}));
   const auto usage = v.dma.usage();
   const auto mappings = standing(v.dma.backend().log());
   const auto budget = v.dma.backend().free_mappings();
@@ -84,7 +86,9 @@ void reveals(std::uint64_t where) {
 
 }  // namespace
 
-TEST_CASE("page sizes and ranges are those of the groups that are in, and are as before when they have gone") {
+TEST_CASE(
+    "page sizes and ranges are those of the groups that are in, and are as before when they have "
+    "gone") {
   mediated_device serial;
   vfio_type1 iommu;
   auto emulated = must(iommu.join(serial.group()));
@@ -107,7 +111,9 @@ TEST_CASE("page sizes and ranges are those of the groups that are in, and are as
   must(iommu.leave(emulated));
 }
 
-TEST_CASE("memory is cut as at the first mapping until nothing is mapped, whoever joins, and unmapped as it was mapped") {
+TEST_CASE(
+    "memory is cut as at the first mapping until nothing is mapped, whoever joins, and unmapped as "
+    "it was mapped") {
   // 64 KiB is a page of the mediated group's wide mask, and 16 pages of the real one's.
   constexpr std::uint64_t bytes = 64 * KiB;
   constexpr std::uint64_t first_at = 16 * MiB;
@@ -120,17 +126,20 @@ TEST_CASE("memory is cut as at the first mapping until nothing is mapped, whoeve
   mediated_device serial;
   vm_on<recording<vfio_type1>, inhibit_per_group, largest_page> v;
   auto& book = v.dma.backend().log();
-  const auto first_id = must(v.guest.place(region::ram(first, aligned(first), bytes), guest_address{first_at}));
+  const auto first_id =
+      must(v.guest.place(region::ram(first, aligned(first), bytes), guest_address{first_at}));
 
   auto emulated = must(v.dma.attach(serial.group()));
   CHECK(pieces_in(book, first_at, bytes) == 1);
   auto real = must(v.dma.attach(group_of(edu_address())));
-  const auto more_id = must(v.guest.place(region::ram(more, aligned(more), bytes), guest_address{more_at}));
+  const auto more_id =
+      must(v.guest.place(region::ram(more, aligned(more), bytes), guest_address{more_at}));
   CHECK(pieces_in(book, more_at, bytes) == 1);
   must(v.guest.remove(first_id));
   CHECK(pieces_in(book, first_at, bytes) == 0);
   must(emulated.detach());
-  static_cast<void>(must(v.guest.place(region::ram(first, aligned(first), bytes), guest_address{first_at})));
+  static_cast<void>(
+      must(v.guest.place(region::ram(first, aligned(first), bytes), guest_address{first_at})));
   CHECK(pieces_in(book, first_at, bytes) == 1);
   must(real.detach());
   CHECK(standing(book).empty());
@@ -142,7 +151,8 @@ TEST_CASE("memory is cut as at the first mapping until nothing is mapped, whoeve
   emulated = must(v.dma.attach(serial.group()));
   must(real.detach());
   must(v.guest.remove(more_id));
-  static_cast<void>(must(v.guest.place(region::ram(more, aligned(more), bytes), guest_address{more_at})));
+  static_cast<void>(
+      must(v.guest.place(region::ram(more, aligned(more), bytes), guest_address{more_at})));
   CHECK(pieces_in(book, more_at, bytes) == bytes / page);
   must(emulated.detach());
   CHECK(standing(book).empty());
@@ -150,10 +160,14 @@ TEST_CASE("memory is cut as at the first mapping until nothing is mapped, whoeve
   CHECK(v.gate.counts() == gate_counts{});
 }
 
-TEST_CASE("memory over the interrupts' hole: the join that reveals it is a named error, and everything is as before") {
+TEST_CASE(
+    "memory over the interrupts' hole: the join that reveals it is a named error, and everything "
+    "is as before") {
   reveals(interrupts_at);
 }
-TEST_CASE("memory beyond what the IOMMU reaches: the join that reveals it is a named error, and everything is as before") {
+TEST_CASE(
+    "memory beyond what the IOMMU reaches: the join that reveals it is a named error, and "
+    "everything is as before") {
   reveals(very_far);
 }
 

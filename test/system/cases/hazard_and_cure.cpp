@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The corruption of 2018, for real: an IOMMU, a device with a DMA engine, and a balloon. First without tether, then with
-// every inhibition policy and every granularity.
-// machine: -device edu
+// The corruption of 2018, for real: an IOMMU, a device with a DMA engine, and a balloon. First
+// without tether, then with every inhibition policy and every granularity. machine: -device edu
 #include <system/in_machine.hpp>
 
 #include <sys/mman.h>
@@ -16,7 +15,8 @@ template <class Inhibition, class Granularity>
 void not_one_stale_byte() {
   vm<Inhibition, Granularity> v;
   const auto address = edu_address();
-  for (std::uint64_t at = 0; at < v.ram.size(); at += page) std::ranges::copy(pattern(at / page, 0, page), v.ram.data() + at);
+  for (std::uint64_t at = 0; at < v.ram.size(); at += page)
+    std::ranges::copy(pattern(at / page, 0, page), v.ram.data() + at);
 
   // Ballooned before the attach: harmless, because pinning brings the pages in.
   CHECK(v.balloon.inflate(frame_numbers(0, 16)).discarded == 16);
@@ -32,10 +32,12 @@ void not_one_stale_byte() {
   const auto told = v.balloon.inflate(frame_numbers(100, 64));
   CHECK(told.inhibited == 64);
   CHECK(told.discarded == 0);
-  for (std::uint64_t at = 0; at < v.ram.size(); at += page) std::ranges::copy(pattern(at / page, 1, page), v.ram.data() + at);
+  for (std::uint64_t at = 0; at < v.ram.size(); at += page)
+    std::ranges::copy(pattern(at / page, 1, page), v.ram.data() + at);
   CHECK(frames_behind(v.ram) == before);
 
-  // Ballooned before, the first and the last of those that the balloon asked for, and the last of all.
+  // Ballooned before, the first and the last of those that the balloon asked for, and the last of
+  // all.
   for (const std::uint64_t frame : {0U, 100U, 163U, 511U}) {
     const auto sent = pattern(frame, 2, edu::most);
     const auto first_byte = v.at(frame * page, 1)[0];
@@ -68,7 +70,8 @@ void with_every_granularity() {
 
 }  // namespace
 
-TEST_CASE("without tether the CPU never sees what the device wrote into a page that was ballooned") {
+TEST_CASE(
+    "without tether the CPU never sees what the device wrote into a page that was ballooned") {
   auto ram = must(ram_block::allocate("ram", 16 * page));
   auto mailbox = must(ram_block::allocate("mailbox", page, memory_kind::shared));
   std::memset(ram.data(), 0x11, ram.size());
@@ -76,7 +79,10 @@ TEST_CASE("without tether the CPU never sees what the device wrote into a page t
   const auto address = edu_address();
   auto group = must(iommu.join(group_of(address)));
   must(iommu.map({{io_address{0}, io_address{ram.size() - 1}}, ram.host()}));
-  must(iommu.map({{io_address{mailbox_at}, io_address{mailbox_at + page - 1}}, mailbox.host(), access::read_write, memory_kind::shared}));
+  must(iommu.map({{io_address{mailbox_at}, io_address{mailbox_at + page - 1}},
+                  mailbox.host(),
+                  access::read_write,
+                  memory_kind::shared}));
   auto device = must(iommu.open(group, address));
   {
     auto engine = must(engine::start(device, mailbox.data(), io_address{mailbox_at}));
@@ -89,7 +95,8 @@ TEST_CASE("without tether the CPU never sees what the device wrote into a page t
 
     const auto sent = pattern(1, 1, 64);
     must(engine.dma_write(io_address{page}, sent));
-    CHECK(std::ranges::all_of(std::span{ram.data() + page, page}, [](std::byte one) { return one == std::byte{0x22}; }));
+    CHECK(std::ranges::all_of(std::span{ram.data() + page, page},
+                              [](std::byte one) { return one == std::byte{0x22}; }));
     must(engine.dma_write(io_address{0}, sent));
     CHECK(std::ranges::equal(std::span{ram.data(), sent.size()}, sent));
     std::array<std::byte, 64> seen{};
@@ -102,8 +109,14 @@ TEST_CASE("without tether the CPU never sees what the device wrote into a page t
   must(iommu.leave(group));
 }
 
-TEST_CASE("inhibit_per_group: not one stale byte, with any granularity") { with_every_granularity<inhibit_per_group>(); }
-TEST_CASE("inhibit_per_device: not one stale byte, with any granularity") { with_every_granularity<inhibit_per_device>(); }
-TEST_CASE("inhibit_per_container: not one stale byte, with any granularity") { with_every_granularity<inhibit_per_container>(); }
+TEST_CASE("inhibit_per_group: not one stale byte, with any granularity") {
+  with_every_granularity<inhibit_per_group>();
+}
+TEST_CASE("inhibit_per_device: not one stale byte, with any granularity") {
+  with_every_granularity<inhibit_per_device>();
+}
+TEST_CASE("inhibit_per_container: not one stale byte, with any granularity") {
+  with_every_granularity<inhibit_per_container>();
+}
 
 }  // namespace system_hazard_and_cure

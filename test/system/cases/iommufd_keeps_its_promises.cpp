@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the other cases show over VFIO's type1, over iommufd: devices join one by one, by their own nodes.
-// tier: 2
-// machine: -device edu -device edu
+// What the other cases show over VFIO's type1, over iommufd: devices join one by one, by their own
+// nodes. tier: 2 machine: -device edu -device edu
 #include <system/in_machine.hpp>
 
 #include <support/process_facts.hpp>
@@ -23,10 +22,12 @@ vfio_cdev edu_node(std::size_t n = 0) { return must(vfio_cdev::of(edu_address(n)
 template <class... Policies>
 struct lone_vm : vm_on<iommufd, Policies...> {
   explicit lone_vm(std::uint64_t size = 2 * MiB) : lone_vm{own_address_space(), size} {}
-  explicit lone_vm(iommufd backend, std::uint64_t size = 2 * MiB) : vm_on<iommufd, Policies...>{std::move(backend), size} {}
+  explicit lone_vm(iommufd backend, std::uint64_t size = 2 * MiB)
+      : vm_on<iommufd, Policies...>{std::move(backend), size} {}
 
   void fill(unsigned turn) {
-    for (std::uint64_t at = 0; at < this->ram.size(); at += page) std::ranges::copy(pattern(at / page, turn, page), this->ram.data() + at);
+    for (std::uint64_t at = 0; at < this->ram.size(); at += page)
+      std::ranges::copy(pattern(at / page, turn, page), this->ram.data() + at);
   }
   [[nodiscard]] std::uint64_t all_bytes() const { return this->ram.size() + this->mailbox.size(); }
 };
@@ -61,7 +62,8 @@ void not_one_stale_byte() {
     }
     CHECK(frames_behind(v.ram) == before);
 
-    // As long as its registers are mapped it cannot be told to be quiet: everything stays, and it is named.
+    // As long as its registers are mapped it cannot be told to be quiet: everything stays, and it
+    // is named.
     const auto usage = v.dma.usage();
     const auto busy = device.detach();
     REQUIRE(!busy);
@@ -83,8 +85,9 @@ struct state {
   friend bool operator==(state const&, state const&) = default;
 };
 
-/// Fails each allocation of an attach in turn: those of the whole attach, or from the join on. (vfio-pci asks ACPI when it is bound, and
-/// this kernel's ACPI does not survive a failed allocation.)
+/// Fails each allocation of an attach in turn: those of the whole attach, or from the join on.
+/// (vfio-pci asks ACPI when it is bound, and this kernel's ACPI does not survive a failed
+/// allocation.)
 template <class Endpoint>
 void run_out_of_memory(Endpoint const& node, consent agrees, bool from_the_join_on) {
   auto ram = must(ram_block::allocate("ram", 256 * KiB));
@@ -117,7 +120,8 @@ void run_out_of_memory(Endpoint const& node, consent agrees, bool from_the_join_
       CHECK_MESSAGE(!dma.diverged(), attached.error().sentence());
       CHECK(dma.usage().mappings == 0);
       CHECK(gate.counts() == gate_counts{});
-      CHECK(std::ranges::all_of(std::span{ram.data(), ram.size()}, [](std::byte one) { return one == std::byte{1}; }));
+      CHECK(std::ranges::all_of(std::span{ram.data(), ram.size()},
+                                [](std::byte one) { return one == std::byte{1}; }));
     } else {
       must(attached->detach());
     }
@@ -129,7 +133,9 @@ void run_out_of_memory(Endpoint const& node, consent agrees, bool from_the_join_
 
 }  // namespace
 
-TEST_CASE("iommufd without tether: the CPU never sees what the device wrote into a page that was ballooned") {
+TEST_CASE(
+    "iommufd without tether: the CPU never sees what the device wrote into a page that was "
+    "ballooned") {
   auto ram = must(ram_block::allocate("ram", 16 * page));
   auto mailbox = must(ram_block::allocate("mailbox", page, memory_kind::shared));
   std::memset(ram.data(), 0x11, ram.size());
@@ -138,7 +144,10 @@ TEST_CASE("iommufd without tether: the CPU never sees what the device wrote into
   must(iommu.bind(device));
   must(iommu.join(device));
   must(iommu.map({{io_address{0}, io_address{ram.size() - 1}}, ram.host()}));
-  must(iommu.map({{io_address{mailbox_at}, io_address{mailbox_at + page - 1}}, mailbox.host(), access::read_write, memory_kind::shared}));
+  must(iommu.map({{io_address{mailbox_at}, io_address{mailbox_at + page - 1}},
+                  mailbox.host(),
+                  access::read_write,
+                  memory_kind::shared}));
   {
     auto engine = must(engine::start(device, mailbox.data(), io_address{mailbox_at}));
     const auto before = frames_behind(ram);
@@ -147,7 +156,8 @@ TEST_CASE("iommufd without tether: the CPU never sees what the device wrote into
     CHECK(frames_behind(ram)[1] != before[1]);
     const auto sent = pattern(1, 1, 64);
     must(engine.dma_write(io_address{page}, sent));
-    CHECK(std::ranges::all_of(std::span{ram.data() + page, page}, [](std::byte one) { return one == std::byte{0x22}; }));
+    CHECK(std::ranges::all_of(std::span{ram.data() + page, page},
+                              [](std::byte one) { return one == std::byte{0x22}; }));
     std::array<std::byte, 64> seen{};
     must(engine.dma_read(io_address{page}, seen));
     CHECK(std::ranges::equal(seen, sent));  // it went somewhere: to the old frame
@@ -170,7 +180,9 @@ TEST_CASE("iommufd, inhibit_per_container: not one stale byte") {
   not_one_stale_byte<inhibit_per_container, largest_page>();
 }
 
-TEST_CASE("a mediated device that agrees pins nothing and holds nobody down; a real one beside it stops the balloon while it is there") {
+TEST_CASE(
+    "a mediated device that agrees pins nothing and holds nobody down; a real one beside it stops "
+    "the balloon while it is there") {
   mediated_device serial;
   lone_vm<> v;
   v.fill(1);
@@ -200,7 +212,9 @@ TEST_CASE("a mediated device that agrees pins nothing and holds nobody down; a r
   must(emulated.detach());
 }
 
-TEST_CASE("a node counts as the device that it leads to, whatever sysfs has under its name, and is refused where another was asked for") {
+TEST_CASE(
+    "a node counts as the device that it leads to, whatever sysfs has under its name, and is "
+    "refused where another was asked for") {
   mediated_device serial;
   lone_vm<> v;
   v.fill(1);
@@ -209,8 +223,12 @@ TEST_CASE("a node counts as the device that it leads to, whatever sysfs has unde
   {
     const exchanged_nodes now{mediated_path, real_path};
     CHECK(vfio_cdev{mediated_path}.name() == edu_address());
-    CHECK(v.dma.attach(vfio_cdev{mediated_path}, agrees_to_discards).error().is(errc::consent_refused));
-    CHECK(v.dma.attach(must(vfio_cdev::of(serial.name())), agrees_to_discards).error().is(errc::consent_refused));
+    CHECK(v.dma.attach(vfio_cdev{mediated_path}, agrees_to_discards)
+              .error()
+              .is(errc::consent_refused));
+    CHECK(v.dma.attach(must(vfio_cdev::of(serial.name())), agrees_to_discards)
+              .error()
+              .is(errc::consent_refused));
     CHECK(v.dma.attach(must(vfio_cdev::of(serial.name()))).error().is(errc::no_such_device));
     CHECK(v.dma.attach(edu_node()).error().is(errc::no_such_device));
     CHECK(v.gate.counts() == gate_counts{});
@@ -225,7 +243,9 @@ TEST_CASE("a node counts as the device that it leads to, whatever sysfs has unde
   must(must(v.dma.attach(edu_node())).detach());
 }
 
-TEST_CASE("a second container of the same context shares what the first has pinned in pieces of the same size, and either may go first") {
+TEST_CASE(
+    "a second container of the same context shares what the first has pinned in pieces of the same "
+    "size, and either may go first") {
   for (const bool first_goes_first : {true, false}) {
     const auto context = must(iommufd_context::open());
     auto ram = must(ram_block::allocate("ram", 1 * MiB));
@@ -247,7 +267,8 @@ TEST_CASE("a second container of the same context shares what the first has pinn
     else must(second.detach());
     CHECK(pinned_now() == pinned);
     {
-      auto engine = must(engine::start(first_goes_first ? *second : *first, mailbox.data(), io_address{mailbox_at}));
+      auto engine = must(engine::start(first_goes_first ? *second : *first, mailbox.data(),
+                                       io_address{mailbox_at}));
       const auto sent = pattern(3, 1, 64);
       must(engine.dma_write(io_address{3 * page}, sent));
       CHECK(std::ranges::equal(std::span{ram.data() + 3 * page, sent.size()}, sent));
@@ -258,7 +279,8 @@ TEST_CASE("a second container of the same context shares what the first has pinn
   }
 }
 
-TEST_CASE("memory comes and goes while the device runs, and what is read-only or gone it cannot write") {
+TEST_CASE(
+    "memory comes and goes while the device runs, and what is read-only or gone it cannot write") {
   auto more = must(ram_block::allocate("more", 1 * MiB, memory_kind::shared));
   lone_vm<> v;
   v.fill(1);
@@ -281,10 +303,14 @@ TEST_CASE("memory comes and goes while the device runs, and what is read-only or
     CHECK(std::ranges::equal(before, std::span{more.data(), more.size()}));
   }
   must(device.detach());
-  std::puts("told: IOMMU_IOAS_MAP_FILE is not in this kernel, so shared memory was mapped by its address");
+  std::puts(
+      "told: IOMMU_IOAS_MAP_FILE is not in this kernel, so shared memory was mapped by its "
+      "address");
 }
 
-TEST_CASE("the usable addresses narrow when a device joins and widen when it leaves; what lies in their hole is refused up front") {
+TEST_CASE(
+    "the usable addresses narrow when a device joins and widen when it leaves; what lies in their "
+    "hole is refused up front") {
   mediated_device serial;
   auto block = must(ram_block::allocate("hole", 64 * KiB));
   lone_vm<> v;
@@ -298,7 +324,8 @@ TEST_CASE("the usable addresses narrow when a device joins and widen when it lea
   CHECK(in_the_hole.error().is(errc::outside_aperture));
   must(device.detach());
   CHECK(v.dma.usable_iova() == wide);
-  // Without it nobody minds; and then it is the join that reveals the conflict: refused by name, and everything as before.
+  // Without it nobody minds; and then it is the join that reveals the conflict: refused by name,
+  // and everything as before.
   const auto where = must(v.guest.place(region::ram(block), guest_address{0xfee0'0000}));
   const auto usage = v.dma.usage();
   const state before;
@@ -315,7 +342,9 @@ TEST_CASE("the usable addresses narrow when a device joins and widen when it lea
   must(emulated.detach());
 }
 
-TEST_CASE("an attach for which the kernel has no memory leaves everything as it was, whichever allocation it is that fails") {
+TEST_CASE(
+    "an attach for which the kernel has no memory leaves everything as it was, whichever "
+    "allocation it is that fails") {
   run_out_of_memory(edu_node(), consent::none, true);
 }
 TEST_CASE("the same for a mediated device, from its opening on") {
@@ -323,7 +352,9 @@ TEST_CASE("the same for a mediated device, from its opening on") {
   run_out_of_memory(must(vfio_cdev::of(serial.name())), agrees_to_discards, false);
 }
 
-TEST_CASE("an attach past the user's locked-memory limit fails, says what to raise, and leaves nothing behind") {
+TEST_CASE(
+    "an attach past the user's locked-memory limit fails, says what to raise, and leaves nothing "
+    "behind") {
   lone_vm<> v{8 * MiB};
   const auto node = edu_node();
   const state before;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The machine's own KVM, emulated like everything in it, and its VFIO device: what it answers when it is told of groups.
-// tier: 1 2
-// machine: -device edu
-// modules: kvm
+// The machine's own KVM, emulated like everything in it, and its VFIO device: what it answers when
+// it is told of groups. tier: 1 2 machine: -device edu modules: kvm
 #include <system/in_machine.hpp>
 
 #include <support/process_facts.hpp>
@@ -51,11 +49,14 @@ int descriptor_of(std::string_view node) {
   return -1;
 }
 
-/// Attaches over `Backend` with KVM told. At each call that may pin, and as long as anything is mapped, KVM knows the file already.
+/// Attaches over `Backend` with KVM told. At each call that may pin, and as long as anything is
+/// mapped, KVM knows the file already.
 template <class Backend, class Attach>
 void kvm_is_told(Backend backend, std::string_view node, Attach attach) {
   const virtual_machine guest_machine;
-  const auto knows = [&] { return guest_machine.tell(KVM_DEV_VFIO_GROUP_ADD, descriptor_of(node)) == EEXIST; };
+  const auto knows = [&] {
+    return guest_machine.tell(KVM_DEV_VFIO_GROUP_ADD, descriptor_of(node)) == EEXIST;
+  };
   auto ram = must(ram_block::allocate("ram", 256 * KiB));
   address_space guest;
   discard_gate<> gate;
@@ -63,12 +64,14 @@ void kvm_is_told(Backend backend, std::string_view node, Attach attach) {
   journal book;
   std::string early;
   book.before_each([&](journal_entry const& entry) {
-    const bool before_it_is_told = entry.what == backend_call::acquire || entry.what == backend_call::open;
+    const bool before_it_is_told =
+        entry.what == backend_call::acquire || entry.what == backend_call::open;
     const bool after_it_forgot = entry.what == backend_call::close;
     if (!before_it_is_told && !after_it_forgot && !knows()) early += sentence(entry) + ' ';
   });
-  container<recording<Backend>, kvm_device> dma{guest, gate, recording<Backend>{book, std::move(backend)},
-                                                must(kvm_device::from_descriptor(guest_machine.device))};
+  container<recording<Backend>, kvm_device> dma{
+      guest, gate, recording<Backend>{book, std::move(backend)},
+      must(kvm_device::from_descriptor(guest_machine.device))};
   for (unsigned round = 0; round < 2; ++round) {
     auto endpoint = must(attach(dma));
     CHECK(knows());
@@ -76,7 +79,8 @@ void kvm_is_told(Backend backend, std::string_view node, Attach attach) {
     must(endpoint.detach());
     CHECK(early == "");
     CHECK(descriptor_of(node) < 0);
-    const int again = ::open(std::string{node}.c_str(), O_RDWR | O_CLOEXEC);  // nobody keeps it busy
+    // nobody keeps it busy
+    const int again = ::open(std::string{node}.c_str(), O_RDWR | O_CLOEXEC);
     REQUIRE(again >= 0);
     CHECK(guest_machine.tell(KVM_DEV_VFIO_GROUP_DEL, again) == ENOENT);
     ::close(again);
@@ -101,10 +105,13 @@ TEST_CASE("KVM is told of a group before it joins, and has forgotten it when it 
 TEST_CASE("KVM is told of a device before it is bound, and has forgotten it when it is detached") {
   if (::access("/dev/iommu", F_OK) != 0) return;  // tier 1 has none
   const auto device = must(vfio_cdev::of(edu_address()));
-  kvm_is_told(must(iommufd::open(must(iommufd_context::open()))), device.path(), [&](auto& dma) { return dma.attach(device); });
+  kvm_is_told(must(iommufd::open(must(iommufd_context::open()))), device.path(),
+              [&](auto& dma) { return dma.attach(device); });
 }
 
-TEST_CASE("KVM's VFIO device takes a group once and gives it back once, and keeps the group from being opened as long as it has it") {
+TEST_CASE(
+    "KVM's VFIO device takes a group once and gives it back once, and keeps the group from being "
+    "opened as long as it has it") {
   const auto group = group_of(edu_address());
   const virtual_machine guest;
   int file = ::open(group.path(), O_RDWR | O_CLOEXEC);

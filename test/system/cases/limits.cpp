@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Where a real kernel says no: locked memory, the number of mappings, the hole that the interrupts leave in the I/O address
-// space; and that a thousand rounds leave nothing behind.
-// tier: 1 2
-// machine: -device edu -device edu
-// kernel: vfio_iommu_type1.dma_entry_limit=64
+// Where a real kernel says no: locked memory, the number of mappings, the hole that the interrupts
+// leave in the I/O address space; and that a thousand rounds leave nothing behind. tier: 1 2
+// machine: -device edu -device edu kernel: vfio_iommu_type1.dma_entry_limit=64
 #include <system/in_machine.hpp>
 
 #include <support/pinned_memory.hpp>
@@ -28,7 +26,8 @@ struct counted {
 
 }  // namespace
 
-TEST_CASE("an attach past the locked-memory limit fails, says what to raise, and leaves nothing behind") {
+TEST_CASE(
+    "an attach past the locked-memory limit fails, says what to raise, and leaves nothing behind") {
   vm<> v{8 * MiB};
   const auto group = group_of(edu_address());
   const counted before;
@@ -51,7 +50,9 @@ TEST_CASE("an attach past the locked-memory limit fails, says what to raise, and
   CHECK(locked_by_the_kernel() == before.locked);
 }
 
-TEST_CASE("more mappings than the container may hold are refused before anything is mapped, with the block that fits") {
+TEST_CASE(
+    "more mappings than the container may hold are refused before anything is mapped, with the "
+    "block that fits") {
   vm<fixed_block<64 * KiB>> v{8 * MiB};  // 128 blocks, 64 allowed
   const auto group = group_of(edu_address());
   CHECK(v.dma.backend().free_mappings() == 64);
@@ -74,9 +75,11 @@ TEST_CASE("the kernel's own count is exact, and everything is unmapped by one ca
   for (int round = 0; round < 2; ++round) {
     for (std::uint64_t i = 0; i < 64; ++i) {
       REQUIRE(iommu.free_mappings() == 64 - i);
-      must(iommu.map({{io_address{2 * i * page}, io_address{2 * i * page + page - 1}}, ram.host() + i * page}));
+      must(iommu.map({{io_address{2 * i * page}, io_address{2 * i * page + page - 1}},
+                      ram.host() + i * page}));
     }
-    const auto refused = iommu.map({{io_address{MiB}, io_address{MiB + page - 1}}, ram.host() + 64 * page});
+    const auto refused =
+        iommu.map({{io_address{MiB}, io_address{MiB + page - 1}}, ram.host() + 64 * page});
     REQUIRE(!refused);
     CHECK(refused.error().is(errc::over_budget));
     must(iommu.unmap(extent<io_address>::everything()));
@@ -86,28 +89,38 @@ TEST_CASE("the kernel's own count is exact, and everything is unmapped by one ca
   must(iommu.leave(joined));
 }
 
-TEST_CASE("what the kernel refuses a mapping for has a name, and an unmap that would cut one removes nothing") {
+TEST_CASE(
+    "what the kernel refuses a mapping for has a name, and an unmap that would cut one removes "
+    "nothing") {
   auto ram = must(ram_block::allocate("ram", 16 * page));
   vfio_type1 iommu;
   auto joined = must(iommu.join(group_of(edu_address())));
-  const auto at = [](std::uint64_t first, std::uint64_t size) { return extent<io_address>::of(io_address{first}, size).value(); };
+  const auto at = [](std::uint64_t first, std::uint64_t size) {
+    return extent<io_address>::of(io_address{first}, size).value();
+  };
   must(iommu.map({at(0, 4 * page), ram.host()}));
   const auto refused = [&](mapping const& what) { return iommu.map(what).error().code(); };
-  CHECK(refused({at(3 * page, 2 * page), ram.host() + 8 * page}) == make_error_code(errc::overlaps));
+  CHECK(refused({at(3 * page, 2 * page), ram.host() + 8 * page}) ==
+        make_error_code(errc::overlaps));
   CHECK(refused({at(0xfee0'0000, page), ram.host()}) == make_error_code(errc::outside_aperture));
-  CHECK(refused({at(std::uint64_t{1} << 60, page), ram.host()}) == make_error_code(errc::outside_aperture));
+  CHECK(refused({at(std::uint64_t{1} << 60, page), ram.host()}) ==
+        make_error_code(errc::outside_aperture));
   CHECK(refused({at(8 * page + 1, page), ram.host()}) == make_error_code(errc::not_aligned));
-  CHECK(refused({at(8 * page, page), ram.host(), access::none}) == make_error_code(errc::access_denied));
-  CHECK(refused({at(8 * page, page), host_address{64 * KiB}}) == make_error_code(errc::memory_gone));
+  CHECK(refused({at(8 * page, page), ram.host(), access::none}) ==
+        make_error_code(errc::access_denied));
+  CHECK(refused({at(8 * page, page), host_address{64 * KiB}}) ==
+        make_error_code(errc::memory_gone));
   CHECK(iommu.unmap(at(0, 2 * page)).error().is_errno(EINVAL));
   CHECK(iommu.unmap(at(page, 3 * page)).error().is_errno(EINVAL));
   CHECK(iommu.free_mappings() == 63);
-  CHECK(iommu.unmap(at(64 * page, page)).error().is(errc::byte_count_mismatch));  // a hole: the kernel says 0 bytes
+  // a hole: the kernel says 0 bytes
+  CHECK(iommu.unmap(at(64 * page, page)).error().is(errc::byte_count_mismatch));
   must(iommu.unmap(at(0, 4 * page)));
   must(iommu.leave(joined));
 }
 
-TEST_CASE("RAM across the hole that the interrupts leave is refused up front, at attach and at plug") {
+TEST_CASE(
+    "RAM across the hole that the interrupts leave is refused up front, at attach and at plug") {
   vm<> v;
   const auto group = group_of(edu_address());
   auto high = must(ram_block::allocate("high", 1 * MiB));
@@ -161,7 +174,8 @@ TEST_CASE("two containers pin the same guest, count it twice, and the balloon wa
   CHECK(locked_by_the_kernel() == before.locked);
 }
 
-TEST_CASE("1,000 rounds of attach, open and detach leak no descriptor, no locked memory and no mapping") {
+TEST_CASE(
+    "1,000 rounds of attach, open and detach leak no descriptor, no locked memory and no mapping") {
   vm<> v{256 * KiB};
   const auto address = edu_address();
   const auto group = group_of(address);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// RAM is plugged and unplugged, covered and uncovered, and made read-only, while a device is attached and running.
-// machine: -device edu
+// RAM is plugged and unplugged, covered and uncovered, and made read-only, while a device is
+// attached and running. machine: -device edu
 #include <system/in_machine.hpp>
 
 namespace system_memory_comes_and_goes {
@@ -75,9 +75,11 @@ TEST_CASE("plugged memory is reached at once, unplugged memory never again") {
   plug_and_unplug<fixed_block<64 * KiB>>();
 }
 
-TEST_CASE("registers laid over RAM hide exactly their pages from the device, and uncover them again") {
+TEST_CASE(
+    "registers laid over RAM hide exactly their pages from the device, and uncover them again") {
   running<> v;
-  const auto registers = must(v.guest.place(region::mmio("registers", 2 * page), guest_address{16 * page}, 1));
+  const auto registers =
+      must(v.guest.place(region::mmio("registers", 2 * page), guest_address{16 * page}, 1));
   CHECK(v.writes(15 * page, v.ram.data() + 15 * page));
   CHECK(!v.writes(16 * page, v.ram.data() + 16 * page));
   CHECK(!v.writes(17 * page, v.ram.data() + 17 * page));

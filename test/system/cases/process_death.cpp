@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// A program that uses tether is killed after each call that tether makes of the kernel, while it waits for a discard, during a
-// transfer, and in the middle of pinning and unpinning. Each time the same program is started again at once and must get through, and
-// nothing of the dead one is there: no pin, no busy group or device, no memory. What does keep it there is shown as well.
-// tier: 1 2
-// machine: -device edu -smp 2
-// modules: kvm
-// limit: 600
+// A program that uses tether is killed after each call that tether makes of the kernel, while it
+// waits for a discard, during a transfer, and in the middle of pinning and unpinning. Each time the
+// same program is started again at once and must get through, and nothing of the dead one is there:
+// no pin, no busy group or device, no memory. What does keep it there is shown as well. tier: 1 2
+// machine: -device edu -smp 2 modules: kvm limit: 600
 #include <system/in_machine.hpp>
 
 #include <atomic>
@@ -38,23 +36,30 @@ void sure(bool good, const char* what) {
   if (!good) throw std::runtime_error{what};
 }
 
-/// Linux, for a process that dies as the `n`-th call of it returns: the kernel has done it, and nobody has been told. Between two calls
-/// nothing changes in the kernel, so these are all the points at which a program can die, but those inside a call.
+/// Linux, for a process that dies as the `n`-th call of it returns: the kernel has done it, and
+/// nobody has been told. Between two calls nothing changes in the kernel, so these are all the
+/// points at which a program can die, but those inside a call.
 struct mortal_kernel : linux_kernel {
   static inline unsigned dies_after = 0;  ///< 0: it does not
   static inline unsigned calls = 0;
 
-  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor, std::uint64_t offset) noexcept {
+  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor,
+                                   std::uint64_t offset) noexcept {
     return survive(linux_kernel::mmap(size, protection, flags, descriptor, offset));
   }
-  [[nodiscard]] static answer munmap(std::uint64_t host, std::uint64_t size) noexcept { return survive(linux_kernel::munmap(host, size)); }
+  [[nodiscard]] static answer munmap(std::uint64_t host, std::uint64_t size) noexcept {
+    return survive(linux_kernel::munmap(host, size));
+  }
   [[nodiscard]] static answer madvise(std::uint64_t host, std::uint64_t size, int advice) noexcept {
     return survive(linux_kernel::madvise(host, size, advice));
   }
-  [[nodiscard]] static answer fallocate(int descriptor, int mode, std::uint64_t offset, std::uint64_t size) noexcept {
+  [[nodiscard]] static answer fallocate(int descriptor, int mode, std::uint64_t offset,
+                                        std::uint64_t size) noexcept {
     return survive(linux_kernel::fallocate(descriptor, mode, offset, size));
   }
-  [[nodiscard]] static answer close(int descriptor) noexcept { return survive(linux_kernel::close(descriptor)); }
+  [[nodiscard]] static answer close(int descriptor) noexcept {
+    return survive(linux_kernel::close(descriptor));
+  }
   template <class... Arguments>
   [[nodiscard]] static answer call(long number, Arguments... arguments) noexcept {
     return survive(linux_kernel::call(number, arguments...));
@@ -80,7 +85,8 @@ struct virtual_machine {
   int machine = -1;
 };
 
-/// What differs: a group is attached and its device opened, or a device attached. Of a mediated device, that it agrees.
+/// What differs: a group is attached and its device opened, or a device attached. Of a mediated
+/// device, that it agrees.
 struct over_type1 {
   static constexpr const char* name = "type1";
   static basic_vfio_type1<mortal_kernel> backend() { return basic_vfio_type1<mortal_kernel>{}; }
@@ -90,13 +96,19 @@ struct over_type1 {
     auto opened = sure(group.open(device, agrees));
     return std::pair{group, opened};
   }
-  static vfio_group group_of_device(std::string const& device) { return sure(vfio_group::of(device)); }
-  static std::string named_in_errors(std::string const& device) { return std::string{group_of_device(device).name()}; }
+  static vfio_group group_of_device(std::string const& device) {
+    return sure(vfio_group::of(device));
+  }
+  static std::string named_in_errors(std::string const& device) {
+    return std::string{group_of_device(device).name()};
+  }
 };
 struct over_iommufd {
   static constexpr const char* name = "iommufd";
   using context = basic_iommufd_context<mortal_kernel>;
-  static basic_iommufd<mortal_kernel> backend() { return sure(basic_iommufd<mortal_kernel>::open(sure(context::open()))); }
+  static basic_iommufd<mortal_kernel> backend() {
+    return sure(basic_iommufd<mortal_kernel>::open(sure(context::open())));
+  }
   template <class Container>
   static auto plug(Container& dma, std::string const& device, consent agrees = consent::none) {
     auto attached = sure(dma.attach(sure(vfio_cdev::of(device)), agrees));
@@ -111,13 +123,15 @@ template <class Interface>
 struct guest_program {
   using kvm_policy = basic_kvm_device<mortal_kernel>;
   using container_type = container<decltype(Interface::backend()), kvm_policy>;
-  explicit guest_program(std::uint64_t size = small) : ram{sure(ram_block::allocate<mortal_kernel>("ram", size))} {
+  explicit guest_program(std::uint64_t size = small)
+      : ram{sure(ram_block::allocate<mortal_kernel>("ram", size))} {
     sure(guest.place(region::ram(ram), guest_address{0}));
     sure(guest.place(region::ram(mailbox), guest_address{mailbox_at}));
   }
   virtual_machine kvm;
   ram_block ram;
-  ram_block mailbox = sure(ram_block::allocate<mortal_kernel>("mailbox", page, memory_kind::shared));
+  ram_block mailbox =
+      sure(ram_block::allocate<mortal_kernel>("mailbox", page, memory_kind::shared));
   ram_block more = sure(ram_block::allocate<mortal_kernel>("more", 256 * KiB, memory_kind::shared));
   address_space guest;
   discard_gate<> gate;
@@ -125,28 +139,36 @@ struct guest_program {
   container_type dma{guest, gate, Interface::backend(), sure(kvm_policy::create(kvm.machine))};
 };
 
-/// Everything once: `mediated` is attached first if there is one. `before_a_transfer()` is called then.
+/// Everything once: `mediated` is attached first if there is one. `before_a_transfer()` is called
+/// then.
 template <class Interface, class Call>
-void use_everything(std::string const& device, std::string const& mediated, Call before_a_transfer) {
+void use_everything(std::string const& device, std::string const& mediated,
+                    Call before_a_transfer) {
   guest_program<Interface> v;
-  sure(v.balloon.inflate(frame_numbers(0, 16)).discarded == 16, "nothing is attached, and the balloon does not work");
+  sure(v.balloon.inflate(frame_numbers(0, 16)).discarded == 16,
+       "nothing is attached, and the balloon does not work");
   if (!mediated.empty()) {
     static_cast<void>(Interface::plug(v.dma, mediated, agrees_to_discards));
-    sure(v.balloon.inflate(frame_numbers(0, 16)).discarded == 16, "a mediated device agreed, and the balloon does not work");
+    sure(v.balloon.inflate(frame_numbers(0, 16)).discarded == 16,
+         "a mediated device agreed, and the balloon does not work");
   }
   auto [attached, opened] = Interface::plug(v.dma, device);
   const auto plugged = sure(v.guest.place(region::ram(v.more), guest_address{64 * MiB}));
-  sure(v.balloon.inflate(frame_numbers(0, 16)).inhibited == 16, "a device is attached, and the balloon works");
+  sure(v.balloon.inflate(frame_numbers(0, 16)).inhibited == 16,
+       "a device is attached, and the balloon works");
   {
-    auto dma = sure(edu::engine<basic_vfio_device<mortal_kernel>>::start(*opened, v.mailbox.data(), io_address{mailbox_at}));
+    auto dma = sure(edu::engine<basic_vfio_device<mortal_kernel>>::start(*opened, v.mailbox.data(),
+                                                                         io_address{mailbox_at}));
     const auto sent = pattern(1, 1, 64);
     before_a_transfer();
     sure(dma.dma_write(io_address{64 * MiB}, sent));
-    sure(std::ranges::equal(sent, std::span{v.more.data(), sent.size()}), "the CPU does not see what the device wrote");
+    sure(std::ranges::equal(sent, std::span{v.more.data(), sent.size()}),
+         "the CPU does not see what the device wrote");
   }
   sure(v.guest.remove(plugged));
   sure(attached.detach());
-  sure(v.balloon.inflate(frame_numbers(0, 16)).discarded == 16, "the device is gone, and the balloon does not work");
+  sure(v.balloon.inflate(frame_numbers(0, 16)).discarded == 16,
+       "the device is gone, and the balloon does not work");
 }  // what is still attached goes with the container
 template <class Interface>
 void use_everything(std::string const& device, std::string const& mediated) {
@@ -167,7 +189,9 @@ class process {
     if (pid_ == 0) {
       ::close(ends[0]);
       const int out = ends[1];
-      const auto say = [out](std::string_view what) { static_cast<void>(::write(out, what.data(), what.size()) == 0); };
+      const auto say = [out](std::string_view what) {
+        static_cast<void>(::write(out, what.data(), what.size()) == 0);
+      };
       try {
         run(say);
         say("done");
@@ -207,7 +231,8 @@ class process {
   }
   [[nodiscard]] bool has_ended() const {
     siginfo_t who{};
-    return ::waitid(P_PID, static_cast<id_t>(pid_), &who, WEXITED | WNOHANG | WNOWAIT) != 0 || who.si_pid != 0;
+    return ::waitid(P_PID, static_cast<id_t>(pid_), &who, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+           who.si_pid != 0;
   }
   void wait() {
     if (!gone_) ::waitpid(pid_, nullptr, 0);
@@ -229,8 +254,8 @@ std::uint64_t counted_by_the_kernel(std::string_view what) {
   }
   return 0;
 }
-/// What nobody uses: the kernel drops its caches first, and the pages that each processor keeps for its next allocation are free too,
-/// some MiB that "MemFree" leaves out.
+/// What nobody uses: the kernel drops its caches first, and the pages that each processor keeps for
+/// its next allocation are free too, some MiB that "MemFree" leaves out.
 std::uint64_t free_memory() {
   write_file("/proc/sys/vm/drop_caches", "3");
   std::ifstream file{"/proc/zoneinfo"};
@@ -256,8 +281,11 @@ class deaths {
     CHECK(kernel_log().find("WARNING:") == std::string::npos);
     CHECK(kernel_log().find("BUG:") == std::string::npos);
     const auto number = [](std::uint64_t n) { return static_cast<unsigned long long>(n); };
-    std::printf("figures: process death %s on %s: %llu points, %llu of them in the middle of pinning or unpinning, %llu restarts\n",
-                Interface::name, kernel_is("6.1") ? "Linux 6.1" : "Linux 6.12", number(points_), number(half_way_), number(restarts_));
+    std::printf(
+        "figures: process death %s on %s: %llu points, %llu of them in the middle of pinning or "
+        "unpinning, %llu restarts\n",
+        Interface::name, kernel_is("6.1") ? "Linux 6.1" : "Linux 6.12", number(points_),
+        number(half_way_), number(restarts_));
   }
 
   void after_every_call() {
@@ -282,7 +310,8 @@ class deaths {
     }
     CHECK(points_ == calls);
     REQUIRE(free_then.has_value());
-    CHECK(free_memory() + small / 2 > *free_then);  // the half of one of these guests is for what the kernel keeps for itself
+    // the half of one of these guests is for what the kernel keeps for itself
+    CHECK(free_memory() + small / 2 > *free_then);
   }
 
   void while_it_waits_for_a_discard() {
@@ -314,13 +343,15 @@ class deaths {
 
   void while_the_device_works() {
     for (unsigned turn = 0; turn < tries; ++turn) {
-      process victim{[&](auto say) { use_everything<Interface>(device_, mediated(), [&] { say("t"); }); }};
+      process victim{
+          [&](auto say) { use_everything<Interface>(device_, mediated(), [&] { say("t"); }); }};
       REQUIRE(victim.hear() == 't');
       dies(victim);
     }
   }
 
-  /// In the middle of what pins a large block: mapping it, or, with a mediated device there first, the join itself.
+  /// In the middle of what pins a large block: mapping it, or, with a mediated device there first,
+  /// the join itself.
   void while_it_pins(bool by_joining) {
     if (by_joining && !serial_) return;
     for (unsigned turn = 0; turn < tries; ++turn) {
@@ -349,7 +380,8 @@ class deaths {
     }
   }
 
-  /// Not everything dies with a program: a helper that it has forked has its descriptors too, unless it runs another program.
+  /// Not everything dies with a program: a helper that it has forked has its descriptors too,
+  /// unless it runs another program.
   void but_a_helper_lives(bool with_kvm_alone) {
     REQUIRE(::prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
     pid_t helper = 0;
@@ -362,13 +394,16 @@ class deaths {
         } else if (with_kvm_alone) {
           for (int file = 3; file < 64; ++file) {
             std::error_code none;
-            const auto path = std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(file), none).string();
+            const auto path =
+                std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(file), none)
+                    .string();
             if (!path.starts_with("anon_inode:kvm")) ::close(file);
           }
         }
         for (;;) ::pause();
       }};
-      for (char digit = victim.hear(); digit >= '0' && digit <= '9'; digit = victim.hear()) helper = helper * 10 + (digit - '0');
+      for (char digit = victim.hear(); digit >= '0' && digit <= '9'; digit = victim.hear())
+        helper = helper * 10 + (digit - '0');
       REQUIRE(helper > 0);
       victim.kill();
     }
@@ -377,7 +412,8 @@ class deaths {
     const auto said = again.hear_all();
     CHECK_MESSAGE(said.find(Interface::named_in_errors(device_)) != std::string::npos, said);
     CHECK_MESSAGE(said.find("process") != std::string::npos, said);
-    std::printf("told: while a helper %s: %s\n", with_kvm_alone ? "has KVM's descriptors alone" : "lives", said.c_str());
+    std::printf("told: while a helper %s: %s\n",
+                with_kvm_alone ? "has KVM's descriptors alone" : "lives", said.c_str());
     ::kill(helper, SIGKILL);
     REQUIRE(::waitpid(helper, nullptr, 0) == helper);
     nothing_is_left();
@@ -414,15 +450,15 @@ class deaths {
   }
   /// It says 'e' when it is through.
   void die_when(std::string_view what, std::uint64_t count, process& victim) {
-    while (counted_by_the_kernel(what) < count && !victim.has_ended()) {
-    }
+    while (counted_by_the_kernel(what) < count && !victim.has_ended()) {}
     victim.kill();
     half_way_ += victim.hear() == 'e' ? 0U : 1U;
     dies(victim);
   }
 
-  /// Stays, so that no guest is the first or the last: with these Linux rewrites the code of its scheduler, and an emulated processor
-  /// that has translated that code before may go on meeting the breakpoint that stood there meanwhile, for ever.
+  /// Stays, so that no guest is the first or the last: with these Linux rewrites the code of its
+  /// scheduler, and an emulated processor that has translated that code before may go on meeting
+  /// the breakpoint that stood there meanwhile, for ever.
   virtual_machine one_that_stays_;
   std::optional<mediated_device> serial_;
   std::string device_ = edu_address();
@@ -459,9 +495,16 @@ void dies() {
 
 }  // namespace
 
-TEST_CASE("a program that uses type1 may be killed at any point: it starts again at once, and nothing is left") { dies<over_type1>(); }
-TEST_CASE("a program that uses iommufd may be killed at any point: it starts again at once, and nothing is left") {
-  if (::access("/dev/iommu", F_OK) != 0) return static_cast<void>(std::puts("told: this kernel has no iommufd"));
+TEST_CASE(
+    "a program that uses type1 may be killed at any point: it starts again at once, and nothing is "
+    "left") {
+  dies<over_type1>();
+}
+TEST_CASE(
+    "a program that uses iommufd may be killed at any point: it starts again at once, and nothing "
+    "is left") {
+  if (::access("/dev/iommu", F_OK) != 0)
+    return static_cast<void>(std::puts("told: this kernel has no iommufd"));
   dies<over_iommufd>();
 }
 

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// The one part of the proof that is modelled is what a kernel pins when (proof/model/kernel.hpp). So random walks through the proof's own
-// worlds are done on the real kernel as well, and after every event the kernel is asked.
-// tier: 1 2
-// machine: -device pcie-pci-bridge,id=one,addr=8 -device edu,bus=one,addr=1 -device edu,bus=one,addr=2
-// machine: -device pcie-pci-bridge,id=other,addr=9 -device edu,bus=other,addr=1 -device edu,bus=other,addr=2
-// modules: kvm
-// limit: 600
+// The one part of the proof that is modelled is what a kernel pins when (proof/model/kernel.hpp).
+// So random walks through the proof's own worlds are done on the real kernel as well, and after
+// every event the kernel is asked. tier: 1 2 machine: -device pcie-pci-bridge,id=one,addr=8 -device
+// edu,bus=one,addr=1 -device edu,bus=one,addr=2 machine: -device pcie-pci-bridge,id=other,addr=9
+// -device edu,bus=other,addr=1 -device edu,bus=other,addr=2 modules: kvm limit: 600
 #include <system/replayed_walk.hpp>
 
 #include <support/amount.hpp>
@@ -32,7 +30,8 @@ struct over_iommufd {
   static vfio_cdev describe(std::string const& device) { return must(vfio_cdev::of(device)); }
 };
 
-/// No policy of tether's, and none that the proof lets pass: with it pages do get stale, in the world and on the kernel alike.
+/// No policy of tether's, and none that the proof lets pass: with it pages do get stale, in the
+/// world and on the kernel alike.
 struct holds_nothing {
   using slot = inhibition_slot;
   static constexpr std::uint32_t holds(container_counts) noexcept { return 0; }
@@ -51,12 +50,15 @@ void walks_with(std::vector<real_group> const& machine, std::uint64_t seed, walk
   const std::uint64_t until = counted.operations + tether_test::amount(150);
   for (unsigned turn = 0; counted.operations < until; ++turn) {
     INFO("seed " << seed << ", walk " << turn);
-    if (!real) real.emplace(machine, turn % 2 == 0 ? memory_kind::private_anonymous : memory_kind::shared, seed + turn, counted);
+    if (!real)
+      real.emplace(machine, turn % 2 == 0 ? memory_kind::private_anonymous : memory_kind::shared,
+                   seed + turn, counted);
     walk<abstraction> way;
     way.reached = counted.reached;
     const std::uint64_t enough = counted.operations + operations_in_a_walk;
     while (counted.operations < enough && !way.here.containers[0].diverged) {
-      real->operate(way.next(chance, [&](proof::event const& asked) { return real->feasible(asked); }));
+      real->operate(
+          way.next(chance, [&](proof::event const& asked) { return real->feasible(asked); }));
     }
     ++counted.walks;
     counted.left_out += way.left_out;
@@ -70,12 +72,14 @@ template <class Interface>
 void walks() {
   std::vector<real_group> machine;
   std::map<std::string, real_group> by_number;
-  for (auto const& device : edu::devices()) by_number[must(vfio_sysfs{}.group_of(device))].devices.push_back(device);
+  for (auto const& device : edu::devices())
+    by_number[must(vfio_sysfs{}.group_of(device))].devices.push_back(device);
   for (auto const& [number, group] : by_number) machine.push_back(group);
   REQUIRE(machine.size() == 2);
   std::array<std::optional<mediated_device>, 2> mediated;
   if (there_are_mediated_devices()) {
-    for (unsigned n = 0; n < mediated.size(); ++n) machine.push_back({{mediated[n].emplace(n).name()}, true});
+    for (unsigned n = 0; n < mediated.size(); ++n)
+      machine.push_back({{mediated[n].emplace(n).name()}, true});
   }
   const std::uint64_t seed = tether_test::seed();
   walk_figures counted;
@@ -90,21 +94,30 @@ void walks() {
   const auto missing = counted.demanded.lacks(counted.reached);
   CHECK_MESSAGE(missing.empty(), std::string{proof::describe_trace(missing).view()});
   const char* const kernel = kernel_is("6.1") ? "Linux 6.1" : "Linux 6.12";
-  std::printf("told: reached by walks over %s: %s\n", Interface::name, std::string{proof::describe_trace(counted.reached).view()}.c_str());
+  std::printf("told: reached by walks over %s: %s\n", Interface::name,
+              std::string{proof::describe_trace(counted.reached).view()}.c_str());
   const auto number = [](std::uint64_t n) { return static_cast<unsigned long long>(n); };
   std::printf(
-      "figures: random walks %s on %s, seed %llu: %llu walks, %llu operations, %llu events, %llu pin comparisons, %llu of them "
-      "one-sided, %llu frames compared, %llu stale as foreseen, %llu transfers, %llu offers left out\n",
-      Interface::name, kernel, number(seed), number(counted.walks), number(counted.operations), number(counted.events),
-      number(counted.exact + counted.one_sided), number(counted.one_sided), number(counted.frames), number(counted.stale),
-      number(counted.transfers), number(counted.left_out));
+      "figures: random walks %s on %s, seed %llu: %llu walks, %llu operations, %llu events, %llu "
+      "pin comparisons, %llu of them "
+      "one-sided, %llu frames compared, %llu stale as foreseen, %llu transfers, %llu offers left "
+      "out\n",
+      Interface::name, kernel, number(seed), number(counted.walks), number(counted.operations),
+      number(counted.events), number(counted.exact + counted.one_sided), number(counted.one_sided),
+      number(counted.frames), number(counted.stale), number(counted.transfers),
+      number(counted.left_out));
 }
 
 }  // namespace
 
-TEST_CASE("type1 pins what the proof says, when it says so: random walks, compared after every event") { walks<over_type1>(); }
-TEST_CASE("iommufd pins what the proof says, when it says so: random walks, compared after every event") {
-  if (::access("/dev/iommu", F_OK) != 0) return static_cast<void>(std::puts("told: this kernel has no iommufd"));
+TEST_CASE(
+    "type1 pins what the proof says, when it says so: random walks, compared after every event") {
+  walks<over_type1>();
+}
+TEST_CASE(
+    "iommufd pins what the proof says, when it says so: random walks, compared after every event") {
+  if (::access("/dev/iommu", F_OK) != 0)
+    return static_cast<void>(std::puts("told: this kernel has no iommufd"));
   walks<over_iommufd>();
 }
 

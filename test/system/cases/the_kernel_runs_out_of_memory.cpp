@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The kernel's own failure injection: its first allocation for an operation fails, then its second, and so on until the operation
-// needs no more. Each time everything is as it was before (law 11).
-// tier: 2
-// machine: -device edu
+// The kernel's own failure injection: its first allocation for an operation fails, then its second,
+// and so on until the operation needs no more. Each time everything is as it was before (law 11).
+// tier: 2 machine: -device edu
 #include <system/in_machine.hpp>
 
 #include <support/process_facts.hpp>
@@ -24,7 +23,9 @@ struct state {
 
 }  // namespace
 
-TEST_CASE("a mapping for which the kernel has no memory leaves nothing behind, whichever allocation it is that fails") {
+TEST_CASE(
+    "a mapping for which the kernel has no memory leaves nothing behind, whichever allocation it "
+    "is that fails") {
   auto ram = must(ram_block::allocate("ram", 1 * MiB));
   std::memset(ram.data(), 1, ram.size());
   vfio_type1 iommu;
@@ -50,7 +51,9 @@ TEST_CASE("a mapping for which the kernel has no memory leaves nothing behind, w
   must(iommu.leave(joined));
 }
 
-TEST_CASE("an attach for which the kernel has no memory leaves everything as it was, whichever allocation it is that fails") {
+TEST_CASE(
+    "an attach for which the kernel has no memory leaves everything as it was, whichever "
+    "allocation it is that fails") {
   vm<> v{256 * KiB};
   std::memset(v.ram.data(), 1, v.ram.size());
   const auto group = group_of(edu_address());
@@ -69,7 +72,8 @@ TEST_CASE("an attach for which the kernel has no memory leaves everything as it 
       CHECK(!v.dma.diverged());
       CHECK(v.dma.usage().mappings == 0);
       CHECK(v.gate.counts() == gate_counts{});
-      CHECK(std::ranges::all_of(v.at(0, v.ram.size()), [](std::byte one) { return one == std::byte{1}; }));
+      CHECK(std::ranges::all_of(v.at(0, v.ram.size()),
+                                [](std::byte one) { return one == std::byte{1}; }));
     } else {
       must(attached->detach());
     }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Law 4: joining a container that has mappings already is itself a pin point. A container with only a mediated group pins nothing;
-// then a real device's group joins, and that one call pins everything. So the hold must be there before it.
-// tier: 1 2
-// machine: -device edu -smp 2
-// modules: mdev
+// Law 4: joining a container that has mappings already is itself a pin point. A container with only
+// a mediated group pins nothing; then a real device's group joins, and that one call pins
+// everything. So the hold must be there before it. tier: 1 2 machine: -device edu -smp 2 modules:
+// mdev
 #include <system/in_machine.hpp>
 
 #include <atomic>
@@ -42,8 +41,8 @@ void not_one_stale_page() {
   auto emulated = must(v.dma.attach(serial.group()));
   static_cast<void>(must(emulated.open(serial.name(), agrees_to_discards)));
   std::atomic<std::uint64_t> inhibited{0};
-  // It only takes pages away, and nobody brings one back but the kernel as it pins. So what is missing once everything is pinned was
-  // taken behind the pin's back.
+  // It only takes pages away, and nobody brings one back but the kernel as it pins. So what is
+  // missing once everything is pinned was taken behind the pin's back.
   over_and_over ballooning{[&, frames = frame_numbers(0, pages)] {
     const auto told = v.balloon.inflate(frames);
     inhibited += told.inhibited;
@@ -55,7 +54,8 @@ void not_one_stale_page() {
     const auto pinned = frames_behind(v.ram);
     CHECK(std::ranges::count(pinned, std::uint64_t{0}) == 0);
     if (round % 8 == 0) {
-      for (std::uint64_t at = 0; at < v.ram.size(); at += page) std::ranges::copy(pattern(at / page, round, page), v.ram.data() + at);
+      for (std::uint64_t at = 0; at < v.ram.size(); at += page)
+        std::ranges::copy(pattern(at / page, round, page), v.ram.data() + at);
       auto device = must(group.open(edu_address()));
       auto dma = v.drive(*device);
       for (const std::uint64_t frame : {std::uint64_t{0}, std::uint64_t{pages} - 1}) {
@@ -63,7 +63,8 @@ void not_one_stale_page() {
         must(dma.dma_read(io_address{frame * page}, seen));
         CHECK(std::ranges::equal(seen, v.at(frame * page, edu::most)));
         must(dma.dma_write(io_address{frame * page}, pattern(frame, round + 1, edu::most)));
-        CHECK(std::ranges::equal(v.at(frame * page, edu::most), pattern(frame, round + 1, edu::most)));
+        CHECK(std::ranges::equal(v.at(frame * page, edu::most),
+                                 pattern(frame, round + 1, edu::most)));
       }
     }
     CHECK(frames_behind(v.ram) == pinned);
@@ -76,7 +77,9 @@ void not_one_stale_page() {
 
 }  // namespace
 
-TEST_CASE("a container with only a mediated group pins nothing; a real device's group pins everything by joining, and nothing by leaving") {
+TEST_CASE(
+    "a container with only a mediated group pins nothing; a real device's group pins everything by "
+    "joining, and nothing by leaving") {
   auto ram = must(ram_block::allocate("ram", 1 * MiB));
   mediated_device serial;
   vfio_type1 iommu;
@@ -92,11 +95,14 @@ TEST_CASE("a container with only a mediated group pins nothing; a real device's 
     must(iommu.leave(real));
     CHECK(locked_by_the_kernel() == nothing);
   }
-  must(iommu.unmap({io_address{0}, io_address{ram.size() - 1}}));  // the mapping has outlived the pins
+  // the mapping has outlived the pins
+  must(iommu.unmap({io_address{0}, io_address{ram.size() - 1}}));
   must(iommu.leave(emulated));
 }
 
-TEST_CASE("the hold is taken before the join that pins: the journal's next call after the hold is the join, and no map follows") {
+TEST_CASE(
+    "the hold is taken before the join that pins: the journal's next call after the hold is the "
+    "join, and no map follows") {
   mediated_device serial;
   vm_on<recording<vfio_type1>, inhibit_per_group> v;
   auto& book = v.dma.backend().log();
@@ -113,7 +119,8 @@ TEST_CASE("the hold is taken before the join that pins: the journal's next call 
       const auto told = v.balloon.inflate(frame_numbers(8, 8));
       const char* const discarded = told.discarded != 0 ? " discarded" : "";
       const char* const pinned = locked_by_the_kernel() != 0 ? " pinned" : "";
-      seen.push_back(std::string{when} + ' ' + name_of(entry.what) + (held ? " held" : " open") + discarded + pinned);
+      seen.push_back(std::string{when} + ' ' + name_of(entry.what) + (held ? " held" : " open") +
+                     discarded + pinned);
     };
   };
   book.before_each(look("before"));
@@ -130,7 +137,9 @@ TEST_CASE("the hold is taken before the join that pins: the journal's next call 
   CHECK(v.balloon.inflate(frame_numbers(8, 8)).discarded == 8);
 }
 
-TEST_CASE("without tether, a thread that balloons all along leaves pages that the device and the CPU see differently") {
+TEST_CASE(
+    "without tether, a thread that balloons all along leaves pages that the device and the CPU see "
+    "differently") {
   auto ram = must(ram_block::allocate("ram", 64 * page));
   mediated_device serial;
   vfio_type1 iommu;
@@ -148,13 +157,19 @@ TEST_CASE("without tether, a thread that balloons all along leaves pages that th
   must(iommu.leave(emulated));
 }
 
-TEST_CASE("inhibit_per_group: not one stale page, however the balloon races with the join") { not_one_stale_page<inhibit_per_group>(); }
-TEST_CASE("inhibit_per_device: not one stale page, however the balloon races with the join") { not_one_stale_page<inhibit_per_device>(); }
+TEST_CASE("inhibit_per_group: not one stale page, however the balloon races with the join") {
+  not_one_stale_page<inhibit_per_group>();
+}
+TEST_CASE("inhibit_per_device: not one stale page, however the balloon races with the join") {
+  not_one_stale_page<inhibit_per_device>();
+}
 TEST_CASE("inhibit_per_container: not one stale page, however the balloon races with the join") {
   not_one_stale_page<inhibit_per_container>();
 }
 
-TEST_CASE("a group's node counts as the group that it leads to, whatever its name is, and is refused where another was asked for") {
+TEST_CASE(
+    "a group's node counts as the group that it leads to, whatever its name is, and is refused "
+    "where another was asked for") {
   mediated_device serial;
   const std::string mediated_path{serial.group().name()};
   const std::string real_path{group_of(edu_address()).name()};

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The story that tether grew from: in one container a mediated device that agrees to discards, and a real one that does not. The
-// balloon works, stops when the real one is plugged, stays stopped whatever the other does, and works again when it is unplugged.
-// tier: 1 2
-// machine: -device edu
+// The story that tether grew from: in one container a mediated device that agrees to discards, and
+// a real one that does not. The balloon works, stops when the real one is plugged, stays stopped
+// whatever the other does, and works again when it is unplugged. tier: 1 2 machine: -device edu
 // modules: mdev
 #include <system/in_machine.hpp>
 
@@ -25,14 +24,16 @@ void tell() {
     CHECK(locked_by_the_kernel() == 0);
     return told.discarded == 8;
   };
-  // Stopped means: nothing moves, and what the device writes into what was ballooned the CPU reads, and the other way round.
+  // Stopped means: nothing moves, and what the device writes into what was ballooned the CPU reads,
+  // and the other way round.
   const auto is_stopped = [&](vfio_device* device) {
     const auto before = frames_behind(v.ram);
     const auto told = v.balloon.inflate(frame_numbers(40, 8));
     CHECK(told.adds_up());
     CHECK(locked_by_the_kernel() == v.ram.size() + v.mailbox.size());
     ++turn;
-    for (std::uint64_t at = 0; at < v.ram.size(); at += page) std::ranges::copy(pattern(at / page, turn, page), v.ram.data() + at);
+    for (std::uint64_t at = 0; at < v.ram.size(); at += page)
+      std::ranges::copy(pattern(at / page, turn, page), v.ram.data() + at);
     CHECK(frames_behind(v.ram) == before);
     if (device != nullptr) {
       auto dma = v.drive(*device);
@@ -71,7 +72,8 @@ void tell() {
   CHECK(is_stopped(nullptr));
   must(real.detach());
   CHECK(works());
-  CHECK(v.dma.usage().bytes == v.ram.size() + v.mailbox.size());  // the mappings stayed, and pin nothing
+  // the mappings stayed, and pin nothing
+  CHECK(v.dma.usage().bytes == v.ram.size() + v.mailbox.size());
 
   // And the same once more: nothing of the first time is left.
   real = must(v.dma.attach(group_of(address)));
@@ -84,7 +86,8 @@ void tell() {
   CHECK(v.dma.usage().mappings == 0);
 }
 
-/// A mediated device that does not agree keeps the balloon down by itself, although it pins nothing.
+/// A mediated device that does not agree keeps the balloon down by itself, although it pins
+/// nothing.
 template <class Inhibition>
 void silence_is_no_consent() {
   mediated_device serial;
@@ -100,9 +103,15 @@ void silence_is_no_consent() {
 
 }  // namespace
 
-TEST_CASE("inhibit_per_group: the balloon works, stops, stays stopped and works again") { tell<inhibit_per_group>(); }
-TEST_CASE("inhibit_per_device: the balloon works, stops, stays stopped and works again") { tell<inhibit_per_device>(); }
-TEST_CASE("inhibit_per_container: the balloon works, stops, stays stopped and works again") { tell<inhibit_per_container>(); }
+TEST_CASE("inhibit_per_group: the balloon works, stops, stays stopped and works again") {
+  tell<inhibit_per_group>();
+}
+TEST_CASE("inhibit_per_device: the balloon works, stops, stays stopped and works again") {
+  tell<inhibit_per_device>();
+}
+TEST_CASE("inhibit_per_container: the balloon works, stops, stays stopped and works again") {
+  tell<inhibit_per_container>();
+}
 TEST_CASE("a mediated device that does not say that it agrees keeps the balloon down") {
   silence_is_no_consent<inhibit_per_group>();
   silence_is_no_consent<inhibit_per_device>();

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Two devices that the IOMMU cannot tell apart, because they sit behind one bridge: they share a group, and come and go
-// in every order.
-// tier: 1 2
-// machine: -device pcie-pci-bridge,id=bridge,addr=8 -device edu,bus=bridge,addr=1 -device edu,bus=bridge,addr=2
+// Two devices that the IOMMU cannot tell apart, because they sit behind one bridge: they share a
+// group, and come and go in every order. tier: 1 2 machine: -device
+// pcie-pci-bridge,id=bridge,addr=8 -device edu,bus=bridge,addr=1 -device edu,bus=bridge,addr=2
 #include <system/in_machine.hpp>
 
 #include <sys/mman.h>
@@ -46,7 +45,9 @@ void in_every_order() {
 
 }  // namespace
 
-TEST_CASE("both devices of a group are opened and unplugged in every order, and neither may agree to discards") {
+TEST_CASE(
+    "both devices of a group are opened and unplugged in every order, and neither may agree to "
+    "discards") {
   in_every_order<inhibit_per_group>();
   in_every_order<inhibit_per_device>();
   in_every_order<inhibit_per_container>();
@@ -65,7 +66,9 @@ TEST_CASE("both devices do DMA into the same guest") {
   must(group.detach());
 }
 
-TEST_CASE("a BAR that is left mapped keeps its device and its group, by name, and everything else as it was") {
+TEST_CASE(
+    "a BAR that is left mapped keeps its device and its group, by name, and everything else as it "
+    "was") {
   vm<> v;
   const auto address = edu_address(0);
   auto group = must(v.dma.attach(group_of(address)));

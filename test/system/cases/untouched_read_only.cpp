@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: BSL-1.0
-// Law 15: Linux 6.1 pins the shared zero page for a read-only mapping of private memory that nobody has touched. The CPU's
-// first write then goes to another page, and no balloon is needed for the two to part ways. Linux 6.12 does not.
-// tier: 1 2
-// machine: -device edu
+// Law 15: Linux 6.1 pins the shared zero page for a read-only mapping of private memory that nobody
+// has touched. The CPU's first write then goes to another page, and no balloon is needed for the
+// two to part ways. Linux 6.12 does not. tier: 1 2 machine: -device edu
 #include <system/in_machine.hpp>
 
 namespace system_untouched_read_only {
 
 using namespace in_machine;
 
-TEST_CASE("without tether it depends on the kernel whether the device sees what the CPU writes into untouched read-only memory") {
+TEST_CASE(
+    "without tether it depends on the kernel whether the device sees what the CPU writes into "
+    "untouched read-only memory") {
   auto ram = must(ram_block::allocate("ram", 16 * page));
   auto mailbox = must(ram_block::allocate("mailbox", page, memory_kind::shared));
   vfio_type1 iommu;
   const auto address = edu_address();
   auto group = must(iommu.join(group_of(address)));
   must(iommu.map({{io_address{0}, io_address{ram.size() - 1}}, ram.host(), access::read}));
-  must(iommu.map({{io_address{mailbox_at}, io_address{mailbox_at + page - 1}}, mailbox.host(), access::read_write, memory_kind::shared}));
+  must(iommu.map({{io_address{mailbox_at}, io_address{mailbox_at + page - 1}},
+                  mailbox.host(),
+                  access::read_write,
+                  memory_kind::shared}));
   auto device = must(iommu.open(group, address));
   {
     auto dma = must(engine::start(device, mailbox.data(), io_address{mailbox_at}));
@@ -31,7 +35,9 @@ TEST_CASE("without tether it depends on the kernel whether the device sees what 
   must(iommu.leave(group));
 }
 
-TEST_CASE("a read-only section of untouched or ballooned private memory is coherent, and so is shared memory") {
+TEST_CASE(
+    "a read-only section of untouched or ballooned private memory is coherent, and so is shared "
+    "memory") {
   auto untouched = must(ram_block::allocate("untouched", 64 * KiB));
   auto ballooned = must(ram_block::allocate("ballooned", 64 * KiB));
   auto shared = must(ram_block::allocate("shared", 64 * KiB, memory_kind::shared));

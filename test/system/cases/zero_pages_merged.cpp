@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Law 15 again: where the user lets the kernel merge equal pages (KSM, MADV_MERGEABLE) and it uses the zero page for what is all
-// zeros, a page that was brought in for writing can be the shared zero page once more before it is pinned.
-// tier: 1
-// machine: -device edu -smp 2
-// modules: mdev
+// Law 15 again: where the user lets the kernel merge equal pages (KSM, MADV_MERGEABLE) and it uses
+// the zero page for what is all zeros, a page that was brought in for writing can be the shared
+// zero page once more before it is pinned. tier: 1 machine: -device edu -smp 2 modules: mdev
 #include <system/aliased.hpp>
 
 #include <chrono>
@@ -34,10 +32,13 @@ class merging {
     set("use_zero_pages", "0");
   }
 
-  static void let(ram_block const& block) { REQUIRE(::madvise(block.data(), block.size(), MADV_MERGEABLE) == 0); }
+  static void let(ram_block const& block) {
+    REQUIRE(::madvise(block.data(), block.size(), MADV_MERGEABLE) == 0);
+  }
 
-  /// Until the kernel has merged all of the block, or would have if it still might: by then it has merged other memory that was
-  /// written after this, and has looked at all there is twice more. Answers whether it has.
+  /// Until the kernel has merged all of the block, or would have if it still might: by then it has
+  /// merged other memory that was written after this, and has looked at all there is twice more.
+  /// Answers whether it has.
   [[nodiscard]] bool merges(ram_block const& block) {
     std::ranges::fill(std::span{known_.data(), known_.size()}, std::byte{0});
     wait([&] { return merged(block) || merged(known_); });
@@ -47,7 +48,9 @@ class merging {
   }
 
  private:
-  static void set(const char* name, const char* value) { write_file(std::filesystem::path{"/sys/kernel/mm/ksm"} / name, value); }
+  static void set(const char* name, const char* value) {
+    write_file(std::filesystem::path{"/sys/kernel/mm/ksm"} / name, value);
+  }
   static std::uint64_t scans() {
     std::uint64_t count = 0;
     std::ifstream{"/sys/kernel/mm/ksm/full_scans"} >> count;
@@ -55,7 +58,8 @@ class merging {
   }
   static bool merged(ram_block const& block) {
     const auto frames = frames_behind(block);
-    return frames.front() != 0 && std::ranges::count(frames, frames.front()) == static_cast<std::ptrdiff_t>(frames.size());
+    return frames.front() != 0 &&
+           std::ranges::count(frames, frames.front()) == static_cast<std::ptrdiff_t>(frames.size());
   }
   template <class Condition>
   static void wait(Condition holds) {
@@ -71,7 +75,9 @@ class merging {
 
 }  // namespace
 
-TEST_CASE("without tether the kernel pins the zero page behind a read-only mapping of what it has merged into it") {
+TEST_CASE(
+    "without tether the kernel pins the zero page behind a read-only mapping of what it has merged "
+    "into it") {
   for (const auto content : {std::byte{0}, std::byte{0x11}}) {
     merging kernel;
     aliased_by_hand v;
@@ -81,9 +87,13 @@ TEST_CASE("without tether the kernel pins the zero page behind a read-only mappi
     auto group = must(v.iommu.join(group_of(edu_address())));
     v.map();
     const auto different = v.stale_in(group);
-    std::printf("figures  %llu of %llu bytes are stale without tether, of pages of 0x%02x that were merged\n",
-                static_cast<unsigned long long>(different), static_cast<unsigned long long>(compared), static_cast<unsigned>(content));
-    CHECK(different == (content == std::byte{0} ? compared : 0));  // a page that is merged, and not zero, is unshared to be pinned
+    std::printf(
+        "figures  %llu of %llu bytes are stale without tether, of pages of 0x%02x that were "
+        "merged\n",
+        static_cast<unsigned long long>(different), static_cast<unsigned long long>(compared),
+        static_cast<unsigned>(content));
+    // a page that is merged, and not zero, is unshared to be pinned
+    CHECK(different == (content == std::byte{0} ? compared : 0));
     must(v.iommu.leave(group));
   }
 }
@@ -105,7 +115,8 @@ TEST_CASE("what was merged before the join is coherent after it, read-only mappi
   }
 }
 
-TEST_CASE("and nothing is merged between being brought in and being pinned, by a join or by a mapping") {
+TEST_CASE(
+    "and nothing is merged between being brought in and being pinned, by a join or by a mapping") {
   for (const bool by_joining : {true, false}) {
     merging kernel;
     std::optional<mediated_device> serial;
@@ -122,7 +133,8 @@ TEST_CASE("and nothing is merged between being brought in and being pinned, by a
     unsigned waited = 0;
     v.dma.backend().log().before_each([&](journal_entry const& entry) {
       const bool pins =
-          by_joining ? entry.what == backend_call::join : entry.what == backend_call::map && entry.where->first.value == alias_at;
+          by_joining ? entry.what == backend_call::join
+                     : entry.what == backend_call::map && entry.where->first.value == alias_at;
       if (!pins) return;
       ++waited;
       CHECK(!kernel.merges(v.ram));

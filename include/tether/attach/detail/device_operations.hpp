@@ -40,29 +40,36 @@ class device_operations : public executor<Backend, Configuration> {
   /// Fails: `already_there`, `diverged`, `other_gate`, `unplug_requested`, `consent_refused`,
   /// `mixed_group`, what the gate, the strategy or the backend says.
   template <class Monitor>
-  result<handle_ids> attach_with(typename Backend::endpoint_type const& description, consent agrees, Monitor* who) noexcept {
+  result<handle_ids> attach_with(typename Backend::endpoint_type const& description, consent agrees,
+                                 Monitor* who) noexcept {
     std::lock_guard alone{this->operation_};
     const std::string_view name = description.name();
     if (auto able = this->may_work("attach", name); !able) return failure(able.error());
-    if (!this->guarded_.usable()) [[unlikely]] return failure(this->guarded_.usable().error().of(name));
+    if (!this->guarded_.usable()) [[unlikely]]
+      return failure(this->guarded_.usable().error().of(name));
     auto group = std::ranges::find(this->groups_, description.group(), &group_record::name);
     for (group_record const& one : this->groups_) {
-      if (std::ranges::find(one.devices, name, &device_record<Backend>::name) != one.devices.end()) {
+      if (std::ranges::find(one.devices, name, &device_record<Backend>::name) !=
+          one.devices.end()) {
         return failure(error{"attach", errc::already_there}.of(name));
       }
     }
-    if (group != this->groups_.end() && group->unplug_requested) return failure(error{"attach", errc::unplug_requested}.of(name));
+    if (group != this->groups_.end() && group->unplug_requested)
+      return failure(error{"attach", errc::unplug_requested}.of(name));
     std::list<group_record> fresh_group;
     std::list<device_record<Backend>> fresh;
     try {
-      if (group == this->groups_.end()) group = fresh_group.emplace(fresh_group.end(), this->next_id_++, description.group());
+      if (group == this->groups_.end())
+        group = fresh_group.emplace(fresh_group.end(), this->next_id_++, description.group());
       fresh.emplace_back(this->next_id_++, name, agrees);
     } catch (std::exception const&) {
       return failure(error::out_of_memory("attach").of(name));
     }
-    task_type<Monitor> task{{.group = *group, .device = &fresh.back(), .agrees = agrees, .who = who}, &description};
-    const ending end = this->counts_.members == 0 ? this->template run<cursor{operation::attach_first}>(task)
-                                                 : this->template run<cursor{operation::attach_next}>(task);
+    task_type<Monitor> task{
+        {.group = *group, .device = &fresh.back(), .agrees = agrees, .who = who}, &description};
+    const ending end = this->counts_.members == 0
+                           ? this->template run<cursor{operation::attach_first}>(task)
+                           : this->template run<cursor{operation::attach_next}>(task);
     if (end == ending::rolled_back) return failure(*task.first_error);
     const std::uint64_t id = fresh.back().id;
     group->devices.splice(group->devices.end(), fresh);
@@ -78,7 +85,8 @@ class device_operations : public executor<Backend, Configuration> {
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
     if (device == group->devices.end()) return failure(error{"detach", errc::stale_handle});
     if (auto able = this->may_work("detach", device->name); !able) return able;
-    if (device->leases.out() != 0) [[unlikely]] return failure(device->lease_in_the_way_of("detach"));
+    if (device->leases.out() != 0) [[unlikely]]
+      return failure(device->lease_in_the_way_of("detach"));
     task_type<> task{{.group = *group, .device = &*device, .agrees = device->agrees}};
     const bool last = this->counts_.members == 1 && group->counts.open() == 1;
     const ending end = last ? this->template run<cursor{operation::detach_last}>(task)

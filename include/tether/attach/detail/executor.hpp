@@ -41,8 +41,9 @@ class executor {
   using kvm_type = typename Configuration::kvm;
   using gate_type = discard_gate<threading>;
   using record = group_record<Backend, inhibition>;
-  using listener_type = dma_listener<Backend, typename Configuration::granularity, typename Configuration::edges,
-                                     typename Configuration::observation, typename threading::mutex, trusted_feed>;
+  using listener_type =
+      dma_listener<Backend, typename Configuration::granularity, typename Configuration::edges,
+                   typename Configuration::observation, typename threading::mutex, trusted_feed>;
 
   static constexpr bool tells_kvm = kvm_type::tells;
 
@@ -53,7 +54,8 @@ class executor {
         backend_{std::move(backend)},
         kvm_{std::move(kvm)},
         listener_{backend_, mutex_} {
-    if constexpr (constant_rule<inhibition>) examine_at_run_time<inhibition>();  // others are refused (tether[I9])
+    // others are refused (tether[I9])
+    if constexpr (constant_rule<inhibition>) examine_at_run_time<inhibition>();
   }
 
   /// Runs the rest of a plan from `At`.
@@ -68,9 +70,11 @@ class executor {
         constexpr cursor if_failed = advance<lifecycle>(At, outcome::failed);
         constexpr cursor if_stuck = advance<lifecycle>(At, outcome::stuck);
         if constexpr (if_failed != if_stuck) {
-          if (how == outcome::stuck) [[unlikely]] return run<if_stuck>(task);
+          if (how == outcome::stuck) [[unlikely]]
+            return run<if_stuck>(task);
         }
-        if (how != outcome::done) [[unlikely]] return run<if_failed>(task);
+        if (how != outcome::done) [[unlikely]]
+          return run<if_failed>(task);
       }
       return run<advance<lifecycle>(At, outcome::done)>(task);
     }
@@ -84,8 +88,10 @@ class executor {
     else if constexpr (Now == act::populate) return task.end(populate());
     else if constexpr (Now == act::acquire) return task.end(acquire(task));
     else if constexpr (Now == act::release) task.release();
-    else if constexpr (Now == act::add_to_kvm) return task.end(kvm_.add(task.kvm_file(), task.kvm_name()));
-    else if constexpr (Now == act::remove_from_kvm) return task.end(kvm_.remove(task.kvm_file(), task.kvm_name()));
+    else if constexpr (Now == act::add_to_kvm)
+      return task.end(kvm_.add(task.kvm_file(), task.kvm_name()));
+    else if constexpr (Now == act::remove_from_kvm)
+      return task.end(kvm_.remove(task.kvm_file(), task.kvm_name()));
     else if constexpr (Now == act::join) return task.end(join(task));
     else if constexpr (Now == act::leave) return task.end(leave(task));
     else if constexpr (Now == act::replay) return task.end(replay(task));
@@ -93,15 +99,18 @@ class executor {
     else if constexpr (Now == act::open) return task.end(open(task));
     else if constexpr (Now == act::bind) return task.end(bind(task));
     else if constexpr (Now == act::close) return task.end(close(task));
-    else if constexpr (Now == act::commit) apply_change(counts_, task.group.counts, Makes, task.agrees);
+    else if constexpr (Now == act::commit)
+      apply_change(counts_, task.group.counts, Makes, task.agrees);
     return outcome::done;
   }
 
   /// Lowers the holds to what the books need now. If they are that low already, the gate and its
   /// lock are not touched.
   void lower_holds(record& of) noexcept {
-    if constexpr (holds_for_a_group<inhibition>) lower_to(of.held, holds_needed<inhibition>(of.counts));
-    if constexpr (holds_for_a_container<inhibition>) lower_to(held_, holds_needed<inhibition>(counts_));
+    if constexpr (holds_for_a_group<inhibition>)
+      lower_to(of.held, holds_needed<inhibition>(of.counts));
+    if constexpr (holds_for_a_container<inhibition>)
+      lower_to(held_, holds_needed<inhibition>(counts_));
   }
 
  protected:
@@ -128,10 +137,15 @@ class executor {
   result<void> raise_holds(Task& task) noexcept {
     [[maybe_unused]] const membership then = after<Makes>(task);
     if constexpr (holds_for_a_group<inhibition>) {
-      if (auto done = raise_to(task.group.held, holds_needed<inhibition>(then.group), wait_limits_of(task)); !done) return done;
+      if (auto done =
+              raise_to(task.group.held, holds_needed<inhibition>(then.group), wait_limits_of(task));
+          !done)
+        return done;
     }
     if constexpr (holds_for_a_container<inhibition>) {
-      if (auto done = raise_to(held_, holds_needed<inhibition>(then.container), wait_limits_of(task)); !done) {
+      if (auto done =
+              raise_to(held_, holds_needed<inhibition>(then.container), wait_limits_of(task));
+          !done) {
         lower_holds(task.group);
         return done;
       }
@@ -139,13 +153,17 @@ class executor {
     return {};
   }
   result<void> raise_to(hold_entry& entry, std::uint32_t needed, wait_limits const& how) noexcept {
-    return needed > entry.count() ? gate_.raise(entry, Configuration::holds, needed - entry.count(), how) : result<void>{};
+    return needed > entry.count()
+               ? gate_.raise(entry, Configuration::holds, needed - entry.count(), how)
+               : result<void>{};
   }
   void lower_to(hold_entry& entry, std::uint32_t needed) noexcept {
     if (entry.count() > needed) {
       gate_.lower(entry, entry.count() - needed);
     } else if (entry.count() < needed) [[unlikely]] {
-      stop("tether[I15]: an inhibition policy needs more holds now than were taken for it: closing and detaching can take none");
+      stop(
+          "tether[I15]: an inhibition policy needs more holds now than were taken for it: closing "
+          "and detaching can take none");
     }
   }
   /// A progress monitor can also cancel an attach's wait for discards in progress.
@@ -210,7 +228,8 @@ class executor {
   /// `pins` says.
   void tell_who_pins() noexcept {
     if constexpr (requires { listener_.observer().pinning(true); }) {
-      if constexpr (reports_pinning<Backend>) tell_pinning(listener_.observer(), backend_.pins_now());
+      if constexpr (reports_pinning<Backend>)
+        tell_pinning(listener_.observer(), backend_.pins_now());
       else tell_pinning(listener_.observer(), Backend::pins);
     }
   }
@@ -218,15 +237,17 @@ class executor {
   template <class Task>
   result<void> replay(Task& task) noexcept {
     if (task.who == nullptr) return space_.add_listener(listener_);
-    monitored_replay<listener_type, std::remove_pointer_t<decltype(task.who)>> watched{listener_, *task.who};
+    monitored_replay<listener_type, std::remove_pointer_t<decltype(task.who)>> watched{listener_,
+                                                                                       *task.who};
     return space_.add_listener(listener_, 0, watched);
   }
-  /// Quiesces first, so that no DMA can begin before everything is unmapped: the devices of a group are closed by now, and a single device
-  /// must have no BAR mapped.
+  /// Quiesces first, so that no DMA can begin before everything is unmapped: the devices of a group
+  /// are closed by now, and a single device must have no BAR mapped.
   result<void> withdraw() noexcept {
     if (auto still = quiesce(); !still) return still;
     auto gone = space_.remove_listener(listener_);
-    if (!gone) [[unlikely]] return failure(gone.error().with_failed_rollback());
+    if (!gone) [[unlikely]]
+      return failure(gone.error().with_failed_rollback());
     return {};
   }
 
@@ -243,7 +264,8 @@ class executor {
     auto* const found = find_open(id, device_id);
     return found == nullptr ? nullptr : &*found->device;
   }
-  result<device_lease<typename Backend::device_type>> lease(std::uint64_t id, std::uint64_t device_id) noexcept {
+  result<device_lease<typename Backend::device_type>> lease(std::uint64_t id,
+                                                            std::uint64_t device_id) noexcept {
     std::lock_guard alone{operation_};
     auto* const found = find_open(id, device_id);
     if (found == nullptr) return failure(error{"lease device", errc::stale_handle});
@@ -269,7 +291,8 @@ class executor {
     return listener_.diverged();
   }
   result<void> may_work(const char* what, std::string_view name) const noexcept {
-    if (!is_diverged()) [[likely]] return {};
+    if (!is_diverged()) [[likely]]
+      return {};
     return failure(error{what, errc::diverged}.of(name).advise("call abandon()"));
   }
   /// What an operation that has ended tells its caller.
@@ -290,8 +313,10 @@ class executor {
   guarded_space guarded_;
   Backend backend_;
   [[no_unique_address]] kvm_type kvm_;
-  [[no_unique_address]] mutable typename threading::mutex operation_;  // one lifecycle operation at a time; taken first of all
-  [[no_unique_address]] mutable typename threading::mutex mutex_;      // around every call into the backend; taken last
+  // one lifecycle operation at a time; taken first of all
+  [[no_unique_address]] mutable typename threading::mutex operation_;
+  // around every call into the backend; taken last
+  [[no_unique_address]] mutable typename threading::mutex mutex_;
   listener_type listener_;
   container_counts counts_{};
   [[no_unique_address]] hold_entry_if<holds_for_a_container<inhibition>> held_{"container"};

@@ -35,14 +35,18 @@ class group_operations : public executor<Backend, Configuration> {
   using base::base;
 
  protected:
-  /// Fails: `already_there`, `diverged`, `other_gate`, what the gate, the strategy or the backend says.
+  /// Fails: `already_there`, `diverged`, `other_gate`, what the gate, the strategy or the backend
+  /// says.
   template <class Monitor>
-  result<handle_ids> attach_with(typename Backend::group_type const& description, consent, Monitor* who) noexcept {
+  result<handle_ids> attach_with(typename Backend::group_type const& description, consent,
+                                 Monitor* who) noexcept {
     std::lock_guard alone{this->operation_};
     const std::string_view name = description.name();
     if (auto able = this->may_work("attach", name); !able) return failure(able.error());
-    if (!this->guarded_.usable()) [[unlikely]] return failure(this->guarded_.usable().error().of(name));
-    if (std::ranges::any_of(this->groups_, [&](group_record const& one) { return one.name == name; })) {
+    if (!this->guarded_.usable()) [[unlikely]]
+      return failure(this->guarded_.usable().error().of(name));
+    if (std::ranges::any_of(this->groups_,
+                            [&](group_record const& one) { return one.name == name; })) {
       return failure(error{"attach", errc::already_there}.of(name));
     }
     std::list<group_record> fresh;
@@ -52,8 +56,9 @@ class group_operations : public executor<Backend, Configuration> {
       return failure(error::out_of_memory("attach").of(name));
     }
     task_type<Monitor> task{{.group = fresh.back(), .who = who}, &description};
-    const ending end = this->counts_.members == 0 ? this->template run<cursor{operation::attach_first}>(task)
-                                                 : this->template run<cursor{operation::attach_next}>(task);
+    const ending end = this->counts_.members == 0
+                           ? this->template run<cursor{operation::attach_first}>(task)
+                           : this->template run<cursor{operation::attach_next}>(task);
     if (end == ending::rolled_back) return failure(*task.first_error);
     this->groups_.splice(this->groups_.end(), fresh);
     if (end == ending::diverged) return failure(this->diverge(*task.first_error));
@@ -65,13 +70,15 @@ class group_operations : public executor<Backend, Configuration> {
     const auto group = this->find(id);
     if (group == this->groups_.end()) return failure(error{"detach", errc::stale_handle});
     if (auto able = this->may_work("detach", group->name); !able) return able;
-    if (auto const* const busy = group->leased()) [[unlikely]] return failure(busy->lease_in_the_way_of("detach"));
+    if (auto const* const busy = group->leased()) [[unlikely]]
+      return failure(busy->lease_in_the_way_of("detach"));
     while (!group->devices.empty()) {
       if (auto closed = close_one(*group, group->devices.begin()); !closed) return closed;
     }
     task_type<> task{{.group = *group}};
-    const ending end = this->counts_.members == 1 ? this->template run<cursor{operation::detach_last}>(task)
-                                                 : this->template run<cursor{operation::detach_next}>(task);
+    const ending end = this->counts_.members == 1
+                           ? this->template run<cursor{operation::detach_last}>(task)
+                           : this->template run<cursor{operation::detach_next}>(task);
     if (auto done = this->answer(end, task); !done) return failure(done.error());
     this->groups_.erase(group);
     return {};
@@ -80,9 +87,11 @@ class group_operations : public executor<Backend, Configuration> {
   result<handle_ids> open(std::uint64_t id, std::string_view name, consent agrees) noexcept {
     std::lock_guard alone{this->operation_};
     const auto group = this->find(id);
-    if (group == this->groups_.end()) return failure(error{"open device", errc::stale_handle}.of(name));
+    if (group == this->groups_.end())
+      return failure(error{"open device", errc::stale_handle}.of(name));
     if (auto able = this->may_work("open device", name); !able) return failure(able.error());
-    if (group->unplug_requested) return failure(error{"open device", errc::unplug_requested}.of(name));
+    if (group->unplug_requested)
+      return failure(error{"open device", errc::unplug_requested}.of(name));
     if (std::ranges::any_of(group->devices, [&](auto const& one) { return one.name == name; })) {
       return failure(error{"open device", errc::already_there}.of(name));
     }
@@ -107,7 +116,8 @@ class group_operations : public executor<Backend, Configuration> {
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
     if (device == group->devices.end()) return failure(error{"close device", errc::stale_handle});
     if (auto able = this->may_work("close device", device->name); !able) return able;
-    if (device->leases.out() != 0) [[unlikely]] return failure(device->lease_in_the_way_of("close device"));
+    if (device->leases.out() != 0) [[unlikely]]
+      return failure(device->lease_in_the_way_of("close device"));
     return close_one(*group, device);
   }
   template <class Position>

@@ -35,7 +35,8 @@ using hold_entry_if = std::conditional_t<Counts, hold_entry, no_hold_entry>;
 
 template <class Backend>
 struct device_record {
-  device_record(std::uint64_t number, std::string_view called, consent agreed) : id{number}, name{called}, agrees{agreed} {}
+  device_record(std::uint64_t number, std::string_view called, consent agreed)
+      : id{number}, name{called}, agrees{agreed} {}
 
   std::uint64_t id;
   std::string name;
@@ -43,7 +44,9 @@ struct device_record {
   std::optional<typename Backend::device_type> device{};
   lease_count leases{};
 
-  [[nodiscard]] error lease_in_the_way_of(const char* operation) const noexcept { return leases.in_the_way_of(operation, name); }
+  [[nodiscard]] error lease_in_the_way_of(const char* operation) const noexcept {
+    return leases.in_the_way_of(operation, name);
+  }
 };
 
 /// What a backend returned when a group joined; empty for a backend of single devices.
@@ -57,7 +60,8 @@ struct joined_part<Backend> {
 
 template <class Backend, class Inhibition>
 struct group_record : joined_part<Backend> {
-  group_record(std::uint64_t number, std::string_view called) : id{number}, name{called}, held{called} {}
+  group_record(std::uint64_t number, std::string_view called)
+      : id{number}, name{called}, held{called} {}
 
   std::uint64_t id;
   std::string name;
@@ -69,7 +73,8 @@ struct group_record : joined_part<Backend> {
   /// Its first device with an outstanding lease, or null.
   [[nodiscard]] device_record<Backend> const* leased() const noexcept {
     for (auto const& one : devices) {
-      if (one.leases.out() != 0) [[unlikely]] return &one;
+      if (one.leases.out() != 0) [[unlikely]]
+        return &one;
     }
     return nullptr;
   }

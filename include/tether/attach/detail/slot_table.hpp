@@ -44,7 +44,8 @@ template <class Policy>
 using usable_edges = std::bool_constant<edges<Policy>>;
 template <class Policy>
 using usable_observation =
-    std::bool_constant<observation<Policy> && hears_what_it_has_ears_for<Policy> && hears_something<Policy>>;
+    std::bool_constant<observation<Policy> && hears_what_it_has_ears_for<Policy> &&
+                       hears_something<Policy>>;
 template <class Policy>
 using usable_threading = std::true_type;  // compared with the gate's
 template <class Policy>
@@ -69,19 +70,18 @@ inline constexpr bool fills<Slot, Policy> = std::is_same_v<Slot, typename Policy
 template <class Slot, class... Policies>
 inline constexpr std::size_t policies_in = (std::size_t{0} + ... + (fills<Slot, Policies> ? 1 : 0));
 
-// Predicates over entries and policies. Named, because g++ 12 accepts no lambda in an alias template.
+// Predicates over entries and policies. Named, because g++ 12 accepts no lambda in an alias
+// template.
 template <class Slot>
 inline constexpr auto entry_is_of = [](auto entry) {
   return boost::hana::bool_c<std::is_same_v<typename decltype(entry)::slot, Slot>>;
 };
 template <class Slot>
-inline constexpr auto policy_fills = [](auto type) {
-  return boost::hana::bool_c<fills<Slot, typename decltype(type)::type>>;
-};
+inline constexpr auto policy_fills =
+    [](auto type) { return boost::hana::bool_c<fills<Slot, typename decltype(type)::type>>; };
 template <class Policy>
-inline constexpr auto entry_is_filled_by = [](auto entry) {
-  return boost::hana::bool_c<fills<typename decltype(entry)::slot, Policy>>;
-};
+inline constexpr auto entry_is_filled_by =
+    [](auto entry) { return boost::hana::bool_c<fills<typename decltype(entry)::slot, Policy>>; };
 template <class... Policies>
 inline constexpr auto at_most_once_among = [](auto entry) {
   return boost::hana::bool_c<policies_in<typename decltype(entry)::slot, Policies...> <= 1>;
@@ -111,8 +111,9 @@ inline constexpr bool accepts = entry_of<Slot>::template accepts<Policy>;
 /// As asked for if the slot accepts it, else the standard one: the rest still compiles then, and
 /// one sentence says what is wrong.
 template <class Slot, class... Policies>
-using policy_for = std::conditional_t<accepts<Slot, asked_for<Slot, Policies...>>, asked_for<Slot, Policies...>,
-                                      typename entry_of<Slot>::standard>;
+using policy_for =
+    std::conditional_t<accepts<Slot, asked_for<Slot, Policies...>>, asked_for<Slot, Policies...>,
+                       typename entry_of<Slot>::standard>;
 
 template <class... Policies>
 inline constexpr auto accepts_its_choice = [](auto entry) {
@@ -121,11 +122,13 @@ inline constexpr auto accepts_its_choice = [](auto entry) {
 };
 
 template <class Policy>
-inline constexpr bool fills_a_slot = boost::hana::value<decltype(boost::hana::any_of(slots, entry_is_filled_by<Policy>))>();
+inline constexpr bool fills_a_slot =
+    boost::hana::value<decltype(boost::hana::any_of(slots, entry_is_filled_by<Policy>))>();
 template <class... Policies>
 inline constexpr bool each_slot_at_most_once =
     boost::hana::value<decltype(boost::hana::all_of(slots, at_most_once_among<Policies...>))>();
 template <class... Policies>
-inline constexpr bool all_accepted = boost::hana::value<decltype(boost::hana::all_of(slots, accepts_its_choice<Policies...>))>();
+inline constexpr bool all_accepted =
+    boost::hana::value<decltype(boost::hana::all_of(slots, accepts_its_choice<Policies...>))>();
 
 }  // namespace tether::detail

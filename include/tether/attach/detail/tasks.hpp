@@ -19,7 +19,8 @@
 namespace tether::detail {
 
 [[nodiscard]] inline error refused_consent(std::string_view device) noexcept {
-  return error{"open device", errc::consent_refused}.of(device).advise("open it without agrees_to_discards");
+  return error{"open device", errc::consent_refused}.of(device).advise(
+      "open it without agrees_to_discards");
 }
 
 [[nodiscard]] inline error refused_mixture(std::string_view device) noexcept {
@@ -37,7 +38,8 @@ struct task {
   std::optional<error> first_error{};
 
   outcome end(result<void> const& done) noexcept {
-    if (done) [[likely]] return outcome::done;
+    if (done) [[likely]]
+      return outcome::done;
     if (!first_error) first_error = done.error();
     return done.error().rollback_failed() ? outcome::stuck : outcome::failed;
   }
@@ -46,7 +48,8 @@ struct task {
   /// Stores what a backend returned.
   template <class Answer, class Place>
   static result<void> keep(Answer&& answer, Place& place) noexcept {
-    if (!answer) [[unlikely]] return failure(answer.error());
+    if (!answer) [[unlikely]]
+      return failure(answer.error());
     place.emplace(std::move(*answer));
     return {};
   }
@@ -100,7 +103,8 @@ struct device_task : task<Backend, Inhibition, Monitor> {
   result<void> open(Backend& backend) noexcept {
     auto opened = this->keep(backend.open(*description), this->device->device);
     if constexpr (classifies_opened_device<Backend>) {
-      if (opened && this->agrees == consent::given && backend.classify(*this->device->device) != pin_class::pins_on_demand) {
+      if (opened && this->agrees == consent::given &&
+          backend.classify(*this->device->device) != pin_class::pins_on_demand) {
         const error why = refused_consent(this->device->name);
         opened = failure(backend.close(*this->device->device) ? why : why.with_failed_rollback());
         this->device->device.reset();

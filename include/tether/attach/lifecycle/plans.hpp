@@ -35,19 +35,25 @@ struct lifecycle_of {
   [[nodiscard]] static constexpr plan plan_of(operation what) noexcept;
 };
 
-/// A group joins, then its devices are opened. Whether they agree to discards is known only then, so the hold comes first of all.
-/// Mapped memory may have been discarded while nothing pinned it, so it is populated again before
-/// something pins it.
+/// A group joins, then its devices are opened. Whether they agree to discards is known only then,
+/// so the hold comes first of all. Mapped memory may have been discarded while nothing pinned it,
+/// so it is populated again before something pins it.
 template <>
 constexpr plan lifecycle_of<attach_unit::group, false>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return detail::plan_with<change::attach, raise_holds, join, replay, commit>;
-    case operation::attach_next: return detail::plan_with<change::attach, raise_holds, populate, join, commit>;
-    case operation::open: return detail::plan_with<change::open, judge, raise_holds, populate, open, commit, lower_holds>;
+    case operation::attach_first:
+      return detail::plan_with<change::attach, raise_holds, join, replay, commit>;
+    case operation::attach_next:
+      return detail::plan_with<change::attach, raise_holds, populate, join, commit>;
+    case operation::open:
+      return detail::plan_with<change::open, judge, raise_holds, populate, open, commit,
+                               lower_holds>;
     case operation::close: return detail::plan_with<change::close, act::close, commit, lower_holds>;
-    case operation::detach_next: return detail::plan_with<change::detach, leave, commit, lower_holds>;
-    case operation::detach_last: return detail::plan_with<change::detach, withdraw, leave, commit, lower_holds>;
+    case operation::detach_next:
+      return detail::plan_with<change::detach, leave, commit, lower_holds>;
+    case operation::detach_last:
+      return detail::plan_with<change::detach, withdraw, leave, commit, lower_holds>;
   }
   return {};
 }
@@ -57,10 +63,18 @@ template <>
 constexpr plan lifecycle_of<attach_unit::group, true>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return detail::plan_with<change::attach, raise_holds, acquire, add_to_kvm, join, replay, commit>;
-    case operation::attach_next: return detail::plan_with<change::attach, raise_holds, acquire, add_to_kvm, populate, join, commit>;
-    case operation::detach_next: return detail::plan_with<change::detach, leave, remove_from_kvm, release, commit, lower_holds>;
-    case operation::detach_last: return detail::plan_with<change::detach, withdraw, leave, remove_from_kvm, release, commit, lower_holds>;
+    case operation::attach_first:
+      return detail::plan_with<change::attach, raise_holds, acquire, add_to_kvm, join, replay,
+                               commit>;
+    case operation::attach_next:
+      return detail::plan_with<change::attach, raise_holds, acquire, add_to_kvm, populate, join,
+                               commit>;
+    case operation::detach_next:
+      return detail::plan_with<change::detach, leave, remove_from_kvm, release, commit,
+                               lower_holds>;
+    case operation::detach_last:
+      return detail::plan_with<change::detach, withdraw, leave, remove_from_kvm, release, commit,
+                               lower_holds>;
     default: return lifecycle_of<attach_unit::group>::plan_of(what);
   }
 }
@@ -70,10 +84,17 @@ template <>
 constexpr plan lifecycle_of<attach_unit::device, false>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return detail::plan_with<change::attach_device, judge, act::open, bind, raise_holds, join, replay, commit>;
-    case operation::attach_next: return detail::plan_with<change::attach_device, judge, act::open, bind, raise_holds, populate, join, commit>;
-    case operation::detach_next: return detail::plan_with<change::detach_device, leave, act::close, commit, lower_holds>;
-    case operation::detach_last: return detail::plan_with<change::detach_device, withdraw, leave, act::close, commit, lower_holds>;
+    case operation::attach_first:
+      return detail::plan_with<change::attach_device, judge, act::open, bind, raise_holds, join,
+                               replay, commit>;
+    case operation::attach_next:
+      return detail::plan_with<change::attach_device, judge, act::open, bind, raise_holds, populate,
+                               join, commit>;
+    case operation::detach_next:
+      return detail::plan_with<change::detach_device, leave, act::close, commit, lower_holds>;
+    case operation::detach_last:
+      return detail::plan_with<change::detach_device, withdraw, leave, act::close, commit,
+                               lower_holds>;
     default: return {};
   }
 }
@@ -81,11 +102,18 @@ template <>
 constexpr plan lifecycle_of<attach_unit::device, true>::plan_of(operation what) noexcept {
   using enum act;
   switch (what) {
-    case operation::attach_first: return detail::plan_with<change::attach_device, judge, act::open, add_to_kvm, bind, raise_holds, join, replay, commit>;
+    case operation::attach_first:
+      return detail::plan_with<change::attach_device, judge, act::open, add_to_kvm, bind,
+                               raise_holds, join, replay, commit>;
     case operation::attach_next:
-      return detail::plan_with<change::attach_device, judge, act::open, add_to_kvm, bind, raise_holds, populate, join, commit>;
-    case operation::detach_next: return detail::plan_with<change::detach_device, leave, remove_from_kvm, act::close, commit, lower_holds>;
-    case operation::detach_last: return detail::plan_with<change::detach_device, withdraw, leave, remove_from_kvm, act::close, commit, lower_holds>;
+      return detail::plan_with<change::attach_device, judge, act::open, add_to_kvm, bind,
+                               raise_holds, populate, join, commit>;
+    case operation::detach_next:
+      return detail::plan_with<change::detach_device, leave, remove_from_kvm, act::close, commit,
+                               lower_holds>;
+    case operation::detach_last:
+      return detail::plan_with<change::detach_device, withdraw, leave, remove_from_kvm, act::close,
+                               commit, lower_holds>;
     default: return {};
   }
 }
@@ -125,13 +153,16 @@ template <class Lifecycle>
 [[nodiscard]] constexpr cursor advance(cursor at, outcome how) noexcept {
   const plan steps = Lifecycle::plan_of(at.in);
   const auto end_as = [&](ending how_it_ended) { return cursor{at.in, 0, false, how_it_ended}; };
-  if (how == outcome::stuck || (at.backward && how != outcome::done)) return end_as(ending::diverged);
+  if (how == outcome::stuck || (at.backward && how != outcome::done))
+    return end_as(ending::diverged);
   if (how == outcome::done && !at.backward) {
-    return at.index + 1U < steps.size() ? cursor{at.in, static_cast<std::uint8_t>(at.index + 1), false, ending::none}
-                                        : end_as(ending::finished);
+    return at.index + 1U < steps.size()
+               ? cursor{at.in, static_cast<std::uint8_t>(at.index + 1), false, ending::none}
+               : end_as(ending::finished);
   }
   for (std::size_t before = at.index; before-- > 0;) {
-    if (steps.steps[before].backward != act::nothing) return {at.in, static_cast<std::uint8_t>(before), true, ending::none};
+    if (steps.steps[before].backward != act::nothing)
+      return {at.in, static_cast<std::uint8_t>(before), true, ending::none};
   }
   return end_as(ending::rolled_back);
 }

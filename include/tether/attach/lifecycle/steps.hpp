@@ -16,22 +16,22 @@ namespace tether {
 /// The acts. Each is one whole step.
 enum class act : std::uint8_t {
   nothing,
-  judge,     ///< is this open or attach allowed? changes nothing
-  raise_holds,      ///< raise the holds to what the books need after the change
-  lower_holds,    ///< lower the holds to what the books need now
+  judge,        ///< is this open or attach allowed? changes nothing
+  raise_holds,  ///< raise the holds to what the books need after the change
+  lower_holds,  ///< lower the holds to what the books need now
   populate,  ///< populate the pages that are mapped read-only, before something pins them (law 15)
   acquire,   ///< the backend opens the group, so that KVM can be told of it
   release,   ///< the backend closes the group's descriptor
-  add_to_kvm,      ///< the group or device is added to KVM's VFIO device
-  remove_from_kvm,    ///< it is removed from KVM's VFIO device
-  join,      ///< the backend attaches the group or device: a pin point
-  leave,     ///< the backend detaches it
-  replay,    ///< map everything, and start following the guest's memory map
-  withdraw,  ///< stop following, wait for DMA in flight, unmap everything
-  open,      ///< the backend opens the device
-  bind,      ///< the device is bound to its I/O address spaces; closing it undoes that
-  close,     ///< the backend closes the device
-  commit,    ///< enter the change in the books
+  add_to_kvm,       ///< the group or device is added to KVM's VFIO device
+  remove_from_kvm,  ///< it is removed from KVM's VFIO device
+  join,             ///< the backend attaches the group or device: a pin point
+  leave,            ///< the backend detaches it
+  replay,           ///< map everything, and start following the guest's memory map
+  withdraw,         ///< stop following, wait for DMA in flight, unmap everything
+  open,             ///< the backend opens the device
+  bind,             ///< the device is bound to its I/O address spaces; closing it undoes that
+  close,            ///< the backend closes the device
+  commit,           ///< enter the change in the books
 };
 inline constexpr std::size_t act_count = static_cast<std::size_t>(act::commit) + 1;
 
@@ -43,7 +43,8 @@ enum class outcome : std::uint8_t {
 };
 
 [[nodiscard]] constexpr bool can_fail(act what) noexcept {
-  return what != act::nothing && what != act::lower_holds && what != act::release && what != act::commit;
+  return what != act::nothing && what != act::lower_holds && what != act::release &&
+         what != act::commit;
 }
 
 /// The compensating act, which undoes one that was done; `nothing` if none is needed or possible.
@@ -81,7 +82,8 @@ struct plan {
   }
   /// Whether a step after the one at `index` can fail.
   [[nodiscard]] constexpr bool may_roll_back_after(std::size_t index) const noexcept {
-    for (std::size_t later = index + 1; later < most; ++later) {  // `nothing`, behind the last step, cannot fail
+    // `nothing`, behind the last step, cannot fail
+    for (std::size_t later = index + 1; later < most; ++later) {
       if (can_fail(steps[later].forward)) return true;
     }
     return false;
@@ -101,7 +103,14 @@ struct plan {
 }
 
 /// What a container does for its user. The first attach maps; the last detach unmaps.
-enum class operation : std::uint8_t { attach_first, attach_next, open, close, detach_next, detach_last };
+enum class operation : std::uint8_t {
+  attach_first,
+  attach_next,
+  open,
+  close,
+  detach_next,
+  detach_last
+};
 inline constexpr std::size_t operations = 6;
 
 }  // namespace tether

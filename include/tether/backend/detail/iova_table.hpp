@@ -47,7 +47,9 @@ class iova_table {
   [[nodiscard]] mapping operator[](std::size_t row) const noexcept {
     return {where(row), rows_[row].host, rows_[row].rights, rows_[row].memory};
   }
-  [[nodiscard]] Payload const& payload(std::size_t row) const noexcept { return rows_[row].payload; }
+  [[nodiscard]] Payload const& payload(std::size_t row) const noexcept {
+    return rows_[row].payload;
+  }
 
   /// The row that maps `at`, or `none`.
   [[nodiscard]] std::size_t find(io_address at) const noexcept {
@@ -73,8 +75,10 @@ class iova_table {
     if (!wanted.valid()) return failure(error{"unmap", errc::invalid_extent}.at(wanted));
     const std::size_t head = find(wanted.first);
     const std::size_t tail = find(wanted.last);
-    if ((head != none && firsts_[head] != wanted.first.value) || (tail != none && lasts_[tail] != wanted.last.value)) {
-      return failure(error{"unmap", errc::cuts_a_mapping}.at(wanted).advise("unmap whole mappings only"));
+    if ((head != none && firsts_[head] != wanted.first.value) ||
+        (tail != none && lasts_[tail] != wanted.last.value)) {
+      return failure(
+          error{"unmap", errc::cuts_a_mapping}.at(wanted).advise("unmap whole mappings only"));
     }
     if (const auto run = covering(wanted)) return *run;
     return failure(error{"unmap", errc::not_mapped}.at(wanted));

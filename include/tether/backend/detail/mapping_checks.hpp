@@ -21,17 +21,22 @@ namespace tether::detail {
 /// Whether `what` is well formed: first <= last, no wrap-around, at least one right, in whole pages
 /// of `smallest` bytes.
 /// Fails: `invalid_extent`, `access_denied`, `not_aligned`.
-[[nodiscard]] inline result<void> check_shape(mapping const& what, std::uint64_t smallest) noexcept {
+[[nodiscard]] inline result<void> check_shape(mapping const& what,
+                                              std::uint64_t smallest) noexcept {
   const std::uint64_t reach = what.where.last.value - what.where.first.value;
   if (!what.where.valid() || what.host.value > std::numeric_limits<std::uint64_t>::max() - reach) {
     return failure(error{"map", errc::invalid_extent}.at(what.where));
   }
   if (what.rights == access::none) {
-    return failure(error{"map", errc::access_denied}.at(what.where).advise("give the mapping a right to read or to write"));
+    return failure(error{"map", errc::access_denied}
+                       .at(what.where)
+                       .advise("give the mapping a right to read or to write"));
   }
   if (!what.where.aligned_to(smallest) || !what.host.aligned_to(smallest)) {
     return failure(
-        error{"map", errc::not_aligned}.at(what.where).advise("both addresses and the size must be multiples of {} bytes", smallest));
+        error{"map", errc::not_aligned}
+            .at(what.where)
+            .advise("both addresses and the size must be multiples of {} bytes", smallest));
   }
   return {};
 }
@@ -39,20 +44,28 @@ namespace tether::detail {
 /// Whether `where` lies within *one* of the `usable` ranges: it cannot span two adjacent ones.
 /// Fails: `invalid_extent`, `outside_aperture`. Source: type1's IOVA list, facts measured on a real
 /// kernel.
-[[nodiscard]] inline result<void> check_aperture(extent<io_address> where, std::span<extent<io_address> const> usable) noexcept {
+[[nodiscard]] inline result<void> check_aperture(
+    extent<io_address> where, std::span<extent<io_address> const> usable) noexcept {
   if (!where.valid()) return failure(error{"map", errc::invalid_extent}.at(where));
-  if (std::ranges::any_of(usable, [&](extent<io_address> const& range) { return range.contains(where); })) return {};
-  return failure(error{"map", errc::outside_aperture}.at(where).advise("keep each mapping within one of the usable ranges"));
+  if (std::ranges::any_of(usable,
+                          [&](extent<io_address> const& range) { return range.contains(where); }))
+    return {};
+  return failure(error{"map", errc::outside_aperture}.at(where).advise(
+      "keep each mapping within one of the usable ranges"));
 }
 
 /// Diagnoses a kernel's refusal to map. `locked_memory`: the advice about that limit; `{}` stands
 /// for the missing KiB.
-[[nodiscard, gnu::cold]] inline error why_not_mapped(mapping const& what, int number, std::uint64_t smallest,
-                                                     std::span<extent<io_address> const> usable, const char* locked_memory) noexcept {
+[[nodiscard, gnu::cold]] inline error why_not_mapped(mapping const& what, int number,
+                                                     std::uint64_t smallest,
+                                                     std::span<extent<io_address> const> usable,
+                                                     const char* locked_memory) noexcept {
   const auto why = error::from_errno("map", number).at(what.where);
   if (number == EEXIST) return error{"map", errc::overlaps}.at(what.where);
   if (number == EFAULT) {
-    return error{"map", errc::memory_gone}.at(what.where).advise("nothing is mapped at that host address, or it cannot be pinned");
+    return error{"map", errc::memory_gone}
+        .at(what.where)
+        .advise("nothing is mapped at that host address, or it cannot be pinned");
   }
   if (number == ENOMEM) return why.advise(locked_memory, what.where.size() / KiB);
   if (number != EINVAL && number != EOVERFLOW) return why;

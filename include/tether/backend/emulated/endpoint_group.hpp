@@ -23,16 +23,18 @@ struct endpoint {
 /// attached as a whole.
 class endpoint_group {
  public:
-  endpoint_group(std::string name, std::vector<endpoint> endpoints) : name_{std::move(name)}, endpoints_{std::move(endpoints)} {}
+  endpoint_group(std::string name, std::vector<endpoint> endpoints)
+      : name_{std::move(name)}, endpoints_{std::move(endpoints)} {}
 
   [[nodiscard]] std::string_view name() const noexcept { return name_; }
   [[nodiscard]] std::vector<endpoint> const& endpoints() const noexcept { return endpoints_; }
 
   /// The group's class: `pins` unless every endpoint pins on demand, and for an empty group.
   [[nodiscard]] pin_class pins() const noexcept {
-    const bool all_on_demand = !endpoints_.empty() && std::ranges::all_of(endpoints_, [](endpoint const& one) {
-      return one.pins == pin_class::pins_on_demand;
-    });
+    const bool all_on_demand =
+        !endpoints_.empty() && std::ranges::all_of(endpoints_, [](endpoint const& one) {
+          return one.pins == pin_class::pins_on_demand;
+        });
     return all_on_demand ? pin_class::pins_on_demand : pin_class::pins;
   }
 
@@ -40,7 +42,8 @@ class endpoint_group {
   [[nodiscard]] result<endpoint const*> find(std::string_view device) const noexcept {
     const auto at = std::ranges::find(endpoints_, device, &endpoint::name);
     if (at == endpoints_.end()) {
-      return failure(error{"find device", errc::no_such_device}.of(device).advise("name one of the group's endpoints"));
+      return failure(error{"find device", errc::no_such_device}.of(device).advise(
+          "name one of the group's endpoints"));
     }
     return &*at;
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which emulated groups have joined a backend, and how many of their devices are open: what the VFIO
-// core keeps for real ones. Both emulated backends keep one, under their own lock.
+// Which emulated groups have joined a backend, and how many of their devices are open: what the
+// VFIO core keeps for real ones. Both emulated backends keep one, under their own lock.
 #pragma once
 
 #include <tether/backend/concepts.hpp>
@@ -29,15 +29,20 @@ struct joined_endpoints {
 class joined_endpoint_group {
  public:
   joined_endpoint_group() noexcept = default;
-  joined_endpoint_group(joined_endpoint_group&& other) noexcept : joined_{std::exchange(other.joined_, nullptr)} {}
+  joined_endpoint_group(joined_endpoint_group&& other) noexcept
+      : joined_{std::exchange(other.joined_, nullptr)} {}
   joined_endpoint_group& operator=(joined_endpoint_group&& other) noexcept {
     joined_ = std::exchange(other.joined_, nullptr);
     return *this;
   }
   ~joined_endpoint_group() = default;
 
-  [[nodiscard]] explicit operator bool() const noexcept { return joined_ != nullptr && !joined_->gone; }
-  [[nodiscard]] std::string_view name() const noexcept { return joined_ != nullptr ? joined_->group.name() : std::string_view{}; }
+  [[nodiscard]] explicit operator bool() const noexcept {
+    return joined_ != nullptr && !joined_->gone;
+  }
+  [[nodiscard]] std::string_view name() const noexcept {
+    return joined_ != nullptr ? joined_->group.name() : std::string_view{};
+  }
 
  private:
   friend class endpoint_registry;
@@ -54,7 +59,9 @@ struct open_endpoint {
 
   [[nodiscard]] explicit operator bool() const noexcept { return group != nullptr; }
   /// Empty once closed.
-  [[nodiscard]] std::string_view name() const noexcept { return which != nullptr ? std::string_view{which->name} : std::string_view{}; }
+  [[nodiscard]] std::string_view name() const noexcept {
+    return which != nullptr ? std::string_view{which->name} : std::string_view{};
+  }
 };
 
 /// The groups that have joined one backend. Not thread-safe: its backend's lock guards it.
@@ -62,15 +69,20 @@ class endpoint_registry {
  public:
   /// How many groups pin for good.
   [[nodiscard]] std::size_t pinning() const noexcept {
-    return static_cast<std::size_t>(
-        std::ranges::count_if(groups_, [](auto const& one) { return !one->gone && one->group.pins() == pin_class::pins; }));
+    return static_cast<std::size_t>(std::ranges::count_if(groups_, [](auto const& one) {
+      return !one->gone && one->group.pins() == pin_class::pins;
+    }));
   }
   /// The group's class. Requires: `group` has joined.
-  [[nodiscard]] static pin_class pins(joined_endpoint_group const& group) noexcept { return group.joined_->group.pins(); }
+  [[nodiscard]] static pin_class pins(joined_endpoint_group const& group) noexcept {
+    return group.joined_->group.pins();
+  }
 
   /// Fails: `already_there`, not enough memory.
   [[nodiscard]] result<joined_endpoint_group> join(endpoint_group const& group) noexcept {
-    if (std::ranges::any_of(groups_, [&](auto const& one) { return !one->gone && one->group.name() == group.name(); })) {
+    if (std::ranges::any_of(groups_, [&](auto const& one) {
+          return !one->gone && one->group.name() == group.name();
+        })) {
       return failure(error{"join", errc::already_there}.of(group.name()));
     }
     try {
@@ -81,7 +93,8 @@ class endpoint_registry {
     return joined_endpoint_group{*groups_.back()};
   }
 
-  /// Whether `group` could leave. Fails: `stale_handle`; `still_in_use` while one of its devices is open.
+  /// Whether `group` could leave. Fails: `stale_handle`; `still_in_use` while one of its devices is
+  /// open.
   [[nodiscard]] result<void> may_leave(joined_endpoint_group const& group) const noexcept {
     if (!group) return failure(error{"leave", errc::stale_handle});
     if (group.joined_->open_devices != 0) {
@@ -98,7 +111,8 @@ class endpoint_registry {
   /// Whether all groups could be abandoned. Fails: `still_in_use`, naming the first with an open
   /// device.
   [[nodiscard]] result<void> may_abandon() const noexcept {
-    const auto busy = std::ranges::find_if(groups_, [](auto const& one) { return one->open_devices != 0; });
+    const auto busy =
+        std::ranges::find_if(groups_, [](auto const& one) { return one->open_devices != 0; });
     return busy == groups_.end() ? result<void>{} : failure(in_use("abandon", **busy));
   }
   /// Drops every group; handles to them are stale from now on. Requires: `may_abandon()`.
@@ -108,11 +122,13 @@ class endpoint_registry {
 
   /// How the endpoint pins: for good if its group does, because a group is attached as a whole.
   /// Fails: `stale_handle`, `no_such_device`.
-  [[nodiscard]] static result<pin_class> classify(joined_endpoint_group const& group, std::string_view name) noexcept {
+  [[nodiscard]] static result<pin_class> classify(joined_endpoint_group const& group,
+                                                  std::string_view name) noexcept {
     return find(group, name).map([](open_endpoint const& found) noexcept { return found.pins; });
   }
   /// Counts one more open device. Fails: `stale_handle`, `no_such_device`.
-  [[nodiscard]] static result<open_endpoint> open(joined_endpoint_group& group, std::string_view name) noexcept {
+  [[nodiscard]] static result<open_endpoint> open(joined_endpoint_group& group,
+                                                  std::string_view name) noexcept {
     auto found = find(group, name);
     if (found) ++found->group->open_devices;
     return found;
@@ -124,10 +140,14 @@ class endpoint_registry {
   }
 
  private:
-  [[nodiscard]] static error in_use(const char* operation, joined_endpoints const& joined) noexcept {
-    return error{operation, errc::still_in_use}.of(joined.group.name()).advise("close its {} open device(s) first", joined.open_devices);
+  [[nodiscard]] static error in_use(const char* operation,
+                                    joined_endpoints const& joined) noexcept {
+    return error{operation, errc::still_in_use}
+        .of(joined.group.name())
+        .advise("close its {} open device(s) first", joined.open_devices);
   }
-  [[nodiscard]] static result<open_endpoint> find(joined_endpoint_group const& group, std::string_view name) noexcept {
+  [[nodiscard]] static result<open_endpoint> find(joined_endpoint_group const& group,
+                                                  std::string_view name) noexcept {
     if (!group) return failure(error{"open", errc::stale_handle}.of(name));
     const auto which = group.joined_->group.find(name);
     if (!which) return failure(which.error());

@@ -19,7 +19,8 @@ class translation_lock {
       if ((seen & changing) != 0) {
         state_.wait(seen, std::memory_order_relaxed);
         seen = state_.load(std::memory_order_relaxed);
-      } else if (state_.compare_exchange_weak(seen, seen + 1, std::memory_order_acquire, std::memory_order_relaxed)) {
+      } else if (state_.compare_exchange_weak(seen, seen + 1, std::memory_order_acquire,
+                                              std::memory_order_relaxed)) {
         return;
       }
     }

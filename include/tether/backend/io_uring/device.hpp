@@ -35,7 +35,8 @@ class basic_io_uring_buffers;
 template <class Kernel = linux_kernel>
 class basic_io_uring_device {
  public:
-  basic_io_uring_device(basic_io_uring_device&& other) noexcept : pins_{other.pins_}, opened_{std::exchange(other.opened_, {})} {}
+  basic_io_uring_device(basic_io_uring_device&& other) noexcept
+      : pins_{other.pins_}, opened_{std::exchange(other.opened_, {})} {}
   basic_io_uring_device& operator=(basic_io_uring_device&& other) noexcept {
     if (this != &other) {
       close();
@@ -52,8 +53,8 @@ class basic_io_uring_device {
     return opened_.name();
   }
 
-  /// The device reads memory. Fails, moving nothing: `not_mapped`, `access_denied`, `invalid_extent`, `stale_handle` once
-  /// closed. Fails, perhaps half way: the kernel's errno.
+  /// The device reads memory. Fails, moving nothing: `not_mapped`, `access_denied`,
+  /// `invalid_extent`, `stale_handle` once closed. Fails, perhaps half way: the kernel's errno.
   [[nodiscard]] result<void> dma_read(io_address at, std::span<std::byte> into) noexcept {
     return transfer("DMA read", access::read, at, into.size(), [&](piece const& what) noexcept {
       const answer moved = pins_->ring.move(IORING_OP_WRITE_FIXED, what.slot, what.host, what.size);
@@ -81,7 +82,8 @@ class basic_io_uring_device {
     std::uint64_t size;
   };
 
-  basic_io_uring_device(detail::io_uring_pins<Kernel>& pins, detail::open_endpoint opened) noexcept : pins_{&pins}, opened_{opened} {}
+  basic_io_uring_device(detail::io_uring_pins<Kernel>& pins, detail::open_endpoint opened) noexcept
+      : pins_{&pins}, opened_{opened} {}
 
   /// A device that is closed already takes no lock: no other thread uses a device that is being
   /// destroyed or assigned, and `open` moves one while it holds the lock.
@@ -91,29 +93,36 @@ class basic_io_uring_device {
     detail::endpoint_registry::close(opened_);
   }
 
-  [[nodiscard]] static tl::unexpected<error> failed(const char* operation, answer why, extent<io_address> where) noexcept {
+  [[nodiscard]] static tl::unexpected<error> failed(const char* operation, answer why,
+                                                    extent<io_address> where) noexcept {
     return failure(error::from_errno(operation, static_cast<int>(-why)).at(where));
   }
 
   template <class Move>
-  result<void> transfer(const char* operation, access wanted, io_address at, std::uint64_t bytes, Move move) noexcept {
+  result<void> transfer(const char* operation, access wanted, io_address at, std::uint64_t bytes,
+                        Move move) noexcept {
     const std::lock_guard lock{pins_->mutex};
-    if (!opened_) return failure(error{operation, errc::stale_handle}.advise("the device is closed"));
+    if (!opened_)
+      return failure(error{operation, errc::stale_handle}.advise("the device is closed"));
     if (bytes == 0) return {};
     const auto range = extent<io_address>::of(at, bytes);
-    if (!range) return failure(error{operation, errc::invalid_extent}.at(extent<io_address>{at, at}));
+    if (!range)
+      return failure(error{operation, errc::invalid_extent}.at(extent<io_address>{at, at}));
     const auto run = pins_->table.covering(*range);
     if (!run) return failure(error{operation, errc::not_mapped}.at(*range));
     for (std::size_t row = run->from; row != run->to; ++row) {
-      if (!allows(pins_->table[row].rights, wanted)) return failure(error{operation, errc::access_denied}.at(*range));
+      if (!allows(pins_->table[row].rights, wanted))
+        return failure(error{operation, errc::access_denied}.at(*range));
     }
-    if (const answer waited = pins_->wait_for_requests(); waited < 0) return failed(operation, waited, *range);
+    if (const answer waited = pins_->wait_for_requests(); waited < 0)
+      return failed(operation, waited, *range);
     std::uint64_t done = 0;
     for (std::size_t row = run->from; row != run->to; ++row) {
       const auto part = *range->intersection(pins_->table.where(row));
       for (io_address next = part.first; done != bytes && part.contains(next);) {
         const auto [slot, room] = pins_->slot_at(row, next);
-        const std::uint64_t size = std::min({room, bytes - done, detail::io_uring_ring<Kernel>::scratch_size});
+        const std::uint64_t size =
+            std::min({room, bytes - done, detail::io_uring_ring<Kernel>::scratch_size});
         const answer moved = move_piece({slot, pins_->table[row].host_at(next), done, size}, move);
         if (moved < 0) return failed(operation, moved, *range);
         done += size;

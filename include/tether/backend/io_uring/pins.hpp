@@ -45,9 +45,11 @@ struct io_uring_pins {
 
   [[nodiscard]] result<void> open() noexcept {
     if (options.slots < 2 || options.slots > io_uring_most_slots || options.bytes_per_slot == 0 ||
-        options.bytes_per_slot > io_uring_largest_buffer || options.bytes_per_slot % Kernel::page_size() != 0) {
-      return failure(error{"open io_uring", std::make_error_code(std::errc::invalid_argument)}.advise(
-          "use 2 to {} slots of at most 1 GiB in whole host pages", io_uring_most_slots));
+        options.bytes_per_slot > io_uring_largest_buffer ||
+        options.bytes_per_slot % Kernel::page_size() != 0) {
+      return failure(
+          error{"open io_uring", std::make_error_code(std::errc::invalid_argument)}.advise(
+              "use 2 to {} slots of at most 1 GiB in whole host pages", io_uring_most_slots));
     }
     if (!slots.make(options.slots)) return failure(error::out_of_memory("open io_uring"));
     spare = slots.allocate(1).head;
@@ -59,7 +61,8 @@ struct io_uring_pins {
     return (where.last - where.first) / options.bytes_per_slot + 1;
   }
 
-  /// Pins every slot of the rows. Fails: the kernel's errno, with nothing of the rows pinned, or stuck.
+  /// Pins every slot of the rows. Fails: the kernel's errno, with nothing of the rows pinned, or
+  /// stuck.
   [[nodiscard]] result<void> pin(const char* operation, table_run run) noexcept {
     for (std::size_t row = run.from; row != run.to; ++row) {
       const answer pinned = pin_row(row);
@@ -95,10 +98,12 @@ struct io_uring_pins {
   }
 
   /// The slot that `at` of a row lies in, and how many bytes from there on the same slot holds.
-  [[nodiscard]] std::pair<std::uint32_t, std::uint64_t> slot_at(std::size_t row, io_address at) const noexcept {
+  [[nodiscard]] std::pair<std::uint32_t, std::uint64_t> slot_at(std::size_t row,
+                                                                io_address at) const noexcept {
     const std::uint64_t offset = at - table.where(row).first;
     const std::uint64_t room = options.bytes_per_slot - offset % options.bytes_per_slot;
-    return {slots.nth(table.payload(row), offset / options.bytes_per_slot), std::min(room, table.where(row).last - at + 1)};
+    return {slots.nth(table.payload(row), offset / options.bytes_per_slot),
+            std::min(room, table.where(row).last - at + 1)};
   }
 
   /// Pins what one request uses while `use` runs: the spare slot's only purpose.
@@ -148,10 +153,12 @@ struct io_uring_pins {
     const mapping what = table[row];
     std::uint64_t offset = 0;
     const std::uint64_t size = what.where.size();
-    for (std::uint32_t slot = table.payload(row).head; slot != slot_chains::end; slot = slots.next(slot)) {
+    for (std::uint32_t slot = table.payload(row).head; slot != slot_chains::end;
+         slot = slots.next(slot)) {
       const std::uint64_t bytes = std::min(options.bytes_per_slot, size - offset);
       if (slots.pinned(slot) == 0) {
-        if (const answer pinned = ring.pin(slot, what.host + offset, bytes); pinned < 0) return pinned;
+        if (const answer pinned = ring.pin(slot, what.host + offset, bytes); pinned < 0)
+          return pinned;
         slots.set_pinned(slot, bytes);
       }
       offset += bytes;
@@ -162,7 +169,8 @@ struct io_uring_pins {
   [[nodiscard]] answer begin_unpin(table_run run) noexcept {
     answer first = 0;
     for (std::size_t row = run.from; row != run.to; ++row) {
-      for (std::uint32_t slot = table.payload(row).head; slot != slot_chains::end; slot = slots.next(slot)) {
+      for (std::uint32_t slot = table.payload(row).head; slot != slot_chains::end;
+           slot = slots.next(slot)) {
         if (slots.pinned(slot) == 0) continue;
         const answer begun = ring.begin_unpin(slot);
         if (begun >= 0) {
@@ -182,7 +190,8 @@ struct io_uring_pins {
   }
 
   /// The error for a refused pin, with what to do about it.
-  [[nodiscard]] error refusal(const char* operation, answer why, std::size_t row, table_run run) const noexcept {
+  [[nodiscard]] error refusal(const char* operation, answer why, std::size_t row,
+                              table_run run) const noexcept {
     const error plain = error::from_errno(operation, static_cast<int>(-why)).at(table.where(row));
     if (why == -ENOMEM || why == -EPERM) {
       std::uint64_t bytes = 0;
@@ -190,9 +199,12 @@ struct io_uring_pins {
         const bool wanted = run.from <= i && i < run.to;
         if (wanted || slots.pinned(table.payload(i).head) != 0) bytes += table.where(i).size();
       }
-      return plain.advise("raise the locked-memory limit (ulimit -l) to at least {} KiB", bytes / KiB);
+      return plain.advise("raise the locked-memory limit (ulimit -l) to at least {} KiB",
+                          bytes / KiB);
     }
-    if (why == -EFAULT) return plain.advise("the memory behind it must be there and writable: io_uring pins for writing");
+    if (why == -EFAULT)
+      return plain.advise(
+          "the memory behind it must be there and writable: io_uring pins for writing");
     return plain;
   }
 };

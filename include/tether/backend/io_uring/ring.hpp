@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-// One io_uring with a table of fixed buffers. A buffer in the table is pinned by the kernel as VFIO pins
-// (FOLL_LONGTERM); I/O between such a buffer and a scratch file is a DMA engine that reaches the *pinned*
-// pages, whatever the process's page tables say by now.
+// One io_uring with a table of fixed buffers. A buffer in the table is pinned by the kernel as VFIO
+// pins (FOLL_LONGTERM); I/O between such a buffer and a scratch file is a DMA engine that reaches
+// the *pinned* pages, whatever the process's page tables say by now.
 //
 //     scratch file  ---READ_FIXED--->  pinned pages       the device writes memory
 //                   <--WRITE_FIXED---                     the device reads memory
 //
-// A slot that is emptied is not free at once: the kernel keeps its pages until the requests that use them
-// have ended, and says so with a completion that carries the buffer's tag (law 5).
+// A slot that is emptied is not free at once: the kernel keeps its pages until the requests that
+// use them have ended, and says so with a completion that carries the buffer's tag (law 5).
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -43,8 +43,9 @@ class io_uring_ring {
   io_uring_ring(io_uring_ring const&) = delete;
   io_uring_ring& operator=(io_uring_ring const&) = delete;
 
-  /// Sets the ring up with a table of `slots` empty slots. Requires: called once, 0 < slots <= `io_uring_most_slots`.
-  /// Fails, leaving nothing behind: the kernel's errno, with what to do about it; `unsupported` by an old kernel.
+  /// Sets the ring up with a table of `slots` empty slots. Requires: called once, 0 < slots <=
+  /// `io_uring_most_slots`. Fails, leaving nothing behind: the kernel's errno, with what to do
+  /// about it; `unsupported` by an old kernel.
   [[nodiscard]] result<void> open(std::uint32_t slots) noexcept {
     io_uring_params asked{};
     asked.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
@@ -52,29 +53,38 @@ class io_uring_ring {
     const answer ring = Kernel::call(SYS_io_uring_setup, 8L, &asked);
     if (ring < 0) return failure(forbidden("open io_uring", ring));
     kernel_descriptor<Kernel> descriptor{ring};
-    constexpr std::uint32_t needed = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_RSRC_TAGS;
+    constexpr std::uint32_t needed =
+        IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_RSRC_TAGS;
     if ((asked.features & needed) != needed) return failure(too_old());
 
-    const std::uint64_t ring_size = std::max<std::uint64_t>(asked.sq_off.array + asked.sq_entries * sizeof(std::uint32_t),
-                                                            asked.cq_off.cqes + asked.cq_entries * sizeof(io_uring_cqe));
+    const std::uint64_t ring_size =
+        std::max<std::uint64_t>(asked.sq_off.array + asked.sq_entries * sizeof(std::uint32_t),
+                                asked.cq_off.cqes + asked.cq_entries * sizeof(io_uring_cqe));
     kernel_area<Kernel> rings;
     kernel_area<Kernel> entries;
     kernel_area<Kernel> scratch;
-    if (auto why = map(rings, ring_size, descriptor.number(), IORING_OFF_SQ_RING); why < 0) return failed(why);
-    if (auto why = map(entries, asked.sq_entries * sizeof(io_uring_sqe), descriptor.number(), IORING_OFF_SQES); why < 0) return failed(why);
+    if (auto why = map(rings, ring_size, descriptor.number(), IORING_OFF_SQ_RING); why < 0)
+      return failed(why);
+    if (auto why = map(entries, asked.sq_entries * sizeof(io_uring_sqe), descriptor.number(),
+                       IORING_OFF_SQES);
+        why < 0)
+      return failed(why);
 
     io_uring_rsrc_register table{};
     table.nr = slots;
     table.flags = IORING_RSRC_REGISTER_SPARSE;
-    const answer registered = register_with(descriptor.number(), IORING_REGISTER_BUFFERS2, &table, sizeof table);
+    const answer registered =
+        register_with(descriptor.number(), IORING_REGISTER_BUFFERS2, &table, sizeof table);
     if (registered == -EINVAL) return failure(too_old());
     if (registered < 0) return failed(registered);
 
     const answer file = Kernel::memfd_create("tether-io_uring-scratch", MFD_CLOEXEC);
     if (file < 0) return failed(file);
     kernel_descriptor<Kernel> scratch_file{file};
-    if (const answer sized = Kernel::ftruncate(scratch_file.number(), scratch_size); sized < 0) return failed(sized);
-    if (auto why = map(scratch, scratch_size, scratch_file.number(), 0); why < 0) return failed(why);
+    if (const answer sized = Kernel::ftruncate(scratch_file.number(), scratch_size); sized < 0)
+      return failed(sized);
+    if (auto why = map(scratch, scratch_size, scratch_file.number(), 0); why < 0)
+      return failed(why);
 
     descriptor_ = std::move(descriptor);
     scratch_file_ = std::move(scratch_file);
@@ -85,11 +95,13 @@ class io_uring_ring {
     return {};
   }
 
-  /// The bytes that `move` carries: fill them before a `READ_FIXED`, read them after a `WRITE_FIXED`.
+  /// The bytes that `move` carries: fill them before a `READ_FIXED`, read them after a
+  /// `WRITE_FIXED`.
   [[nodiscard]] std::byte* scratch() const noexcept { return scratch_.template as<std::byte>(); }
 
-  /// Pins `size` bytes at `host` into the empty `slot`. Requires: 0 < size <= `io_uring_largest_buffer`.
-  /// Fails, pinning nothing: -ENOMEM past the locked-memory limit, -EFAULT where the memory is gone or not writable.
+  /// Pins `size` bytes at `host` into the empty `slot`. Requires: 0 < size <=
+  /// `io_uring_largest_buffer`. Fails, pinning nothing: -ENOMEM past the locked-memory limit,
+  /// -EFAULT where the memory is gone or not writable.
   [[nodiscard]] answer pin(std::uint32_t slot, host_address host, std::uint64_t size) noexcept {
     return update(slot, host, size, std::uint64_t{slot} + 1);
   }
@@ -111,9 +123,11 @@ class io_uring_ring {
   /// Transfers `size` bytes between the scratch file and `host`, which lies in the buffer of
   /// `slot`; `opcode` is `IORING_OP_READ_FIXED` or `IORING_OP_WRITE_FIXED`. Requires: size <=
   /// `scratch_size`. Ensures: nothing is in flight after success.
-  [[nodiscard]] answer move(std::uint8_t opcode, std::uint32_t slot, host_address host, std::uint64_t size) noexcept {
+  [[nodiscard]] answer move(std::uint8_t opcode, std::uint32_t slot, host_address host,
+                            std::uint64_t size) noexcept {
     for (std::uint64_t done = 0; done < size;) {
-      const answer moved = request(opcode, scratch_file_.number(), done, slot, host + done, size - done);
+      const answer moved =
+          request(opcode, scratch_file_.number(), done, slot, host + done, size - done);
       if (moved < 0) return moved;
       if (moved == 0) return -EIO;
       done += static_cast<std::uint64_t>(moved);
@@ -121,18 +135,21 @@ class io_uring_ring {
     return 0;
   }
 
-  /// One request from or to any file, and its result. `begin` only submits it; `finish` waits for it.
-  [[nodiscard]] answer request(std::uint8_t opcode, int file, std::uint64_t offset, std::uint32_t slot, host_address host,
-                               std::uint64_t size) noexcept {
+  /// One request from or to any file, and its result. `begin` only submits it; `finish` waits for
+  /// it.
+  [[nodiscard]] answer request(std::uint8_t opcode, int file, std::uint64_t offset,
+                               std::uint32_t slot, host_address host, std::uint64_t size) noexcept {
     const answer begun = begin(opcode, file, offset, slot, host, size);
     return begun < 0 ? begun : finish();
   }
-  [[nodiscard]] answer begin(std::uint8_t opcode, int file, std::uint64_t offset, std::uint32_t slot, host_address host,
-                             std::uint64_t size) noexcept {
-    // One request at a time: a wait that failed may have left the last one in flight, with the scratch bytes in use.
+  [[nodiscard]] answer begin(std::uint8_t opcode, int file, std::uint64_t offset,
+                             std::uint32_t slot, host_address host, std::uint64_t size) noexcept {
+    // One request at a time: a wait that failed may have left the last one in flight, with the
+    // scratch bytes in use.
     if (const answer waited = wait_for_requests(); waited < 0) return waited;
     const std::uint32_t tail = ring_word(offsets_.sq_off.tail).load(std::memory_order_relaxed);
-    const std::uint32_t index = tail & ring_word(offsets_.sq_off.ring_mask).load(std::memory_order_relaxed);
+    const std::uint32_t index =
+        tail & ring_word(offsets_.sq_off.ring_mask).load(std::memory_order_relaxed);
     io_uring_sqe& entry = entries_.template as<io_uring_sqe>()[index];
     entry = {};
     entry.opcode = opcode;
@@ -172,45 +189,57 @@ class io_uring_ring {
     const error plain = error::from_errno(operation, static_cast<int>(-why));
     if (why == -EPERM || why == -EACCES || why == -ENOSYS) {
       return plain.advise(
-          "the kernel or a sandbox forbids io_uring: set kernel.io_uring_disabled to 0, or allow it in the seccomp profile");
+          "the kernel or a sandbox forbids io_uring: set kernel.io_uring_disabled to 0, or allow "
+          "it in the seccomp profile");
     }
     if (why == -ENOMEM) return plain.advise("raise the locked-memory limit (ulimit -l)");
     return plain;
   }
   [[nodiscard]] static error too_old() noexcept {
-    return error{"open io_uring", errc::unsupported}.advise("it takes Linux 5.19 or later, for sparse tables of tagged buffers");
+    return error{"open io_uring", errc::unsupported}.advise(
+        "it takes Linux 5.19 or later, for sparse tables of tagged buffers");
   }
-  [[nodiscard]] static tl::unexpected<error> failed(answer why) noexcept { return failure(forbidden("set up io_uring", why)); }
+  [[nodiscard]] static tl::unexpected<error> failed(answer why) noexcept {
+    return failure(forbidden("set up io_uring", why));
+  }
 
   /// Maps `size` bytes of a file, shared with the kernel. Returns 0 or the negative errno.
-  [[nodiscard]] static answer map(kernel_area<Kernel>& area, std::uint64_t size, int file, std::uint64_t offset) noexcept {
-    const answer at = Kernel::mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, file, offset);
+  [[nodiscard]] static answer map(kernel_area<Kernel>& area, std::uint64_t size, int file,
+                                  std::uint64_t offset) noexcept {
+    const answer at =
+        Kernel::mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, file, offset);
     if (at < 0) return at;
     area = kernel_area<Kernel>{at, size};
     return 0;
   }
-  [[nodiscard]] static answer register_with(int ring, unsigned what, void* argument, std::size_t size) noexcept {
-    return Kernel::call(SYS_io_uring_register, static_cast<long>(ring), static_cast<long>(what), argument, static_cast<long>(size));
+  [[nodiscard]] static answer register_with(int ring, unsigned what, void* argument,
+                                            std::size_t size) noexcept {
+    return Kernel::call(SYS_io_uring_register, static_cast<long>(ring), static_cast<long>(what),
+                        argument, static_cast<long>(size));
   }
 
   [[nodiscard]] std::atomic_ref<std::uint32_t> ring_word(std::uint32_t offset) const noexcept {
     return std::atomic_ref<std::uint32_t>{*rings_.template as<std::uint32_t>(offset)};
   }
 
-  [[nodiscard]] answer update(std::uint32_t slot, host_address host, std::uint64_t size, std::uint64_t tag) noexcept {
-    iovec buffer{reinterpret_cast<void*>(static_cast<std::uintptr_t>(host.value)), static_cast<std::size_t>(size)};
+  [[nodiscard]] answer update(std::uint32_t slot, host_address host, std::uint64_t size,
+                              std::uint64_t tag) noexcept {
+    iovec buffer{reinterpret_cast<void*>(static_cast<std::uintptr_t>(host.value)),
+                 static_cast<std::size_t>(size)};
     io_uring_rsrc_update2 change{};
     change.offset = slot;
     change.data = reinterpret_cast<std::uintptr_t>(&buffer);
     change.tags = reinterpret_cast<std::uintptr_t>(&tag);
     change.nr = 1;
-    const answer updated = register_with(descriptor_.number(), IORING_REGISTER_BUFFERS_UPDATE, &change, sizeof change);
+    const answer updated =
+        register_with(descriptor_.number(), IORING_REGISTER_BUFFERS_UPDATE, &change, sizeof change);
     return updated < 0 ? updated : 0;
   }
 
   [[nodiscard]] answer enter(unsigned to_submit, unsigned to_complete) noexcept {
-    return Kernel::call(SYS_io_uring_enter, static_cast<long>(descriptor_.number()), static_cast<long>(to_submit),
-                        static_cast<long>(to_complete), static_cast<long>(to_complete != 0 ? IORING_ENTER_GETEVENTS : 0),
+    return Kernel::call(SYS_io_uring_enter, static_cast<long>(descriptor_.number()),
+                        static_cast<long>(to_submit), static_cast<long>(to_complete),
+                        static_cast<long>(to_complete != 0 ? IORING_ENTER_GETEVENTS : 0),
                         static_cast<void*>(nullptr), 0L);
   }
 
@@ -220,7 +249,8 @@ class io_uring_ring {
     const std::uint32_t tail = ring_word(offsets_.cq_off.tail).load(std::memory_order_acquire);
     std::uint32_t at = head.load(std::memory_order_relaxed);
     for (; at != tail; ++at) {
-      io_uring_cqe const& completion = rings_.template as<io_uring_cqe>(offsets_.cq_off.cqes)[at & mask];
+      io_uring_cqe const& completion =
+          rings_.template as<io_uring_cqe>(offsets_.cq_off.cqes)[at & mask];
       if (completion.user_data == request_mark) {
         in_flight_ = false;
         result_ = completion.res;
@@ -239,7 +269,8 @@ class io_uring_ring {
       if (met()) return 0;
       const answer entered = enter(0, 1);
       // An interrupted wait is repeated; a full completion ring is reaped first.
-      if (entered < 0 && entered != -EINTR && entered != -EAGAIN && entered != -EBUSY) return entered;
+      if (entered < 0 && entered != -EINTR && entered != -EAGAIN && entered != -EBUSY)
+        return entered;
     }
   }
 

@@ -29,7 +29,8 @@ class slot_chains {
     } catch (std::bad_alloc const&) {
       return false;
     }
-    for (std::uint32_t slot = 0; slot < count; ++slot) next_[slot] = slot + 1 < count ? slot + 1 : end;
+    for (std::uint32_t slot = 0; slot < count; ++slot)
+      next_[slot] = slot + 1 < count ? slot + 1 : end;
     free_head_ = count == 0 ? end : 0;
     free_ = count;
     return true;

@@ -30,17 +30,22 @@ namespace tether::detail {
 /// that is mediated; the rest of its group does not count, because each device joins alone. If the
 /// node's number is not that of the device whose name was given, the name is unverified, and what
 /// cannot be established pins (law 1).
-[[nodiscard]] inline pin_class pins_as(vfio_cdev const& endpoint, std::string const& found, vfio_sysfs const& sysfs) {
-  const bool unverified = (endpoint.by_name() || endpoint.descriptor() >= 0) && found != endpoint.name();
+[[nodiscard]] inline pin_class pins_as(vfio_cdev const& endpoint, std::string const& found,
+                                       vfio_sysfs const& sysfs) {
+  const bool unverified =
+      (endpoint.by_name() || endpoint.descriptor() >= 0) && found != endpoint.name();
   return !unverified && sysfs.is_mediated(found) ? pin_class::pins_on_demand : pin_class::pins;
 }
 
 /// How the device that an endpoint leads to now pins. Opens nothing.
 template <class Kernel>
-[[nodiscard]] pin_class look_at_cdev(vfio_cdev const& endpoint, vfio_sysfs const& sysfs) noexcept try {
+[[nodiscard]] pin_class look_at_cdev(vfio_cdev const& endpoint, vfio_sysfs const& sysfs) noexcept
+    try {
   struct stat node{};
-  const auto looked = endpoint.descriptor() >= 0 ? Kernel::fstat(endpoint.descriptor(), node) : Kernel::stat(endpoint.path(), node);
-  return looked < 0 ? pin_class::pins : pins_as(endpoint, sysfs.device_with_node(node_number(node)), sysfs);
+  const auto looked = endpoint.descriptor() >= 0 ? Kernel::fstat(endpoint.descriptor(), node)
+                                                 : Kernel::stat(endpoint.path(), node);
+  return looked < 0 ? pin_class::pins
+                    : pins_as(endpoint, sysfs.device_with_node(node_number(node)), sysfs);
 } catch (std::exception const&) {
   return pin_class::pins;
 }
@@ -49,9 +54,11 @@ template <class Kernel>
   const auto why = error::from_errno("open device", number).of(endpoint.name());
   if (number == ENOENT || number == ENODEV || number == ENXIO) {
     return why.advise(
-        "bind it: write vfio-pci to its driver_override, then its address to drivers/vfio-pci/bind (kernel: CONFIG_VFIO_DEVICE_CDEV)");
+        "bind it: write vfio-pci to its driver_override, then its address to drivers/vfio-pci/bind "
+        "(kernel: CONFIG_VFIO_DEVICE_CDEV)");
   }
-  if (number == EACCES || number == EPERM) return why.advise("give this user the right to open the device's node");
+  if (number == EACCES || number == EPERM)
+    return why.advise("give this user the right to open the device's node");
   return why;
 }
 
@@ -59,10 +66,12 @@ template <class Kernel>
 /// Fails, with nothing open: ENOENT with how to bind it to a driver, EACCES; `no_such_device` if it
 /// was asked for by name and the node is another device's; the kernel's errno, not enough memory.
 template <class Kernel>
-[[nodiscard]] result<basic_vfio_device<Kernel>> open_cdev(vfio_cdev const& endpoint, vfio_sysfs const& sysfs) noexcept try {
+[[nodiscard]] result<basic_vfio_device<Kernel>> open_cdev(vfio_cdev const& endpoint,
+                                                          vfio_sysfs const& sysfs) noexcept try {
   const bool passed_in = endpoint.descriptor() >= 0;
-  const auto answer = passed_in ? Kernel::duplicate(endpoint.descriptor())
-                                : Kernel::call(SYS_openat, AT_FDCWD, endpoint.path(), O_RDWR | O_CLOEXEC, 0);
+  const auto answer =
+      passed_in ? Kernel::duplicate(endpoint.descriptor())
+                : Kernel::call(SYS_openat, AT_FDCWD, endpoint.path(), O_RDWR | O_CLOEXEC, 0);
   if (answer < 0) return failure(why_not_open(endpoint, static_cast<int>(-answer)));
   kernel_descriptor<Kernel> opened{answer};
   struct stat node{};
@@ -73,12 +82,16 @@ template <class Kernel>
   if (endpoint.by_name() && !found.empty() && found != endpoint.name()) {
     const error why{"open device", errc::no_such_device};
     const std::uint64_t number = minor(node.st_rdev);
-    return failure(why.of(endpoint.name()).advise("its node leads to another device, minor number {}: make the nodes anew", number));
+    return failure(
+        why.of(endpoint.name())
+            .advise("its node leads to another device, minor number {}: make the nodes anew",
+                    number));
   }
   auto device = basic_vfio_device<Kernel>::adopt(std::move(opened), endpoint.name());
   if (!device) return device;
   const bool is_as_named = found.empty() || found == endpoint.name() || passed_in;
-  device->state()->attachment.group = is_as_named ? std::string{endpoint.group()} : sysfs.group_of(found).value_or(found);
+  device->state()->attachment.group =
+      is_as_named ? std::string{endpoint.group()} : sysfs.group_of(found).value_or(found);
   device->state()->attachment.pins = pins_as(endpoint, found, sysfs);
   return device;
 } catch (std::exception const&) {

@@ -23,16 +23,19 @@ namespace tether {
 
 /// Whose locked-memory limit (RLIMIT_MEMLOCK) pinned pages are charged to.
 enum class iommufd_accounting : std::uint8_t {
-  as_it_is,     ///< the kernel's default, per user, or what the opener of the context has set
-  per_user,     ///< of all processes of this user together
-  per_process,  ///< of this process, as type1 does; needs CAP_SYS_RESOURCE, and a context without objects
+  as_it_is,  ///< the kernel's default, per user, or what the opener of the context has set
+  per_user,  ///< of all processes of this user together
+  /// of this process, as type1 does; needs CAP_SYS_RESOURCE, and a context without objects
+  per_process,
 };
 
 namespace detail {
 
 /// One ioctl. Returns what the kernel returns: a value, or the negative errno.
 template <class Kernel, class Arguments>
-[[nodiscard]] typename Kernel::answer call_iommufd(int descriptor, iommufd_uapi::request<Arguments> const& what, Arguments& with) noexcept {
+[[nodiscard]] typename Kernel::answer call_iommufd(int descriptor,
+                                                   iommufd_uapi::request<Arguments> const& what,
+                                                   Arguments& with) noexcept {
   return Kernel::call(SYS_ioctl, descriptor, what.number, static_cast<void*>(&with));
 }
 
@@ -51,22 +54,28 @@ struct iommufd_context_state {
 template <class Kernel>
 class basic_iommufd_context {
  public:
-  /// Opens /dev/iommu. Fails: ENOENT where the kernel has no iommufd, EACCES, EPERM where the accounting may not be changed.
-  [[nodiscard]] static result<basic_iommufd_context> open(iommufd_accounting whose = iommufd_accounting::as_it_is) noexcept {
+  /// Opens /dev/iommu. Fails: ENOENT where the kernel has no iommufd, EACCES, EPERM where the
+  /// accounting may not be changed.
+  [[nodiscard]] static result<basic_iommufd_context> open(
+      iommufd_accounting whose = iommufd_accounting::as_it_is) noexcept {
     return make(Kernel::call(SYS_openat, AT_FDCWD, node, O_RDWR | O_CLOEXEC, 0), whose);
   }
   /// From an open descriptor, which stays the caller's: it is duplicated. Fails: EBADF; as `open`;
   /// EBUSY if the accounting cannot be changed any more.
-  [[nodiscard]] static result<basic_iommufd_context> from_descriptor(int descriptor,
-                                                                     iommufd_accounting whose = iommufd_accounting::as_it_is) noexcept {
+  [[nodiscard]] static result<basic_iommufd_context> from_descriptor(
+      int descriptor, iommufd_accounting whose = iommufd_accounting::as_it_is) noexcept {
     return make(Kernel::duplicate(descriptor), whose);
   }
 
   /// For interfaces that tether does not wrap. It stays the context's.
   [[nodiscard]] int descriptor() const noexcept { return state_->descriptor.number(); }
   /// Whether memory may be mapped by its file. Known only once it has been tried: until then true.
-  [[nodiscard]] bool maps_files() const noexcept { return !state_->maps_no_files.load(std::memory_order_relaxed); }
-  void found_that_it_maps_no_files() const noexcept { state_->maps_no_files.store(true, std::memory_order_relaxed); }
+  [[nodiscard]] bool maps_files() const noexcept {
+    return !state_->maps_no_files.load(std::memory_order_relaxed);
+  }
+  void found_that_it_maps_no_files() const noexcept {
+    state_->maps_no_files.store(true, std::memory_order_relaxed);
+  }
   /// What its containers have mapped.
   [[nodiscard]] detail::shared_mappings& shared() const noexcept { return state_->shared; }
 
@@ -74,9 +83,11 @@ class basic_iommufd_context {
   using state = detail::iommufd_context_state<Kernel>;
   static constexpr const char* node = "/dev/iommu";
 
-  explicit basic_iommufd_context(std::shared_ptr<state> shared) noexcept : state_{std::move(shared)} {}
+  explicit basic_iommufd_context(std::shared_ptr<state> shared) noexcept
+      : state_{std::move(shared)} {}
 
-  static result<basic_iommufd_context> make(typename Kernel::answer opened, iommufd_accounting whose) noexcept try {
+  static result<basic_iommufd_context> make(typename Kernel::answer opened,
+                                            iommufd_accounting whose) noexcept try {
     if (opened < 0) return failure(why_not_open(static_cast<int>(-opened)));
     kernel_descriptor<Kernel> descriptor{opened};
     if (whose != iommufd_accounting::as_it_is) {
@@ -84,7 +95,8 @@ class basic_iommufd_context {
       option.which = detail::iommufd_uapi::locked_memory_by_process;
       option.operation = detail::iommufd_uapi::operation_set;
       option.value = whose == iommufd_accounting::per_process ? 1 : 0;
-      const auto answer = detail::call_iommufd<Kernel>(descriptor.number(), detail::iommufd_uapi::set_option, option);
+      const auto answer = detail::call_iommufd<Kernel>(descriptor.number(),
+                                                       detail::iommufd_uapi::set_option, option);
       if (answer < 0) return failure(why_not_accounted(static_cast<int>(-answer)));
     }
     auto shared = std::make_shared<state>();
@@ -98,14 +110,17 @@ class basic_iommufd_context {
     if (number == ENOENT || number == ENODEV || number == ENXIO) {
       return why.advise("load the iommufd module (CONFIG_IOMMUFD, Linux 6.2), or use vfio_type1");
     }
-    if (number == EACCES || number == EPERM) return why.advise("give this user the right to open the node");
+    if (number == EACCES || number == EPERM)
+      return why.advise("give this user the right to open the node");
     return why;
   }
   static error why_not_accounted(int number) noexcept {
     const auto why = error::from_errno("set accounting", number).of(node);
-    if (number == EPERM) return why.advise("whose locked memory counts may be changed with CAP_SYS_RESOURCE only");
+    if (number == EPERM)
+      return why.advise("whose locked memory counts may be changed with CAP_SYS_RESOURCE only");
     if (number == EBUSY) return why.advise("the context has objects in it already: set it first");
-    if (number == ENOTTY) return error{"set accounting", errc::bad_descriptor}.of(node).advise("it is not an iommufd");
+    if (number == ENOTTY)
+      return error{"set accounting", errc::bad_descriptor}.of(node).advise("it is not an iommufd");
     return why;
   }
 

@@ -38,9 +38,11 @@ class iommufd_hwpts {
   /// How many have been allocated here.
   [[nodiscard]] std::size_t size() const noexcept { return ids_.size(); }
 
-  /// A pin point. A device that is attached elsewhere moves here without a gap. Fails, leaving it where it was: `outside_aperture` if
-  /// something is mapped where its IOMMU cannot reach, the kernel's errno; stuck if a new page table could not be destroyed again.
-  [[nodiscard]] result<void> attach(int context, std::uint32_t ioas, device& who, ring const& joined) noexcept {
+  /// A pin point. A device that is attached elsewhere moves here without a gap. Fails, leaving it
+  /// where it was: `outside_aperture` if something is mapped where its IOMMU cannot reach, the
+  /// kernel's errno; stuck if a new page table could not be destroyed again.
+  [[nodiscard]] result<void> attach(int context, std::uint32_t ioas, device& who,
+                                    ring const& joined) noexcept {
     if (who.attachment.pins == pin_class::pins) {
       for (const std::uint32_t id : ids_) {
         if (!is_used(id, joined)) continue;
@@ -58,7 +60,8 @@ class iommufd_hwpts {
   }
   /// Rolls a move back: attaches it to its previous HWPT, or to the IOAS if that is 0. Fails: the
   /// kernel's errno.
-  [[nodiscard]] static result<void> attach_again(device& who, std::uint32_t ioas, std::uint32_t page_table) noexcept {
+  [[nodiscard]] static result<void> attach_again(device& who, std::uint32_t ioas,
+                                                 std::uint32_t page_table) noexcept {
     const auto answer = ask_to_attach(who, page_table != 0 ? page_table : ioas);
     if (answer >= 0) return serve(who, page_table);
     return failure(why_not_joined(who, static_cast<int>(-answer)));
@@ -66,14 +69,17 @@ class iommufd_hwpts {
   /// Fails, still attached: the kernel's errno.
   [[nodiscard]] static result<void> detach(const char* operation, device& who) noexcept {
     iommufd_uapi::device_detachment request{};
-    const auto answer = call_iommufd<Kernel>(who.descriptor.number(), iommufd_uapi::detach_device, request);
-    if (answer < 0) return failure(error::from_errno(operation, static_cast<int>(-answer)).of(who.name));
+    const auto answer =
+        call_iommufd<Kernel>(who.descriptor.number(), iommufd_uapi::detach_device, request);
+    if (answer < 0)
+      return failure(error::from_errno(operation, static_cast<int>(-answer)).of(who.name));
     return serve(who, 0);
   }
 
   /// Destroys those without users. Fails: the kernel's errno, after trying all of them; what is
   /// left is retried next time.
-  [[nodiscard]] result<void> destroy_unused(const char* operation, int context, ring const& joined) noexcept {
+  [[nodiscard]] result<void> destroy_unused(const char* operation, int context,
+                                            ring const& joined) noexcept {
     result<void> done;
     std::erase_if(ids_, [&](std::uint32_t id) noexcept {
       if (is_used(id, joined)) return false;
@@ -91,7 +97,8 @@ class iommufd_hwpts {
     return answer == -EINVAL || answer == -ENOENT || answer == -EOPNOTSUPP || answer == -ENOTTY;
   }
   static bool is_used(std::uint32_t id, ring const& joined) noexcept {
-    return joined.any_of([id](device const& one) noexcept { return one.attachment.page_table == id; });
+    return joined.any_of(
+        [id](device const& one) noexcept { return one.attachment.page_table == id; });
   }
   static result<void> serve(device& who, std::uint32_t id) noexcept {
     who.attachment.page_table = id;
@@ -105,7 +112,9 @@ class iommufd_hwpts {
     iommufd_uapi::object gone{.id = id};
     const auto answer = call_iommufd<Kernel>(context, iommufd_uapi::destroy, gone);
     if (answer >= 0) return {};
-    return failure(error::from_errno(operation, static_cast<int>(-answer)).of("page table").advise("number {}", id));
+    return failure(error::from_errno(operation, static_cast<int>(-answer))
+                       .of("page table")
+                       .advise("number {}", id));
   }
 
   /// Attaches it to a new HWPT. False: that does not fit, but something else may.
@@ -136,12 +145,22 @@ class iommufd_hwpts {
     const auto why = error::from_errno("join", number).of(who.name);
     switch (number) {
       case EADDRINUSE:
-        return error{"join", errc::outside_aperture}.of(who.name).advise("something is mapped where this device's IOMMU cannot reach");
-      case EFAULT: return error{"join", errc::memory_gone}.of(who.name).advise("something that is mapped cannot be pinned");
+        return error{"join", errc::outside_aperture}.of(who.name).advise(
+            "something is mapped where this device's IOMMU cannot reach");
+      case EFAULT:
+        return error{"join", errc::memory_gone}.of(who.name).advise(
+            "something that is mapped cannot be pinned");
       case ENOMEM:
-        return why.advise("raise the locked-memory limit (ulimit -l), which counts all that this user pins: all guest memory is pinned");
-      case EPERM: return why.advise("the platform does not isolate interrupts: see iommufd's allow_unsafe_interrupts");
-      case EINVAL: return why.advise("another device of its group is attached elsewhere, or its IOMMU has no pages as small as the host's");
+        return why.advise(
+            "raise the locked-memory limit (ulimit -l), which counts all that this user pins: all "
+            "guest memory is pinned");
+      case EPERM:
+        return why.advise(
+            "the platform does not isolate interrupts: see iommufd's allow_unsafe_interrupts");
+      case EINVAL:
+        return why.advise(
+            "another device of its group is attached elsewhere, or its IOMMU has no pages as small "
+            "as the host's");
       case EBUSY: return why.advise("another device of its group is attached elsewhere");
       default: return why;
     }

@@ -37,7 +37,9 @@ class iommufd_ioas {
  public:
   /// Fails: may throw `std::bad_alloc`.
   explicit iommufd_ioas(basic_iommufd_context<Kernel> context, bool huge_pages)
-      : context_{std::move(context)}, huge_pages_{huge_pages}, usable_(1, extent<io_address>::everything()) {
+      : context_{std::move(context)},
+        huge_pages_{huge_pages},
+        usable_(1, extent<io_address>::everything()) {
     forget_limits();
   }
   iommufd_ioas(iommufd_ioas const&) = delete;
@@ -51,26 +53,33 @@ class iommufd_ioas {
   [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return page_sizes_; }
   [[nodiscard]] std::span<extent<io_address> const> usable() const noexcept { return usable_; }
 
-  /// Allocates it if it is not there. Fails, leaving nothing behind: `bad_descriptor`, the kernel's errno.
+  /// Allocates it if it is not there. Fails, leaving nothing behind: `bad_descriptor`, the kernel's
+  /// errno.
   [[nodiscard]] result<void> allocate() noexcept {
-    if (id_ != 0) [[likely]] return {};
+    if (id_ != 0) [[likely]]
+      return {};
     iommufd_uapi::new_ioas made{};
     if (const auto answer = call(iommufd_uapi::allocate_ioas, made); answer < 0) {
-      if (answer == -ENOTTY) return failure(error{"allocate address space", errc::bad_descriptor}.advise("it is not an iommufd"));
+      if (answer == -ENOTTY)
+        return failure(
+            error{"allocate address space", errc::bad_descriptor}.advise("it is not an iommufd"));
       return failure(error::from_errno("allocate address space", static_cast<int>(-answer)));
     }
     id_ = made.ioas;
     auto ready = huge_pages_ ? result<void>{} : turn_off_huge_pages();
     if (ready) ready = read_limits();
     if (ready) return {};
-    return failure(destroy("allocate address space") ? ready.error() : ready.error().with_failed_rollback());
+    return failure(destroy("allocate address space") ? ready.error()
+                                                     : ready.error().with_failed_rollback());
   }
-  /// Ensures: nothing is mapped any more, and its id is 0. Fails: `still_in_use` while a device or page table refers to it.
+  /// Ensures: nothing is mapped any more, and its id is 0. Fails: `still_in_use` while a device or
+  /// page table refers to it.
   [[nodiscard]] result<void> destroy(const char* operation) noexcept {
     if (id_ == 0) return {};
     iommufd_uapi::object gone{.id = id_};
     if (const auto answer = call(iommufd_uapi::destroy, gone); answer < 0) {
-      const error why = answer == -EBUSY ? error{operation, errc::still_in_use} : error::from_errno(operation, static_cast<int>(-answer));
+      const error why = answer == -EBUSY ? error{operation, errc::still_in_use}
+                                         : error::from_errno(operation, static_cast<int>(-answer));
       return failure(why.of("address space").advise("something still refers to it"));
     }
     shared().set_pinned(id_, false);
@@ -84,19 +93,26 @@ class iommufd_ioas {
   /// nothing behind: as `basic_iommufd::map`; stuck if a copy could not be rolled back: it stays
   /// recorded then.
   [[nodiscard]] result<void> map(mapping const& what, file_source from) noexcept {
-    if (auto shaped = check_shape(what, page_sizes_.smallest()); !shaped) [[unlikely]] return shaped;
-    if (auto there = allocate(); !there) [[unlikely]] return there;
-    const bool by_file = from.descriptor >= 0 && what.memory == memory_kind::shared && context_.maps_files();
+    if (auto shaped = check_shape(what, page_sizes_.smallest()); !shaped) [[unlikely]]
+      return shaped;
+    if (auto there = allocate(); !there) [[unlikely]]
+      return there;
+    const bool by_file =
+        from.descriptor >= 0 && what.memory == memory_kind::shared && context_.maps_files();
     const auto mine = shared().prepare(id_, what, by_file);
-    if (!mine) [[unlikely]] return failure(mine.error());
+    if (!mine) [[unlikely]]
+      return failure(mine.error());
     const auto row = table_.insert(what, *mine);
     if (!row) [[unlikely]] {
       shared().erase(*mine);
       return failure(row.error());
     }
     const auto shared = share(what, by_file, *mine);
-    const auto done = !shared ? result<void>{failure(shared.error())} : *shared ? result<void>{} : pin(what, by_file, from, *mine);
-    if (!done && !done.error().rollback_failed()) [[unlikely]] erase_rows({*row, *row + 1});
+    const auto done = !shared   ? result<void>{failure(shared.error())}
+                      : *shared ? result<void>{}
+                                : pin(what, by_file, from, *mine);
+    if (!done && !done.error().rollback_failed()) [[unlikely]]
+      erase_rows({*row, *row + 1});
     return done;
   }
 
@@ -107,7 +123,8 @@ class iommufd_ioas {
     const bool all = where.is_everything();
     if (all && id_ == 0) return {};
     const auto run = all ? result<table_run>{table_run{0, table_.size()}} : table_.whole(where);
-    if (!run) [[unlikely]] return failure(run.error());
+    if (!run) [[unlikely]]
+      return failure(run.error());
     iommufd_uapi::unmapping request{.ioas = id_, .iova = where.first.value};
     request.length = all ? std::numeric_limits<std::uint64_t>::max() : where.size();
     std::uint64_t bytes = 0;  // everything may be 2^64, which wraps to 0 in the kernel as well
@@ -116,10 +133,13 @@ class iommufd_ioas {
       bytes += table_.where(row).size();
     }
     const auto answer = call(iommufd_uapi::unmap, request);
-    if (answer < 0) [[unlikely]] return failure(why_not_unmapped(where, *run, static_cast<int>(-answer)));
+    if (answer < 0) [[unlikely]]
+      return failure(why_not_unmapped(where, *run, static_cast<int>(-answer)));
     if (request.length != bytes) [[unlikely]] {
       const error why{"unmap", errc::byte_count_mismatch};
-      return failure(why.at(where).advise("the kernel unmapped {} bytes", request.length).with_failed_rollback());
+      return failure(why.at(where)
+                         .advise("the kernel unmapped {} bytes", request.length)
+                         .with_failed_rollback());
     }
     erase_rows(*run);
     return {};
@@ -135,7 +155,8 @@ class iommufd_ioas {
       limits.ranges = reinterpret_cast<std::uintptr_t>(room.data());
       const auto answer = call(iommufd_uapi::read_limits, limits);
       if (answer >= 0) return take(limits, room);
-      if (answer != -EMSGSIZE) return failure(error::from_errno("read usable ranges", static_cast<int>(-answer)));
+      if (answer != -EMSGSIZE)
+        return failure(error::from_errno("read usable ranges", static_cast<int>(-answer)));
       if (limits.count <= room.size() || limits.count > most_ranges) break;
       room.resize(limits.count);
     }
@@ -149,11 +170,13 @@ class iommufd_ioas {
 
   [[nodiscard]] shared_mappings& shared() const noexcept { return context_.shared(); }
   template <class Arguments>
-  [[nodiscard]] typename Kernel::answer call(iommufd_uapi::request<Arguments> const& what, Arguments& with) const noexcept {
+  [[nodiscard]] typename Kernel::answer call(iommufd_uapi::request<Arguments> const& what,
+                                             Arguments& with) const noexcept {
     return call_iommufd<Kernel>(context_.descriptor(), what, with);
   }
   static std::uint32_t flags_of(mapping const& what) noexcept {
-    return iommufd_uapi::at_this_iova | (allows(what.rights, access::read) ? iommufd_uapi::device_may_read : 0U) |
+    return iommufd_uapi::at_this_iova |
+           (allows(what.rights, access::read) ? iommufd_uapi::device_may_read : 0U) |
            (allows(what.rights, access::write) ? iommufd_uapi::device_may_write : 0U);
   }
 
@@ -161,20 +184,26 @@ class iommufd_ioas {
   /// must be pinned here.
   result<bool> share(mapping const& what, bool by_file, place mine) noexcept {
     const auto from = shared().find(id_, what, by_file);
-    if (!from) [[likely]] return false;
-    iommufd_uapi::shared_mapping request{.flags = flags_of(what), .to_ioas = id_, .from_ioas = from->ioas, .length = what.where.size()};
+    if (!from) [[likely]]
+      return false;
+    iommufd_uapi::shared_mapping request{.flags = flags_of(what),
+                                         .to_ioas = id_,
+                                         .from_ioas = from->ioas,
+                                         .length = what.where.size()};
     request.to_iova = what.where.first.value;
     request.from_iova = from->first.value;
     if (call(iommufd_uapi::copy, request) < 0) return false;
     if (shared().publish_copy(mine, *from)) return true;
     // The source was unmapped meanwhile, so this may be other memory.
-    iommufd_uapi::unmapping undo{.ioas = id_, .iova = what.where.first.value, .length = what.where.size()};
+    iommufd_uapi::unmapping undo{
+        .ioas = id_, .iova = what.where.first.value, .length = what.where.size()};
     if (call(iommufd_uapi::unmap, undo) >= 0) return false;
     return failure(error{"map", errc::still_in_use}.at(what.where).with_failed_rollback());
   }
   result<void> pin(mapping const& what, bool by_file, file_source from, place mine) noexcept {
     if (by_file) {
-      iommufd_uapi::file_mapping request{.flags = flags_of(what), .ioas = id_, .file = from.descriptor, .offset = from.offset};
+      iommufd_uapi::file_mapping request{
+          .flags = flags_of(what), .ioas = id_, .file = from.descriptor, .offset = from.offset};
       request.length = what.where.size();
       request.iova = what.where.first.value;
       const auto answer = call(iommufd_uapi::map_file, request);
@@ -185,53 +214,66 @@ class iommufd_ioas {
       }
       // Memory of a file that the kernel refuses can still be mapped by address; and EINVAL has
       // many causes: mapping by address tells which.
-      if (answer != -ENOTTY && answer != -EINVAL && answer != -EBADF) return failure(why_not(what, static_cast<int>(-answer)));
+      if (answer != -ENOTTY && answer != -EINVAL && answer != -EBADF)
+        return failure(why_not(what, static_cast<int>(-answer)));
     }
-    iommufd_uapi::memory_mapping request{.flags = flags_of(what), .ioas = id_, .host = what.host.value, .length = what.where.size()};
+    iommufd_uapi::memory_mapping request{
+        .flags = flags_of(what), .ioas = id_, .host = what.host.value, .length = what.where.size()};
     request.iova = what.where.first.value;
     const auto answer = call(iommufd_uapi::map, request);
-    if (answer < 0) [[unlikely]] return failure(why_not(what, static_cast<int>(-answer)));
+    if (answer < 0) [[unlikely]]
+      return failure(why_not(what, static_cast<int>(-answer)));
     shared().publish(mine, false);
     return {};
   }
 
   [[gnu::cold]] error why_not(mapping const& what, int number) const noexcept {
     if (number == EFAULT && what.memory == memory_kind::device) {
-      return error{"map", errc::unsupported}.at(what.where).advise("iommufd maps no memory of devices");
+      return error{"map", errc::unsupported}
+          .at(what.where)
+          .advise("iommufd maps no memory of devices");
     }
     return why_not_mapped(what, number, page_sizes_.smallest(), usable_, raise_users_limit);
   }
   /// A single mapping is removed or not; of several the first may be gone. ENOENT contradicts our
   /// table, in which the mapping is present and whole.
-  [[gnu::cold]] error why_not_unmapped(extent<io_address> where, table_run run, int number) noexcept {
+  [[gnu::cold]] error why_not_unmapped(extent<io_address> where, table_run run,
+                                       int number) noexcept {
     const auto why = error::from_errno("unmap", number).at(where);
     if (run.to - run.from > 1 || number == ENOENT) return why.with_failed_rollback();
     for (std::size_t row = run.from; row != run.to; ++row) shared().republish(table_.payload(row));
-    return number == EDEADLK ? why.advise("a mediated device's driver does not let go of what it has pinned") : why;
+    return number == EDEADLK
+               ? why.advise("a mediated device's driver does not let go of what it has pinned")
+               : why;
   }
 
   [[gnu::cold]] result<void> turn_off_huge_pages() noexcept {
-    iommufd_uapi::option option{.which = iommufd_uapi::huge_pages, .operation = iommufd_uapi::operation_set, .object = id_};
+    iommufd_uapi::option option{
+        .which = iommufd_uapi::huge_pages, .operation = iommufd_uapi::operation_set, .object = id_};
     if (const auto answer = call(iommufd_uapi::set_option, option); answer < 0) {
       return failure(error::from_errno("turn off huge pages", static_cast<int>(-answer)));
     }
     return {};
   }
   static error malformed() noexcept {
-    return error{"read usable ranges", errc::bad_descriptor}.advise("the kernel's ranges are out of order");
+    return error{"read usable ranges", errc::bad_descriptor}.advise(
+        "the kernel's ranges are out of order");
   }
-  result<void> take(iommufd_uapi::iova_limits const& limits, std::vector<iommufd_uapi::iova_range> const& ranges) {
+  result<void> take(iommufd_uapi::iova_limits const& limits,
+                    std::vector<iommufd_uapi::iova_range> const& ranges) {
     std::vector<extent<io_address>> usable;
     if (limits.count == 0 || limits.count > ranges.size()) return failure(malformed());
     for (auto const& range : std::span{ranges}.first(limits.count)) {
-      if (range.last < range.first || (!usable.empty() && range.first <= usable.back().last.value)) return failure(malformed());
+      if (range.last < range.first || (!usable.empty() && range.first <= usable.back().last.value))
+        return failure(malformed());
       usable.push_back({io_address{range.first}, io_address{range.last}});
     }
     usable_ = std::move(usable);
     page_sizes_ = sizes_of_page_tables(Kernel::page_size());
     // An alignment below the host's page (1, while no device has joined) is not a page size: host
     // pages are what is pinned.
-    if (limits.alignment > Kernel::page_size()) page_sizes_.mask = (page_sizes_.mask & ~(limits.alignment - 1)) | limits.alignment;
+    if (limits.alignment > Kernel::page_size())
+      page_sizes_.mask = (page_sizes_.mask & ~(limits.alignment - 1)) | limits.alignment;
     return {};
   }
   /// The limits while no device has joined: every IOVA is usable. Allocates nothing: there was

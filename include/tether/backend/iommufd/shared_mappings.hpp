@@ -46,9 +46,11 @@ class shared_mappings {
 
   /// Records what is about to be mapped, so that nothing can fail once it is. Not shared yet.
   /// Fails: not enough memory.
-  [[nodiscard]] result<place> prepare(std::uint32_t ioas, mapping const& what, bool by_file) noexcept try {
+  [[nodiscard]] result<place> prepare(std::uint32_t ioas, mapping const& what,
+                                      bool by_file) noexcept try {
     const std::lock_guard lock{mutex_};
-    return records_.emplace(what.host.value, record{ioas, what.where, what.rights, what.memory, by_file, 0});
+    return records_.emplace(what.host.value,
+                            record{ioas, what.where, what.rights, what.memory, by_file, 0});
   } catch (std::exception const&) {
     return failure(error::out_of_memory("map").at(what.where));
   }
@@ -68,7 +70,9 @@ class shared_mappings {
   [[nodiscard]] bool publish_copy(place which, source const& from) noexcept {
     const std::lock_guard lock{mutex_};
     const auto [begin, end] = records_.equal_range(which->first);
-    if (std::none_of(begin, end, [&](auto const& one) { return one.second.generation == from.generation; })) return false;
+    if (std::none_of(begin, end,
+                     [&](auto const& one) { return one.second.generation == from.generation; }))
+      return false;
     which->second.generation = ++last_generation_;
     return true;
   }
@@ -94,14 +98,16 @@ class shared_mappings {
 
   /// The same memory, pinned by another container with at least these rights. `by_file`: only if
   /// that mapped it by its file.
-  [[nodiscard]] std::optional<source> find(std::uint32_t into, mapping const& what, bool by_file) const noexcept {
+  [[nodiscard]] std::optional<source> find(std::uint32_t into, mapping const& what,
+                                           bool by_file) const noexcept {
     const std::lock_guard lock{mutex_};
     const auto [begin, end] = records_.equal_range(what.host.value);
     const auto found = std::find_if(begin, end, [&](auto const& entry) {
       record const& one = entry.second;
-      return one.generation != 0 && one.ioas != into && one.where.last - one.where.first == what.where.last - what.where.first &&
-             allows(one.rights, what.rights) && one.memory == what.memory && (one.by_file || !by_file) &&
-             std::ranges::find(pinned_, one.ioas) != pinned_.end();
+      return one.generation != 0 && one.ioas != into &&
+             one.where.last - one.where.first == what.where.last - what.where.first &&
+             allows(one.rights, what.rights) && one.memory == what.memory &&
+             (one.by_file || !by_file) && std::ranges::find(pinned_, one.ioas) != pinned_.end();
     });
     if (found == end) return std::nullopt;
     return source{found->second.ioas, found->second.where.first, found->second.generation};

@@ -99,8 +99,10 @@ struct option {
   std::uint64_t value = 0;
 };
 inline constexpr request<option> set_option{_IO(';', 0x87)};
-inline constexpr std::uint32_t locked_memory_by_process = 0;  ///< of the whole context; needs CAP_SYS_RESOURCE; EBUSY once it has objects
-inline constexpr std::uint32_t huge_pages = 1;                ///< of one address space; EINVAL to turn off once something is mapped
+/// of the whole context; needs CAP_SYS_RESOURCE; EBUSY once it has objects
+inline constexpr std::uint32_t locked_memory_by_process = 0;
+/// of one address space; EINVAL to turn off once something is mapped
+inline constexpr std::uint32_t huge_pages = 1;
 inline constexpr std::uint16_t operation_set = 0;
 
 /// Allocates a page table (HWPT) for one kind of IOMMU, filled with all that is mapped in `ioas`.
@@ -155,12 +157,17 @@ struct device_detachment {
 };
 inline constexpr request<device_detachment> detach_device{_IO(';', 100 + 20)};
 
-static_assert(sizeof(object) == 8 && sizeof(new_ioas) == 12 && sizeof(iova_range) == 16 && sizeof(iova_limits) == 32);
-static_assert(sizeof(memory_mapping) == 40 && sizeof(file_mapping) == 40 && sizeof(shared_mapping) == 40 && sizeof(unmapping) == 24);
+static_assert(sizeof(object) == 8 && sizeof(new_ioas) == 12 && sizeof(iova_range) == 16 &&
+              sizeof(iova_limits) == 32);
+static_assert(sizeof(memory_mapping) == 40 && sizeof(file_mapping) == 40 &&
+              sizeof(shared_mapping) == 40 && sizeof(unmapping) == 24);
 static_assert(sizeof(option) == 24 && sizeof(new_page_table) == 48);
-static_assert(sizeof(device_binding) == 16 && sizeof(device_attachment) == 12 && sizeof(device_detachment) == 8);
-static_assert(offsetof(memory_mapping, host) == 16 && offsetof(file_mapping, offset) == 16 && offsetof(shared_mapping, length) == 16);
-static_assert(offsetof(iova_limits, ranges) == 16 && offsetof(unmapping, iova) == 8 && offsetof(option, value) == 16);
+static_assert(sizeof(device_binding) == 16 && sizeof(device_attachment) == 12 &&
+              sizeof(device_detachment) == 8);
+static_assert(offsetof(memory_mapping, host) == 16 && offsetof(file_mapping, offset) == 16 &&
+              offsetof(shared_mapping, length) == 16);
+static_assert(offsetof(iova_limits, ranges) == 16 && offsetof(unmapping, iova) == 8 &&
+              offsetof(option, value) == 16);
 static_assert(offsetof(new_page_table, data) == 32 && offsetof(new_page_table, page_table) == 16);
 
-}  // namespace tether::iommufd_abi
+}  // namespace tether::detail::iommufd_uapi

@@ -20,7 +20,8 @@ class vfio_cdev {
   /// By its node: "/dev/vfio/devices/vfio0". The device's name is looked up in sysfs; if that does
   /// not know it, the path is used. Whichever device the node leads to when it is opened is
   /// attached, and classified as that device.
-  explicit vfio_cdev(std::string path, vfio_sysfs const& sysfs = vfio_sysfs{}) : path_{std::move(path)} {
+  explicit vfio_cdev(std::string path, vfio_sysfs const& sysfs = vfio_sysfs{})
+      : path_{std::move(path)} {
     name_ = sysfs.device_behind(path_);
     if (name_.empty()) name_ = path_;
     find_group(sysfs);
@@ -29,7 +30,8 @@ class vfio_cdev {
   /// By PCI address ("0000:01:00.0") or a mediated device's UUID. If the node leads to another
   /// device when it is opened, that is refused.
   /// Fails: as `vfio_sysfs::node_of`.
-  [[nodiscard]] static result<vfio_cdev> of(std::string_view device, vfio_sysfs const& sysfs = vfio_sysfs{}) noexcept try {
+  [[nodiscard]] static result<vfio_cdev> of(std::string_view device,
+                                            vfio_sysfs const& sysfs = vfio_sysfs{}) noexcept try {
     auto node = sysfs.node_of(device);
     if (!node) return failure(node.error());
     vfio_cdev named{"/dev/vfio/devices/" + *node, std::string{device}, sysfs};
@@ -41,7 +43,8 @@ class vfio_cdev {
   /// From an open descriptor of its node, which stays the caller's: the container works on a
   /// duplicate. `name` is the device's. The kernel unbinds a device only when its last descriptor
   /// is closed: until the caller closes it, too, the device can join one context only, once.
-  [[nodiscard]] static vfio_cdev from_descriptor(int descriptor, std::string name, vfio_sysfs const& sysfs = vfio_sysfs{}) {
+  [[nodiscard]] static vfio_cdev from_descriptor(int descriptor, std::string name,
+                                                 vfio_sysfs const& sysfs = vfio_sysfs{}) {
     vfio_cdev device{{}, std::move(name), sysfs};
     device.descriptor_ = descriptor;
     return device;
@@ -59,7 +62,8 @@ class vfio_cdev {
   [[nodiscard]] bool by_name() const noexcept { return by_name_; }
 
  private:
-  vfio_cdev(std::string path, std::string name, vfio_sysfs const& sysfs) : path_{std::move(path)}, name_{std::move(name)} {
+  vfio_cdev(std::string path, std::string name, vfio_sysfs const& sysfs)
+      : path_{std::move(path)}, name_{std::move(name)} {
     find_group(sysfs);
   }
   void find_group(vfio_sysfs const& sysfs) { group_ = sysfs.group_of(name_).value_or(name_); }

@@ -44,7 +44,8 @@ struct iommufd_attachment {
   pin_class pins = pin_class::pins;  // as found when it was opened
   void const* context = nullptr;     // the iommufd context it is bound to, or null
   std::uint32_t device = 0;          // its id there
-  std::uint32_t page_table = 0;      // the container's own HWPT that it uses; 0: the kernel's choice, or none
+  // the container's own HWPT that it uses; 0: the kernel's choice, or none
+  std::uint32_t page_table = 0;
 };
 
 /// A reference count: how many BARs of a device are mapped, and whether its handle is gone already:
@@ -52,18 +53,24 @@ struct iommufd_attachment {
 /// end on another; exactly one of them learns that it is the last.
 class view_count {
  public:
-  [[nodiscard]] unsigned count() const noexcept { return state_.load(std::memory_order_acquire) / one_view; }
+  [[nodiscard]] unsigned count() const noexcept {
+    return state_.load(std::memory_order_acquire) / one_view;
+  }
   void add() noexcept { state_.fetch_add(one_view, std::memory_order_relaxed); }
   /// Drops a view. True: the caller must destroy the device, which counts as in use until then.
   [[nodiscard]] bool take_last() noexcept {
     unsigned seen = state_.load(std::memory_order_acquire);
     while (seen != (one_view | orphaned)) {
-      if (state_.compare_exchange_weak(seen, seen - one_view, std::memory_order_acq_rel, std::memory_order_acquire)) return false;
+      if (state_.compare_exchange_weak(seen, seen - one_view, std::memory_order_acq_rel,
+                                       std::memory_order_acquire))
+        return false;
     }
     return true;
   }
   /// Drops the handle. Returns whether views are left, which own the device from now on.
-  [[nodiscard]] bool leave_to_views() noexcept { return state_.fetch_or(orphaned, std::memory_order_acq_rel) >= one_view; }
+  [[nodiscard]] bool leave_to_views() noexcept {
+    return state_.fetch_or(orphaned, std::memory_order_acq_rel) >= one_view;
+  }
 
  private:
   static constexpr unsigned orphaned = 1;
@@ -90,7 +97,8 @@ struct vfio_device_state {
 template <class Kernel = linux_kernel>
 class basic_bar_view {
  public:
-  basic_bar_view(basic_bar_view&& other) noexcept : device_{std::exchange(other.device_, nullptr)}, area_{std::move(other.area_)} {}
+  basic_bar_view(basic_bar_view&& other) noexcept
+      : device_{std::exchange(other.device_, nullptr)}, area_{std::move(other.area_)} {}
   basic_bar_view& operator=(basic_bar_view&&) = delete;
   ~basic_bar_view() {
     area_ = {};
@@ -98,7 +106,8 @@ class basic_bar_view {
   }
 
   [[nodiscard]] std::uint64_t size() const noexcept { return area_.size(); }
-  /// Reads or writes a register of the width of `T`. Requires: `offset` is aligned to it and inside.
+  /// Reads or writes a register of the width of `T`. Requires: `offset` is aligned to it and
+  /// inside.
   template <class T>
   [[nodiscard]] T read(std::uint64_t offset) const noexcept {
     return *area_.template as<T const volatile>(offset);
@@ -111,7 +120,8 @@ class basic_bar_view {
  private:
   template <class>
   friend class basic_vfio_device;
-  basic_bar_view(detail::vfio_device_state<Kernel>& device, kernel_area<Kernel> area) noexcept : device_{&device}, area_{std::move(area)} {
+  basic_bar_view(detail::vfio_device_state<Kernel>& device, kernel_area<Kernel> area) noexcept
+      : device_{&device}, area_{std::move(area)} {
     device_->views.add();
   }
 
@@ -133,15 +143,19 @@ class basic_vfio_device {
   }
 
   /// Opens a device through its group's descriptor. Fails: `no_such_device`, the kernel's errno.
-  [[nodiscard]] static result<basic_vfio_device> open(int group, std::string_view name) noexcept try {
+  [[nodiscard]] static result<basic_vfio_device> open(int group, std::string_view name) noexcept
+      try {
     auto state = std::make_unique<detail::vfio_device_state<Kernel>>();
     state->name = name;
-    const auto answer = Kernel::call(SYS_ioctl, group, VFIO_GROUP_GET_DEVICE_FD, state->name.c_str());
+    const auto answer =
+        Kernel::call(SYS_ioctl, group, VFIO_GROUP_GET_DEVICE_FD, state->name.c_str());
     if (answer == -ENODEV) {
       return failure(error{"open device", errc::no_such_device}.of(name).advise(
-          "it is not in this group, or not bound: write vfio-pci to its driver_override, then its address to drivers/vfio-pci/bind"));
+          "it is not in this group, or not bound: write vfio-pci to its driver_override, then its "
+          "address to drivers/vfio-pci/bind"));
     }
-    if (answer < 0) return failure(error::from_errno("open device", static_cast<int>(-answer)).of(name));
+    if (answer < 0)
+      return failure(error::from_errno("open device", static_cast<int>(-answer)).of(name));
     state->descriptor = kernel_descriptor<Kernel>{answer};
     return basic_vfio_device{std::move(state)};
   } catch (std::bad_alloc const&) {
@@ -149,7 +163,8 @@ class basic_vfio_device {
   }
   /// Takes ownership of a descriptor of the device's own node. The kernel refuses almost every
   /// request until it is bound to an iommufd. Fails: not enough memory.
-  [[nodiscard]] static result<basic_vfio_device> adopt(kernel_descriptor<Kernel> node, std::string_view name) noexcept try {
+  [[nodiscard]] static result<basic_vfio_device> adopt(kernel_descriptor<Kernel> node,
+                                                       std::string_view name) noexcept try {
     auto state = std::make_unique<detail::vfio_device_state<Kernel>>();
     state->name = name;
     state->descriptor = std::move(node);
@@ -169,7 +184,8 @@ class basic_vfio_device {
     vfio_region_info info{};
     info.argsz = sizeof info;
     info.index = index;
-    if (auto done = control("read region info", VFIO_DEVICE_GET_REGION_INFO, &info); !done) return failure(done.error());
+    if (auto done = control("read region info", VFIO_DEVICE_GET_REGION_INFO, &info); !done)
+      return failure(done.error());
     return vfio_region{info.size, info.offset, (info.flags & VFIO_REGION_INFO_FLAG_MMAP) != 0};
   }
 
@@ -178,9 +194,11 @@ class basic_vfio_device {
     auto info = region(index);
     if (!info) return failure(info.error());
     if (info->size == 0 || !info->mappable) {
-      return failure(error{"map BAR", errc::unsupported}.of(name()).advise("region {} cannot be mapped", index));
+      return failure(error{"map BAR", errc::unsupported}.of(name()).advise(
+          "region {} cannot be mapped", index));
     }
-    const auto at = Kernel::mmap(info->size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor(), info->offset);
+    const auto at =
+        Kernel::mmap(info->size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor(), info->offset);
     if (at < 0) return failure(error::from_errno("map BAR", static_cast<int>(-at)).of(name()));
     return basic_bar_view<Kernel>{*state_, kernel_area<Kernel>{at, info->size}};
   }
@@ -202,13 +220,17 @@ class basic_vfio_device {
   result<void> enable_bus_mastering() noexcept {
     auto command = read_config<std::uint16_t>(PCI_COMMAND);
     if (!command) return failure(command.error());
-    return write_config<std::uint16_t>(PCI_COMMAND, static_cast<std::uint16_t>(*command | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER));
+    return write_config<std::uint16_t>(
+        PCI_COMMAND,
+        static_cast<std::uint16_t>(*command | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER));
   }
   /// Fails: `unsupported` where the device has no reset of its own.
   result<void> reset() noexcept {
     const auto answer = Kernel::call(SYS_ioctl, descriptor(), VFIO_DEVICE_RESET);
-    if (answer == -EINVAL || answer == -ENOTTY) return failure(error{"reset device", errc::unsupported}.of(name()));
-    if (answer < 0) return failure(error::from_errno("reset device", static_cast<int>(-answer)).of(name()));
+    if (answer == -EINVAL || answer == -ENOTTY)
+      return failure(error{"reset device", errc::unsupported}.of(name()));
+    if (answer < 0)
+      return failure(error::from_errno("reset device", static_cast<int>(-answer)).of(name()));
     return {};
   }
 
@@ -218,10 +240,13 @@ class basic_vfio_device {
   result<void> signal_interrupts(std::uint32_t index, std::int32_t eventfd) noexcept {
     alignas(vfio_irq_set) std::array<std::byte, sizeof(vfio_irq_set) + sizeof eventfd> room{};
     vfio_irq_set set{};
-    // No data and a count of 0 disables the index; an eventfd of -1 would only silence one of its vectors.
+    // No data and a count of 0 disables the index; an eventfd of -1 would only silence one of its
+    // vectors.
     const bool off = eventfd < 0;
     set.argsz = static_cast<std::uint32_t>(off ? sizeof set : room.size());
-    set.flags = (off ? std::uint32_t{VFIO_IRQ_SET_DATA_NONE} : std::uint32_t{VFIO_IRQ_SET_DATA_EVENTFD}) | VFIO_IRQ_SET_ACTION_TRIGGER;
+    set.flags =
+        (off ? std::uint32_t{VFIO_IRQ_SET_DATA_NONE} : std::uint32_t{VFIO_IRQ_SET_DATA_EVENTFD}) |
+        VFIO_IRQ_SET_ACTION_TRIGGER;
     set.index = index;
     set.count = off ? 0 : 1;
     std::memcpy(room.data(), &set, sizeof set);
@@ -229,11 +254,14 @@ class basic_vfio_device {
     return control("set interrupts", VFIO_DEVICE_SET_IRQS, room.data());
   }
 
-  /// Fails: `stale_handle` if it is closed already; `still_in_use` while a BAR is mapped, and it stays open.
+  /// Fails: `stale_handle` if it is closed already; `still_in_use` while a BAR is mapped, and it
+  /// stays open.
   result<void> close() noexcept {
-    if (state_ == nullptr || state_->descriptor.number() < 0) return failure(error{"close device", errc::stale_handle});
+    if (state_ == nullptr || state_->descriptor.number() < 0)
+      return failure(error{"close device", errc::stale_handle});
     if (const unsigned mapped = state_->views.count(); mapped != 0) {
-      return failure(error{"close device", errc::still_in_use}.of(name()).advise("{} of its BARs are still mapped", mapped));
+      return failure(error{"close device", errc::still_in_use}.of(name()).advise(
+          "{} of its BARs are still mapped", mapped));
     }
     state_->descriptor = {};
     return {};
@@ -242,22 +270,29 @@ class basic_vfio_device {
   [[nodiscard]] detail::vfio_device_state<Kernel>* state() const noexcept { return state_.get(); }
 
  private:
-  explicit basic_vfio_device(std::unique_ptr<detail::vfio_device_state<Kernel>> state) noexcept : state_{std::move(state)} {}
+  explicit basic_vfio_device(std::unique_ptr<detail::vfio_device_state<Kernel>> state) noexcept
+      : state_{std::move(state)} {}
 
-  result<void> control(const char* operation, unsigned long request, void* argument) const noexcept {
+  result<void> control(const char* operation, unsigned long request,
+                       void* argument) const noexcept {
     const auto answer = Kernel::call(SYS_ioctl, descriptor(), request, argument);
-    if (answer < 0) return failure(error::from_errno(operation, static_cast<int>(-answer)).of(name()));
+    if (answer < 0)
+      return failure(error::from_errno(operation, static_cast<int>(-answer)).of(name()));
     return {};
   }
-  result<void> transfer_config(long call, void* value, std::uint64_t bytes, std::uint64_t offset) const noexcept {
+  result<void> transfer_config(long call, void* value, std::uint64_t bytes,
+                               std::uint64_t offset) const noexcept {
     auto config = region(VFIO_PCI_CONFIG_REGION_INDEX);
     if (!config) return failure(config.error());
     if (offset > config->size || config->size - offset < bytes) {
       return failure(error{"access configuration space", errc::past_the_end}.of(name()));
     }
     const auto answer = Kernel::call(call, descriptor(), value, bytes, config->offset + offset);
-    if (answer < 0) return failure(error::from_errno("access configuration space", static_cast<int>(-answer)).of(name()));
-    if (static_cast<std::uint64_t>(answer) != bytes) return failure(error::from_errno("access configuration space", EIO).of(name()));
+    if (answer < 0)
+      return failure(
+          error::from_errno("access configuration space", static_cast<int>(-answer)).of(name()));
+    if (static_cast<std::uint64_t>(answer) != bytes)
+      return failure(error::from_errno("access configuration space", EIO).of(name()));
     return {};
   }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A VFIO group by path, by one of its devices, or as a descriptor that a management layer has passed in:
-// what a container attaches.
+// A VFIO group by path, by one of its devices, or as a descriptor that a management layer has
+// passed in: what a container attaches.
 #pragma once
 
 #include <tether/backend/vfio/sysfs.hpp>
@@ -23,7 +23,8 @@ class vfio_group {
   /// By a device in it, a PCI address or a mediated device's UUID. If the node leads to another
   /// group when it is opened, that is refused.
   /// Fails: as `vfio_sysfs::group_of`.
-  [[nodiscard]] static result<vfio_group> of(std::string_view device, vfio_sysfs const& sysfs = vfio_sysfs{}) noexcept try {
+  [[nodiscard]] static result<vfio_group> of(std::string_view device,
+                                             vfio_sysfs const& sysfs = vfio_sysfs{}) noexcept try {
     auto number = sysfs.group_of(device);
     if (!number) return failure(number.error());
     vfio_group named{"/dev/vfio/" + *number};

@@ -30,11 +30,13 @@ class joined_vfio_group {
   /// process or KVM has it, EACCES, ENOENT with how to bind; `no_such_device` if it was asked for
   /// by a device and the node is another group's; `bad_descriptor`; `already_there` if it is in a
   /// container; `still_in_use` if it is not viable, naming the devices that are in the way.
-  [[nodiscard]] static result<std::unique_ptr<joined_vfio_group>> open(vfio_group const& group, vfio_sysfs const& sysfs) {
+  [[nodiscard]] static result<std::unique_ptr<joined_vfio_group>> open(vfio_group const& group,
+                                                                       vfio_sysfs const& sysfs) {
     auto opened = std::make_unique<joined_vfio_group>();
     opened->name_ = group.name();
     const auto answer = group.descriptor() >= 0 ? Kernel::duplicate(group.descriptor())
-                                                : Kernel::call(SYS_openat, AT_FDCWD, group.path(), O_RDWR | O_CLOEXEC, 0);
+                                                : Kernel::call(SYS_openat, AT_FDCWD, group.path(),
+                                                               O_RDWR | O_CLOEXEC, 0);
     if (answer < 0) return failure(why_not_open(group, static_cast<int>(-answer)));
     opened->descriptor_ = kernel_descriptor<Kernel>{answer};
     struct stat node{};
@@ -45,29 +47,38 @@ class joined_vfio_group {
     if (group.by_device() && !opened->number_.empty() && opened->number_ != group.number()) {
       const error why{"open group", errc::no_such_device};
       const std::uint64_t leads_to = minor(node.st_rdev);
-      return failure(why.of(group.name()).advise("its node leads to another group, minor number {}: make the nodes anew", leads_to));
+      return failure(
+          why.of(group.name())
+              .advise("its node leads to another group, minor number {}: make the nodes anew",
+                      leads_to));
     }
     vfio_group_status status{};
     status.argsz = sizeof status;
     if (const auto asked = opened->control(VFIO_GROUP_GET_STATUS, &status); asked < 0) {
       if (asked == -ENOTTY || asked == -EINVAL || asked == -EBADF) {
-        return failure(error{"open group", errc::bad_descriptor}.of(group.name()).advise("it is not a VFIO group"));
+        return failure(error{"open group", errc::bad_descriptor}
+                           .of(group.name())
+                           .advise("it is not a VFIO group"));
       }
       return failure(error::from_errno("open group", static_cast<int>(-asked)).of(group.name()));
     }
     if ((status.flags & VFIO_GROUP_FLAGS_VIABLE) == 0) {
       const std::string in_the_way = sysfs.in_the_way(opened->number_);
-      return failure(error{"open group", errc::still_in_use}.of(in_the_way.empty() ? group.name() : std::string_view{in_the_way}).advise(
-          "bind every device of the group to vfio-pci, or to no driver"));
+      return failure(error{"open group", errc::still_in_use}
+                         .of(in_the_way.empty() ? group.name() : std::string_view{in_the_way})
+                         .advise("bind every device of the group to vfio-pci, or to no driver"));
     }
     if ((status.flags & VFIO_GROUP_FLAGS_CONTAINER_SET) != 0) {
-      return failure(error{"open group", errc::already_there}.of(group.name()).advise("it is in a container already"));
+      return failure(error{"open group", errc::already_there}
+                         .of(group.name())
+                         .advise("it is in a container already"));
     }
     return opened;
   }
 
   [[nodiscard]] std::string_view name() const noexcept { return name_; }
-  /// The number in sysfs of the group that was opened, as text, whatever its node was called; empty where sysfs does not tell.
+  /// The number in sysfs of the group that was opened, as text, whatever its node was called; empty
+  /// where sysfs does not tell.
   [[nodiscard]] std::string_view number() const noexcept { return number_; }
   /// The group's own descriptor: open until `close`, because KVM's VFIO device may have to drop it
   /// after it has left.
@@ -84,17 +95,23 @@ class joined_vfio_group {
       return {};
     }
     if (!first && (answer == -EINVAL || answer == -EFAULT)) {
-      return failure(error{"join", errc::outside_aperture}.of(name_).advise("something is mapped where this group's IOMMU cannot reach"));
+      return failure(error{"join", errc::outside_aperture}.of(name_).advise(
+          "something is mapped where this group's IOMMU cannot reach"));
     }
     const auto why = error::from_errno("join", static_cast<int>(-answer)).of(name_);
-    if (answer == -ENOMEM) return failure(why.advise("raise the locked-memory limit (ulimit -l): all guest memory is pinned"));
+    if (answer == -ENOMEM)
+      return failure(
+          why.advise("raise the locked-memory limit (ulimit -l): all guest memory is pinned"));
     return failure(why);
   }
 
-  /// Fails, still inside: `still_in_use` while a device of it is open, a BAR mapped, or KVM has it; the kernel's errno.
+  /// Fails, still inside: `still_in_use` while a device of it is open, a BAR mapped, or KVM has it;
+  /// the kernel's errno.
   [[nodiscard]] result<void> leave(const char* operation) noexcept {
-    if (const auto answer = Kernel::call(SYS_ioctl, descriptor(), VFIO_GROUP_UNSET_CONTAINER); answer < 0) {
-      const error why = answer == -EBUSY ? error{operation, errc::still_in_use} : error::from_errno(operation, static_cast<int>(-answer));
+    if (const auto answer = Kernel::call(SYS_ioctl, descriptor(), VFIO_GROUP_UNSET_CONTAINER);
+        answer < 0) {
+      const error why = answer == -EBUSY ? error{operation, errc::still_in_use}
+                                         : error::from_errno(operation, static_cast<int>(-answer));
       return failure(why.of(name_).advise("close its devices and unmap their BARs first"));
     }
     in_container_ = false;
@@ -110,9 +127,12 @@ class joined_vfio_group {
   static error why_not_open(vfio_group const& group, int number) noexcept {
     const auto why = error::from_errno("open group", number).of(group.name());
     if (number == ENOENT || number == ENODEV) {
-      return why.advise("bind its devices: write vfio-pci to driver_override, then each address to drivers/vfio-pci/bind");
+      return why.advise(
+          "bind its devices: write vfio-pci to driver_override, then each address to "
+          "drivers/vfio-pci/bind");
     }
-    if (number == EACCES || number == EPERM) return why.advise("give this user the right to open the group's node");
+    if (number == EACCES || number == EPERM)
+      return why.advise("give this user the right to open the group's node");
     if (number == EBUSY) return why.advise("another process, or KVM, still has the group");
     return why;
   }

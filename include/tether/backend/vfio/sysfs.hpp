@@ -27,7 +27,9 @@ namespace detail {
 
 /// "major:minor" of a character device; empty for anything else.
 [[nodiscard]] inline std::string node_number(struct stat const& node) {
-  return S_ISCHR(node.st_mode) ? std::to_string(major(node.st_rdev)) + ":" + std::to_string(minor(node.st_rdev)) : std::string{};
+  return S_ISCHR(node.st_mode)
+             ? std::to_string(major(node.st_rdev)) + ":" + std::to_string(minor(node.st_rdev))
+             : std::string{};
 }
 
 }  // namespace detail
@@ -37,14 +39,20 @@ class vfio_sysfs {
  public:
   explicit vfio_sysfs(std::filesystem::path root = "/sys") : root_{std::move(root)} {}
 
-  /// The number of a device's IOMMU group, as text. `device` is a PCI address ("0000:01:00.0") or a mediated device's UUID.
-  /// Fails: `no_such_device` if there is none of that name, or it has no group because no IOMMU is on.
+  /// The number of a device's IOMMU group, as text. `device` is a PCI address ("0000:01:00.0") or a
+  /// mediated device's UUID.
+  /// Fails: `no_such_device` if there is none of that name, or it has no group because no IOMMU is
+  /// on.
   [[nodiscard]] result<std::string> group_of(std::string_view device) const noexcept try {
     const error absent = error{"find IOMMU group", errc::no_such_device}.of(device);
     const auto folder = find(device);
-    if (folder.empty()) return failure(absent.advise("name a PCI address such as 0000:01:00.0, or a mediated device's UUID"));
+    if (folder.empty())
+      return failure(
+          absent.advise("name a PCI address such as 0000:01:00.0, or a mediated device's UUID"));
     auto group = target_name(folder / "iommu_group");
-    if (group.empty()) return failure(absent.advise("it has none: turn the IOMMU on (intel_iommu=on, or the firmware's setting)"));
+    if (group.empty())
+      return failure(absent.advise(
+          "it has none: turn the IOMMU on (intel_iommu=on, or the firmware's setting)"));
     return group;
   } catch (std::exception const&) {
     return failure(error::out_of_memory("find IOMMU group").of(device));
@@ -53,10 +61,12 @@ class vfio_sysfs {
   /// How a device of a group pins: on demand if and only if every device of the group is mediated
   /// (its `subsystem` is mdev), because a group is attached as a whole; what cannot be read pins
   /// (law 1). Fails: `no_such_device` if the group exists and the device is not in it.
-  [[nodiscard]] result<pin_class> pins(std::string_view group, std::string_view device) const noexcept try {
+  [[nodiscard]] result<pin_class> pins(std::string_view group,
+                                       std::string_view device) const noexcept try {
     const auto devices = devices_of(group);
     if (!devices.empty() && std::ranges::find(devices, device) == devices.end()) {
-      return failure(error{"find device", errc::no_such_device}.of(device).advise("name one of the group's devices"));
+      return failure(error{"find device", errc::no_such_device}.of(device).advise(
+          "name one of the group's devices"));
     }
     return class_of(group, devices);
   } catch (std::exception const&) {
@@ -77,19 +87,24 @@ class vfio_sysfs {
   } catch (std::exception const&) {
     return false;
   }
-  /// The name of a device's own node, "vfio0". Fails: `no_such_device` if there is no such device, or it is not bound to a driver of
-  /// VFIO; `unsupported` if the kernel has no such nodes.
+  /// The name of a device's own node, "vfio0". Fails: `no_such_device` if there is no such device,
+  /// or it is not bound to a driver of VFIO; `unsupported` if the kernel has no such nodes.
   [[nodiscard]] result<std::string> node_of(std::string_view device) const noexcept try {
     const error absent = error{"find device node", errc::no_such_device}.of(device);
     const auto folder = find(device);
-    if (folder.empty()) return failure(absent.advise("name a PCI address such as 0000:01:00.0, or a mediated device's UUID"));
+    if (folder.empty())
+      return failure(
+          absent.advise("name a PCI address such as 0000:01:00.0, or a mediated device's UUID"));
     const auto node = node_in(folder);
     if (node.empty()) {
-      return failure(absent.advise("bind it: write vfio-pci to its driver_override, then its address to drivers/vfio-pci/bind"));
+      return failure(
+          absent.advise("bind it: write vfio-pci to its driver_override, then its address to "
+                        "drivers/vfio-pci/bind"));
     }
     if (!is_there(node / "dev")) {
       return failure(error{"find device node", errc::unsupported}.of(device).advise(
-          "this kernel has no nodes for single devices (CONFIG_VFIO_DEVICE_CDEV, Linux 6.6): use vfio_type1"));
+          "this kernel has no nodes for single devices (CONFIG_VFIO_DEVICE_CDEV, Linux 6.6): use "
+          "vfio_type1"));
     }
     return node.filename().string();
   } catch (std::exception const&) {
@@ -98,7 +113,8 @@ class vfio_sysfs {
   /// The device whose own node has that device number ("510:4"), by which the kernel knows it,
   /// whatever the node is called. Empty if sysfs does not know it.
   [[nodiscard]] std::string device_with_node(std::string_view number) const {
-    return is_of_class(number, "vfio-dev") ? target_name(node_with(number) / "device") : std::string{};
+    return is_of_class(number, "vfio-dev") ? target_name(node_with(number) / "device")
+                                           : std::string{};
   }
   /// The same for a group: its number in sysfs, as text.
   [[nodiscard]] std::string group_with_node(std::string_view number) const {
@@ -114,7 +130,8 @@ class vfio_sysfs {
     return target_name(root_ / "class/vfio-dev" / path.substr(path.rfind('/') + 1) / "device");
   }
 
-  /// How many mappings a container may hold: the parameter of vfio_iommu_type1, or the kernel's default where it cannot be read.
+  /// How many mappings a container may hold: the parameter of vfio_iommu_type1, or the kernel's
+  /// default where it cannot be read.
   [[nodiscard]] std::uint64_t mapping_limit() const noexcept try {
     std::uint64_t limit = 65535;
     std::ifstream file{root_ / "module/vfio_iommu_type1/parameters/dma_entry_limit"};
@@ -129,7 +146,8 @@ class vfio_sysfs {
     std::vector<std::string> names;
     std::error_code ignored;
     const std::filesystem::directory_iterator end;
-    for (std::filesystem::directory_iterator at{folder_of(group), ignored}; !ignored && at != end; at.increment(ignored)) {
+    for (std::filesystem::directory_iterator at{folder_of(group), ignored}; !ignored && at != end;
+         at.increment(ignored)) {
       names.push_back(at->path().filename().string());
     }
     return names;
@@ -139,12 +157,15 @@ class vfio_sysfs {
     return target_name(folder_of(group) / device / "driver");
   }
 
-  /// The devices that keep a group from being viable: bound to a driver that does DMA of its own. Separated by blanks.
+  /// The devices that keep a group from being viable: bound to a driver that does DMA of its own.
+  /// Separated by blanks.
   [[nodiscard]] std::string in_the_way(std::string_view group) const {
     std::string names;
     for (std::string const& device : devices_of(group)) {
       const auto driver = driver_of(group, device);
-      if (driver.empty() || driver == "pcieport" || driver == "pci-stub" || driver.starts_with("vfio")) continue;
+      if (driver.empty() || driver == "pcieport" || driver == "pci-stub" ||
+          driver.starts_with("vfio"))
+        continue;
       if (!names.empty()) names += ' ';
       names += device + " (" + driver + ")";
     }
@@ -152,16 +173,22 @@ class vfio_sysfs {
   }
 
  private:
-  [[nodiscard]] std::filesystem::path node_with(std::string_view number) const { return root_ / "dev/char" / number; }
+  [[nodiscard]] std::filesystem::path node_with(std::string_view number) const {
+    return root_ / "dev/char" / number;
+  }
   [[nodiscard]] bool is_of_class(std::string_view number, std::string_view wanted) const {
     return !number.empty() && target_name(node_with(number) / "subsystem") == wanted;
   }
-  [[nodiscard]] std::filesystem::path folder_of(std::string_view group) const { return root_ / "kernel/iommu_groups" / group / "devices"; }
+  [[nodiscard]] std::filesystem::path folder_of(std::string_view group) const {
+    return root_ / "kernel/iommu_groups" / group / "devices";
+  }
   /// How the group of these devices pins. An empty list pins: it could not be read.
-  [[nodiscard]] pin_class class_of(std::string_view group, std::vector<std::string> const& devices) const {
-    const bool mediated = !devices.empty() && std::ranges::all_of(devices, [&](std::string const& one) {
-      return target_name(folder_of(group) / one / "subsystem") == "mdev";
-    });
+  [[nodiscard]] pin_class class_of(std::string_view group,
+                                   std::vector<std::string> const& devices) const {
+    const bool mediated =
+        !devices.empty() && std::ranges::all_of(devices, [&](std::string const& one) {
+          return target_name(folder_of(group) / one / "subsystem") == "mdev";
+        });
     return mediated ? pin_class::pins_on_demand : pin_class::pins;
   }
   /// A device's folder, by PCI address or UUID; empty if there is none.
@@ -176,7 +203,8 @@ class vfio_sysfs {
   static std::filesystem::path node_in(std::filesystem::path const& folder) {
     std::error_code none;
     const std::filesystem::directory_iterator at{folder / "vfio-dev", none};
-    return none || at == std::filesystem::directory_iterator{} ? std::filesystem::path{} : at->path();
+    return none || at == std::filesystem::directory_iterator{} ? std::filesystem::path{}
+                                                               : at->path();
   }
   static bool is_there(std::filesystem::path const& folder) {
     std::error_code ignored;

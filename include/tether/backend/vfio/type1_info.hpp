@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What VFIO_IOMMU_GET_INFO answers: a struct and, behind it, a chain of capabilities at offsets that the kernel
-// names. Read here as bytes, bounds checked at every step: a malformed chain is an error, never a crash.
+// What VFIO_IOMMU_GET_INFO answers: a struct and, behind it, a chain of capabilities at offsets
+// that the kernel names. Read here as bytes, bounds checked at every step: a malformed chain is an
+// error, never a crash.
 //
 //     | argsz flags pgsizes cap_offset |...| id version next | ranges ... |...| id version next | avail |
 //                              +-------------^             +--------------------^
@@ -36,7 +37,8 @@ struct vfio_type1_info {
 };
 
 template <class T>
-[[nodiscard]] std::optional<T> read_at(std::span<std::byte const> bytes, std::size_t offset) noexcept {
+[[nodiscard]] std::optional<T> read_at(std::span<std::byte const> bytes,
+                                       std::size_t offset) noexcept {
   if (offset > bytes.size() || bytes.size() - offset < sizeof(T)) return std::nullopt;
   T value;
   std::memcpy(&value, bytes.data() + offset, sizeof(T));
@@ -44,19 +46,23 @@ template <class T>
 }
 
 [[nodiscard]] inline error malformed_info() noexcept {
-  return error{"read IOMMU info", errc::bad_descriptor}.advise("the kernel's capability chain is malformed");
+  return error{"read IOMMU info", errc::bad_descriptor}.advise(
+      "the kernel's capability chain is malformed");
 }
 
 /// The usable ranges: sorted, disjoint, at least one.
-[[nodiscard]] inline result<void> read_ranges(std::span<std::byte const> bytes, std::size_t at, vfio_type1_info& info) noexcept try {
-  const auto count = read_at<std::uint32_t>(bytes, at + offsetof(vfio_iommu_type1_info_cap_iova_range, nr_iovas));
+[[nodiscard]] inline result<void> read_ranges(std::span<std::byte const> bytes, std::size_t at,
+                                              vfio_type1_info& info) noexcept try {
+  const auto count =
+      read_at<std::uint32_t>(bytes, at + offsetof(vfio_iommu_type1_info_cap_iova_range, nr_iovas));
   if (!count || *count == 0) return failure(malformed_info());
   info.usable.clear();
   for (std::size_t i = 0; i < *count; ++i) {
-    const auto range =
-        read_at<vfio_iova_range>(bytes, at + sizeof(vfio_iommu_type1_info_cap_iova_range) + i * sizeof(vfio_iova_range));
+    const auto range = read_at<vfio_iova_range>(
+        bytes, at + sizeof(vfio_iommu_type1_info_cap_iova_range) + i * sizeof(vfio_iova_range));
     if (!range || range->end < range->start) return failure(malformed_info());
-    if (!info.usable.empty() && range->start <= info.usable.back().last.value) return failure(malformed_info());
+    if (!info.usable.empty() && range->start <= info.usable.back().last.value)
+      return failure(malformed_info());
     info.usable.push_back({io_address{range->start}, io_address{range->end}});
   }
   return {};
@@ -65,10 +71,12 @@ template <class T>
 }
 
 /// One capability. An unknown one is ignored.
-[[nodiscard]] inline result<void> read_capability(std::span<std::byte const> bytes, std::size_t at, vfio_info_cap_header header,
+[[nodiscard]] inline result<void> read_capability(std::span<std::byte const> bytes, std::size_t at,
+                                                  vfio_info_cap_header header,
                                                   vfio_type1_info& info) noexcept {
   constexpr std::uint16_t known_version = 1;
-  const bool known = header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE || header.id == VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL;
+  const bool known = header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE ||
+                     header.id == VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL;
   if (!known) return {};
   if (header.version != known_version) return failure(malformed_info());
   if (header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE) return read_ranges(bytes, at, info);
@@ -81,7 +89,8 @@ template <class T>
 /// Parses what the kernel has written. Fails: `bad_descriptor` for a struct or chain that does not
 /// fit into its own `argsz`, goes backwards, names no range or ranges out of order, or is of an
 /// undefined version; not enough memory.
-[[nodiscard]] inline result<vfio_type1_info> parse_type1_info(std::span<std::byte const> bytes, page_sizes host) noexcept try {
+[[nodiscard]] inline result<vfio_type1_info> parse_type1_info(std::span<std::byte const> bytes,
+                                                              page_sizes host) noexcept try {
   const auto argsz = read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, argsz));
   if (!argsz) return failure(malformed_info());
   // Bytes beyond argsz were not written by the kernel: the structs of old kernels are shorter.

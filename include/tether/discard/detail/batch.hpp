@@ -33,7 +33,8 @@ struct piece {
   memory_backing* memory = nullptr;
   std::uint64_t offset = 0;  ///< of its first byte in the block
   std::uint64_t bytes = 0;
-  std::uint64_t frames = 0;      ///< how many frames of the request it accounts for, duplicates included
+  /// how many frames of the request it accounts for, duplicates included
+  std::uint64_t frames = 0;
   partial_page* page = nullptr;  ///< record that collected its frames, null if none was needed
 
   [[nodiscard]] constexpr std::uint64_t end() const noexcept { return offset + bytes; }
@@ -43,7 +44,8 @@ struct piece {
   if (a.memory != b.memory) return std::less<>{}(a.memory, b.memory);
   return a.offset < b.offset;
 }
-/// Whether `next` touches or overlaps `one`. Requires: sorted, and pieces of one block are of one size.
+/// Whether `next` touches or overlaps `one`. Requires: sorted, and pieces of one block are of one
+/// size.
 [[nodiscard]] inline bool continues(piece const& one, piece const& next) noexcept {
   return one.memory == next.memory && next.offset <= one.end();
 }
@@ -89,10 +91,11 @@ class batch {
 
  private:
   template <class After>
-  static result<void> discard_run(std::span<piece const> run, discard_permit const& leave, discard_report& report,
-                                  After& after) noexcept {
+  static result<void> discard_run(std::span<piece const> run, discard_permit const& leave,
+                                  discard_report& report, After& after) noexcept {
     report.calls += 1;
-    auto done = run.front().memory->discard({block_offset{run.front().offset}, block_offset{run.back().end() - 1}}, leave);
+    auto done = run.front().memory->discard(
+        {block_offset{run.front().offset}, block_offset{run.back().end() - 1}}, leave);
     if (!done) return done;
     for (piece const& one : run) {
       report.discarded += one.frames;

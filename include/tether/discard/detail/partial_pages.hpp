@@ -60,9 +60,11 @@ class partial_page {
   }
   static constexpr std::size_t not_queued = std::numeric_limits<std::size_t>::max();
 
-  std::uint64_t pending_in_request = 0;   ///< frames of the current request that were reported as partial
+  /// frames of the current request that were reported as partial
+  std::uint64_t pending_in_request = 0;
   std::size_t queued = not_queued;  ///< index in the batch, once complete
-  std::uint64_t discarded_in_request = 0;        ///< the request that discarded it; 0 if none did since a frame was deflated
+  /// the request that discarded it; 0 if none did since a frame was deflated
+  std::uint64_t discarded_in_request = 0;
 
  private:
   std::uint64_t frames_;
@@ -78,8 +80,13 @@ class block_notes {
  public:
   /// `owner` keeps the block alive. The notes only refer to it weakly, so they never delay an
   /// unplug.
-  block_notes(std::uint64_t generation, std::uint64_t page_bytes, section_owner_pointer const& owner, std::pmr::memory_resource* memory)
-      : generation_{generation}, page_bytes_{page_bytes}, owner_{owner}, memory_{memory}, pages_{memory} {}
+  block_notes(std::uint64_t generation, std::uint64_t page_bytes,
+              section_owner_pointer const& owner, std::pmr::memory_resource* memory)
+      : generation_{generation},
+        page_bytes_{page_bytes},
+        owner_{owner},
+        memory_{memory},
+        pages_{memory} {}
 
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
   /// Whether the memory has left the map and every view; the address of the block may be dangling
@@ -116,7 +123,8 @@ class block_notes {
 /// All partially inflated host pages. Not thread-safe. Allocates nothing before the first frame.
 class partial_pages {
  public:
-  explicit partial_pages(std::pmr::memory_resource* memory) noexcept : memory_{memory}, blocks_{memory} {}
+  explicit partial_pages(std::pmr::memory_resource* memory) noexcept
+      : memory_{memory}, blocks_{memory} {}
 
   /// Drops the records of memory that is gone. Requires: no page is in a batch.
   void forget_abandoned() noexcept {
@@ -127,9 +135,11 @@ class partial_pages {
 
   /// The notes of a block, created if there are none. Notes of another generation are void: the
   /// caller must `erase` them before it records anything. Null if out of memory.
-  [[nodiscard]] block_notes* of(memory_backing const& block, std::uint64_t generation, section_owner_pointer const& owner) noexcept {
+  [[nodiscard]] block_notes* of(memory_backing const& block, std::uint64_t generation,
+                                section_owner_pointer const& owner) noexcept {
     try {
-      return &blocks_.try_emplace(&block, generation, block.page_size(), owner, memory_).first->second;
+      return &blocks_.try_emplace(&block, generation, block.page_size(), owner, memory_)
+                  .first->second;
     } catch (...) {
       return nullptr;
     }

@@ -23,7 +23,10 @@ class hold_entry {
   /// Requires: its count is zero. Otherwise the gate would go on counting it, and its list would
   /// hold a dangling pointer.
   constexpr ~hold_entry() {
-    if (count_ != 0) stop("tether[I14]: an entry of a gate's list was destroyed while it counted: what it holds must be given back first");
+    if (count_ != 0)
+      stop(
+          "tether[I14]: an entry of a gate's list was destroyed while it counted: what it holds "
+          "must be given back first");
   }
 
   [[nodiscard]] constexpr std::string_view name() const noexcept { return name_.view(); }
@@ -35,7 +38,8 @@ class hold_entry {
 
   label name_;
   hold_entry* next_ = nullptr;
-  hold_entry** link_ = nullptr;  // the pointer that points here; both are valid only while it is listed
+  // the pointer that points here; both are valid only while it is listed
+  hold_entry** link_ = nullptr;
   std::uint32_t count_ = 0;
   entry_kind what_ = entry_kind::any_hold;
 };

@@ -30,10 +30,14 @@ class ledger {
     return count <= std::numeric_limits<std::uint32_t>::max() - total(now, what);
   }
 
-  /// Adds `count` to an entry, listing it if it is new. Requires: an entry that is listed keeps its kind, and there is room.
+  /// Adds `count` to an entry, listing it if it is new. Requires: an entry that is listed keeps its
+  /// kind, and there is room.
   constexpr void add(hold_entry& entry, entry_kind what, std::uint32_t count) noexcept {
     if (count == 0) return;
-    if (!has_room(what, count)) stop("tether[I17]: more holds, requirements or suspensions of one kind than a gate can count (2^32 - 1)");
+    if (!has_room(what, count))
+      stop(
+          "tether[I17]: more holds, requirements or suspensions of one kind than a gate can count "
+          "(2^32 - 1)");
     if (entry.count_ == 0) {
       entry.what_ = what;
       list(entry);
@@ -65,11 +69,13 @@ class ledger {
   /// Calls `visit(holder_info)` for each entry, latest first.
   template <class Visitor>
   constexpr void for_each(Visitor visit) const {
-    for (hold_entry const* one = first_; one != nullptr; one = one->next_) visit(holder_info{one->name(), one->what_, one->count_});
+    for (hold_entry const* one = first_; one != nullptr; one = one->next_)
+      visit(holder_info{one->name(), one->what_, one->count_});
   }
 
   /// The name of the latest entry of kind `this_one` or `that_one`, empty if there is none.
-  [[nodiscard]] constexpr std::string_view find(entry_kind this_one, entry_kind that_one) const noexcept {
+  [[nodiscard]] constexpr std::string_view find(entry_kind this_one,
+                                                entry_kind that_one) const noexcept {
     for (hold_entry const* one = first_; one != nullptr; one = one->next_) {
       if (one->what_ == this_one || one->what_ == that_one) return one->name();
     }
@@ -89,8 +95,11 @@ class ledger {
   }
   static constexpr std::uint32_t& total(gate_counts& of, entry_kind what) noexcept {
     // Nested conditionals, because a switch over five values becomes a jump table.
-    if (what < entry_kind::any_requirement) return what == entry_kind::any_hold ? of.any_holds : of.uncoordinated_holds;
-    if (what < entry_kind::suspension) return what == entry_kind::any_requirement ? of.any_requirements : of.coordinated_requirements;
+    if (what < entry_kind::any_requirement)
+      return what == entry_kind::any_hold ? of.any_holds : of.uncoordinated_holds;
+    if (what < entry_kind::suspension)
+      return what == entry_kind::any_requirement ? of.any_requirements
+                                                 : of.coordinated_requirements;
     return of.suspensions;
   }
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
-// Counts the discards that are inside the gate, and lets none in while it is closed: a distributed reader-writer lock, whose readers are
-// discards, counted in a slot for each few threads, and whose writers are holds.
+// Counts the discards that are inside the gate, and lets none in while it is closed: a distributed
+// reader-writer lock, whose readers are discards, counted in a slot for each few threads, and whose
+// writers are holds.
 //
 //   a discard:   inside += 1, then load closed              a hold:   closed += 1, then load inside of every slot
 //
-// A Dekker handshake: each side stores its own flag before it loads the other's, sequentially consistent, so at least one of the two sees
-// the other. Once a hold has seen no discard inside, none is and none can enter. Counts are of 64 bits: holds of several kinds close the
-// same gate, each counted in 32, and their sum must not wrap to zero.
+// A Dekker handshake: each side stores its own flag before it loads the other's, sequentially
+// consistent, so at least one of the two sees the other. Once a hold has seen no discard inside,
+// none is and none can enter. Counts are of 64 bits: holds of several kinds close the same gate,
+// each counted in 32, and their sum must not wrap to zero.
 #pragma once
 
 #include <tether/inhibit/kinds.hpp>
@@ -31,8 +33,8 @@ struct wait_limits {
 
 enum class drained : std::uint8_t { yes, busy, timed_out, cancelled, own_permit };
 
-/// The reader indicator for one thread: plain counts. A discard that is inside while a hold is asked for
-/// can only be the caller's own.
+/// The reader indicator for one thread: plain counts. A discard that is inside while a hold is
+/// asked for can only be the caller's own.
 class plain_reader_indicator {
  public:
   class ticket {};
@@ -52,12 +54,17 @@ class plain_reader_indicator {
 
   template <class Lock>
   [[nodiscard]] drained drain(bool coordinated_too, Lock&, wait_limits const&) noexcept {
-    return inside_[0] == 0 && (!coordinated_too || inside_[1] == 0) ? drained::yes : drained::own_permit;
+    return inside_[0] == 0 && (!coordinated_too || inside_[1] == 0) ? drained::yes
+                                                                    : drained::own_permit;
   }
-  [[nodiscard]] bool entered_by_this_thread() const noexcept { return inside_[0] + inside_[1] != 0; }
+  [[nodiscard]] bool entered_by_this_thread() const noexcept {
+    return inside_[0] + inside_[1] != 0;
+  }
 
  private:
-  static constexpr std::size_t index(discard_kind kind) noexcept { return static_cast<std::size_t>(kind); }
+  static constexpr std::size_t index(discard_kind kind) noexcept {
+    return static_cast<std::size_t>(kind);
+  }
 
   std::array<std::uint64_t, 2> inside_{};
   std::array<std::uint64_t, 2> closed_{};
@@ -70,8 +77,9 @@ inline thread_local constinit std::uint64_t permits_of_this_thread = 0;
 inline std::atomic<std::uint32_t> threads_seen{0};
 inline thread_local constinit std::uint32_t slot_of_this_thread = 0;
 
-/// The synchronisation primitives of a reader indicator for many threads. Replaced by tests that schedule
-/// every step of every thread (test/support/interleavings.hpp), and for a mutex of the user's own.
+/// The synchronisation primitives of a reader indicator for many threads. Replaced by tests that
+/// schedule every step of every thread (test/support/interleavings.hpp), and for a mutex of the
+/// user's own.
 struct standard_parts {
   template <class Value>
   using atomic = std::atomic<Value>;
@@ -81,8 +89,9 @@ struct standard_parts {
   static constexpr std::size_t slots = 16;
 };
 
-/// The reader indicator for many threads. Entering writes to a slot that few other threads share, so it scales.
-/// Cost of enter and leave: one atomic addition each, uncontended below `slots` threads.
+/// The reader indicator for many threads. Entering writes to a slot that few other threads share,
+/// so it scales. Cost of enter and leave: one atomic addition each, uncontended below `slots`
+/// threads.
 template <class Parts>
 class basic_shared_reader_indicator {
   using counter = typename Parts::template atomic<std::uint64_t>;
@@ -115,12 +124,17 @@ class basic_shared_reader_indicator {
     step_out(*mine.counter_);
   }
 
-  void close(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)].fetch_add(times, std::memory_order_seq_cst); }
-  void reopen(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)].fetch_sub(times, std::memory_order_seq_cst); }
+  void close(discard_kind kind, std::uint32_t times) noexcept {
+    closed_[index(kind)].fetch_add(times, std::memory_order_seq_cst);
+  }
+  void reopen(discard_kind kind, std::uint32_t times) noexcept {
+    closed_[index(kind)].fetch_sub(times, std::memory_order_seq_cst);
+  }
 
   /// Waits until no forbidden discard is inside. Requires: closed already; `lock` holds the gate's
   /// mutex, which is released while waiting.
-  [[nodiscard]] drained drain(bool coordinated_too, std::unique_lock<mutex>& lock, wait_limits const& how) noexcept {
+  [[nodiscard]] drained drain(bool coordinated_too, std::unique_lock<mutex>& lock,
+                              wait_limits const& how) noexcept {
     waiting_.fetch_add(1, std::memory_order_seq_cst);
     const auto empty = [&] { return nobody_inside(coordinated_too); };
     drained outcome = drained::yes;
@@ -143,10 +157,14 @@ class basic_shared_reader_indicator {
     std::array<counter, 2> inside{};
   };
 
-  static constexpr std::size_t index(discard_kind kind) noexcept { return static_cast<std::size_t>(kind); }
+  static constexpr std::size_t index(discard_kind kind) noexcept {
+    return static_cast<std::size_t>(kind);
+  }
   static std::size_t slot_index() noexcept {
-    constexpr std::size_t numbers = standard_parts::slots;  // a thread has one number for all gates, however many slots they have
-    if (slot_of_this_thread == 0) [[unlikely]] slot_of_this_thread = threads_seen.fetch_add(1, std::memory_order_relaxed) % numbers + 1;
+    // a thread has one number for all gates, however many slots they have
+    constexpr std::size_t numbers = standard_parts::slots;
+    if (slot_of_this_thread == 0) [[unlikely]]
+      slot_of_this_thread = threads_seen.fetch_add(1, std::memory_order_relaxed) % numbers + 1;
     if constexpr (slots < numbers) return (slot_of_this_thread - 1) % slots;
     else return slot_of_this_thread - 1;
   }
@@ -162,7 +180,8 @@ class basic_shared_reader_indicator {
   /// before it is notified: no lost wakeup.
   void step_out(counter& inside) noexcept {
     inside.fetch_sub(1, std::memory_order_seq_cst);
-    if (waiting_.load(std::memory_order_seq_cst) != 0) [[unlikely]] wake();
+    if (waiting_.load(std::memory_order_seq_cst) != 0) [[unlikely]]
+      wake();
   }
   [[gnu::cold, gnu::noinline]] void wake() noexcept {
     { std::lock_guard turn{*mutex_}; }

@@ -22,10 +22,14 @@ namespace tether::detail {
 /// What is wrong with a rule.
 enum class rule_fault : std::uint8_t {
   none,
-  holds_for_nothing,   ///< it needs a hold where nothing is attached
-  more_after_a_close,  ///< a close or a detach needs more holds than before, or leads to counts that it does not admit
-  many_unlike_few,     ///< it needs a hold for many groups or devices and none for few, or admits many and not few; or the other way round
-  too_many,            ///< a few devices need so many holds that the sum over many groups could overflow
+  holds_for_nothing,  ///< it needs a hold where nothing is attached
+  /// a close or a detach needs more holds than before, or leads to counts that it does not admit
+  more_after_a_close,
+  /// it needs a hold for many groups or devices and none for few, or admits many and not few; or
+  /// the other way round
+  many_unlike_few,
+  /// a few devices need so many holds that the sum over many groups could overflow
+  too_many,
 };
 
 /// Up to here every combination is evaluated; beyond it powers of two and their neighbours.
@@ -33,8 +37,8 @@ inline constexpr std::uint32_t every_count = 16;
 /// The most holds for one group, or container, of up to `every_count` devices, or groups.
 inline constexpr std::uint32_t most_holds = 65'535;
 
-/// The count that stands for this one in the proof's small world (proof/model/abstraction.hpp: two groups,
-/// two devices). `beside`: the other count of the pair.
+/// The count that stands for this one in the proof's small world (proof/model/abstraction.hpp: two
+/// groups, two devices). `beside`: the other count of the pair.
 constexpr std::uint32_t few(std::uint32_t count, std::uint32_t beside) noexcept {
   return count == 0 ? 0 : count == 1 || beside != 0 ? 1 : 2;
 }
@@ -58,21 +62,27 @@ struct interrogation {
   constexpr void blame(rule_fault what) noexcept {
     if (fault == rule_fault::none) fault = what;
   }
-  constexpr void ask_about(std::uint32_t one, std::uint32_t other, less& along_one, less& along_other) noexcept {
+  constexpr void ask_about(std::uint32_t one, std::uint32_t other, less& along_one,
+                           less& along_other) noexcept {
     const std::uint32_t largest = one > other ? one : other;
     const std::uint32_t few_of_one = few(one, other);
     const std::uint32_t few_of_other = few(other, one);
     const std::uint32_t as_few = holds_for_few[few_of_one][few_of_other];
     // Holds that 32 bits cannot count are never needed: no host has memory for that many devices.
-    if (largest > every_count && std::uint64_t{largest} * as_few > std::numeric_limits<std::uint32_t>::max()) return;
+    if (largest > every_count &&
+        std::uint64_t{largest} * as_few > std::numeric_limits<std::uint32_t>::max())
+      return;
     const bool admitted = Rule::admits(one, other);
     const std::uint32_t holds = admitted ? Rule::holds(one, other) : 0;
-    answers = (answers ^ ((std::uint64_t{holds} << 1U) + (admitted ? 1 : 0))) * 0x9e37'79b9'7f4a'7c15U;
+    answers =
+        (answers ^ ((std::uint64_t{holds} << 1U) + (admitted ? 1 : 0))) * 0x9e37'79b9'7f4a'7c15U;
     answers ^= answers >> 29U;
     if (admitted) {
-      if ((holds != 0) != (as_few != 0) || !admits_few[few_of_one][few_of_other]) blame(rule_fault::many_unlike_few);
+      if ((holds != 0) != (as_few != 0) || !admits_few[few_of_one][few_of_other])
+        blame(rule_fault::many_unlike_few);
       if (holds > most_holds && largest <= every_count) blame(rule_fault::too_many);
-      if (!along_one.admitted || along_one.holds > holds || !along_other.admitted || along_other.holds > holds) {
+      if (!along_one.admitted || along_one.holds > holds || !along_other.admitted ||
+          along_other.holds > holds) {
         blame(rule_fault::more_after_a_close);
       }
     }
@@ -90,7 +100,8 @@ struct interrogation {
     less columns[every_count + 1]{};
     for (std::uint32_t one = 0; one <= (One ? every_count : 0); ++one) {
       less row{};
-      for (std::uint32_t other = 0; other <= every_count; ++other) ask_about(one, other, columns[other], row);
+      for (std::uint32_t other = 0; other <= every_count; ++other)
+        ask_about(one, other, columns[other], row);
     }
     less alone{};
     less beside_one{};
@@ -140,17 +151,20 @@ constexpr std::uint64_t examine() noexcept {
     if (fault == rule_fault::none) fault = rule.fault;
     answers = (answers ^ rule.answers) * 0x9e37'79b9'7f4a'7c15U;
   };
-  if (holds_needed<Policy>(group_counts{}) != 0 || holds_needed<Policy>(container_counts{}) != 0) fault = rule_fault::holds_for_nothing;
+  if (holds_needed<Policy>(group_counts{}) != 0 || holds_needed<Policy>(container_counts{}) != 0)
+    fault = rule_fault::holds_for_nothing;
   if constexpr (holds_for_a_group<Policy> || admits_some<Policy>) {
     ask(interrogation<rule_for_groups<Policy, true>>{}, std::true_type{});
-    ask(interrogation<rule_for_groups<Policy, false>>{}, std::false_type{});  // nobody has agreed yet
+    // nobody has agreed yet
+    ask(interrogation<rule_for_groups<Policy, false>>{}, std::false_type{});
   }
   if constexpr (holds_for_a_container<Policy>) {
     ask(interrogation<rule_for_containers<Policy>>{}, std::true_type{});
     for (std::uint32_t members = 1; members <= every_count; ++members) {
-      for (std::uint32_t settled = 0; settled < 2 && settled < members; ++settled) {  // one more settles
-        const bool more =
-            holds_needed<Policy>(container_counts{members, settled + 1}) > holds_needed<Policy>(container_counts{members, settled});
+      // one more settles
+      for (std::uint32_t settled = 0; settled < 2 && settled < members; ++settled) {
+        const bool more = holds_needed<Policy>(container_counts{members, settled + 1}) >
+                          holds_needed<Policy>(container_counts{members, settled});
         if (more && fault == rule_fault::none) fault = rule_fault::more_after_a_close;
       }
     }
@@ -189,8 +203,10 @@ template <constant_rule Policy>
   std::uint64_t now = 0;
   now = examine<Policy>();
   if (now != examined<Policy>::type::value) {
-    stop("tether[I16]: an inhibition policy answers otherwise in the program than inside the compiler, where it was checked: it may read "
-         "nothing but its argument, and not ask where it is evaluated");
+    stop(
+        "tether[I16]: an inhibition policy answers otherwise in the program than inside the "
+        "compiler, where it was checked: it may read "
+        "nothing but its argument, and not ask where it is evaluated");
   }
   return true;
 }

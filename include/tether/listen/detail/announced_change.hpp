@@ -26,7 +26,8 @@ class announced_change {
   void remove(section one) noexcept {
     if (feed_.removes(one)) remember(removed_, one);
   }
-  /// Reserves memory for the inverse change as well, so that a rollback and a removal never allocate.
+  /// Reserves memory for the inverse change as well, so that a rollback and a removal never
+  /// allocate.
   void add(section one) noexcept {
     if (!feed_.adds(one)) return;
     make_room(standing_ + added_.size() + 1);
@@ -41,7 +42,8 @@ class announced_change {
   /// Ends the change. If it has not `happened`, the sections are those from before `begin`.
   /// Ensures: announced names are no longer used.
   void end(bool happened) noexcept {
-    if (happened) standing_ = standing_ + added_.size() - std::min(standing_ + added_.size(), removed_.size());
+    if (happened)
+      standing_ = standing_ + added_.size() - std::min(standing_ + added_.size(), removed_.size());
     clear();
     feed_.end(happened);
   }

@@ -96,7 +96,10 @@ class judged_feed {
   /// where a section names no memory; `overlaps`; `past_the_end`; `operation_not_permitted` without
   /// a `begin`.
   [[nodiscard]] result<void> verdict() const noexcept {
-    if (!open_) return failure(error{"commit", std::make_error_code(std::errc::operation_not_permitted)}.advise("call begin() first"));
+    if (!open_)
+      return failure(
+          error{"commit", std::make_error_code(std::errc::operation_not_permitted)}.advise(
+              "call begin() first"));
     return wrong_ ? failure(*wrong_) : result<void>{};
   }
   void end(bool happened) noexcept {
@@ -132,13 +135,18 @@ class judged_feed {
     return &*std::prev(behind);
   }
   std::optional<error> fault_of(section const& one) const noexcept {
-    const auto wrong = [&](std::error_code why) { return error{"add", why}.at(one.where).of(one.name); };
+    const auto wrong = [&](std::error_code why) {
+      return error{"add", why}.at(one.where).of(one.name);
+    };
     if (one.where.last < one.where.first) return wrong(make_error_code(errc::invalid_extent));
     if (one.kind != region_kind::mmio && one.kind != region_kind::iommu_window) {
-      if (one.memory == nullptr) return wrong(std::make_error_code(std::errc::invalid_argument)).advise("name the memory that lies there");
+      if (one.memory == nullptr)
+        return wrong(std::make_error_code(std::errc::invalid_argument))
+            .advise("name the memory that lies there");
       const std::uint64_t size = one.memory->size();
       if (one.offset.value >= size || one.where.last - one.where.first >= size - one.offset.value) {
-        return wrong(make_error_code(errc::past_the_end)).advise("its memory ends at {} bytes", size);
+        return wrong(make_error_code(errc::past_the_end))
+            .advise("its memory ends at {} bytes", size);
       }
     }
     if (overlapped(standing_, one) != nullptr || overlapped(coming_, one) != nullptr) {
@@ -148,7 +156,8 @@ class judged_feed {
   }
   error why_not_there(section const& one) const noexcept {
     const auto wrong = [&](std::error_code why) {
-      return error{"remove", why}.at(one.where).of(one.name).advise("remove each section as it was added, once");
+      return error{"remove", why}.at(one.where).of(one.name).advise(
+          "remove each section as it was added, once");
     };
     if (one.where.last < one.where.first) return wrong(make_error_code(errc::invalid_extent));
     section const* const other = overlapped(standing_, one);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Memory that could not be unmapped although its section is gone: a device may still reach it, so it must not be freed.
+// Memory that could not be unmapped although its section is gone: a device may still reach it, so
+// it must not be freed.
 #pragma once
 
 #include <tether/topology/memory_backing.hpp>
@@ -30,8 +31,7 @@ class kept_memory {
     memory.retain();
     try {
       kept_.push_back(&memory);
-    } catch (std::exception const&) {
-    }
+    } catch (std::exception const&) {}
   }
   /// Drops the references. Requires: no device reaches the memory any more.
   void release() noexcept {

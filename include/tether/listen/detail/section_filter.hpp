@@ -18,7 +18,8 @@ enum class treatment : std::uint8_t {
 
 /// Cost: a few instructions; pure.
 [[nodiscard]] constexpr treatment treatment_of(section const& one) noexcept {
-  // A 64-bit BAR that is being sized shows up here for a moment, far above anything that can be mapped.
+  // A 64-bit BAR that is being sized shows up here for a moment, far above anything that can be
+  // mapped.
   constexpr std::uint64_t sizing_artefact = std::uint64_t{1} << 63;
   if ((one.where.first.value & sizing_artefact) != 0) return treatment::skip;
   switch (one.kind) {

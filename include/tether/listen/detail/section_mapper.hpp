@@ -29,7 +29,8 @@ class section_mapper {
  public:
   explicit section_mapper(Backend& backend) noexcept : backend_{&backend} {}
 
-  /// The page sizes under which sections are cut. Frozen from the first mapping until nothing is mapped (law 13).
+  /// The page sizes under which sections are cut. Frozen from the first mapping until nothing is
+  /// mapped (law 13).
   [[nodiscard]] page_sizes sizes() const noexcept { return sizes_; }
   /// Reads the page sizes again, unless something is mapped.
   void refresh_sizes() noexcept {
@@ -39,7 +40,8 @@ class section_mapper {
   [[nodiscard]] Observation& observer() noexcept { return observer_; }
 
   /// Maps all pieces of a section, or none. Requires: `plan.pieces != 0`.
-  /// Fails: what the backend says; `operation_canceled`. `error::rollback_failed()` if the rollback failed.
+  /// Fails: what the backend says; `operation_canceled`. `error::rollback_failed()` if the rollback
+  /// failed.
   template <progress_monitor Monitor>
   [[nodiscard]] result<void> map(section_plan const& plan, Monitor& who) noexcept {
     if constexpr (Backend::pins) {
@@ -54,14 +56,22 @@ class section_mapper {
     host_address host = all.host;
     block_offset offset = plan.offset;
     for (;;) {
-      const mapping rest{.where = {at, where.last}, .host = host, .rights = all.rights, .memory = all.memory};
+      const mapping rest{
+          .where = {at, where.last}, .host = host, .rights = all.rights, .memory = all.memory};
       const std::uint64_t bytes = Granularity::first_piece(rest, offset, sizes_);
-      const mapping piece{.where = {at, at + (bytes - 1)}, .host = host, .rights = all.rights, .memory = all.memory};
-      if (!who.keep_going(piece)) return roll_back(plan, at, error{"map", std::make_error_code(std::errc::operation_canceled)});
+      const mapping piece{.where = {at, at + (bytes - 1)},
+                          .host = host,
+                          .rights = all.rights,
+                          .memory = all.memory};
+      if (!who.keep_going(piece))
+        return roll_back(plan, at,
+                         error{"map", std::make_error_code(std::errc::operation_canceled)});
       if constexpr (maps_files<Backend>) {
-        if (auto done = map_from_file(plan, piece, offset); !done) [[unlikely]] return roll_back(plan, at, done.error());
+        if (auto done = map_from_file(plan, piece, offset); !done) [[unlikely]]
+          return roll_back(plan, at, done.error());
       } else {
-        if (auto done = backend_->map(piece); !done) [[unlikely]] return roll_back(plan, at, done.error());
+        if (auto done = backend_->map(piece); !done) [[unlikely]]
+          return roll_back(plan, at, done.error());
       }
       tell_mapped(observer_, piece);
       at = at + bytes;
@@ -76,10 +86,12 @@ class section_mapper {
 
   /// Unmaps a section in one call, however many pieces it has. Requires: it is mapped as planned.
   [[nodiscard]] result<void> unmap(section_plan const& plan) noexcept {
-    if (auto done = backend_->unmap(plan.fit.inside.where); !done) [[unlikely]] return failure(done.error().of(plan.what.name));
+    if (auto done = backend_->unmap(plan.fit.inside.where); !done) [[unlikely]]
+      return failure(done.error().of(plan.what.name));
     tell_unmapped(observer_, plan.fit.inside.where);
     if constexpr (Backend::pins) {
-      if (may_pin_the_zero_page(plan)) [[unlikely]] leave_alone(plan);
+      if (may_pin_the_zero_page(plan)) [[unlikely]]
+        leave_alone(plan);
     }
     usage_.mappings -= plan.pieces;
     usage_.bytes -= plan.fit.inside.where.size();
@@ -90,7 +102,8 @@ class section_mapper {
   /// discarded since.
   /// Fails: as `memory_backing::populate`, naming the section.
   [[nodiscard]] result<void> populate_read_only() noexcept {
-    if (read_only_.empty()) [[likely]] return {};
+    if (read_only_.empty()) [[likely]]
+      return {};
     return populate_each();
   }
 
@@ -103,9 +116,11 @@ class section_mapper {
 
  private:
   /// Maps by descriptor and offset if the memory is shared and has a file, else by HVA.
-  result<void> map_from_file(section_plan const& plan, mapping const& piece, block_offset offset) noexcept {
+  result<void> map_from_file(section_plan const& plan, mapping const& piece,
+                             block_offset offset) noexcept {
     const file_source from = plan.what.memory->source_at(offset);
-    if (piece.memory == memory_kind::shared && from.descriptor >= 0) return backend_->map(piece, from);
+    if (piece.memory == memory_kind::shared && from.descriptor >= 0)
+      return backend_->map(piece, from);
     return backend_->map(piece);
   }
   /// Memory that is mapped read-only. Few sections are, so a list suffices.
@@ -122,7 +137,8 @@ class section_mapper {
   }
   /// So it is populated, now and, by `populate_read_only`, before anything else begins to pin.
   /// Static: with `this` g++ allocates the registers of the whole map path worse.
-  [[gnu::cold, gnu::noinline]] static result<void> bring_in(std::vector<read_only_part>& list, section_plan const& plan) noexcept {
+  [[gnu::cold, gnu::noinline]] static result<void> bring_in(std::vector<read_only_part>& list,
+                                                            section_plan const& plan) noexcept {
     const extent<block_offset> where = plan.fit.inside.where.moved_to(plan.offset);
     try {
       list.push_back({plan.what.memory, where, plan.fit.inside.where.first});
@@ -135,18 +151,22 @@ class section_mapper {
   }
   [[gnu::cold, gnu::noinline]] result<void> populate_each() noexcept {
     for (read_only_part const& one : read_only_) {
-      if (auto present = one.memory->populate(one.where); !present) return failure(present.error().of(one.memory->name()));
+      if (auto present = one.memory->populate(one.where); !present)
+        return failure(present.error().of(one.memory->name()));
     }
     return {};
   }
   [[gnu::cold, gnu::noinline]] void leave_alone(section_plan const& plan) noexcept {
-    const auto at = std::ranges::find(read_only_, plan.fit.inside.where.first, &read_only_part::mapped_at);
+    const auto at =
+        std::ranges::find(read_only_, plan.fit.inside.where.first, &read_only_part::mapped_at);
     if (at == read_only_.end()) return;
     *at = read_only_.back();
     read_only_.pop_back();
   }
   /// Rolls back: unmaps the pieces before `stopped_at`.
-  [[gnu::cold, gnu::noinline]] result<void> roll_back(section_plan const& plan, io_address stopped_at, error const& cause) noexcept {
+  [[gnu::cold, gnu::noinline]] result<void> roll_back(section_plan const& plan,
+                                                      io_address stopped_at,
+                                                      error const& cause) noexcept {
     const error why = cause.of(plan.what.name);
     if constexpr (Backend::pins) {
       if (may_pin_the_zero_page(plan)) leave_alone(plan);

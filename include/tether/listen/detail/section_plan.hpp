@@ -22,7 +22,8 @@ namespace tether::detail {
 /// A section and how it is mapped. `pieces == 0`: it is not.
 struct section_plan {
   section what{};
-  fitting fit{};          ///< `fit.inside` is what to map, `fit.trimmed` the bytes lost at its edges
+  /// `fit.inside` is what to map, `fit.trimmed` the bytes lost at its edges
+  fitting fit{};
   block_offset offset{};  ///< where `fit.inside` begins in its RAM block
   std::uint64_t pieces = 0;
 };
@@ -35,8 +36,8 @@ struct section_plan {
           .memory = one.kind == region_kind::ram_device ? memory_kind::device : one.memory->kind()};
 }
 
-/// Cuts a section down to what `Granularity` maps under these page sizes. Pure: the same section and sizes give the
-/// same plan, so what was mapped need not be remembered (law 13).
+/// Cuts a section down to what `Granularity` maps under these page sizes. Pure: the same section
+/// and sizes give the same plan, so what was mapped need not be remembered (law 13).
 template <granularity Granularity>
 [[nodiscard]] section_plan plan_section(section const& one, page_sizes sizes) noexcept {
   section_plan plan{.what = one};
@@ -53,39 +54,55 @@ template <granularity Granularity>
 /// Refuses a plan that must not be mapped. One without pieces passes: it is merely left out.
 /// Fails: `not_congruent`, `not_aligned`, `strategy_mismatch`, `outside_aperture`, `unsupported`.
 template <granularity Granularity, edges Edges>
-[[nodiscard]] result<void> check_plan(section_plan const& plan, page_sizes sizes, std::span<extent<io_address> const> usable) noexcept {
-  const auto refused = [&](errc why) { return error{"map", why}.at(plan.what.where).of(plan.what.name); };
+[[nodiscard]] result<void> check_plan(section_plan const& plan, page_sizes sizes,
+                                      std::span<extent<io_address> const> usable) noexcept {
+  const auto refused = [&](errc why) {
+    return error{"map", why}.at(plan.what.where).of(plan.what.name);
+  };
   const treatment how = treatment_of(plan.what);
   if (how == treatment::skip) return {};
   if (how == treatment::refuse) {
-    return failure(refused(errc::unsupported).advise("IOMMU windows cannot be followed yet; leave it out of this address space"));
+    return failure(
+        refused(errc::unsupported)
+            .advise("IOMMU windows cannot be followed yet; leave it out of this address space"));
   }
   if (Edges::refuses(plan.fit.how, how == treatment::map)) {
-    const auto why = plan.fit.how == fitting::verdict::not_congruent ? errc::not_congruent : errc::not_aligned;
-    return failure(refused(why).advise("place it, and its memory, on multiples of {} bytes", sizes.smallest()));
+    const auto why =
+        plan.fit.how == fitting::verdict::not_congruent ? errc::not_congruent : errc::not_aligned;
+    return failure(refused(why).advise("place it, and its memory, on multiples of {} bytes",
+                                       sizes.smallest()));
   }
   if (plan.pieces == 0) return {};
   if (!cuts_between_pages<Granularity>(plan.fit.inside, plan.offset, sizes)) {
     return failure(
-        refused(errc::strategy_mismatch).advise("use blocks that are multiples of {} bytes, and place memory on them", sizes.smallest()));
+        refused(errc::strategy_mismatch)
+            .advise("use blocks that are multiples of {} bytes, and place memory on them",
+                    sizes.smallest()));
   }
-  const bool reachable = std::ranges::any_of(usable, [&](extent<io_address> range) { return range.contains(plan.fit.inside.where); });
-  if (!reachable) return failure(refused(errc::outside_aperture).advise("place it inside one range of usable_iova()"));
+  const bool reachable = std::ranges::any_of(
+      usable, [&](extent<io_address> range) { return range.contains(plan.fit.inside.where); });
+  if (!reachable)
+    return failure(
+        refused(errc::outside_aperture).advise("place it inside one range of usable_iova()"));
   return {};
 }
 
 /// How many pieces of `block` bytes a plan would take, on the grid of its RAM block.
-[[nodiscard]] constexpr std::uint64_t pieces_in_blocks(section_plan const& plan, std::uint64_t block) noexcept {
+[[nodiscard]] constexpr std::uint64_t pieces_in_blocks(section_plan const& plan,
+                                                       std::uint64_t block) noexcept {
   const std::uint64_t first = plan.offset.value;
   const std::uint64_t last = first + (plan.fit.inside.where.last - plan.fit.inside.where.first);
   return last / block - first / block + 1;
 }
 
-/// The smallest block, in bytes, with which `plans` take no more than `available` mappings; 0 if none does.
-[[nodiscard]] constexpr std::uint64_t block_that_fits(std::span<section_plan const> plans, std::uint64_t available) noexcept {
+/// The smallest block, in bytes, with which `plans` take no more than `available` mappings; 0 if
+/// none does.
+[[nodiscard]] constexpr std::uint64_t block_that_fits(std::span<section_plan const> plans,
+                                                      std::uint64_t available) noexcept {
   for (std::uint64_t block = 4 * KiB; block != 0; block <<= 1) {
     std::uint64_t needed = 0;
-    for (section_plan const& plan : plans) needed += plan.pieces == 0 ? 0 : pieces_in_blocks(plan, block);
+    for (section_plan const& plan : plans)
+      needed += plan.pieces == 0 ? 0 : pieces_in_blocks(plan, block);
     if (needed <= available) return block;
   }
   return 0;
@@ -95,7 +112,8 @@ template <granularity Granularity, edges Edges>
 /// fitted, 0 if none would.
 [[nodiscard]] inline error over_budget(section_plan const& plan, std::uint64_t block) noexcept {
   const error why = error{"map", errc::over_budget}.at(plan.fit.inside.where).of(plan.what.name);
-  return block != 0 ? why.advise("use blocks of {} bytes or larger", block) : why.advise("raise the container's mapping limit");
+  return block != 0 ? why.advise("use blocks of {} bytes or larger", block)
+                    : why.advise("raise the container's mapping limit");
 }
 
 /// Whether a change goes on without this section after `why`: another device's BAR that the kernel

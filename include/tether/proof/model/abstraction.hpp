@@ -34,7 +34,8 @@ struct machinery {
   [[nodiscard]] static constexpr cursor advance(cursor at, outcome how) noexcept {
     return tether::advance<Lifecycle>(at, how);
   }
-  static constexpr void apply_change(container_counts& container, group_counts& group, change what, consent agrees) noexcept {
+  static constexpr void apply_change(container_counts& container, group_counts& group, change what,
+                                     consent agrees) noexcept {
     tether::apply_change(container, group, what, agrees);
   }
 };
@@ -42,7 +43,8 @@ struct machinery {
 /// What the model checker sees of a configuration: what safety depends on. Backend, granularity,
 /// edges, threading and observation are not in it beyond these five, so two configurations that are
 /// equal in them share a proof. It is itself a configuration, as far as `proven_safe` is concerned.
-template <inhibition Inhibition, class Lifecycle, bool Pins = true, hold_kind Holds = hold_kind::any, class Machinery = machinery>
+template <inhibition Inhibition, class Lifecycle, bool Pins = true,
+          hold_kind Holds = hold_kind::any, class Machinery = machinery>
 struct abstraction {
   using inhibition_type = Inhibition;
   using lifecycle = Lifecycle;
@@ -62,7 +64,8 @@ enum class permits : std::uint8_t { momentary, lasting };
 /// The size of the model. One container with two groups shows every ordering mistake that one
 /// container can make; containers interact only through the sum of their holds and the guest's
 /// page, so more of them are for the search at run time.
-template <std::size_t Containers, std::size_t Groups, std::size_t Devices, permits Permits = permits::lasting>
+template <std::size_t Containers, std::size_t Groups, std::size_t Devices,
+          permits Permits = permits::lasting>
 struct scope {
   static_assert(Containers >= 1 && Groups >= 1 && Devices >= 1);
   static constexpr std::size_t containers = Containers;
@@ -85,7 +88,8 @@ namespace detail {
 template <class T>
 inline constexpr bool is_abstraction = false;
 template <class Inhibition, class Lifecycle, bool Pins, hold_kind Holds, class Machinery>
-inline constexpr bool is_abstraction<abstraction<Inhibition, Lifecycle, Pins, Holds, Machinery>> = true;
+inline constexpr bool is_abstraction<abstraction<Inhibition, Lifecycle, Pins, Holds, Machinery>> =
+    true;
 
 /// Whether one hold of this kind inhibits a balloon.
 constexpr bool forbids_a_balloon(hold_kind kind) noexcept {
@@ -99,8 +103,10 @@ constexpr bool forbids_a_balloon(hold_kind kind) noexcept {
 template <class Configuration>
 struct abstraction_found {
   using policies = typename Configuration::policies;
-  static constexpr hold_kind holds = forbids_a_balloon(policies::holds) ? hold_kind::any : policies::holds;
-  using type = abstraction<typename policies::inhibition, typename policies::lifecycle, Configuration::backend_type::pins, holds>;
+  static constexpr hold_kind holds =
+      forbids_a_balloon(policies::holds) ? hold_kind::any : policies::holds;
+  using type = abstraction<typename policies::inhibition, typename policies::lifecycle,
+                           Configuration::backend_type::pins, holds>;
 };
 template <class Configuration>
   requires is_abstraction<Configuration>

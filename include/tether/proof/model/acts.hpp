@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The effect of each act of a plan on the state: on the code's own counts as in `attach/detail/executor.hpp`,
-// on the facts as in a kernel. An act that a kernel must refuse is a broken property, not an
-// outcome.
+// The effect of each act of a plan on the state: on the code's own counts as in
+// `attach/detail/executor.hpp`, on the facts as in a kernel. An act that a kernel must refuse is a
+// broken property, not an outcome.
 #pragma once
 
 #include <tether/attach/lifecycle/plans.hpp>
@@ -59,7 +59,8 @@ class acts {
   /// Whether `judge` succeeds: law 2 allows the consent, and the policy admits the membership.
   [[nodiscard]] static constexpr bool allowed(container_type const& container) noexcept {
     const bool pins = Abstraction::pins && !container.groups[container.active].mediated;
-    return !(container.agrees == consent::given && pins) && admitted<policy>(after(container).group);
+    return !(container.agrees == consent::given && pins) &&
+           admitted<policy>(after(container).group);
   }
   /// Whether `hold` has holds to take from the gate, and whether `settle` has any to release.
   [[nodiscard]] static constexpr bool raises(container_type const& container) noexcept {
@@ -74,7 +75,8 @@ class acts {
 
   /// Applies the act. Of one that got stuck half way the worse case is assumed (see
   /// `worst_when_stuck`).
-  static constexpr void perform(world<Scope>& here, std::size_t which, act what, report& said) noexcept {
+  static constexpr void perform(world<Scope>& here, std::size_t which, act what,
+                                report& said) noexcept {
     container_type& container = here.containers[which];
     group_state& group = container.groups[container.active];
     device_state& device = container.device;
@@ -98,11 +100,19 @@ class acts {
         break;
       case act::acquire: legal = set(group.acquired); break;
       case act::release: legal = clear(group.acquired) && !group.joined && !group.told; break;
-      case act::add_to_kvm: legal = of_groups ? set(group.told) && group.acquired : set(device.told) && device.open; break;
-      case act::remove_from_kvm: legal = of_groups ? clear(group.told) && group.acquired : clear(device.told) && device.open; break;
-      case act::join: legal = of_groups ? set(group.joined) : set(device.joined) && device.bound; break;
+      case act::add_to_kvm:
+        legal = of_groups ? set(group.told) && group.acquired : set(device.told) && device.open;
+        break;
+      case act::remove_from_kvm:
+        legal = of_groups ? clear(group.told) && group.acquired : clear(device.told) && device.open;
+        break;
+      case act::join:
+        legal = of_groups ? set(group.joined) : set(device.joined) && device.bound;
+        break;
       case act::leave:
-        legal = of_groups ? clear(group.joined) && !device.open && group.declining + group.consenting == 0 : clear(device.joined);
+        legal = of_groups
+                    ? clear(group.joined) && !device.open && group.declining + group.consenting == 0
+                    : clear(device.joined);
         break;
       case act::open: legal = set(device.open) && (!of_groups || group.joined); break;
       case act::bind: legal = set(device.bound) && device.open; break;
@@ -130,19 +140,23 @@ class acts {
   /// Whether an act that got stuck is modelled as done: the case in which a device can reach more
   /// is assumed.
   [[nodiscard]] static constexpr bool worst_when_stuck(act what) noexcept {
-    return what != act::leave && what != act::withdraw && what != act::close && what != act::remove_from_kvm;
+    return what != act::leave && what != act::withdraw && what != act::close &&
+           what != act::remove_from_kvm;
   }
 
  private:
   /// The container's own holds needed; its tally is summed only for a policy that reads it.
-  [[nodiscard]] static constexpr std::uint32_t needed_for([[maybe_unused]] container_type const& container) noexcept {
+  [[nodiscard]] static constexpr std::uint32_t needed_for(
+      [[maybe_unused]] container_type const& container) noexcept {
     if constexpr (holds_for_a_container<policy>) return needs::holds(container.counts());
     else return 0;
   }
   /// Whether a kernel can pin or unpin at an act.
-  [[nodiscard]] static constexpr bool changes_pins(act what) noexcept { return what >= act::join && what <= act::close; }
-  static_assert(act::join < act::leave && act::leave < act::replay && act::replay < act::withdraw && act::withdraw < act::open &&
-                act::open < act::bind && act::bind < act::close);
+  [[nodiscard]] static constexpr bool changes_pins(act what) noexcept {
+    return what >= act::join && what <= act::close;
+  }
+  static_assert(act::join < act::leave && act::leave < act::replay && act::replay < act::withdraw &&
+                act::withdraw < act::open && act::open < act::bind && act::bind < act::close);
 
   [[nodiscard]] static constexpr bool set(bool& fact) noexcept {
     const bool was = fact;
@@ -163,7 +177,8 @@ class acts {
     if (held < needed) said.broken |= bit(property::unbalanced_holds);
     else held = needed;
   }
-  static constexpr void commit(container_type& container, group_state& group, report& said) noexcept {
+  static constexpr void commit(container_type& container, group_state& group,
+                               report& said) noexcept {
     container_counts after_it = container.counts();
     code::apply_change(after_it, group.counts, makes(container), container.agrees);
     if (after_it != container.counts()) said.broken |= bit(property::wrong_books);

@@ -17,7 +17,8 @@ template <attach_unit Unit, class Scope>
 [[nodiscard]] constexpr bool reaches(container_state<Scope> const& container) noexcept {
   if (Unit == attach_unit::device && container.device.joined) return true;
   for (group_state const& group : container.groups) {
-    if (Unit == attach_unit::group ? group.joined : group.declining + group.consenting != 0) return true;
+    if (Unit == attach_unit::group ? group.joined : group.declining + group.consenting != 0)
+      return true;
   }
   return false;
 }
@@ -26,17 +27,22 @@ template <attach_unit Unit, class Scope>
 /// the group has joined, even with no device open; a mediated group pins through its open devices,
 /// except those that agreed to discards and use only what a request names.
 template <attach_unit Unit, class Scope>
-[[nodiscard]] constexpr bool can_pin(container_state<Scope> const& container, std::size_t at) noexcept {
+[[nodiscard]] constexpr bool can_pin(container_state<Scope> const& container,
+                                     std::size_t at) noexcept {
   group_state const& group = container.groups[at];
-  const bool at_hand = at == container.active && (Unit == attach_unit::group ? container.device.open : container.device.joined);
+  const bool at_hand =
+      at == container.active &&
+      (Unit == attach_unit::group ? container.device.open : container.device.joined);
   const bool pinning_users = group.declining != 0 || (at_hand && container.agrees == consent::none);
   if (group.mediated) return pinning_users && (Unit == attach_unit::device || group.joined);
-  return Unit == attach_unit::group ? group.joined : pinning_users || group.consenting != 0 || at_hand;
+  return Unit == attach_unit::group ? group.joined
+                                    : pinning_users || group.consenting != 0 || at_hand;
 }
 template <class Abstraction, class Scope>
 [[nodiscard]] constexpr bool can_pin(container_state<Scope> const& container) noexcept {
   bool any = false;
-  for (std::size_t at = 0; at < Scope::groups; ++at) any = any || can_pin<Abstraction::unit>(container, at);
+  for (std::size_t at = 0; at < Scope::groups; ++at)
+    any = any || can_pin<Abstraction::unit>(container, at);
   return Abstraction::pins && any;
 }
 
@@ -65,14 +71,16 @@ constexpr void populate(world<Scope>& here) noexcept {
 /// before it is mapped again.
 template <class Scope>
 constexpr void discard(world<Scope>& here) noexcept {
-  for (auto const& container : here.containers) here.absent = here.absent || container.page != page_relation::none;
+  for (auto const& container : here.containers)
+    here.absent = here.absent || container.page != page_relation::none;
 }
 /// Something was unmapped. Once no container has the page mapped, it makes no difference whether it
 /// is present.
 template <class Scope>
 constexpr void overlook(world<Scope>& here) noexcept {
   bool mapped = false;
-  for (auto const& container : here.containers) mapped = mapped || container.page != page_relation::none;
+  for (auto const& container : here.containers)
+    mapped = mapped || container.page != page_relation::none;
   here.absent = here.absent && mapped;
 }
 

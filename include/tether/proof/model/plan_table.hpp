@@ -18,9 +18,15 @@ namespace tether::proof {
 /// Evaluates on every call. `Code` is `machinery`, or a mutant of it.
 template <class Code, class Lifecycle>
 struct asked_each_time {
-  [[nodiscard]] static constexpr act act_at(cursor at) noexcept { return Code::template act_at<Lifecycle>(at); }
-  [[nodiscard]] static constexpr cursor advance(cursor at, outcome how) noexcept { return Code::template advance<Lifecycle>(at, how); }
-  [[nodiscard]] static constexpr change makes(operation what) noexcept { return Lifecycle::plan_of(what).makes; }
+  [[nodiscard]] static constexpr act act_at(cursor at) noexcept {
+    return Code::template act_at<Lifecycle>(at);
+  }
+  [[nodiscard]] static constexpr cursor advance(cursor at, outcome how) noexcept {
+    return Code::template advance<Lifecycle>(at, how);
+  }
+  [[nodiscard]] static constexpr change makes(operation what) noexcept {
+    return Lifecycle::plan_of(what).makes;
+  }
 };
 
 /// Results of `asked_each_time`, tabulated for every position of a cursor.
@@ -49,10 +55,12 @@ struct asked_once {
       const std::size_t size = Lifecycle::plan_of(static_cast<operation>(what)).size();
       for (std::size_t index = 0; index < size; ++index) {
         for (const bool backward : {false, true}) {
-          const cursor place{static_cast<operation>(what), static_cast<std::uint8_t>(index), backward, ending::none};
+          const cursor place{static_cast<operation>(what), static_cast<std::uint8_t>(index),
+                             backward, ending::none};
           answers& here = made.of[what].at[index][backward ? 1 : 0];
           here.here = each_time::act_at(place);
-          for (std::size_t how = 0; how < outcomes; ++how) here.then[how] = each_time::advance(place, static_cast<outcome>(how));
+          for (std::size_t how = 0; how < outcomes; ++how)
+            here.then[how] = each_time::advance(place, static_cast<outcome>(how));
         }
       }
     }
@@ -63,16 +71,23 @@ struct asked_once {
     return all.of[static_cast<std::size_t>(at.in)].at[at.index][at.backward ? 1 : 0].here;
   }
   [[nodiscard]] static constexpr cursor advance(cursor at, outcome how) noexcept {
-    return all.of[static_cast<std::size_t>(at.in)].at[at.index][at.backward ? 1 : 0].then[static_cast<std::size_t>(how)];
+    return all.of[static_cast<std::size_t>(at.in)]
+        .at[at.index][at.backward ? 1 : 0]
+        .then[static_cast<std::size_t>(how)];
   }
-  [[nodiscard]] static constexpr change makes(operation what) noexcept { return all.of[static_cast<std::size_t>(what)].makes; }
+  [[nodiscard]] static constexpr change makes(operation what) noexcept {
+    return all.of[static_cast<std::size_t>(what)].makes;
+  }
 };
 
 /// Plans that are constant expressions. At run time they may also be data that changes.
 template <class Lifecycle>
-concept constant_plans = requires { std::bool_constant<(Lifecycle::plan_of(operation::attach_first).size() <= plan::most)>{}; };
+concept constant_plans = requires {
+  std::bool_constant<(Lifecycle::plan_of(operation::attach_first).size() <= plan::most)>{};
+};
 
 template <class Code, class Lifecycle>
-using plan_table = std::conditional_t<constant_plans<Lifecycle>, asked_once<Code, Lifecycle>, asked_each_time<Code, Lifecycle>>;
+using plan_table = std::conditional_t<constant_plans<Lifecycle>, asked_once<Code, Lifecycle>,
+                                      asked_each_time<Code, Lifecycle>>;
 
 }  // namespace tether::proof

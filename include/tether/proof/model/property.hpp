@@ -20,10 +20,13 @@ namespace tether::proof {
 
 /// Each comment says when it is broken. If several are, the first of them is reported.
 enum class property : std::uint8_t {
-  stale_mapping,     ///< a device has one page pinned and the CPU has another
-  needless_refusal,  ///< at rest the gate is closed, although nothing can pin what a discard could touch
-  unbalanced_holds,  ///< at rest the holds held are not the holds needed, or the gate counts a leaked one
-  left_behind,       ///< at rest the tallies are not what the kernel has, or a failure has left something
+  stale_mapping,  ///< a device has one page pinned and the CPU has another
+  /// at rest the gate is closed, although nothing can pin what a discard could touch
+  needless_refusal,
+  /// at rest the holds held are not the holds needed, or the gate counts a leaked one
+  unbalanced_holds,
+  /// at rest the tallies are not what the kernel has, or a failure has left something
+  left_behind,
   wrong_books,       ///< the container's tally is not the sum of its groups'
   forbidden_call,    ///< the kernel is asked for what it must refuse
   mixed_membership,  ///< a membership is one that the policy does not admit
@@ -33,14 +36,17 @@ inline constexpr std::size_t properties = 8;
 
 /// A set of them.
 using broken_properties = std::uint32_t;
-[[nodiscard]] constexpr broken_properties bit(property which) noexcept { return 1U << static_cast<unsigned>(which); }
+[[nodiscard]] constexpr broken_properties bit(property which) noexcept {
+  return 1U << static_cast<unsigned>(which);
+}
 inline constexpr broken_properties every_property = (1U << properties) - 1;
 
 /// How the sentence about a broken property begins.
 [[nodiscard]] constexpr std::string_view name_of(property which) noexcept {
   constexpr std::array<std::string_view, properties> names{
-      "stale mapping",   "needless refusal",       "holds unbalanced",        "something left behind",
-      "books are wrong", "the kernel must refuse", "membership not admitted", "counts without bound"};
+      "stale mapping",           "needless refusal",    "holds unbalanced",
+      "something left behind",   "books are wrong",     "the kernel must refuse",
+      "membership not admitted", "counts without bound"};
   return names[static_cast<std::size_t>(which)];
 }
 /// The first of a set. Requires: it is not empty.
@@ -60,7 +66,8 @@ template <class Abstraction, class Scope>
 
 /// What is broken in a container with no operation in progress.
 template <class Abstraction, class Scope>
-[[nodiscard]] constexpr broken_properties broken_at_rest(container_state<Scope> const& container) noexcept {
+[[nodiscard]] constexpr broken_properties broken_at_rest(
+    container_state<Scope> const& container) noexcept {
   using policy = typename Abstraction::inhibition_type;
   using needs = ranked<policy, Scope>;
   constexpr bool of_groups = Abstraction::unit == attach_unit::group;
@@ -73,15 +80,16 @@ template <class Abstraction, class Scope>
   for (group_state const& group : container.groups) {
     const bool there = of_groups ? group.joined : group.declining + group.consenting != 0;
     balanced = balanced && group.held == needs::holds(group.counts);
-    tidy = tidy && group.counts.attached == there && group.counts.declined == group.declining && group.counts.agreed == group.consenting &&
-           group.told == (tells && there) && group.acquired == (tells && there);
+    tidy = tidy && group.counts.attached == there && group.counts.declined == group.declining &&
+           group.counts.agreed == group.consenting && group.told == (tells && there) &&
+           group.acquired == (tells && there);
     right = right && admitted<policy>(group.counts);
     anything = anything || there;
     held += group.held;
   }
   balanced = balanced && (anything || held == 0);
-  return (balanced ? 0U : bit(property::unbalanced_holds)) | (tidy ? 0U : bit(property::left_behind)) |
-         (right ? 0U : bit(property::mixed_membership));
+  return (balanced ? 0U : bit(property::unbalanced_holds)) |
+         (tidy ? 0U : bit(property::left_behind)) | (right ? 0U : bit(property::mixed_membership));
 }
 
 /// Whether the gate is closed though nothing can pin. Judged only where every container is at rest

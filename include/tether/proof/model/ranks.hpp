@@ -42,8 +42,12 @@ struct ranking {
 /// called each time, and its numbers are used as they are.
 template <class Policy, class Scope>
 struct ranked {
-  [[nodiscard]] static constexpr std::uint32_t holds(group_counts group) noexcept { return holds_needed<Policy>(group); }
-  [[nodiscard]] static constexpr std::uint32_t holds(container_counts container) noexcept { return holds_needed<Policy>(container); }
+  [[nodiscard]] static constexpr std::uint32_t holds(group_counts group) noexcept {
+    return holds_needed<Policy>(group);
+  }
+  [[nodiscard]] static constexpr std::uint32_t holds(container_counts container) noexcept {
+    return holds_needed<Policy>(container);
+  }
 };
 template <tether::detail::constant_rule Policy, class Scope>
 struct ranked<Policy, Scope> {
@@ -63,7 +67,8 @@ struct ranked<Policy, Scope> {
       for (std::uint32_t one = 0; one <= devices; ++one) {
         for (std::uint32_t other = 0; other <= devices; ++other) {
           for (const bool known : {false, true}) {
-            const std::uint32_t needed = holds_needed<Policy>(group_counts{one, other, true, known});
+            const std::uint32_t needed =
+                holds_needed<Policy>(group_counts{one, other, true, known});
             if (ranked_yet) made.group[known ? 1 : 0][one][other] = made.of_groups.of(needed);
             else if (one + other <= devices && (known || one == 0)) made.of_groups.add(needed);
           }
@@ -71,7 +76,8 @@ struct ranked<Policy, Scope> {
       }
       for (std::uint32_t members = 0; members <= groups; ++members) {
         for (std::uint32_t settled = 0; settled <= groups; ++settled) {
-          const std::uint32_t needed = settled <= members ? holds_needed<Policy>(container_counts{members, settled}) : 0;
+          const std::uint32_t needed =
+              settled <= members ? holds_needed<Policy>(container_counts{members, settled}) : 0;
           if (ranked_yet) made.container[members][settled] = made.of_containers.of(needed);
           else made.of_containers.add(needed);
         }
@@ -87,7 +93,8 @@ struct ranked<Policy, Scope> {
     return all.of_groups.of(holds_needed<Policy>(group));
   }
   [[nodiscard]] static constexpr std::uint32_t holds(container_counts container) noexcept {
-    if (container.need_no_hold <= container.members && container.members <= groups) return all.container[container.members][container.need_no_hold];
+    if (container.need_no_hold <= container.members && container.members <= groups)
+      return all.container[container.members][container.need_no_hold];
     return all.of_containers.of(holds_needed<Policy>(container));
   }
 };

@@ -24,12 +24,13 @@ namespace tether::proof {
 struct group_state {
   group_counts counts{};
   std::uint32_t held = 0;
-  std::uint32_t declining = 0;    ///< open devices that did not agree; where devices are attached one by one they have also joined
+  /// open devices that did not agree; where devices are attached one by one they have also joined
+  std::uint32_t declining = 0;
   std::uint32_t consenting = 0;  ///< open devices that agreed
-  bool joined = false;        ///< the group has joined; only where groups attach as a whole
-  bool told = false;          ///< KVM has a reference to it
-  bool acquired = false;      ///< its descriptor is open
-  bool mediated = false;      ///< not behind an IOMMU: it pins what its devices pin
+  bool joined = false;           ///< the group has joined; only where groups attach as a whole
+  bool told = false;             ///< KVM has a reference to it
+  bool acquired = false;         ///< its descriptor is open
+  bool mediated = false;         ///< not behind an IOMMU: it pins what its devices pin
 
   friend constexpr bool operator==(group_state const&, group_state const&) noexcept = default;
 };
@@ -61,14 +62,17 @@ struct container_state {
   group_state groups[Scope::groups]{};
   std::uint32_t held = 0;
   cursor at{};
-  std::size_t active = nobody;  ///< the group of the operation in progress, or of the one that diverged
+  /// the group of the operation in progress, or of the one that diverged
+  std::size_t active = nobody;
   consent agrees = consent::none;
   bool diverged = false;
-  bool replay_will_fail = false;  ///< the replay in progress has mapped the page and is about to fail
+  /// the replay in progress has mapped the page and is about to fail
+  bool replay_will_fail = false;
   page_relation page = page_relation::none;
   device_state device{};
 
-  friend constexpr bool operator==(container_state const&, container_state const&) noexcept = default;
+  friend constexpr bool operator==(container_state const&,
+                                   container_state const&) noexcept = default;
 
   [[nodiscard]] constexpr bool at_rest() const noexcept { return active == nobody; }
   [[nodiscard]] constexpr container_counts counts() const noexcept {
@@ -85,7 +89,8 @@ struct container_state {
 template <class Scope>
 struct world {
   container_state<Scope> containers[Scope::containers]{};
-  bool absent = false;  ///< a container has the page mapped, but it was discarded: the next CPU write faults in another
+  /// a container has the page mapped, but it was discarded: the next CPU write faults in another
+  bool absent = false;
   bool permit = false;  ///< a discard has a permit, and is not over
   bool leaked = false;  ///< the gate counts a hold that will never be released
 

@@ -21,15 +21,18 @@ template <class Abstraction, class Scope, broken_properties Judged, std::size_t 
 using sliced = exploration<Abstraction, Scope, fixed_table<key<Scope>, Capacity>, Judged>;
 
 /// The next portion; if the table is full, a copy of the search with a table twice as large.
-template <class Abstraction, class Scope, broken_properties Judged, std::size_t Capacity, std::size_t Before>
-constexpr sliced<Abstraction, Scope, Judged, Capacity> next_slice(sliced<Abstraction, Scope, Judged, Before> const& before) {
+template <class Abstraction, class Scope, broken_properties Judged, std::size_t Capacity,
+          std::size_t Before>
+constexpr sliced<Abstraction, Scope, Judged, Capacity> next_slice(
+    sliced<Abstraction, Scope, Judged, Before> const& before) {
   if constexpr (Capacity == Before) {
     auto next = before;
     next.expand(worlds_in_a_slice);
     return next;
   } else {
     sliced<Abstraction, Scope, Judged, Capacity> larger{};
-    for (std::uint32_t i = 0; i < before.found.size; ++i) static_cast<void>(larger.found.add(before.found.keys[i], before.found.from[i]));
+    for (std::uint32_t i = 0; i < before.found.size; ++i)
+      static_cast<void>(larger.found.add(before.found.keys[i], before.found.from[i]));
     larger.now = before.now;
     larger.now.full = false;
     return larger;
@@ -39,7 +42,8 @@ constexpr sliced<Abstraction, Scope, Judged, Capacity> next_slice(sliced<Abstrac
 template <class Abstraction, class Scope, broken_properties Judged, std::size_t Index>
 struct slice {
   using before = slice<Abstraction, Scope, Judged, Index - 1>;
-  static constexpr std::size_t capacity = before::value.now.full ? 2 * before::capacity : before::capacity;
+  static constexpr std::size_t capacity =
+      before::value.now.full ? 2 * before::capacity : before::capacity;
   static constexpr auto value = next_slice<Abstraction, Scope, Judged, capacity>(before::value);
 };
 template <class Abstraction, class Scope, broken_properties Judged>
@@ -55,20 +59,22 @@ struct slice<Abstraction, Scope, Judged, 0> {
 
 template <class Abstraction, class Scope, broken_properties Judged, std::size_t Index = 0>
 constexpr auto const& last_slice() {
-  if constexpr (slice<Abstraction, Scope, Judged, Index>::value.finished()) return slice<Abstraction, Scope, Judged, Index>::value;
+  if constexpr (slice<Abstraction, Scope, Judged, Index>::value.finished())
+    return slice<Abstraction, Scope, Judged, Index>::value;
   else return last_slice<Abstraction, Scope, Judged, Index + 1>();
 }
 
 }  // namespace detail
 
-/// The finished search of the state space of `Abstraction` in a model of `Scope`, as a constant. Cost:
-/// about half a millisecond a transition, once for each abstraction and scope.
+/// The finished search of the state space of `Abstraction` in a model of `Scope`, as a constant.
+/// Cost: about half a millisecond a transition, once for each abstraction and scope.
 template <class Abstraction, class Scope = small_scope, broken_properties Judged = every_property>
 inline constexpr auto const& explored = detail::last_slice<Abstraction, Scope, Judged>();
 
 /// The counterexample that it has found; empty if nothing is broken.
 template <class Abstraction, class Scope = small_scope, broken_properties Judged = every_property>
-inline constexpr trace counterexample_of =
-    explored<Abstraction, Scope, Judged>.now.broken == 0 ? trace{} : replay(explored<Abstraction, Scope, Judged>);
+inline constexpr trace counterexample_of = explored<Abstraction, Scope, Judged>.now.broken == 0
+                                               ? trace{}
+                                               : replay(explored<Abstraction, Scope, Judged>);
 
 }  // namespace tether::proof

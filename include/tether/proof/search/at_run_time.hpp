@@ -41,7 +41,9 @@ struct growing_table {
   }
 
  private:
-  [[nodiscard]] std::size_t home_of(Key const& one) const noexcept { return static_cast<std::size_t>(one.hash()) & (slots.size() - 1); }
+  [[nodiscard]] std::size_t home_of(Key const& one) const noexcept {
+    return static_cast<std::size_t>(one.hash()) & (slots.size() - 1);
+  }
   void grow() {
     slots.assign(2 * slots.size(), 0);
     for (std::uint32_t i = 0; i < size; ++i) {
@@ -64,14 +66,17 @@ struct findings {
 
   [[nodiscard]] bool safe() const noexcept { return complete && broken == 0; }
   /// What is broken, and a shortest counterexample; empty if nothing is.
-  [[nodiscard]] sentence description() const noexcept { return describe_trace(broken, way, several); }
+  [[nodiscard]] sentence description() const noexcept {
+    return describe_trace(broken, way, several);
+  }
 };
 
-/// Searches the state space of `Abstraction` in a model of `Scope`. `watch(progress)` is called every
-/// 65,536 states; the search stops soon after `most`. Cost: well below a microsecond and some 20
-/// bytes a state. Fails: may throw `std::bad_alloc`.
+/// Searches the state space of `Abstraction` in a model of `Scope`. `watch(progress)` is called
+/// every 65,536 states; the search stops soon after `most`. Cost: well below a microsecond and some
+/// 20 bytes a state. Fails: may throw `std::bad_alloc`.
 template <class Abstraction, class Scope, broken_properties Judged = every_property, class Watch>
-[[nodiscard]] findings search(Watch&& watch, std::uint64_t most = std::numeric_limits<std::uint32_t>::max()) {
+[[nodiscard]] findings search(Watch&& watch,
+                              std::uint64_t most = std::numeric_limits<std::uint32_t>::max()) {
   exploration<Abstraction, Scope, growing_table<key<Scope>>, Judged> all{};
   all.begin();
   while (!all.finished() && all.found.size < most) {
@@ -79,7 +84,9 @@ template <class Abstraction, class Scope, broken_properties Judged = every_prope
     watch(all.now);
   }
   const bool something = all.now.broken != 0;
-  return {all.now.broken, something ? replay(all) : trace{}, all.found.size, all.now.transitions, all.now.reached, all.finished(),
+  return {all.now.broken,         something ? replay(all) : trace{},
+          all.found.size,         all.now.transitions,
+          all.now.reached,        all.finished(),
           (Scope::containers > 1)};
 }
 template <class Abstraction, class Scope = small_scope, broken_properties Judged = every_property>

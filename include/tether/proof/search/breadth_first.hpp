@@ -55,9 +55,12 @@ struct progress {
 
 /// The properties that an event has broken.
 template <class Abstraction, class Scope>
-[[nodiscard]] constexpr broken_properties broken_by(successor<Scope> const& next, bool fits) noexcept {
-  if (next.by.who == actor::permit || next.by.who == actor::discard || next.by.who == actor::guest) return stale_in(next.here);
-  return next.said.broken | broken_in<Abstraction>(next.here) | (fits ? 0U : bit(property::unbounded_counts));
+[[nodiscard]] constexpr broken_properties broken_by(successor<Scope> const& next,
+                                                    bool fits) noexcept {
+  if (next.by.who == actor::permit || next.by.who == actor::discard || next.by.who == actor::guest)
+    return stale_in(next.here);
+  return next.said.broken | broken_in<Abstraction>(next.here) |
+         (fits ? 0U : bit(property::unbounded_counts));
 }
 
 /// A search: the visited states, and its progress. `Judged`: the properties that end it when
@@ -73,7 +76,9 @@ struct exploration {
     static_cast<void>(found.add(packing.pack(first), 0));
     now.broken = broken_in<Abstraction>(first) & Judged;
   }
-  [[nodiscard]] constexpr bool finished() const noexcept { return now.broken != 0 || now.expanded == found.size; }
+  [[nodiscard]] constexpr bool finished() const noexcept {
+    return now.broken != 0 || now.expanded == found.size;
+  }
 
   /// Tries every event of `worlds` more states.
   constexpr void expand(std::uint32_t worlds) {
@@ -81,7 +86,8 @@ struct exploration {
       const progress before = now;
       const std::uint32_t place = now.expanded;
       const auto here = packer<Scope>::unpack(found.keys[place]);
-      transition<Abstraction, Scope>::for_each(here, [&](successor<Scope> const& next) { return enter(next, place); });
+      transition<Abstraction, Scope>::for_each(
+          here, [&](successor<Scope> const& next) { return enter(next, place); });
       if (now.full) {  // this state is expanded again, from the start
         now = before;
         now.full = true;
@@ -105,7 +111,8 @@ struct exploration {
     // What is broken in a state depends on its packed fields alone: one that was seen before was
     // judged then.
     const bool judged = known == entry::seen && packing.fits;
-    const broken_properties broken = (judged ? next.said.broken : broken_by<Abstraction>(next, packing.fits)) & Judged;
+    const broken_properties broken =
+        (judged ? next.said.broken : broken_by<Abstraction>(next, packing.fits)) & Judged;
     if (broken == 0) return true;
     now.broken = broken;
     last = packed;
@@ -128,7 +135,8 @@ template <class Abstraction, class Scope, class Table, broken_properties Judged>
   std::array<key<Scope>, trace::most> way{};
   std::size_t length = 0;
   way[length++] = search.last;
-  for (std::uint32_t at = search.last_from; at != 0 && length < trace::most; at = search.found.from[at]) {
+  for (std::uint32_t at = search.last_from; at != 0 && length < trace::most;
+       at = search.found.from[at]) {
     way[length++] = search.found.keys[at];
   }
 

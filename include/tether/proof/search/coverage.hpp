@@ -32,8 +32,12 @@ struct coverage {
     acts |= other.acts;
     operations |= other.operations;
   }
-  [[nodiscard]] constexpr bool has(act what, outcome how) const noexcept { return (acts & bit(what, how)) != 0; }
-  [[nodiscard]] constexpr bool has(operation what, ending how) const noexcept { return (operations & bit(what, how)) != 0; }
+  [[nodiscard]] constexpr bool has(act what, outcome how) const noexcept {
+    return (acts & bit(what, how)) != 0;
+  }
+  [[nodiscard]] constexpr bool has(operation what, ending how) const noexcept {
+    return (operations & bit(what, how)) != 0;
+  }
   /// What is in `demanded` and not here.
   [[nodiscard]] constexpr coverage lacks(coverage const& demanded) const noexcept {
     return {demanded.acts & ~acts, demanded.operations & ~operations};
@@ -51,9 +55,12 @@ template <class Abstraction>
 [[nodiscard]] constexpr bool can_end(act what, outcome how) noexcept {
   if (how == outcome::done) return true;
   if (!can_fail(what)) return false;
-  if (what == act::judge) return how == outcome::failed && (Abstraction::pins || refuses_memberships<typename Abstraction::inhibition_type>);
+  if (what == act::judge)
+    return how == outcome::failed &&
+           (Abstraction::pins || refuses_memberships<typename Abstraction::inhibition_type>);
   if (what == act::populate) return how == outcome::failed && Abstraction::pins;
-  if (what == act::raise_holds) return how == outcome::failed && !never_inhibits<typename Abstraction::inhibition_type>;
+  if (what == act::raise_holds)
+    return how == outcome::failed && !never_inhibits<typename Abstraction::inhibition_type>;
   return true;
 }
 
@@ -81,7 +88,8 @@ template <class Abstraction>
   coverage all{};
   for (std::size_t i = 0; i < operations; ++i) {
     const auto what = static_cast<operation>(i);
-    if (Abstraction::lifecycle::plan_of(what).size() != 0) detail::reach_from<Abstraction>(cursor{what}, all);
+    if (Abstraction::lifecycle::plan_of(what).size() != 0)
+      detail::reach_from<Abstraction>(cursor{what}, all);
   }
   return all;
 }

@@ -37,18 +37,33 @@ struct sentence {
 
 /// What an act is called.
 [[nodiscard]] constexpr std::string_view name_of(act what) noexcept {
-  constexpr std::array<std::string_view, act_count> names{
-      "refused",  "judge",          "take hold",      "release hold",    "populate", "open its descriptor", "close its descriptor",
-      "tell KVM", "let KVM forget", "join container", "leave container", "map",      "unmap",
-      "open device", "bind device", "close device",   "enter in books"};
+  constexpr std::array<std::string_view, act_count> names{"refused",
+                                                          "judge",
+                                                          "take hold",
+                                                          "release hold",
+                                                          "populate",
+                                                          "open its descriptor",
+                                                          "close its descriptor",
+                                                          "tell KVM",
+                                                          "let KVM forget",
+                                                          "join container",
+                                                          "leave container",
+                                                          "map",
+                                                          "unmap",
+                                                          "open device",
+                                                          "bind device",
+                                                          "close device",
+                                                          "enter in books"};
   return names[static_cast<std::size_t>(what)];
 }
 [[nodiscard]] constexpr std::string_view name_of(operation what) noexcept {
-  constexpr std::array<std::string_view, operations> names{"first attach", "next attach", "open", "close", "next detach", "last detach"};
+  constexpr std::array<std::string_view, operations> names{
+      "first attach", "next attach", "open", "close", "next detach", "last detach"};
   return names[static_cast<std::size_t>(what)];
 }
 [[nodiscard]] constexpr std::string_view name_of(ending how) noexcept {
-  constexpr std::array<std::string_view, 4> names{"under way", "finished", "rolled back", "diverged"};
+  constexpr std::array<std::string_view, 4> names{"under way", "finished", "rolled back",
+                                                  "diverged"};
   return names[static_cast<std::size_t>(how)];
 }
 [[nodiscard]] constexpr std::string_view name_of(outcome how) noexcept {
@@ -66,8 +81,12 @@ constexpr sentence& describe(sentence& all, event const& one, bool several) noex
   if (one.who == actor::caller) {
     const bool attaches = one.begins == change::attach || one.begins == change::attach_device;
     const bool opens_or_closes = one.begins == change::open || one.begins == change::close;
-    all << (attaches ? "attach " : one.begins == change::open ? "open " : one.begins == change::close ? "close " : "detach ");
-    if (opens_or_closes || one.begins == change::attach_device || one.begins == change::detach_device) {
+    all << (attaches                      ? "attach "
+            : one.begins == change::open  ? "open "
+            : one.begins == change::close ? "close "
+                                          : "detach ");
+    if (opens_or_closes || one.begins == change::attach_device ||
+        one.begins == change::detach_device) {
       all << (one.agrees == consent::given ? "agreeing device of " : "device of ");
     }
     if (attaches) all << (one.mediated ? "mediated " : "IOMMU-backed ");
@@ -81,7 +100,8 @@ constexpr sentence& describe(sentence& all, event const& one, bool several) noex
 }
 
 /// What is broken, and the events that lead there.
-[[nodiscard]] constexpr sentence describe_trace(broken_properties broken, trace const& way, bool several = false) noexcept {
+[[nodiscard]] constexpr sentence describe_trace(broken_properties broken, trace const& way,
+                                                bool several = false) noexcept {
   sentence all{};
   if (broken == 0) return all;
   all << name_of(first_of(broken));

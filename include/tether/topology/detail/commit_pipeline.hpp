@@ -32,7 +32,9 @@ namespace tether::detail {
 /// A scope in which this thread is calling the listeners of one address space.
 class callback_scope {
  public:
-  explicit callback_scope(void const* space) noexcept : space_{space}, outer_{innermost} { innermost = this; }
+  explicit callback_scope(void const* space) noexcept : space_{space}, outer_{innermost} {
+    innermost = this;
+  }
   callback_scope(callback_scope const&) = delete;
   callback_scope& operator=(callback_scope const&) = delete;
   ~callback_scope() { innermost = outer_; }
@@ -53,12 +55,17 @@ class commit_pipeline {
  public:
   using view_pointer = std::shared_ptr<flat_view const>;
 
-  commit_pipeline() : published_{std::make_shared<flat_view const>()}, published_now_{published_.get()}, empty_view_{published_} {}
+  commit_pipeline()
+      : published_{std::make_shared<flat_view const>()},
+        published_now_{published_.get()},
+        empty_view_{published_} {}
   commit_pipeline(commit_pipeline const&) = delete;
   commit_pipeline& operator=(commit_pipeline const&) = delete;
   ~commit_pipeline() {
     if (!listeners_.empty())
-      stop("tether[M3]: an address space was destroyed while a listener followed it; remove the listener first");
+      stop(
+          "tether[M3]: an address space was destroyed while a listener followed it; remove the "
+          "listener first");
   }
 
   [[nodiscard]] view_pointer published() const noexcept {
@@ -66,12 +73,16 @@ class commit_pipeline {
     return published_;
   }
   /// Whether `view`, kept alive by the caller, is published. No lock: callers may hold later ones.
-  [[nodiscard]] bool publishes(flat_view const& view) const noexcept { return published_now_.load() == &view; }
+  [[nodiscard]] bool publishes(flat_view const& view) const noexcept {
+    return published_now_.load() == &view;
+  }
 
   /// Waits for the current writer; if that is this thread, it nests. Returns the depth, from 1.
   unsigned lock() noexcept {
     if (callback_scope::runs_for(this))
-      stop("tether[M1]: a memory listener changed the address space that was calling it; do so after the commit");
+      stop(
+          "tether[M1]: a memory listener changed the address space that was calling it; do so "
+          "after the commit");
     if (owner_.load(std::memory_order_relaxed) != std::this_thread::get_id()) {
       writing_.lock();
       owner_.store(std::this_thread::get_id(), std::memory_order_relaxed);
@@ -137,7 +148,9 @@ class commit_pipeline {
   [[nodiscard]] result<void> guard(gate_id gate) noexcept {
     const write_lock writing{*this};
     bool all_ours = guards_ == 0 || gate == gate_;
-    if (guards_ == 0) regions_.for_each_owner([&](section_owner const& one) { all_ours = one.guard(gate) && all_ours; });
+    if (guards_ == 0)
+      regions_.for_each_owner(
+          [&](section_owner const& one) { all_ours = one.guard(gate) && all_ours; });
     if (!all_ours) {
       if (guards_ == 0) let_go_of_memory();
       return failure(error{"use address space", errc::other_gate}.advise(one_gate));
@@ -156,10 +169,12 @@ class commit_pipeline {
 
   /// Replays the map to `replay` without the lock: pinning may take seconds (law 20). Later changes
   /// follow in further rounds, the last of them under the lock; then `who` is told of commits.
-  [[nodiscard]] result<void> add(listener_handle who, int priority, listener_handle replay) noexcept {
+  [[nodiscard]] result<void> add(listener_handle who, int priority,
+                                 listener_handle replay) noexcept {
     constexpr int rounds_without_lock = 3;
     write_lock writing{*this};
-    if (listeners_.find(who.object()) != nullptr) return failure(error{"add a memory listener", errc::already_there});
+    if (listeners_.find(who.object()) != nullptr)
+      return failure(error{"add a memory listener", errc::already_there});
     try {
       listeners_.insert(who, priority);
     } catch (...) {
@@ -193,7 +208,8 @@ class commit_pipeline {
     auto* const entry = listeners_.find(who);
     if (entry == nullptr) return {};
     if (entry->now != listener_table::state::enrolled)
-      return failure(error{"remove a memory listener", errc::still_in_use}.advise("another thread adds or removes it now"));
+      return failure(error{"remove a memory listener", errc::still_in_use}.advise(
+          "another thread adds or removes it now"));
     entry->now = listener_table::state::leaving;
     const listener_handle listener = entry->who;
     const view_pointer known = published_;
@@ -239,7 +255,8 @@ class commit_pipeline {
     return error::out_of_memory(operation);
   }
 
-  [[nodiscard]] result<void> deliver(listener_handle who, flat_view const& from, flat_view const& to) const noexcept {
+  [[nodiscard]] result<void> deliver(listener_handle who, flat_view const& from,
+                                     flat_view const& to) const noexcept {
     difference change;
     try {
       change = difference::between(from, to);

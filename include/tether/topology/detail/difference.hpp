@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a listener must be told to get from one view to another: all removals, then all additions (law 8).
-// Chunks that both views have are skipped, so its cost is that of the change.
+// What a listener must be told to get from one view to another: all removals, then all additions
+// (law 8). Chunks that both views have are skipped, so its cost is that of the change.
 #pragma once
 
 #include <tether/topology/flat_view.hpp>
@@ -34,8 +34,10 @@ struct difference {
         continue;
       }
       // Take the section that begins first, or both if they begin together.
-      const bool take_old = old != old_end && (now == now_end || before.at(old).where.first <= after.at(now).where.first);
-      const bool take_now = now != now_end && (old == old_end || after.at(now).where.first <= before.at(old).where.first);
+      const bool take_old = old != old_end && (now == now_end || before.at(old).where.first <=
+                                                                     after.at(now).where.first);
+      const bool take_now = now != now_end && (old == old_end || after.at(now).where.first <=
+                                                                     before.at(old).where.first);
       if (!(take_old && take_now && before.at(old) == after.at(now))) {
         if (take_old) change.removals.push_back(before.at(old));
         if (take_now) change.additions.push_back(after.at(now));

@@ -22,16 +22,23 @@
 namespace tether::detail {
 
 /// The section that `region` shows at `where`. Requires: `region.where.contains(where)`.
-[[nodiscard]] inline section shown_by(placed_region const& region, extent<guest_address> where) noexcept {
-  return {where, region.held->memory(), region.offset + (where.first - region.where.first), region.kind, region.read_only,
-          region.unmergeable, region.held->name().view()};
+[[nodiscard]] inline section shown_by(placed_region const& region,
+                                      extent<guest_address> where) noexcept {
+  return {where,
+          region.held->memory(),
+          region.offset + (where.first - region.where.first),
+          region.kind,
+          region.read_only,
+          region.unmergeable,
+          region.held->name().view()};
 }
 
 /// Whether `next` continues `before`, in the same memory with the same attributes.
 [[nodiscard]] inline bool merges(section const& before, section const& next) noexcept {
-  return before.memory != nullptr && before.memory == next.memory && before.where.meets(next.where) &&
-         next.offset - before.offset == before.where.size() && before.kind == next.kind && before.read_only == next.read_only &&
-         !before.unmergeable && !next.unmergeable;
+  return before.memory != nullptr && before.memory == next.memory &&
+         before.where.meets(next.where) && next.offset - before.offset == before.where.size() &&
+         before.kind == next.kind && before.read_only == next.read_only && !before.unmergeable &&
+         !next.unmergeable;
 }
 
 /// Appends to `into` the sections visible `within`. Cost: n log n for the n regions that overlap
@@ -39,10 +46,13 @@ namespace tether::detail {
 inline void render(region_table const& regions, extent<guest_address> within, section_run& into) {
   std::vector<placed_region const*> waiting;
   regions.for_each_in(within, [&](placed_region const& region) { waiting.push_back(&region); });
-  std::sort(waiting.begin(), waiting.end(), [](auto* a, auto* b) { return a->where.first < b->where.first; });
+  std::sort(waiting.begin(), waiting.end(),
+            [](auto* a, auto* b) { return a->where.first < b->where.first; });
 
   std::vector<placed_region const*> covering;
-  const auto hidden_by = [](placed_region const* a, placed_region const* b) { return b->hides(*a); };
+  const auto hidden_by = [](placed_region const* a, placed_region const* b) {
+    return b->hides(*a);
+  };
   placed_region const* last_seen = nullptr;
   const std::size_t begin = into.size();
   std::size_t next = 0;
@@ -62,13 +72,14 @@ inline void render(region_table const& regions, extent<guest_address> within, se
     }
     placed_region const& seen = *covering.front();
     extent<guest_address> where{at, std::min(seen.where.last, within.last)};
-    if (next < waiting.size() && waiting[next]->where.first <= where.last) where.last = waiting[next]->where.first - 1;
+    if (next < waiting.size() && waiting[next]->where.first <= where.last)
+      where.last = waiting[next]->where.first - 1;
     const section piece = shown_by(seen, where);
     section* const before = into.size() > begin ? &into.sections.back() : nullptr;
-    if (before != nullptr && before->where.meets(where) && (last_seen == &seen || merges(*before, piece)))
+    if (before != nullptr && before->where.meets(where) &&
+        (last_seen == &seen || merges(*before, piece)))
       before->where.last = where.last;
-    else
-      into.append(piece, seen.held);
+    else into.append(piece, seen.held);
     last_seen = &seen;
     if (where.last == within.last) return;
     at = where.last + 1;

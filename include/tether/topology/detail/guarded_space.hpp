@@ -18,15 +18,16 @@ namespace tether::detail {
 class guarded_space {
  public:
   /// Waits until no other thread has a transaction open.
-  guarded_space(address_space const& space, gate_id gate) noexcept : space_{space}, guarded_{space.writer_.guard(gate)} {}
+  guarded_space(address_space const& space, gate_id gate) noexcept
+      : space_{space}, guarded_{space.writer_.guard(gate)} {}
   guarded_space(guarded_space const&) = delete;
   guarded_space& operator=(guarded_space const&) = delete;
   ~guarded_space() {
     if (guarded_) space_.writer_.unguard();
   }
 
-  /// Fails: `other_gate` if the space, or a block that is placed there, is guarded by another gate. Then nothing may be discarded or
-  /// pinned through it.
+  /// Fails: `other_gate` if the space, or a block that is placed there, is guarded by another gate.
+  /// Then nothing may be discarded or pinned through it.
   [[nodiscard]] result<void> const& usable() const noexcept { return guarded_; }
 
  private:

@@ -58,7 +58,8 @@ class listener_handle {
 };
 
 /// Tells one listener that all of `view` is gone. Never allocates, so a roll-back may call it.
-[[nodiscard]] inline result<void> tell_all_removed(listener_handle from, flat_view const& view) noexcept {
+[[nodiscard]] inline result<void> tell_all_removed(listener_handle from,
+                                                   flat_view const& view) noexcept {
   if (view.empty()) return {};
   from.begin(commit_kind::compulsory);
   for (section const& one : view) from.remove(one);
@@ -86,7 +87,8 @@ class listener_table {
   }
   /// Inserts it behind those of the same priority. Fails: throws `std::bad_alloc`, is unchanged.
   void insert(listener_handle who, int priority) {
-    const auto at = std::find_if(entries_.begin(), entries_.end(), [&](entry const& one) { return one.priority > priority; });
+    const auto at = std::find_if(entries_.begin(), entries_.end(),
+                                 [&](entry const& one) { return one.priority > priority; });
     entries_.insert(at, entry{who, priority, state::joining, false});
   }
   void erase(void const* listener) noexcept {
@@ -96,7 +98,8 @@ class listener_table {
   /// Delivers a change to all enrolled listeners. A refused refusable change is rolled back, and
   /// the first error returned; a refused compulsory one stays, and each refusal goes into `fenced`.
   /// Requires: `fenced` has capacity for `size()` more.
-  [[nodiscard]] result<void> deliver(difference const& change, commit_kind kind, std::vector<error>& fenced) noexcept {
+  [[nodiscard]] result<void> deliver(difference const& change, commit_kind kind,
+                                     std::vector<error>& fenced) noexcept {
     for (entry& one : entries_) one.followed = one.now == state::enrolled;
     deliver_to_all(change.removals, change.additions, kind);
     std::optional<error> first;
@@ -123,7 +126,8 @@ class listener_table {
   }
 
  private:
-  void deliver_to_all(std::span<section const> removals, std::span<section const> additions, commit_kind kind) noexcept {
+  void deliver_to_all(std::span<section const> removals, std::span<section const> additions,
+                      commit_kind kind) noexcept {
     for (entry& one : entries_)
       if (one.followed) one.who.begin(kind);
     for (section const& gone : removals)

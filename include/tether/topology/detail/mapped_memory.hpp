@@ -22,7 +22,16 @@
 namespace tether::detail {
 
 /// The kind of a mapping, as discards see it. `mixed`: no single method discards all of it.
-enum class mapped_as : std::uint8_t { nothing, private_anonymous, private_file, shared, huge, huge_private_file, device, mixed };
+enum class mapped_as : std::uint8_t {
+  nothing,
+  private_anonymous,
+  private_file,
+  shared,
+  huge,
+  huge_private_file,
+  device,
+  mixed
+};
 
 /// What was found for a whole extent.
 struct mapped_memory {
@@ -38,7 +47,8 @@ template <class Kernel>
 class proc_lines {
  public:
   explicit proc_lines(const char* path) noexcept
-      : descriptor_{Kernel::call(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0)}, failed_{descriptor_ < 0 ? descriptor_ : 0} {}
+      : descriptor_{Kernel::call(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0)},
+        failed_{descriptor_ < 0 ? descriptor_ : 0} {}
   proc_lines(proc_lines const&) = delete;
   proc_lines& operator=(proc_lines const&) = delete;
   ~proc_lines() {
@@ -61,7 +71,8 @@ class proc_lines {
  private:
   bool fill() noexcept {
     if (failed_ < 0) return false;
-    const auto answer = Kernel::call(SYS_read, static_cast<int>(descriptor_), read_.data(), read_.size());
+    const auto answer =
+        Kernel::call(SYS_read, static_cast<int>(descriptor_), read_.data(), read_.size());
     if (answer < 0) failed_ = answer;
     at_ = 0;
     end_ = answer > 0 ? static_cast<std::size_t>(answer) : 0;
@@ -88,27 +99,36 @@ struct map_entry {
   mapped_as what = mapped_as::nothing;
   std::uint64_t page_size = 0;  ///< bytes, from smaps only
 
-  /// Source: proc_pid_maps(5): "first-end rwxp offset major:minor inode path", numbers in hexadecimal but the inode.
+  /// Source: proc_pid_maps(5): "first-end rwxp offset major:minor inode path", numbers in
+  /// hexadecimal but the inode.
   [[nodiscard]] static bool read(std::string_view line, map_entry& into) noexcept {
     map_entry one;
     std::uint64_t ignored = 0;
-    if (!number(line, 16, one.first) || !skip(line, '-') || !number(line, 16, one.end) || !skip(line, ' ') || line.size() < 5) return false;
-    one.protection = (line[0] == 'r' ? PROT_READ : 0) | (line[1] == 'w' ? PROT_WRITE : 0) | (line[2] == 'x' ? PROT_EXEC : 0);
+    if (!number(line, 16, one.first) || !skip(line, '-') || !number(line, 16, one.end) ||
+        !skip(line, ' ') || line.size() < 5)
+      return false;
+    one.protection = (line[0] == 'r' ? PROT_READ : 0) | (line[1] == 'w' ? PROT_WRITE : 0) |
+                     (line[2] == 'x' ? PROT_EXEC : 0);
     one.is_shared = line[3] == 's';
     line.remove_prefix(4);
-    if (!skip(line, ' ') || !number(line, 16, ignored) || !skip(line, ' ') || !number(line, 16, one.major) || !skip(line, ':'))
+    if (!skip(line, ' ') || !number(line, 16, ignored) || !skip(line, ' ') ||
+        !number(line, 16, one.major) || !skip(line, ':'))
       return false;
-    if (!number(line, 16, ignored) || !skip(line, ' ') || !number(line, 10, one.inode)) return false;
+    if (!number(line, 16, ignored) || !skip(line, ' ') || !number(line, 10, one.inode))
+      return false;
     line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
     one.path = line;
     into = one;
     return true;
   }
-  [[nodiscard]] static bool number(std::string_view& text, unsigned base, std::uint64_t& into) noexcept {
+  [[nodiscard]] static bool number(std::string_view& text, unsigned base,
+                                   std::uint64_t& into) noexcept {
     std::size_t digits = 0;
     for (into = 0; digits < text.size(); ++digits) {
       const char c = text[digits];
-      const int value = c >= '0' && c <= '9' ? c - '0' : base == 16 && c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+      const int value = c >= '0' && c <= '9'                 ? c - '0'
+                        : base == 16 && c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                                             : -1;
       if (value < 0) break;
       into = into * base + static_cast<unsigned>(value);
     }
@@ -129,23 +149,26 @@ template <class Kernel>
 class mapped_memory_lookup {
  public:
   /// Fails: the kernel's errno, with the file of /proc that could not be read.
-  [[nodiscard]] static result<mapped_memory> of(const char* operation, extent<host_address> where) noexcept {
-    constexpr auto maps = "/proc/thread-self/maps";  // `self` shows nothing once the first thread has ended
+  [[nodiscard]] static result<mapped_memory> of(const char* operation,
+                                                extent<host_address> where) noexcept {
+    // `self` shows nothing once the first thread has ended
+    constexpr auto maps = "/proc/thread-self/maps";
     constexpr auto smaps = "/proc/thread-self/smaps";
     mapped_memory_lookup quick{where};
     if (const auto answer = quick.read(maps); answer < 0)
-      return failure(
-          error::from_errno(operation, static_cast<int>(-answer)).advise("/proc/thread-self/maps could not be read, which tells its kind"));
+      return failure(error::from_errno(operation, static_cast<int>(-answer))
+                         .advise("/proc/thread-self/maps could not be read, which tells its kind"));
     if (!quick.left_open_) return quick.found_;
     mapped_memory_lookup close{where};
     if (const auto answer = close.read(smaps); answer < 0)
-      return failure(
-          error::from_errno(operation, static_cast<int>(-answer)).advise("/proc/thread-self/smaps, which tells its kind, cannot be read"));
+      return failure(error::from_errno(operation, static_cast<int>(-answer))
+                         .advise("/proc/thread-self/smaps, which tells its kind, cannot be read"));
     return close.found_;
   }
 
  private:
-  explicit mapped_memory_lookup(extent<host_address> where) noexcept : where_{where}, reached_{where.first.value} {}
+  explicit mapped_memory_lookup(extent<host_address> where) noexcept
+      : where_{where}, reached_{where.first.value} {}
 
   /// 0, or the negative errno.
   std::int64_t read(const char* path) noexcept {
@@ -178,9 +201,11 @@ class mapped_memory_lookup {
   /// The kind as far as maps tells. A file on a disk has neither huge pages nor a device's.
   mapped_as kind_by_name(map_entry const& one) noexcept {
     if (one.inode == 0) return one.is_shared ? mapped_as::device : mapped_as::private_anonymous;
-    if (one.path == "/dev/zero (deleted)" && one.is_shared) return mapped_as::shared;  // MAP_SHARED | MAP_ANONYMOUS
+    // MAP_SHARED | MAP_ANONYMOUS
+    if (one.path == "/dev/zero (deleted)" && one.is_shared) return mapped_as::shared;
     if (one.path == "/dev/zero" && !one.is_shared) return mapped_as::private_anonymous;
-    if (one.path.starts_with("anon_inode:")) return mapped_as::device;  // of a VFIO device, an io_uring
+    // of a VFIO device, an io_uring
+    if (one.path.starts_with("anon_inode:")) return mapped_as::device;
     left_open_ = left_open_ || one.major == 0;
     if (one.path == "/anon_hugepage (deleted)") return mapped_as::huge;
     return one.is_shared ? mapped_as::shared : mapped_as::private_file;
@@ -188,7 +213,8 @@ class mapped_memory_lookup {
   /// The kind by VmFlags: `ht` huge pages, `pf` bare page frames, `io` a device's registers.
   static mapped_as kind_by_flags(map_entry const& one, std::string_view flags) noexcept {
     const auto has = [&](const char* flag) { return flags.find(flag) != std::string_view::npos; };
-    if (has(" ht")) return one.what == mapped_as::private_file ? mapped_as::huge_private_file : mapped_as::huge;
+    if (has(" ht"))
+      return one.what == mapped_as::private_file ? mapped_as::huge_private_file : mapped_as::huge;
     // Device memory (DAX) has larger pages that are not from the hugetlb pool.
     if (has(" pf") || has(" io") || one.page_size > Kernel::page_size()) return mapped_as::device;
     return one.what;
@@ -203,10 +229,14 @@ class mapped_memory_lookup {
       return;
     }
     found_.one_protection = found_.one_protection && found_.protection == one.protection;
-    const auto is_private = [](mapped_as kind) { return kind == mapped_as::private_anonymous || kind == mapped_as::private_file; };
+    const auto is_private = [](mapped_as kind) {
+      return kind == mapped_as::private_anonymous || kind == mapped_as::private_file;
+    };
     // A private file mapping is anonymous where parts of it were discarded.
-    if (is_private(found_.what) && is_private(one.what)) found_.what = std::max(found_.what, one.what);
-    else if (found_.what != one.what || found_.is_shared != one.is_shared || found_.page_size != one.page_size)
+    if (is_private(found_.what) && is_private(one.what))
+      found_.what = std::max(found_.what, one.what);
+    else if (found_.what != one.what || found_.is_shared != one.is_shared ||
+             found_.page_size != one.page_size)
       found_.what = mapped_as::mixed;
   }
 

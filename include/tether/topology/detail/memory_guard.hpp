@@ -13,7 +13,8 @@
 namespace tether::detail {
 
 /// The advice for `other_gate`.
-inline constexpr auto one_gate = "give every container and every balloon of a guest the same discard_gate";
+inline constexpr auto one_gate =
+    "give every container and every balloon of a guest the same discard_gate";
 
 /// The gate of one memory. Thread-safe.
 class memory_guard {
@@ -27,8 +28,9 @@ class memory_guard {
     std::uint64_t seen = word_.load(std::memory_order_relaxed);
     do {
       if (times(seen) != 0 && owner(seen) != gate) return false;
-    } while (!word_.compare_exchange_weak(seen, static_cast<std::uint64_t>(gate) << 32U | (times(seen) + 1), std::memory_order_acq_rel,
-                                          std::memory_order_relaxed));
+    } while (!word_.compare_exchange_weak(
+        seen, static_cast<std::uint64_t>(gate) << 32U | (times(seen) + 1),
+        std::memory_order_acq_rel, std::memory_order_relaxed));
     return true;
   }
   /// Requires: an earlier `guard` that succeeded.
@@ -53,7 +55,9 @@ class memory_guard {
 
  private:
   static constexpr std::uint64_t times(std::uint64_t word) noexcept { return word & 0xffff'ffffU; }
-  static constexpr gate_id owner(std::uint64_t word) noexcept { return gate_id{static_cast<std::uint32_t>(word >> 32U)}; }
+  static constexpr gate_id owner(std::uint64_t word) noexcept {
+    return gate_id{static_cast<std::uint32_t>(word >> 32U)};
+  }
 
   std::atomic<std::uint64_t> word_{0};
 };

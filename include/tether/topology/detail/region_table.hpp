@@ -30,13 +30,13 @@ namespace tether::detail {
 
 /// Sorts, and joins extents that overlap or are adjacent.
 inline void coalesce(std::vector<extent<guest_address>>& extents) {
-  std::sort(extents.begin(), extents.end(), [](auto const& a, auto const& b) { return a.first < b.first; });
+  std::sort(extents.begin(), extents.end(),
+            [](auto const& a, auto const& b) { return a.first < b.first; });
   std::size_t kept = 0;
   for (auto const& next : extents) {
     if (kept != 0 && (extents[kept - 1].overlaps(next) || extents[kept - 1].meets(next)))
       extents[kept - 1].last = std::max(extents[kept - 1].last, next.last);
-    else
-      extents[kept++] = next;
+    else extents[kept++] = next;
   }
   extents.erase(extents.begin() + static_cast<std::ptrdiff_t>(kept), extents.end());
 }
@@ -68,22 +68,24 @@ class region_table {
     return at == regions_.end() ? nullptr : &at->second;
   }
 
-  /// Calls `visit(placed_region const&)` for each enabled region that overlaps `within`, in no special order.
+  /// Calls `visit(placed_region const&)` for each enabled region that overlaps `within`, in no
+  /// special order.
   template <class Visit>
   void for_each_in(extent<guest_address> within, Visit visit) const {
     for (unsigned size_class = 0; size_class < in_class_.size(); ++size_class) {
       if (in_class_[size_class] == 0) continue;
       const std::uint64_t reach = size_class == 0 ? 0 : ~std::uint64_t{0} >> (64 - size_class);
       const std::uint64_t from = within.first.value > reach ? within.first.value - reach : 0;
-      for (auto at = index_.lower_bound({size_class, from, 0}); at != index_.end() && at->size_class == size_class; ++at) {
+      for (auto at = index_.lower_bound({size_class, from, 0});
+           at != index_.end() && at->size_class == size_class; ++at) {
         if (at->first > within.last.value) break;
         if (at->region->enabled && at->region->where.overlaps(within)) visit(*at->region);
       }
     }
   }
 
-  /// Calls `visit(section_owner const&)` for every region, including those that the open transaction has
-  /// removed and a roll-back would restore.
+  /// Calls `visit(section_owner const&)` for every region, including those that the open
+  /// transaction has removed and a roll-back would restore.
   template <class Visit>
   void for_each_owner(Visit visit) const {
     for (auto const& [id, region] : regions_) visit(*region.held);
@@ -92,13 +94,22 @@ class region_table {
     }
   }
 
-  region_id place(region const& what, section_owner_pointer held, extent<guest_address> where, int priority) {
+  region_id place(region const& what, section_owner_pointer held, extent<guest_address> where,
+                  int priority) {
     const std::uint64_t id = last_id_ + 1;
     edit& entry = write_down();
     try {
       const auto at = regions_.try_emplace(id).first;
-      at->second = {where,          priority,     id, what.kind(), what.offset(), what.is_read_only(), what.is_unmergeable(),
-                    what.has_dirty_log(), true, std::move(held)};
+      at->second = {where,
+                    priority,
+                    id,
+                    what.kind(),
+                    what.offset(),
+                    what.is_read_only(),
+                    what.is_unmergeable(),
+                    what.has_dirty_log(),
+                    true,
+                    std::move(held)};
       index_.insert(key_of(id, at->second));
     } catch (...) {
       regions_.erase(id);
@@ -148,7 +159,7 @@ class region_table {
     region.where = to;
   }
 
-  void set_flag(region_id id, bool placed_region::*flag, bool on) {
+  void set_flag(region_id id, bool placed_region::* flag, bool on) {
     edit& entry = write_down();
     placed_region& region = regions_.find(id.value)->second;
     entry.id = id.value;
@@ -190,7 +201,8 @@ class region_table {
   void for_each_edited_memory(Visit visit) const noexcept {
     for (edit const& entry : log_) {
       if (!entry.before && !entry.after) continue;
-      placed_region const* const region = entry.node.empty() ? find({entry.id}) : &entry.node.mapped();
+      placed_region const* const region =
+          entry.node.empty() ? find({entry.id}) : &entry.node.mapped();
       if (region != nullptr && region->held->memory() != nullptr) visit(*region->held->memory());
     }
   }
@@ -212,7 +224,7 @@ class region_table {
   struct edit {
     undo_by undo = undo_by::nothing;
     bool was = false;
-    bool placed_region::*flag = nullptr;
+    bool placed_region::* flag = nullptr;
     std::uint64_t id = 0;
     std::optional<extent<guest_address>> before;
     std::optional<extent<guest_address>> after;

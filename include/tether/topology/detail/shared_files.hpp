@@ -90,16 +90,19 @@ class shared_files {
   static constexpr std::uint64_t largest_reservation = 16 * 1024 * GiB;
 
   static made refused(request const& asked, std::int64_t answer) noexcept {
-    return failure(error::from_errno(asked.operation, static_cast<int>(-answer)).of(asked.name.view()));
+    return failure(
+        error::from_errno(asked.operation, static_cast<int>(-answer)).of(asked.name.view()));
   }
-  static std::shared_ptr<memory_window const> joined(memory_backing& memory, request const& asked, std::shared_ptr<memory_window> fresh) {
+  static std::shared_ptr<memory_window const> joined(memory_backing& memory, request const& asked,
+                                                     std::shared_ptr<memory_window> fresh) {
     fresh->memory = memory.shared_from_this();
     fresh->first = block_offset{asked.first - memory.file_offset_};
     ++memory.blocks_;
     return fresh;
   }
   static bool is_same(memory_backing const& a, memory_backing const& b) noexcept {
-    return a.identity_.device == b.identity_.device && a.identity_.inode == b.identity_.inode && a.page_size_ == b.page_size_;
+    return a.identity_.device == b.identity_.device && a.identity_.inode == b.identity_.inode &&
+           a.page_size_ == b.page_size_;
   }
 
   /// Whether the window lies in the reservation, which is extended to its end if possible.
@@ -110,9 +113,11 @@ class shared_files {
     if (end <= reserved_end) return true;
     const std::uint64_t wanted = memory.host_.value + memory.size();
     constexpr int flags = MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
-    const auto answer = Kernel::mmap_at(wanted, end - reserved_end, PROT_NONE, flags, memory.descriptor_, reserved_end);
+    const auto answer = Kernel::mmap_at(wanted, end - reserved_end, PROT_NONE, flags,
+                                        memory.descriptor_, reserved_end);
     if (answer < 0) return false;
-    if (static_cast<std::uint64_t>(answer) != wanted) {  // before Linux 4.17 the address is only a hint
+    // before Linux 4.17 the address is only a hint
+    if (static_cast<std::uint64_t>(answer) != wanted) {
       static_cast<void>(Kernel::munmap(static_cast<std::uint64_t>(answer), end - reserved_end));
       return false;
     }
@@ -125,23 +130,27 @@ class shared_files {
     if (memory.kind_ == memory_kind::hugetlb) {
       // The reservation (NORESERVE) took no page of the pool. Mapping the window does, and
       // the pages stay reserved for the file.
-      const auto taking = Kernel::mmap(asked.size, PROT_NONE, MAP_SHARED, memory.descriptor_, asked.first);
+      const auto taking =
+          Kernel::mmap(asked.size, PROT_NONE, MAP_SHARED, memory.descriptor_, asked.first);
       if (taking < 0) return taking;
       static_cast<void>(Kernel::munmap(static_cast<std::uint64_t>(taking), asked.size));
     }
-    return Kernel::mprotect(memory.host_.value + (asked.first - memory.file_offset_), asked.size, PROT_READ | PROT_WRITE);
+    return Kernel::mprotect(memory.host_.value + (asked.first - memory.file_offset_), asked.size,
+                            PROT_READ | PROT_WRITE);
   }
 
   /// Reserves addresses for the file, or if they run short, the window. 0, or the negative errno.
   static std::int64_t reserve(memory_backing& memory, request const& asked) noexcept {
-    const std::uint64_t whole = std::max(round_down(asked.file_size, memory.page_size_), asked.first + asked.size);
+    const std::uint64_t whole =
+        std::max(round_down(asked.file_size, memory.page_size_), asked.first + asked.size);
     if (whole == asked.size) return map(memory, 0, whole, true);
     std::int64_t answer = whole > largest_reservation ? -ENOMEM : map(memory, 0, whole, false);
     if (answer == -ENOMEM) return map(memory, asked.first, asked.size, true);
     if (answer == 0) answer = open(memory, asked);
     return answer;
   }
-  static std::int64_t map(memory_backing& memory, std::uint64_t first, std::uint64_t size, bool opened) noexcept {
+  static std::int64_t map(memory_backing& memory, std::uint64_t first, std::uint64_t size,
+                          bool opened) noexcept {
     const int protection = opened ? PROT_READ | PROT_WRITE : PROT_NONE;
     const int flags = opened ? MAP_SHARED : MAP_SHARED | MAP_NORESERVE;
     const std::uint64_t large = sizes_of_page_tables(Kernel::page_size()).largest_at(0, size);
@@ -151,7 +160,8 @@ class shared_files {
     } else {
       // Finds an aligned address by mapping more and unmapping it. If another thread takes it
       // meanwhile, the kernel chooses, and pages are small.
-      const auto room = Kernel::mmap(size + large, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      const auto room =
+          Kernel::mmap(size + large, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
       if (room < 0) return room;
       const auto from = static_cast<std::uint64_t>(room);
       static_cast<void>(Kernel::munmap(from, size + large));

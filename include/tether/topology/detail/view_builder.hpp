@@ -21,7 +21,9 @@ namespace tether::detail {
 /// Walks over a view once, from its first section to its last, and keeps, drops or adds.
 class view_builder {
  public:
-  explicit view_builder(flat_view const& from) : from_{&from} { chunks_.reserve(from.chunks().size() + 2); }
+  explicit view_builder(flat_view const& from) : from_{&from} {
+    chunks_.reserve(from.chunks().size() + 2);
+  }
 
   /// Takes the old sections up to `until` as they are; whole chunks are shared.
   void keep_until(flat_view::position until) {
@@ -47,7 +49,8 @@ class view_builder {
     keep_until(from_->end_position());
     if (pending_.size() != 0 && pending_.size() < fewest && !chunks_.empty()) {
       section_run joined = *chunks_.back();
-      for (std::size_t i = 0; i < pending_.size(); ++i) joined.append(pending_.sections[i], pending_.owners[i]);
+      for (std::size_t i = 0; i < pending_.size(); ++i)
+        joined.append(pending_.sections[i], pending_.owners[i]);
       pending_ = std::move(joined);
       chunks_.pop_back();
     }
@@ -59,7 +62,8 @@ class view_builder {
   static constexpr std::size_t fewest = chunk_capacity / 4;
 
   void copy_until(std::size_t index) {
-    for (; cursor_.index < index; ++cursor_.index) pending_.append(from_->at(cursor_), from_->owner_at(cursor_));
+    for (; cursor_.index < index; ++cursor_.index)
+      pending_.append(from_->at(cursor_), from_->owner_at(cursor_));
   }
 
   /// Cuts what is pending into chunks of about equal size.
@@ -87,12 +91,15 @@ class view_builder {
   section_run pending_;
 };
 
-/// `changed` and every whole section that overlaps or meets it: a section's neighbours decide whether it merges.
-[[nodiscard]] inline extent<guest_address> widened(flat_view const& view, extent<guest_address> changed) noexcept {
+/// `changed` and every whole section that overlaps or meets it: a section's neighbours decide
+/// whether it merges.
+[[nodiscard]] inline extent<guest_address> widened(flat_view const& view,
+                                                   extent<guest_address> changed) noexcept {
   constexpr std::uint64_t top = std::numeric_limits<std::uint64_t>::max();
   const guest_address from{changed.first.value == 0 ? 0 : changed.first.value - 1};
   const guest_address to{changed.last.value == top ? top : changed.last.value + 1};
-  for (auto at = view.first_ending_at_or_after(from), end = view.first_beginning_after(to); at != end; at = view.after(at)) {
+  for (auto at = view.first_ending_at_or_after(from), end = view.first_beginning_after(to);
+       at != end; at = view.after(at)) {
     changed.first = std::min(changed.first, view.at(at).where.first);
     changed.last = std::max(changed.last, view.at(at).where.last);
   }
@@ -102,7 +109,8 @@ class view_builder {
 /// The view that follows `before` if only `changed` (sorted, disjoint) was edited since.
 /// Ensures: the same sections as a view rendered from scratch. Cost: that of the change, and one
 /// pointer for each 512 sections. Fails: throws `std::bad_alloc`.
-[[nodiscard]] inline flat_view updated(flat_view const& before, region_table const& regions, std::vector<extent<guest_address>> changed) {
+[[nodiscard]] inline flat_view updated(flat_view const& before, region_table const& regions,
+                                       std::vector<extent<guest_address>> changed) {
   for (auto& one : changed) one = widened(before, one);
   coalesce(changed);
   view_builder builder{before};
@@ -115,7 +123,9 @@ class view_builder {
     // An edit that is hidden below another region costs no copy.
     auto at = begin;
     std::size_t same = 0;
-    for (; at != end && same < seen.size() && before.at(at) == seen.sections[same] && before.owner_at(at) == seen.owners[same]; ++same)
+    for (; at != end && same < seen.size() && before.at(at) == seen.sections[same] &&
+           before.owner_at(at) == seen.owners[same];
+         ++same)
       at = before.after(at);
     if (at == end && same == seen.size()) continue;
     builder.keep_until(begin);

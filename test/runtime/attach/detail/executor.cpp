@@ -49,11 +49,16 @@ struct pins_by_its_word : software_iommu {
   using software_iommu::software_iommu;
 };
 
-/// A user's policy of two scopes: a hold for the group until it has settled, and one for the container meanwhile.
+/// A user's policy of two scopes: a hold for the group until it has settled, and one for the
+/// container meanwhile.
 struct for_both_scopes {
   using slot = inhibition_slot;
-  [[nodiscard]] static constexpr std::uint32_t holds(group_counts group) noexcept { return group.attached && !group.needs_no_hold() ? 1 : 0; }
-  [[nodiscard]] static constexpr std::uint32_t holds(container_counts all) noexcept { return all.need_no_hold < all.members ? 1 : 0; }
+  [[nodiscard]] static constexpr std::uint32_t holds(group_counts group) noexcept {
+    return group.attached && !group.needs_no_hold() ? 1 : 0;
+  }
+  [[nodiscard]] static constexpr std::uint32_t holds(container_counts all) noexcept {
+    return all.need_no_hold < all.members ? 1 : 0;
+  }
 };
 
 /// Needs more once the twentieth device closes: further than anybody asks inside the compiler.
@@ -71,13 +76,15 @@ struct two_faced {
   }
 };
 
-/// One of its drains is cancelled, as a second hold's is if stop is requested while a discard looks in that will be turned away.
+/// One of its drains is cancelled, as a second hold's is if stop is requested while a discard looks
+/// in that will be turned away.
 struct interrupted_indicator : detail::plain_reader_indicator {
   using detail::plain_reader_indicator::plain_reader_indicator;
   static inline int drains_until_one_is_cancelled = 0;
 
   template <class Lock>
-  [[nodiscard]] detail::drained drain(bool coordinated_too, Lock& lock, detail::wait_limits const& how) noexcept {
+  [[nodiscard]] detail::drained drain(bool coordinated_too, Lock& lock,
+                                      detail::wait_limits const& how) noexcept {
     if (--drains_until_one_is_cancelled == 0) return detail::drained::cancelled;
     return detail::plain_reader_indicator::drain(coordinated_too, lock, how);
   }
@@ -87,8 +94,10 @@ struct interrupted : single_threaded {
 };
 
 /// What a container does with a pointer to who watches.
-struct watchable : detail::group_operations<recording<software_iommu>, configuration<recording<software_iommu>>> {
-  using base = detail::group_operations<recording<software_iommu>, configuration<recording<software_iommu>>>;
+struct watchable : detail::group_operations<recording<software_iommu>,
+                                            configuration<recording<software_iommu>>> {
+  using base =
+      detail::group_operations<recording<software_iommu>, configuration<recording<software_iommu>>>;
   using base::attach_with;
   using base::base;
   using base::detach;
@@ -96,7 +105,9 @@ struct watchable : detail::group_operations<recording<software_iommu>, configura
 
 }  // namespace
 
-TEST_CASE("a watched replay is a memory listener that passes everything on, and commits with who watches") {
+TEST_CASE(
+    "a watched replay is a memory listener that passes everything on, and commits with who "
+    "watches") {
   watched_listener listener;
   unmonitored nobody;
   detail::monitored_replay<watched_listener, unmonitored> replay{listener, nobody};
@@ -108,7 +119,9 @@ TEST_CASE("a watched replay is a memory listener that passes everything on, and 
   CHECK(listener.told == "brac");
 }
 
-TEST_CASE("a device that its backend cannot classify is refused with the backend's reason, whatever it agrees to, and is not opened") {
+TEST_CASE(
+    "a device that its backend cannot classify is refused with the backend's reason, whatever it "
+    "agrees to, and is not opened") {
   address_space guest;
   discard_gate<> gate;
   container<recording<pins_by_its_word>> dma{guest, gate};
@@ -140,7 +153,9 @@ TEST_CASE("of a policy's two scopes neither keeps its hold if the other's is ref
   }
 }
 
-TEST_CASE("a policy that needs more holds after a close than before stops the program, and the gate stays closed") {
+TEST_CASE(
+    "a policy that needs more holds after a close than before stops the program, and the gate "
+    "stays closed") {
   const std::string said = stopped_by([] {
     address_space guest;
     discard_gate<> gate;
@@ -156,7 +171,9 @@ TEST_CASE("a policy that needs more holds after a close than before stops the pr
   });
   CHECK(said.find("tether[I15]") != std::string::npos);
 }
-TEST_CASE("a policy that answers otherwise in the program than inside the compiler stops it with its first container") {
+TEST_CASE(
+    "a policy that answers otherwise in the program than inside the compiler stops it with its "
+    "first container") {
   const std::string said = stopped_by([] {
     address_space guest;
     discard_gate<> gate;
@@ -174,7 +191,8 @@ TEST_CASE("whoever watches an attach can end its wait for a discard that is unde
   std::jthread discarder{[&] {
     const auto permit = gate.permit(discard_kind::uncoordinated);
     inside.set_value();
-    static_cast<void>(done.get_future().wait_for(std::chrono::seconds{10}));  // not for ever, if the attach waits all the same
+    // not for ever, if the attach waits all the same
+    static_cast<void>(done.get_future().wait_for(std::chrono::seconds{10}));
   }};
   inside.get_future().wait();
   std::stop_source stop;

@@ -34,7 +34,8 @@ TEST_CASE_FIXTURE(small_machine, "the same group cannot be attached twice") {
   CHECK(again.error().subject() == "a");
 }
 
-TEST_CASE_FIXTURE(small_machine, "a group's devices are opened once each, out of a group that is to stay") {
+TEST_CASE_FIXTURE(small_machine,
+                  "a group's devices are opened once each, out of a group that is to stay") {
   auto group = must(dma.attach({"nics", {{"nic"}, {"disk"}}}));
   auto nic = must(group.open("nic"));
   CHECK(group.open("nic").error().is(errc::already_there));

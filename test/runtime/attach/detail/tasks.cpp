@@ -16,24 +16,29 @@ using namespace tether;
 using namespace tether::detail;
 using namespace tether_test;
 
-TEST_CASE("a step's end is done, failed or stuck as its error says, and the first error is the one that is told") {
+TEST_CASE(
+    "a step's end is done, failed or stuck as its error says, and the first error is the one that "
+    "is told") {
   detail::group_record<software_iommu, inhibit_per_group> group{1, "group"};
   detail::group_task<software_iommu, inhibit_per_group> task{group};
   using ended = decltype(task.end({}));
   CHECK(task.end({}) == ended::done);
   CHECK_FALSE(task.first_error.has_value());
   CHECK(task.end(failure(error{"first", errc::overlaps})) == ended::failed);
-  CHECK(task.end(failure(error{"second", errc::not_mapped}.with_failed_rollback())) == ended::stuck);
+  CHECK(task.end(failure(error{"second", errc::not_mapped}.with_failed_rollback())) ==
+        ended::stuck);
   REQUIRE(task.first_error.has_value());
   CHECK(task.first_error->is(errc::overlaps));
 }
 
-TEST_CASE("a group's task keeps what the backend answered exactly as long as it is joined or open") {
+TEST_CASE(
+    "a group's task keeps what the backend answered exactly as long as it is joined or open") {
   software_iommu iommu;
   detail::group_record<software_iommu, inhibit_per_group> group{1, "nics"};
   detail::device_record<software_iommu> device{2, "nic", consent::none};
   const endpoint_group description{"nics", {{"nic"}}};
-  detail::group_task<software_iommu, inhibit_per_group> task{{.group = group, .device = &device}, &description};
+  detail::group_task<software_iommu, inhibit_per_group> task{{.group = group, .device = &device},
+                                                             &description};
   must(task.join(iommu));
   REQUIRE(group.joined.has_value());
   CHECK(must(task.classify(iommu)) == pin_class::pins);
@@ -52,7 +57,8 @@ TEST_CASE("a device's task keeps the device that was opened, and nothing of one 
   detail::group_record<backend_type, inhibit_per_group> group{1, "9"};
   detail::device_record<backend_type> device{2, "vgpu", consent::given};
   const lone_endpoint description = lone_vgpu();
-  detail::device_task<backend_type, inhibit_per_group> task{{.group = group, .device = &device, .agrees = device.agrees}, &description};
+  detail::device_task<backend_type, inhibit_per_group> task{
+      {.group = group, .device = &device, .agrees = device.agrees}, &description};
   CHECK(must(task.classify(iommu)) == pin_class::pins_on_demand);
   CHECK_FALSE(device.device.has_value());
   must(task.open(iommu));

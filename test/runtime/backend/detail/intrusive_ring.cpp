@@ -28,7 +28,8 @@ int digits(ring const& head) {
 
 }  // namespace
 
-TEST_CASE("elements join a ring in order, leave it anywhere, and take themselves out when they die") {
+TEST_CASE(
+    "elements join a ring in order, leave it anywhere, and take themselves out when they die") {
   ring head;
   CHECK(head.alone());
   CHECK(head.first() == nullptr);
@@ -49,7 +50,9 @@ TEST_CASE("elements join a ring in order, leave it anywhere, and take themselves
   CHECK(one.link.alone());
 }
 
-TEST_CASE("an element is in one ring at a time, and a head that dies leaves its elements alone or among themselves") {
+TEST_CASE(
+    "an element is in one ring at a time, and a head that dies leaves its elements alone or among "
+    "themselves") {
   element one{1};
   {
     ring first;

@@ -30,14 +30,16 @@ TEST_CASE("an interval table finds what a sorted map finds, after any insertions
     const std::uint64_t first = random() % pages;
     const std::uint64_t count = 1 + random() % 6;
     auto next = reference.upper_bound(first);
-    const bool hits_before = next != reference.begin() && std::prev(next)->first + std::prev(next)->second > first;
+    const bool hits_before =
+        next != reference.begin() && std::prev(next)->first + std::prev(next)->second > first;
     const bool hits_behind = next != reference.end() && next->first < first + count;
     const auto inserted = table.insert(at(first * page, count * page), first);
     REQUIRE(inserted.has_value() == !(hits_before || hits_behind));
     if (inserted) reference[first] = count;
     if (!inserted) CHECK(inserted.error().is(errc::overlaps));
     if (round % 2 == 0 && !reference.empty()) {
-      const auto victim = std::next(reference.begin(), static_cast<std::ptrdiff_t>(random() % reference.size()));
+      const auto victim =
+          std::next(reference.begin(), static_cast<std::ptrdiff_t>(random() % reference.size()));
       const auto run = table.whole(bytes(victim->first * page, victim->second * page));
       REQUIRE(run);
       REQUIRE(run->to == run->from + 1);
@@ -47,13 +49,15 @@ TEST_CASE("an interval table finds what a sorted map finds, after any insertions
     REQUIRE(table.size() == reference.size());
     const std::uint64_t probe = random() % (pages * page);
     const auto above = reference.upper_bound(probe / page);
-    const bool mapped = above != reference.begin() && std::prev(above)->first + std::prev(above)->second > probe / page;
+    const bool mapped = above != reference.begin() &&
+                        std::prev(above)->first + std::prev(above)->second > probe / page;
     const auto row = table.find(io_address{probe});
     REQUIRE((row != table.none) == mapped);
     if (mapped) {
       CHECK(table.payload(row) == std::prev(above)->first);
-      CHECK(table[row].host_at(io_address{probe}).value == std::prev(above)->first * page * 2 + probe % page +
-                                                              (probe / page - std::prev(above)->first) * page);
+      CHECK(table[row].host_at(io_address{probe}).value ==
+            std::prev(above)->first * page * 2 + probe % page +
+                (probe / page - std::prev(above)->first) * page);
     }
   }
 }
@@ -78,7 +82,8 @@ TEST_CASE("an interval table can hold all of the address space and its last byte
 
 TEST_CASE("an extent counts as covered only where there is no gap in it") {
   iova_table<> table;
-  for (const std::uint64_t first : {0x1000u, 0x2000u, 0x4000u}) REQUIRE(table.insert(at(first, 0x1000)));
+  for (const std::uint64_t first : {0x1000u, 0x2000u, 0x4000u})
+    REQUIRE(table.insert(at(first, 0x1000)));
   const auto run = table.covering(bytes(0x1800, 0x1000));
   REQUIRE(run);
   CHECK(run->from == 0);
@@ -91,15 +96,18 @@ TEST_CASE("an extent counts as covered only where there is no gap in it") {
   CHECK(table.touches(bytes(0, 0x10000)));
 }
 
-TEST_CASE("an extent that ends before it begins is covered by nothing, touches nothing, and is not put in") {
+TEST_CASE(
+    "an extent that ends before it begins is covered by nothing, touches nothing, and is not put "
+    "in") {
   iova_table<> table;
   REQUIRE(table.insert(at(0x1000, 0x1000)));
   REQUIRE(table.insert(at(0x2000, 0x1000)));
-  for (const extent<io_address> inside_out : {extent<io_address>{io_address{0x1800}, io_address{0x17ff}},
-                                              extent<io_address>{io_address{0x2000}, io_address{0x1fff}},
-                                              extent<io_address>{io_address{0x2800}, io_address{0x1000}},
-                                              extent<io_address>{io_address{0x1000}, io_address{0xfff}},
-                                              extent<io_address>{io_address{0x8000}, io_address{0x7fff}}}) {
+  for (const extent<io_address> inside_out :
+       {extent<io_address>{io_address{0x1800}, io_address{0x17ff}},
+        extent<io_address>{io_address{0x2000}, io_address{0x1fff}},
+        extent<io_address>{io_address{0x2800}, io_address{0x1000}},
+        extent<io_address>{io_address{0x1000}, io_address{0xfff}},
+        extent<io_address>{io_address{0x8000}, io_address{0x7fff}}}) {
     CAPTURE(inside_out.first.value);
     CHECK_FALSE(table.covering(inside_out));
     CHECK_FALSE(table.touches(inside_out));

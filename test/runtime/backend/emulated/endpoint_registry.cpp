@@ -11,7 +11,9 @@ using namespace tether;
 using namespace tether::detail;
 
 namespace {
-endpoint_group one(std::string name, pin_class pins) { return {std::move(name), {{"device", pins}}}; }
+endpoint_group one(std::string name, pin_class pins) {
+  return {std::move(name), {{"device", pins}}};
+}
 }  // namespace
 
 TEST_CASE("the registry counts the groups that pin for good") {

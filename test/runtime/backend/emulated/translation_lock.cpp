@@ -32,7 +32,8 @@ TEST_CASE("translations share the gate, and a change has it alone") {
   CHECK(changed);
 }
 
-TEST_CASE("a change gets in between translations that never pause, and none of them sees it half done") {
+TEST_CASE(
+    "a change gets in between translations that never pause, and none of them sees it half done") {
   translation_lock gate;
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> entered{0};

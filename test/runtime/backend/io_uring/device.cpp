@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Where the library's reason to be can be seen: the kernel's pins, against the process's page tables.
+// Where the library's reason to be can be seen: the kernel's pins, against the process's page
+// tables.
 #include <tether/backend/io_uring/device.hpp>
 
 #include <tether/backend/io_uring_buffers.hpp>
@@ -61,7 +62,8 @@ TEST_CASE("without tether a discard under a pin is stale, and mapping again heal
   CHECK(memory.bytes()[100] == std::byte{0xaa});
 }
 
-TEST_CASE("a mediated device pins nothing between requests, so a discard between them is harmless") {
+TEST_CASE(
+    "a mediated device pins nothing between requests, so a discard between them is harmless") {
   auto opened = io_uring_buffers::open({.slots = 4});
   if (!opened) return tether_test::skip_because(opened.error().sentence());
   auto& iommu = *opened;
@@ -120,7 +122,8 @@ TEST_CASE("an access larger than the ring's scratch file is carried whole") {
   CHECK(seen == sent);
 }
 
-TEST_CASE("when an io_uring unmap has returned no device writes there any more, however busy it is") {
+TEST_CASE(
+    "when an io_uring unmap has returned no device writes there any more, however busy it is") {
   auto opened = io_uring_buffers::open({.slots = 8});
   if (!opened) return tether_test::skip_because(opened.error().sentence());
   auto& iommu = *opened;

@@ -29,8 +29,8 @@ using tether_test::pinned_by_the_kernel;
 
 namespace {
 
-/// Linux as older ones are, where a slot's tag comes some time after the slot has been emptied: here each comes
-/// with one wait. A wait can be made to fail.
+/// Linux as older ones are, where a slot's tag comes some time after the slot has been emptied:
+/// here each comes with one wait. A wait can be made to fail.
 struct late_tags_kernel : linux_kernel {
   struct emptied_slot {
     long ring;
@@ -45,8 +45,10 @@ struct late_tags_kernel : linux_kernel {
     const std::tuple all{arguments...};
     if constexpr (sizeof...(Arguments) == 4) {
       if (number == SYS_io_uring_register && std::get<1>(all) == IORING_REGISTER_BUFFERS_UPDATE) {
-        const auto& change = *static_cast<io_uring_rsrc_update2 const*>(static_cast<void const*>(std::get<2>(all)));
-        if (reinterpret_cast<iovec const*>(static_cast<std::uintptr_t>(change.data))->iov_len == 0) {
+        const auto& change =
+            *static_cast<io_uring_rsrc_update2 const*>(static_cast<void const*>(std::get<2>(all)));
+        if (reinterpret_cast<iovec const*>(static_cast<std::uintptr_t>(change.data))->iov_len ==
+            0) {
           late.push_back({std::get<0>(all), change.offset});
           return 1;
         }
@@ -71,8 +73,9 @@ struct late_tags_kernel : linux_kernel {
     change.data = reinterpret_cast<std::uintptr_t>(&nothing);
     change.tags = reinterpret_cast<std::uintptr_t>(&tag);
     change.nr = 1;
-    static_cast<void>(linux_kernel::call(SYS_io_uring_register, one.ring, long{IORING_REGISTER_BUFFERS_UPDATE},
-                                         static_cast<void*>(&change), static_cast<long>(sizeof change)));
+    static_cast<void>(
+        linux_kernel::call(SYS_io_uring_register, one.ring, long{IORING_REGISTER_BUFFERS_UPDATE},
+                           static_cast<void*>(&change), static_cast<long>(sizeof change)));
     late.erase(late.begin());
   }
 };
@@ -80,7 +83,8 @@ struct late_tags_kernel : linux_kernel {
 }  // namespace
 
 TEST_CASE("an unmap waits for every tag, however late each comes") {
-  auto opened = basic_io_uring_buffers<late_tags_kernel>::open({.slots = 9, .bytes_per_slot = tether_test::host_page()});
+  auto opened = basic_io_uring_buffers<late_tags_kernel>::open(
+      {.slots = 9, .bytes_per_slot = tether_test::host_page()});
   if (!opened) return tether_test::skip_because(opened.error().sentence());
   auto group = opened->join(endpoint_group{"g", {{"nic", pin_class::pins}}}).value();
   const auto page = tether_test::host_page();
@@ -94,8 +98,11 @@ TEST_CASE("an unmap waits for every tag, however late each comes") {
   CHECK(opened->pinned_bytes() == 0);
 }
 
-TEST_CASE("an unmap that could not wait for the tags is stuck: its pages count as pinned and it can be repeated") {
-  auto opened = basic_io_uring_buffers<late_tags_kernel>::open({.slots = 9, .bytes_per_slot = tether_test::host_page()});
+TEST_CASE(
+    "an unmap that could not wait for the tags is stuck: its pages count as pinned and it can be "
+    "repeated") {
+  auto opened = basic_io_uring_buffers<late_tags_kernel>::open(
+      {.slots = 9, .bytes_per_slot = tether_test::host_page()});
   if (!opened) return tether_test::skip_because(opened.error().sentence());
   auto group = opened->join(endpoint_group{"g", {{"nic", pin_class::pins}}}).value();
   const auto page = tether_test::host_page();
@@ -126,8 +133,10 @@ TEST_CASE("an unmap that could not wait for the tags is stuck: its pages count a
 TEST_CASE("io_uring options that no kernel takes are refused before one is asked") {
   const auto page = tether_test::host_page();
   for (io_uring_options const& wrong :
-       {io_uring_options{.slots = 0}, io_uring_options{.slots = 1}, io_uring_options{.slots = io_uring_most_slots + 1},
-        io_uring_options{.bytes_per_slot = 0}, io_uring_options{.bytes_per_slot = page / 2}, io_uring_options{.bytes_per_slot = 2 * GiB}}) {
+       {io_uring_options{.slots = 0}, io_uring_options{.slots = 1},
+        io_uring_options{.slots = io_uring_most_slots + 1}, io_uring_options{.bytes_per_slot = 0},
+        io_uring_options{.bytes_per_slot = page / 2},
+        io_uring_options{.bytes_per_slot = 2 * GiB}}) {
     const auto opened = io_uring_buffers::open(wrong);
     REQUIRE(!opened);
     CHECK(opened.error().code() == std::make_error_code(std::errc::invalid_argument));

@@ -57,7 +57,8 @@ struct pipe_pair {
 std::size_t areas_of_rings() {
   std::ifstream maps{"/proc/self/maps"};
   std::size_t found = 0;
-  for (std::string line; std::getline(maps, line);) found += line.find("io_uring") != std::string::npos ? 1U : 0U;
+  for (std::string line; std::getline(maps, line);)
+    found += line.find("io_uring") != std::string::npos ? 1U : 0U;
   return found;
 }
 
@@ -70,7 +71,9 @@ bool opens(io_uring_ring<Kernel>& ring, std::uint32_t slots = 4) {
 
 }  // namespace
 
-TEST_CASE("an emptied slot stays pinned while a request uses it, and waiting for its tag waits for that request") {
+TEST_CASE(
+    "an emptied slot stays pinned while a request uses it, and waiting for its tag waits for that "
+    "request") {
   io_uring_ring<waited_for_kernel> ring;
   if (!opens(ring)) return;
   const auto page = tether_test::host_page();
@@ -116,7 +119,9 @@ TEST_CASE("a wait that fails leaves the request in flight, and the next one wait
   CHECK(ring.wait_for_unpins() == 0);
 }
 
-TEST_CASE("a ring that cannot be set up leaves no descriptor and no memory behind, whichever call fails") {
+TEST_CASE(
+    "a ring that cannot be set up leaves no descriptor and no memory behind, whichever call "
+    "fails") {
   if (io_uring_ring<faulty_kernel> probe; !opens(probe)) return;
   const auto descriptors = tether_test::open_descriptors();
   const auto areas = areas_of_rings();
@@ -158,7 +163,8 @@ TEST_CASE("a kernel without sparse buffer tables is called too old") {
     io_uring_ring<faulty_kernel> ring;
     const auto opened = ring.open(4);
     if (!fault.fired()) break;
-    seen = !opened && opened.error().is(errc::unsupported) && opened.error().sentence().find("5.19") != std::string::npos;
+    seen = !opened && opened.error().is(errc::unsupported) &&
+           opened.error().sentence().find("5.19") != std::string::npos;
   }
   CHECK(seen);
 }

@@ -19,7 +19,8 @@ TEST_CASE("slots are handed out once, and come back whole in any order") {
   CHECK(slots.free() == 0);
   std::set<std::uint32_t> seen;
   for (const auto chain : {first, second, third}) {
-    for (auto slot = chain.head; slot != slot_chains::end; slot = slots.next(slot)) CHECK(seen.insert(slot).second);
+    for (auto slot = chain.head; slot != slot_chains::end; slot = slots.next(slot))
+      CHECK(seen.insert(slot).second);
   }
   CHECK(seen.size() == 8);
   slots.free(second);

@@ -19,7 +19,9 @@ using tether_test::must;
 
 namespace {
 
-pin_class look(vfio_cdev const& named, vfio_sysfs const& sysfs) { return detail::look_at_cdev<fake_iommufd_kernel>(named, sysfs); }
+pin_class look(vfio_cdev const& named, vfio_sysfs const& sysfs) {
+  return detail::look_at_cdev<fake_iommufd_kernel>(named, sysfs);
+}
 
 }  // namespace
 
@@ -43,7 +45,8 @@ TEST_CASE("what was opened is known by its number, whatever its node is called")
   const auto opened = must(detail::open_cdev<fake_iommufd_kernel>(b.mtty, b.sysfs()));
   CHECK(opened.state()->attachment.pins == pin_class::pins);
   CHECK(opened.state()->attachment.group == "13");
-  const auto refused = detail::open_cdev<fake_iommufd_kernel>(must(vfio_cdev::of("some-uuid", b.sysfs())), b.sysfs());
+  const auto refused = detail::open_cdev<fake_iommufd_kernel>(
+      must(vfio_cdev::of("some-uuid", b.sysfs())), b.sysfs());
   REQUIRE(!refused);
   CHECK(refused.error().is(errc::no_such_device));
   CHECK(refused.error().number() == 1);

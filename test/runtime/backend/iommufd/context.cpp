@@ -37,11 +37,13 @@ TEST_CASE("a context is shared by its copies and closes with the last of them") 
 
 TEST_CASE("a context that was passed in stays the caller's") {
   auto& machine = fake_iommufd_kernel::start_anew();
-  const kernel_descriptor<fake_iommufd_kernel> owned{fake_iommufd_kernel::call(SYS_openat, AT_FDCWD, "/dev/iommu", O_RDWR, 0)};
+  const kernel_descriptor<fake_iommufd_kernel> owned{
+      fake_iommufd_kernel::call(SYS_openat, AT_FDCWD, "/dev/iommu", O_RDWR, 0)};
   {
     const auto passed_in = must(context::from_descriptor(owned.number()));
     CHECK(passed_in.descriptor() != owned.number());
-    CHECK(machine.files.at(passed_in.descriptor()).as_context == machine.files.at(owned.number()).as_context);
+    CHECK(machine.files.at(passed_in.descriptor()).as_context ==
+          machine.files.at(owned.number()).as_context);
   }
   CHECK(machine.files.contains(owned.number()));
   CHECK(context::from_descriptor(-1).error().is_errno(EBADF));
@@ -53,14 +55,17 @@ TEST_CASE("whose locked memory counts is set when the context is opened, and onl
   {
     const auto by_process = must(context::open(iommufd_accounting::per_process));
     CHECK(machine.files.at(by_process.descriptor()).as_context->by_process);
-    const auto by_user = must(context::from_descriptor(by_process.descriptor(), iommufd_accounting::per_user));
+    const auto by_user =
+        must(context::from_descriptor(by_process.descriptor(), iommufd_accounting::per_user));
     CHECK(!machine.files.at(by_process.descriptor()).as_context->by_process);
     machine.requests.clear();
     const auto as_it_is = must(context::open());
     CHECK(machine.requests.empty());
     detail::iommufd_uapi::new_ioas something{};
-    REQUIRE(detail::call_iommufd<fake_iommufd_kernel>(by_user.descriptor(), detail::iommufd_uapi::allocate_ioas, something) == 0);
-    const auto too_late = context::from_descriptor(by_user.descriptor(), iommufd_accounting::per_process);
+    REQUIRE(detail::call_iommufd<fake_iommufd_kernel>(
+                by_user.descriptor(), detail::iommufd_uapi::allocate_ioas, something) == 0);
+    const auto too_late =
+        context::from_descriptor(by_user.descriptor(), iommufd_accounting::per_process);
     REQUIRE(!too_late);
     CHECK(too_late.error().is_errno(EBUSY));
     CHECK(too_late.error().sentence().find("set it first") != std::string::npos);
@@ -73,7 +78,9 @@ TEST_CASE("whose locked memory counts is set when the context is opened, and onl
   CHECK(tether_test::open_descriptors() == before);
 }
 
-TEST_CASE("a kernel without iommufd and a node without permission are told apart, and nothing stays open") {
+TEST_CASE(
+    "a kernel without iommufd and a node without permission are told apart, and nothing stays "
+    "open") {
   auto& machine = fake_iommufd_kernel::start_anew();
   const auto before = tether_test::open_descriptors();
   machine.there = false;

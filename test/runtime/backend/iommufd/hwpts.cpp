@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The order in which page tables are tried. What becomes of them is in iommufd.cpp, where containers are.
+// The order in which page tables are tried. What becomes of them is in iommufd.cpp, where
+// containers are.
 #include <tether/backend/iommufd/hwpts.hpp>
 
 #include <support/fake_iommufd_kernel.hpp>
@@ -21,25 +22,31 @@ using tether_test::iommufd_bench;
 using tether_test::must;
 namespace abi = tether::detail::iommufd_uapi;
 
-TEST_CASE("a device tries the page tables that are in use, then one of its own, then leaves the choice to the kernel") {
+TEST_CASE(
+    "a device tries the page tables that are in use, then one of its own, then leaves the choice "
+    "to the kernel") {
   iommufd_bench b;
   auto iommu = b.container();
   auto first = b.joined(iommu, b.edu);
   auto second = b.bound(iommu, b.gpu);
   b.machine.requests.clear();
   must(iommu.join(second));
-  CHECK(b.machine.requests == std::vector<unsigned long>{abi::attach_device.number, abi::allocate_page_table.number,
-                                                         abi::attach_device.number, abi::read_limits.number});
+  CHECK(b.machine.requests ==
+        std::vector<unsigned long>{abi::attach_device.number, abi::allocate_page_table.number,
+                                   abi::attach_device.number, abi::read_limits.number});
   must(iommu.leave(second));
   b.machine.allocates_page_tables = false;
   b.machine.requests.clear();
   must(iommu.join(second));
-  CHECK(b.machine.requests == std::vector<unsigned long>{abi::attach_device.number, abi::allocate_page_table.number,
-                                                         abi::attach_device.number, abi::read_limits.number});
+  CHECK(b.machine.requests ==
+        std::vector<unsigned long>{abi::attach_device.number, abi::allocate_page_table.number,
+                                   abi::attach_device.number, abi::read_limits.number});
   CHECK(second.state()->attachment.page_table == 0);
 }
 
-TEST_CASE("devices that are attached elsewhere with a neighbour, or need larger pages, are refused with the reason") {
+TEST_CASE(
+    "devices that are attached elsewhere with a neighbour, or need larger pages, are refused with "
+    "the reason") {
   iommufd_bench b;
   auto here = b.container();
   auto there = b.container();
@@ -57,7 +64,9 @@ TEST_CASE("devices that are attached elsewhere with a neighbour, or need larger 
   must(here.join(mate));
 }
 
-TEST_CASE("only EINVAL and its like lead to the next page tables; anything else is told, and the new ones destroyed") {
+TEST_CASE(
+    "only EINVAL and its like lead to the next page tables; anything else is told, and the new "
+    "ones destroyed") {
   iommufd_bench b;
   auto iommu = b.container();
   auto device = b.bound(iommu, b.edu);

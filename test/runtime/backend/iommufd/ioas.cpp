@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// How memory gets into an address space: by its address, by its file, or shared with another container. The rest of what it
-// does is in iommufd.cpp, where devices are.
+// How memory gets into an address space: by its address, by its file, or shared with another
+// container. The rest of what it does is in iommufd.cpp, where devices are.
 #include <tether/backend/iommufd/ioas.hpp>
 
 #include <support/fake_iommufd_kernel.hpp>
@@ -29,23 +29,29 @@ namespace abi = tether::detail::iommufd_uapi;
 
 namespace {
 
-extent<io_address> at(std::uint64_t first, std::uint64_t size) { return {io_address{first}, io_address{first + (size - 1)}}; }
+extent<io_address> at(std::uint64_t first, std::uint64_t size) {
+  return {io_address{first}, io_address{first + (size - 1)}};
+}
 
 /// A memfd of 64 KiB, mapped shared.
 struct shared_memory {
   static constexpr std::uint64_t size = 64 * KiB;
   shared_memory() {
     REQUIRE(::ftruncate(descriptor.number(), static_cast<off_t>(size)) == 0);
-    host = static_cast<std::byte*>(::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor.number(), 0));
+    host = static_cast<std::byte*>(
+        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor.number(), 0));
   }
   shared_memory(shared_memory const&) = delete;
   shared_memory& operator=(shared_memory const&) = delete;
   ~shared_memory() { ::munmap(host, size); }
 
   [[nodiscard]] mapping map(std::uint64_t io, std::uint64_t offset, std::uint64_t bytes) const {
-    return {at(io, bytes), host_address{reinterpret_cast<std::uintptr_t>(host) + offset}, access::read_write, memory_kind::shared};
+    return {at(io, bytes), host_address{reinterpret_cast<std::uintptr_t>(host) + offset},
+            access::read_write, memory_kind::shared};
   }
-  [[nodiscard]] file_source from(std::uint64_t offset) const { return {descriptor.number(), offset}; }
+  [[nodiscard]] file_source from(std::uint64_t offset) const {
+    return {descriptor.number(), offset};
+  }
 
   kernel_descriptor<linux_kernel> descriptor{linux_kernel::memfd_create("shared", MFD_CLOEXEC)};
   std::byte* host = nullptr;
@@ -86,7 +92,8 @@ TEST_CASE("a second container shares what the first has pinned, and it is pinned
   CHECK(b.machine.locked() == 0);
 }
 
-TEST_CASE("nothing is shared with fewer rights, of another size, or by a container that pins nothing") {
+TEST_CASE(
+    "nothing is shared with fewer rights, of another size, or by a container that pins nothing") {
   pair b;
   const auto pins_anew = [&](mapping const& what) {
     b.machine.requests.clear();
@@ -132,7 +139,9 @@ TEST_CASE("a share that the kernel refuses becomes a mapping, whatever the reaso
   CHECK(b.context.shared().size() == 1);
 }
 
-TEST_CASE("a source that goes while it is being shared, with other memory in its place, is not taken for what it was") {
+TEST_CASE(
+    "a source that goes while it is being shared, with other memory in its place, is not taken for "
+    "what it was") {
   pair b;
   must(b.first.map(b.memory.at(0x10000, 0, 4 * KiB)));
   const auto swap_it = [&] {
@@ -172,7 +181,9 @@ TEST_CASE("a source that goes while it is being shared, with other memory in its
   }
 }
 
-TEST_CASE("containers on other threads share, map and unmap the same memory, and each reaches exactly what it has mapped") {
+TEST_CASE(
+    "containers on other threads share, map and unmap the same memory, and each reaches exactly "
+    "what it has mapped") {
   pair b;
   const auto work = [&](iommufd_bench::backend_type& iommu, std::uint64_t iova) {
     int done = 0;
@@ -231,7 +242,8 @@ TEST_CASE("a kernel that maps no files is asked once, and what no file backs nev
   CHECK(memory.host[4 * KiB] == std::byte{3});
 }
 
-TEST_CASE("a file that the kernel does not take is mapped by its address; any other refusal is told") {
+TEST_CASE(
+    "a file that the kernel does not take is mapped by its address; any other refusal is told") {
   pair b;
   const shared_memory memory;
   const kernel_descriptor<linux_kernel> no_memfd{::open("/dev/null", O_RDWR | O_CLOEXEC)};
@@ -248,7 +260,9 @@ TEST_CASE("a file that the kernel does not take is mapped by its address; any ot
   CHECK(too_much.error().is_errno(ENOMEM));
   CHECK(b.machine.count(abi::map.number) == 0);
   b.machine.lockable = ~std::uint64_t{0};
-  CHECK(b.second.map(memory.map(0xfee0'0000, 0, 4 * KiB), memory.from(0)).error().is(errc::outside_aperture));
+  CHECK(b.second.map(memory.map(0xfee0'0000, 0, 4 * KiB), memory.from(0))
+            .error()
+            .is(errc::outside_aperture));
   CHECK(b.machine.areas() == 0);
   CHECK(b.context.shared().size() == 0);
 }

@@ -16,7 +16,8 @@ using book = tether::detail::shared_mappings;
 
 namespace {
 
-mapping of(std::uint64_t host, std::uint64_t size, std::uint64_t iova = 0, tether::access rights = tether::access::read_write,
+mapping of(std::uint64_t host, std::uint64_t size, std::uint64_t iova = 0,
+           tether::access rights = tether::access::read_write,
            memory_kind memory = memory_kind::private_anonymous) {
   return {{io_address{iova}, io_address{iova + (size - 1)}}, host_address{host}, rights, memory};
 }
@@ -36,7 +37,8 @@ TEST_CASE("only the same memory with no fewer rights, pinned by another containe
   CHECK(!all.find(2, of(0x11000, 0x3000), false));
   CHECK(!all.find(2, of(0x10000, 0x3000), false));
   CHECK(!all.find(2, of(0x10000, 0x4000, 0, access::read_write, memory_kind::shared), false));
-  CHECK(!all.find(2, of(0x10000, 0x4000), true));  // what is wanted by its file is not taken by its address
+  // what is wanted by its file is not taken by its address
+  CHECK(!all.find(2, of(0x10000, 0x4000), true));
   CHECK(all.find(2, of(0x10000, 0x4000, 0, access::read), false));
   all.publish(must(all.prepare(1, of(0x20000, 0x1000, 0, access::read), false)), false);
   CHECK(!all.find(2, of(0x20000, 0x1000), false));
@@ -45,7 +47,8 @@ TEST_CASE("only the same memory with no fewer rights, pinned by another containe
   CHECK(!all.find(2, of(0x10000, 0x4000), false));
 }
 
-TEST_CASE("what is written down is no source before it is mapped, nor once its unmap is under way") {
+TEST_CASE(
+    "what is written down is no source before it is mapped, nor once its unmap is under way") {
   book all;
   all.set_pinned(1, true);
   const auto place = must(all.prepare(1, of(0x10000, 0x1000), false));

@@ -51,7 +51,9 @@ TEST_CASE("a device is named by its node, by PCI address or UUID, or by a descri
   CHECK(unknown.group() == "/dev/vfio/devices/vfio9");
 }
 
-TEST_CASE("a path is named after the device that it leads to, not after what sysfs has under the name of its node") {
+TEST_CASE(
+    "a path is named after the device that it leads to, not after what sysfs has under the name of "
+    "its node") {
   tether_test::fake_sysfs made;
   made.add("0000:01:00.0", "pci", "12", "vfio-pci");
   made.add_node("0000:01:00.0", "null", "510:3");
@@ -62,7 +64,9 @@ TEST_CASE("a path is named after the device that it leads to, not after what sys
   CHECK(by_path.group() == "13");
 }
 
-TEST_CASE("a device without a node is told apart: absent, not bound to VFIO, a kernel without such nodes") {
+TEST_CASE(
+    "a device without a node is told apart: absent, not bound to VFIO, a kernel without such "
+    "nodes") {
   tether_test::fake_sysfs made;
   made.add("0000:01:00.0", "pci", "12", "e1000e");
   made.add("0000:02:00.0", "pci", "13", "vfio-pci");

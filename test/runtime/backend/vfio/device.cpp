@@ -58,7 +58,8 @@ TEST_CASE("configuration space is read and written where it is, and never past i
   auto one = at.open();
   CHECK(must(one.read_config<std::uint16_t>(PCI_COMMAND)) == 0);
   must(one.enable_bus_mastering());
-  CHECK(must(one.read_config<std::uint16_t>(PCI_COMMAND)) == (PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER));
+  CHECK(must(one.read_config<std::uint16_t>(PCI_COMMAND)) ==
+        (PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER));
   must(one.write_config<std::uint32_t>(252, 0x1234'5678));
   CHECK(must(one.read_config<std::uint32_t>(252)) == 0x1234'5678);
   CHECK(one.read_config<std::uint32_t>(253).error().is(errc::past_the_end));
@@ -132,7 +133,9 @@ TEST_CASE("views begin and end on any thread: none is lost, or the device could 
   must(iommu.close(device));
 }
 
-TEST_CASE("views and their device end on threads of their own while the container is asked: one of them closes the device, once") {
+TEST_CASE(
+    "views and their device end on threads of their own while the container is asked: one of them "
+    "closes the device, once") {
   tether_test::iommufd_bench b;
   const auto before = tether_test::open_descriptors();
   for (int round = 0; round < 300; ++round) {
@@ -178,7 +181,9 @@ TEST_CASE("interrupts go to an eventfd, and off again by disabling the whole ind
   CHECK(one.reset().error().is(errc::unsupported));
 }
 
-TEST_CASE("every call of a device that fails is an error, and the device can be used and closed after it") {
+TEST_CASE(
+    "every call of a device that fails is an error, and the device can be used and closed after "
+    "it") {
   joined at;
   auto one = at.open();
   const auto use = [&]() -> result<void> {

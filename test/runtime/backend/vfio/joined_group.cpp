@@ -50,8 +50,10 @@ TEST_CASE("a group that cannot be opened says why and what to do, and leaves not
     CHECK(sentence(twelve).find("right to open") != std::string::npos);
   }
   {
-    const kernel_descriptor<fake_vfio_kernel> no_group{fake_vfio_kernel::memfd_create("not a group", 0)};
-    const auto refused = opened_group::open(vfio_group::from_descriptor(no_group.number(), "passed in"), sysfs);
+    const kernel_descriptor<fake_vfio_kernel> no_group{
+        fake_vfio_kernel::memfd_create("not a group", 0)};
+    const auto refused =
+        opened_group::open(vfio_group::from_descriptor(no_group.number(), "passed in"), sysfs);
     REQUIRE(!refused);
     CHECK(refused.error().is(errc::bad_descriptor));
   }
@@ -61,23 +63,28 @@ TEST_CASE("a group that cannot be opened says why and what to do, and leaves not
 TEST_CASE("a group that was passed in as a descriptor stays the caller's") {
   auto& machine = fake_vfio_kernel::start_anew();
   machine.groups["/dev/vfio/12"] = {};
-  const kernel_descriptor<fake_vfio_kernel> owned{fake_vfio_kernel::call(SYS_openat, AT_FDCWD, "/dev/vfio/12", O_RDWR, 0)};
+  const kernel_descriptor<fake_vfio_kernel> owned{
+      fake_vfio_kernel::call(SYS_openat, AT_FDCWD, "/dev/vfio/12", O_RDWR, 0)};
   REQUIRE(owned.number() >= 0);
-  const kernel_descriptor<fake_vfio_kernel> container{fake_vfio_kernel::call(SYS_openat, AT_FDCWD, "/dev/vfio/vfio", O_RDWR, 0)};
+  const kernel_descriptor<fake_vfio_kernel> container{
+      fake_vfio_kernel::call(SYS_openat, AT_FDCWD, "/dev/vfio/vfio", O_RDWR, 0)};
   {
-    auto group = must(opened_group::open(vfio_group::from_descriptor(owned.number(), "/dev/vfio/12"), vfio_sysfs{}));
+    auto group = must(opened_group::open(
+        vfio_group::from_descriptor(owned.number(), "/dev/vfio/12"), vfio_sysfs{}));
     CHECK(group->descriptor() != owned.number());
     must(group->enter(container.number(), true));
     CHECK(group->in_container());
     // Somebody who was given the same descriptor learns that it is taken.
-    const auto taken = opened_group::open(vfio_group::from_descriptor(owned.number(), "/dev/vfio/12"), vfio_sysfs{});
+    const auto taken = opened_group::open(
+        vfio_group::from_descriptor(owned.number(), "/dev/vfio/12"), vfio_sysfs{});
     REQUIRE(!taken);
     CHECK(taken.error().is(errc::already_there));
     must(group->leave("leave"));
     CHECK(!group->in_container());
   }
   CHECK(machine.groups["/dev/vfio/12"].open);
-  CHECK(opened_group::open(vfio_group::from_descriptor(owned.number(), "/dev/vfio/12"), vfio_sysfs{}));
+  CHECK(opened_group::open(vfio_group::from_descriptor(owned.number(), "/dev/vfio/12"),
+                           vfio_sysfs{}));
 }
 
 }  // namespace runtime_backend_vfio_joined_group

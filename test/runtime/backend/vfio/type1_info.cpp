@@ -41,7 +41,8 @@ struct answer {
   }
 };
 
-answer good(std::vector<std::pair<std::uint64_t, std::uint64_t>> const& ranges = {{0, 0xfedf'ffff}, {0xfef0'0000, 0x7f'ffff'ffff}}) {
+answer good(std::vector<std::pair<std::uint64_t, std::uint64_t>> const& ranges = {
+                {0, 0xfedf'ffff}, {0xfef0'0000, 0x7f'ffff'ffff}}) {
   answer all;
   vfio_iommu_type1_info info{};
   info.flags = VFIO_IOMMU_INFO_PGSIZES | VFIO_IOMMU_INFO_CAPS;
@@ -50,13 +51,16 @@ answer good(std::vector<std::pair<std::uint64_t, std::uint64_t>> const& ranges =
   all.append(info);
   all.ranges = all.bytes.size();
   // Its struct ends in an array of no elements, so it is written in parts.
-  const auto size = sizeof(vfio_iommu_type1_info_cap_iova_range) + ranges.size() * sizeof(vfio_iova_range);
-  all.append(vfio_info_cap_header{VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1, static_cast<std::uint32_t>(all.ranges + size)});
+  const auto size =
+      sizeof(vfio_iommu_type1_info_cap_iova_range) + ranges.size() * sizeof(vfio_iova_range);
+  all.append(vfio_info_cap_header{VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1,
+                                  static_cast<std::uint32_t>(all.ranges + size)});
   all.append(std::array<std::uint32_t, 2>{static_cast<std::uint32_t>(ranges.size()), 0});
   for (auto const& [first, last] : ranges) all.append(vfio_iova_range{first, last});
   all.migration = all.bytes.size();
   vfio_iommu_type1_info_cap_migration migration{};
-  migration.header = {VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, 1, static_cast<std::uint32_t>(all.migration + sizeof migration)};
+  migration.header = {VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, 1,
+                      static_cast<std::uint32_t>(all.migration + sizeof migration)};
   migration.pgsize_bitmap = 4 * KiB;
   migration.max_dirty_bitmap_size = 256 * MiB;
   all.append(migration);
@@ -86,7 +90,8 @@ TEST_CASE("all that a type1 container says of itself is read") {
   CHECK(read->available == 65530U);
 }
 
-TEST_CASE("a kernel that says less is understood: everything is usable, and the count is not known") {
+TEST_CASE(
+    "a kernel that says less is understood: everything is usable, and the count is not known") {
   auto said = good();
   said.put(offsetof(vfio_iommu_type1_info, flags), std::uint32_t{VFIO_IOMMU_INFO_PGSIZES});
   auto read = parse_type1_info(said.bytes, host);
@@ -134,14 +139,17 @@ TEST_CASE("every malformed capability chain is an error, and none is a crash") {
     return malformed(said.bytes);
   };
   SUBCASE("cut off anywhere") {
-    for (std::size_t size = 0; size < whole.bytes.size(); ++size) CHECK(malformed(std::span{whole.bytes}.first(size)));
+    for (std::size_t size = 0; size < whole.bytes.size(); ++size)
+      CHECK(malformed(std::span{whole.bytes}.first(size)));
   }
   SUBCASE("argsz that ends before the chain does") {
     for (std::uint32_t size = 0; size < whole.bytes.size(); ++size) CHECK(spoilt(0, size));
   }
   SUBCASE("an offset into the struct itself, or past the end") {
-    for (std::uint32_t offset = 1; offset < 20; ++offset) CHECK(spoilt(offsetof(vfio_iommu_type1_info, cap_offset), offset));
-    for (const std::uint32_t offset : {static_cast<std::uint32_t>(whole.bytes.size()), 0x7fff'ffffU, 0xffff'fff0U, 0xffff'ffffU}) {
+    for (std::uint32_t offset = 1; offset < 20; ++offset)
+      CHECK(spoilt(offsetof(vfio_iommu_type1_info, cap_offset), offset));
+    for (const std::uint32_t offset : {static_cast<std::uint32_t>(whole.bytes.size()), 0x7fff'ffffU,
+                                       0xffff'fff0U, 0xffff'ffffU}) {
       CHECK(spoilt(offsetof(vfio_iommu_type1_info, cap_offset), offset));
       CHECK(spoilt(whole.ranges + next, offset));
     }
@@ -155,16 +163,20 @@ TEST_CASE("every malformed capability chain is an error, and none is a crash") {
   }
   SUBCASE("ranges that do not fit, overlap, run backwards, or are none") {
     const auto count = whole.ranges + offsetof(vfio_iommu_type1_info_cap_iova_range, nr_iovas);
-    for (const std::uint32_t many : {0U, 8U, 0x1000'0000U, 0xffff'ffffU}) CHECK(spoilt(count, many));
+    for (const std::uint32_t many : {0U, 8U, 0x1000'0000U, 0xffff'ffffU})
+      CHECK(spoilt(count, many));
     CHECK(malformed(good({{0x2000, 0x1fff}}).bytes));
     CHECK(malformed(good({{0, 0x1fff}, {0x1fff, 0x2fff}}).bytes));
     CHECK(malformed(good({{0x4000, 0x4fff}, {0, 0x1fff}}).bytes));
     CHECK(malformed(good({{0, ~std::uint64_t{0}}, {0, 0}}).bytes));
   }
   SUBCASE("a version that nobody has defined") {
-    for (const std::size_t at : {whole.ranges, whole.available}) CHECK(spoilt(at + version, std::uint16_t{2}));
+    for (const std::size_t at : {whole.ranges, whole.available})
+      CHECK(spoilt(at + version, std::uint16_t{2}));
   }
-  SUBCASE("no page size at all") { CHECK(spoilt(offsetof(vfio_iommu_type1_info, iova_pgsizes), std::uint64_t{0})); }
+  SUBCASE("no page size at all") {
+    CHECK(spoilt(offsetof(vfio_iommu_type1_info, iova_pgsizes), std::uint64_t{0}));
+  }
 }
 
 TEST_CASE("random bytes are read or refused, and what is read is sorted and disjoint") {
@@ -184,7 +196,8 @@ TEST_CASE("random bytes are read or refused, and what is read is sorted and disj
       said.bytes.resize(random() % 200);
       for (auto& one : said.bytes) one = static_cast<std::byte>(random());
     } else {
-      for (auto flips = 1 + random() % 6; flips != 0; --flips) said.bytes[random() % said.bytes.size()] = static_cast<std::byte>(random());
+      for (auto flips = 1 + random() % 6; flips != 0; --flips)
+        said.bytes[random() % said.bytes.size()] = static_cast<std::byte>(random());
     }
     const std::vector<std::byte> exact{said.bytes.begin(), said.bytes.end()};
     const auto read = parse_type1_info(exact, host);

@@ -31,14 +31,17 @@ struct two_blocks {
     tether_test::mark_all(second);
     faulty_kernel::reset();
   }
-  static void add(batch& all, ram_block const& ram, std::uint64_t number) { all.add({&ram.backing(), number * frame, frame, 1, nullptr}); }
+  static void add(batch& all, ram_block const& ram, std::uint64_t number) {
+    all.add({&ram.backing(), number * frame, frame, 1, nullptr});
+  }
 };
 
 const auto nobody = [](detail::piece const&, bool) {};
 
 }  // namespace
 
-TEST_CASE("as many calls are made as there are runs of neighbours, in whatever order they were added") {
+TEST_CASE(
+    "as many calls are made as there are runs of neighbours, in whatever order they were added") {
   std::vector<std::uint64_t> numbers{0, 1, 2, 3, 10, 11, 20, 30, 31, 32, 33, 34};  // four runs
   std::mt19937_64 random{4};
   for (int round = 0; round < 20; ++round) {
@@ -48,14 +51,15 @@ TEST_CASE("as many calls are made as there are runs of neighbours, in whatever o
     if (round > 1) std::ranges::shuffle(numbers, random);
     for (const auto number : numbers) two_blocks::add(all, memory.first, number);
     discard_report report;
-  discard_gate<> gate;
-  const auto leave = gate.permit(discard_kind::uncoordinated);
+    discard_gate<> gate;
+    const auto leave = gate.permit(discard_kind::uncoordinated);
     all.discard(leave, report, nobody);
     CAPTURE(round);
     CHECK(report.calls == 4);
     CHECK(faulty_kernel::calls_of(kernel_call::madvise) == 4);
     CHECK(report.discarded == numbers.size());
-    CHECK(tether_test::count(memory.first) == tether_test::counts{256 - numbers.size(), numbers.size()});
+    CHECK(tether_test::count(memory.first) ==
+          tether_test::counts{256 - numbers.size(), numbers.size()});
     for (const auto number : numbers) CHECK(tether_test::went(memory.first, number * frame));
     CHECK(all.size() == 0);
   }
@@ -64,7 +68,8 @@ TEST_CASE("as many calls are made as there are runs of neighbours, in whatever o
 TEST_CASE("neighbouring offsets in two blocks are no neighbours") {
   two_blocks memory;
   batch all;
-  for (std::uint64_t number = 0; number < 8; ++number) two_blocks::add(all, number % 2 == 0 ? memory.first : memory.second, number);
+  for (std::uint64_t number = 0; number < 8; ++number)
+    two_blocks::add(all, number % 2 == 0 ? memory.first : memory.second, number);
   discard_report report;
   discard_gate<> gate;
   const auto leave = gate.permit(discard_kind::uncoordinated);
@@ -101,7 +106,8 @@ TEST_CASE("a full batch goes in one call where it can") {
   CHECK(tether_test::count(ram).gone == batch::capacity);
 }
 
-TEST_CASE("where a run is refused each of its pages is tried alone, and each is told what became of it") {
+TEST_CASE(
+    "where a run is refused each of its pages is tried alone, and each is told what became of it") {
   two_blocks memory;
   batch all;
   for (std::uint64_t number = 0; number < 4; ++number) two_blocks::add(all, memory.first, number);

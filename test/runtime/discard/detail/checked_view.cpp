@@ -14,7 +14,9 @@ using namespace tether;
 using namespace tether::detail;
 using detail::checked_view;
 
-TEST_CASE("a view answers for a block until an edit concerns it, and for one that it has not been asked about until any view follows it") {
+TEST_CASE(
+    "a view answers for a block until an edit concerns it, and for one that it has not been asked "
+    "about until any view follows it") {
   auto ram = ram_block::allocate("ram", 64 * KiB).value();
   auto other = ram_block::allocate("other", 64 * KiB).value();
   address_space guest;
@@ -27,8 +29,9 @@ TEST_CASE("a view answers for a block until an edit concerns it, and for one tha
   CHECK((*view).size() == 2);
   CHECK(view.generation_of(ram.backing()) == now(ram));
   REQUIRE(guest.place(region::mmio("registers", 4 * KiB), guest_address{2 * MiB}));
-  CHECK(view.generation_of(ram.backing()) == now(ram));    // asked about before, and nothing has happened to it
-  CHECK_FALSE(view.generation_of(other.backing()));        // nobody can tell
+  // asked about before, and nothing has happened to it
+  CHECK(view.generation_of(ram.backing()) == now(ram));
+  CHECK_FALSE(view.generation_of(other.backing()));  // nobody can tell
   CHECK(view.generation_of(ram.backing()) == now(ram));
   REQUIRE(guest.set_read_only(*id, true));
   CHECK_FALSE(view.generation_of(ram.backing()));
@@ -38,7 +41,9 @@ TEST_CASE("a view answers for a block until an edit concerns it, and for one tha
   CHECK(newer.generation_of(ram.backing()) == now(ram));
 }
 
-TEST_CASE("while an edit is under way nobody can tell, and an edit by another address space is only another number") {
+TEST_CASE(
+    "while an edit is under way nobody can tell, and an edit by another address space is only "
+    "another number") {
   auto ram = ram_block::allocate("ram", 64 * KiB).value();
   address_space guest;
   address_space other;

@@ -52,19 +52,24 @@ TEST_CASE("only plain memory may be given back, and only if all of it lies in on
   }
 }
 
-TEST_CASE("an offset is counted in the block, behind what its window leaves out and what lies above it") {
+TEST_CASE(
+    "an offset is counted in the block, behind what its window leaves out and what lies above it") {
   auto ram = ram_block::allocate("ram", 1 * MiB).value();
   address_space guest;
-  REQUIRE(guest.place(region::ram(ram, block_offset{256 * KiB}, 512 * KiB), guest_address{8 * MiB}));
+  REQUIRE(
+      guest.place(region::ram(ram, block_offset{256 * KiB}, 512 * KiB), guest_address{8 * MiB}));
   REQUIRE(guest.place(region::mmio("hole", 64 * KiB), guest_address{8 * MiB + 64 * KiB}, 1));
   const auto view = guest.view();
   detail::guest_memory memory{*view};
   section const* const behind = memory.find(guest_address{8 * MiB + 132 * KiB});
   REQUIRE(behind != nullptr);
-  CHECK(detail::offset_in_block(*behind, guest_address{8 * MiB + 132 * KiB}) == 256 * KiB + 132 * KiB);
+  CHECK(detail::offset_in_block(*behind, guest_address{8 * MiB + 132 * KiB}) ==
+        256 * KiB + 132 * KiB);
 }
 
-TEST_CASE("the sections that a frame lies in are visited each once, also where it begins in none, and nothing is for a hole") {
+TEST_CASE(
+    "the sections that a frame lies in are visited each once, also where it begins in none, and "
+    "nothing is for a hole") {
   auto ram = ram_block::allocate("ram", 64 * KiB).value();
   address_space guest;
   REQUIRE(guest.place(region::ram(ram, block_offset{0}, 6 * KiB), guest_address{0}));

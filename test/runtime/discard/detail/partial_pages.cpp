@@ -24,13 +24,16 @@ struct large_pages {
   ram_block ram;
   detail::section_owner_pointer owner;
 
-  large_pages() : ram{make()}, owner{std::make_shared<detail::section_owner const>(label{}, &ram.backing())} {}
+  large_pages()
+      : ram{make()},
+        owner{std::make_shared<detail::section_owner const>(label{}, &ram.backing())} {}
   ~large_pages() { owner.reset(); }
   [[nodiscard]] std::uint64_t generation() const { return ram.backing().generation().number(); }
   static ram_block make() {
     alignas(64 * KiB) static std::byte bytes[256 * KiB];
     const host_address at{reinterpret_cast<std::uintptr_t>(bytes)};
-    return ram_block::borrow("ram", at, sizeof bytes, memory_kind::private_anonymous, 64 * KiB).value();
+    return ram_block::borrow("ram", at, sizeof bytes, memory_kind::private_anonymous, 64 * KiB)
+        .value();
   }
 };
 
@@ -43,7 +46,8 @@ TEST_CASE("a page is complete with its last frame, and not before, in whatever o
     CAPTURE(frames);
     for (std::uint64_t i = 0; i < frames; ++i) {
       CHECK_FALSE(page.complete());
-      const std::uint64_t frame = (i * 7 + 3) % frames;  // 7 divides no power of two, so each comes once
+      // 7 divides no power of two, so each comes once
+      const std::uint64_t frame = (i * 7 + 3) % frames;
       CHECK(page.mark_free(frame));
       CHECK_FALSE(page.mark_free(frame));
       CHECK(page.given() == i + 1);
@@ -82,7 +86,8 @@ TEST_CASE("frames of one host page meet, and those of two do not") {
   CHECK(all.size() == 2);
 }
 
-TEST_CASE("a page that the guest has back completely is not kept in mind, nor is a block without any") {
+TEST_CASE(
+    "a page that the guest has back completely is not kept in mind, nor is a block without any") {
   large_pages memory;
   partial_pages all{std::pmr::get_default_resource()};
   memory_backing& block = memory.ram.backing();
@@ -100,7 +105,8 @@ TEST_CASE("a page that the guest has back completely is not kept in mind, nor is
   CHECK(all.of(block, memory.generation(), memory.owner)->empty());
 }
 
-TEST_CASE("notes of another generation of a block are given as they are, and only forgotten as a whole") {
+TEST_CASE(
+    "notes of another generation of a block are given as they are, and only forgotten as a whole") {
   large_pages memory;
   partial_pages all{std::pmr::get_default_resource()};
   memory_backing& block = memory.ram.backing();
@@ -119,7 +125,9 @@ TEST_CASE("notes of another generation of a block are given as they are, and onl
   CHECK(all.of(block, now, memory.owner)->at(0)->given() == 0);
 }
 
-TEST_CASE("notes of memory that nobody keeps alive any more are forgotten, and the notes keep it alive themselves no moment") {
+TEST_CASE(
+    "notes of memory that nobody keeps alive any more are forgotten, and the notes keep it alive "
+    "themselves no moment") {
   large_pages memory;
   partial_pages all{std::pmr::get_default_resource()};
   memory_backing& block = memory.ram.backing();

@@ -15,8 +15,11 @@ namespace runtime_inhibit_detail_hold_entry {
 using namespace tether;
 using namespace tether::detail;
 
-static_assert(!std::is_copy_constructible_v<hold_entry> && !std::is_move_constructible_v<hold_entry>, "the gate links it where it lies");
-static_assert(entry_kind_of(hold_kind::any) == entry_kind::any_hold && entry_kind_of(hold_kind::uncoordinated) == entry_kind::uncoordinated_hold);
+static_assert(!std::is_copy_constructible_v<hold_entry> &&
+                  !std::is_move_constructible_v<hold_entry>,
+              "the gate links it where it lies");
+static_assert(entry_kind_of(hold_kind::any) == entry_kind::any_hold &&
+              entry_kind_of(hold_kind::uncoordinated) == entry_kind::uncoordinated_hold);
 static_assert(entry_kind_of(requirement_kind::any) == entry_kind::any_requirement);
 static_assert(entry_kind_of(requirement_kind::coordinated) == entry_kind::coordinated_requirement);
 
@@ -37,10 +40,14 @@ TEST_CASE("everything that can be held has a name of its own") {
   CHECK(std::string{name_of(entry_kind::suspension)} == "suspension");
 }
 
-TEST_CASE("a holder that is destroyed while it counts stops the program, and leaves no link behind") {
+TEST_CASE(
+    "a holder that is destroyed while it counts stops the program, and leaves no link behind") {
   const std::string said = tether_test::stopped_by([] {
     ledger book;
-    { hold_entry one{"one"}; book.add(one, entry_kind::any_hold, 1); }
+    {
+      hold_entry one{"one"};
+      book.add(one, entry_kind::any_hold, 1);
+    }
     book.for_each([](holder_info const&) {});
   });
   CHECK(said.find("tether[I14]") != std::string::npos);

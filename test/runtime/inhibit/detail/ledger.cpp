@@ -21,7 +21,9 @@ namespace {
 
 std::vector<std::string> listed(ledger const& book) {
   std::vector<std::string> all;
-  book.for_each([&](holder_info const& one) { all.push_back(std::string{one.name} + ":" + std::to_string(one.count)); });
+  book.for_each([&](holder_info const& one) {
+    all.push_back(std::string{one.name} + ":" + std::to_string(one.count));
+  });
   return all;
 }
 
@@ -80,21 +82,27 @@ TEST_CASE("entries can go in any order, and the list and the counts always agree
   ledger book;
   std::vector<std::unique_ptr<hold_entry>> entries;
   for (int i = 0; i < 8; ++i) entries.push_back(std::make_unique<hold_entry>(std::to_string(i)));
-  constexpr std::array kinds{entry_kind::any_hold, entry_kind::uncoordinated_hold, entry_kind::any_requirement, entry_kind::coordinated_requirement,
+  constexpr std::array kinds{entry_kind::any_hold, entry_kind::uncoordinated_hold,
+                             entry_kind::any_requirement, entry_kind::coordinated_requirement,
                              entry_kind::suspension};
   std::uint32_t random = 1;
   for (int step = 0; step < 5000; ++step) {
     random = random * 1664525U + 1013904223U;
     hold_entry& one = *entries[(random >> 8) % entries.size()];
-    if (one.count() != 0 && (random >> 20) % 2 == 0) book.subtract(one, 1 + (random >> 24) % one.count());
-    else book.add(one, one.count() != 0 ? one.what() : kinds[(random >> 12) % kinds.size()], (random >> 16) % 3);
+    if (one.count() != 0 && (random >> 20) % 2 == 0)
+      book.subtract(one, 1 + (random >> 24) % one.count());
+    else
+      book.add(one, one.count() != 0 ? one.what() : kinds[(random >> 12) % kinds.size()],
+               (random >> 16) % 3);
     gate_counts counts{};
     book.for_each([&](holder_info const& who) {
       switch (who.what) {
         case entry_kind::any_hold: counts.any_holds += who.count; break;
         case entry_kind::uncoordinated_hold: counts.uncoordinated_holds += who.count; break;
         case entry_kind::any_requirement: counts.any_requirements += who.count; break;
-        case entry_kind::coordinated_requirement: counts.coordinated_requirements += who.count; break;
+        case entry_kind::coordinated_requirement:
+          counts.coordinated_requirements += who.count;
+          break;
         case entry_kind::suspension: counts.suspensions += who.count; break;
       }
     });
@@ -131,8 +139,9 @@ TEST_CASE("one entry for two kinds stops the program") {
 
 TEST_CASE("counts do not come round to zero: what does not fit is not counted") {
   constexpr std::uint32_t most = 0xffff'ffff;
-  for (const entry_kind what : {entry_kind::any_hold, entry_kind::uncoordinated_hold, entry_kind::any_requirement, entry_kind::coordinated_requirement,
-                             entry_kind::suspension}) {
+  for (const entry_kind what :
+       {entry_kind::any_hold, entry_kind::uncoordinated_hold, entry_kind::any_requirement,
+        entry_kind::coordinated_requirement, entry_kind::suspension}) {
     ledger book;
     hold_entry one{"one"};
     hold_entry two{"two"};
@@ -140,7 +149,8 @@ TEST_CASE("counts do not come round to zero: what does not fit is not counted") 
     book.add(one, what, most - 1);
     CHECK(book.has_room(what, 1));
     CHECK_FALSE(book.has_room(what, 2));
-    CHECK(book.has_room(what == entry_kind::suspension ? entry_kind::any_hold : entry_kind::suspension, most));
+    CHECK(book.has_room(
+        what == entry_kind::suspension ? entry_kind::any_hold : entry_kind::suspension, most));
     book.add(two, what, 1);
     CHECK_FALSE(book.has_room(what, 1));
     CHECK(book.has_room(what, 0));

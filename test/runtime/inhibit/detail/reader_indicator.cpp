@@ -22,7 +22,8 @@ struct recursive_mutex_parts : standard_parts {
   using mutex = std::recursive_mutex;
   static constexpr std::size_t slots = 1;
 };
-static_assert(std::is_same_v<shared_reader_indicator, basic_shared_reader_indicator<standard_parts>>);
+static_assert(
+    std::is_same_v<shared_reader_indicator, basic_shared_reader_indicator<standard_parts>>);
 
 template <class Parts>
 struct with_parts {
@@ -38,8 +39,10 @@ struct indicator_with_mutex {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("a closed reader indicator lets nobody in, each kind for itself, and counts how often it was closed", Indicator, plain_reader_indicator,
-                   shared_reader_indicator) {
+TEST_CASE_TEMPLATE(
+    "a closed reader indicator lets nobody in, each kind for itself, and counts how often it was "
+    "closed",
+    Indicator, plain_reader_indicator, shared_reader_indicator) {
   indicator_with_mutex<Indicator> one;
   typename Indicator::ticket ticket{};
   one.reader_indicator.close(discard_kind::uncoordinated, 2);
@@ -69,13 +72,16 @@ TEST_CASE("draining asks for the kinds that are forbidden, and no more") {
   CHECK(one.reader_indicator.drain(true, lock, at_once) == drained::yes);
 }
 
-TEST_CASE("a drain that must wait ends with the deadline, with the stop token, or with the last discard") {
+TEST_CASE(
+    "a drain that must wait ends with the deadline, with the stop token, or with the last "
+    "discard") {
   indicator_with_mutex<shared_reader_indicator> one;
   shared_reader_indicator::ticket ticket{};
   REQUIRE(one.reader_indicator.enter(discard_kind::uncoordinated, ticket));
   {
     std::unique_lock lock{one.mutex};
-    CHECK(one.reader_indicator.drain(false, lock, {.until = std::chrono::steady_clock::now()}) == drained::timed_out);
+    CHECK(one.reader_indicator.drain(false, lock, {.until = std::chrono::steady_clock::now()}) ==
+          drained::timed_out);
     CHECK(lock.owns_lock());
     std::stop_source stop;
     stop.request_stop();
@@ -94,7 +100,8 @@ TEST_CASE("a drain that must wait ends with the deadline, with the stop token, o
   waiter.join();
 }
 
-TEST_CASE("a reader indicator with fewer slots than threads have numbers finds one for each of them") {
+TEST_CASE(
+    "a reader indicator with fewer slots than threads have numbers finds one for each of them") {
   with_parts<recursive_mutex_parts> one;
   std::size_t entered = 0;
   for (std::size_t i = 0; i < 2 * shared_reader_indicator::slots; ++i) {
@@ -121,7 +128,8 @@ TEST_CASE("a reader indicator of other parts waits with their mutex, and lets it
   }};
   one.reader_indicator.leave(discard_kind::uncoordinated, ticket);
   waiter.join();
-  CHECK(sizeof(basic_shared_reader_indicator<recursive_mutex_parts>) < sizeof(shared_reader_indicator));
+  CHECK(sizeof(basic_shared_reader_indicator<recursive_mutex_parts>) <
+        sizeof(shared_reader_indicator));
 }
 
 TEST_CASE("on one thread whoever is inside is the caller, and waiting for oneself is told") {

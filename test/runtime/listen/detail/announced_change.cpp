@@ -20,12 +20,15 @@ using tether_test::must;
 namespace {
 
 section at(ram_block& block, std::uint64_t page) {
-  return {.where = {guest_address{page * 4 * KiB}, guest_address{page * 4 * KiB + 0xfff}}, .memory = &block.backing(), .name = "ram"};
+  return {.where = {guest_address{page * 4 * KiB}, guest_address{page * 4 * KiB + 0xfff}},
+          .memory = &block.backing(),
+          .name = "ram"};
 }
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("what is told is kept until the change ends, with room for all of it to go", Feed, judged_feed, trusted_feed) {
+TEST_CASE_TEMPLATE("what is told is kept until the change ends, with room for all of it to go",
+                   Feed, judged_feed, trusted_feed) {
   ram_block block = must(ram_block::allocate("ram", 64 * KiB));
   announced_change<Feed> change;
   for (std::uint64_t i = 0; i != 9; ++i) {

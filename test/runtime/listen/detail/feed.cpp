@@ -26,7 +26,9 @@ struct rig {
   judged_feed feed;
 
   section at(std::uint64_t page, std::uint64_t pages = 1) {
-    return {.where = {guest_address{page * 4 * KiB}, guest_address{(page + pages) * 4 * KiB - 1}}, .memory = &block.backing(), .name = "ram"};
+    return {.where = {guest_address{page * 4 * KiB}, guest_address{(page + pages) * 4 * KiB - 1}},
+            .memory = &block.backing(),
+            .name = "ram"};
   }
   bool remove(section one) { return feed.removes(one); }
   /// One addition; whether it is right.
@@ -94,7 +96,8 @@ TEST_CASE("the first thing that is wrong is the verdict, and the next change beg
   CHECK(r.feed.verdict().error().is(errc::not_mapped));
   CHECK(r.feed.verdict().error().first() == one.where.first.value);
   r.feed.end(true);
-  CHECK(r.feed.verdict().error().code() == std::make_error_code(std::errc::operation_not_permitted));
+  CHECK(r.feed.verdict().error().code() ==
+        std::make_error_code(std::errc::operation_not_permitted));
   r.feed.begin();
   CHECK(r.feed.verdict().has_value());
 }
@@ -102,7 +105,8 @@ TEST_CASE("the first thing that is wrong is the verdict, and the next change beg
 TEST_CASE("all of 2^64 is an extent like any other, and its last byte is looked at") {
   rig r;
   section everything{.where = extent<guest_address>::everything(), .kind = region_kind::mmio};
-  section last{.where = {guest_address{~std::uint64_t{0}}, guest_address{~std::uint64_t{0}}}, .kind = region_kind::mmio};
+  section last{.where = {guest_address{~std::uint64_t{0}}, guest_address{~std::uint64_t{0}}},
+               .kind = region_kind::mmio};
   r.feed.begin();
   CHECK(r.add(everything));
   CHECK_FALSE(r.add(last));

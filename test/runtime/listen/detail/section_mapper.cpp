@@ -40,7 +40,9 @@ struct watching {
 };
 
 section ram_at(ram_block& block, std::uint64_t first, std::uint64_t size) {
-  return {.where = {guest_address{first}, guest_address{first + size - 1}}, .memory = &block.backing(), .name = "ram"};
+  return {.where = {guest_address{first}, guest_address{first + size - 1}},
+          .memory = &block.backing(),
+          .name = "ram"};
 }
 
 template <class Granularity>
@@ -75,11 +77,13 @@ TEST_CASE("all pieces are mapped, told and counted; one unmap takes them all awa
   CHECK(r.mapper.observer().mapped_pieces[3].where.last == io_address{0x13ffff});
   must(r.mapper.unmap(plan));
   CHECK(r.iommu.log().count(backend_call::unmap) == 1);
-  CHECK(r.mapper.observer().unmapped_extents == std::vector<extent<io_address>>{{io_address{0x100000}, io_address{0x13ffff}}});
+  CHECK(r.mapper.observer().unmapped_extents ==
+        std::vector<extent<io_address>>{{io_address{0x100000}, io_address{0x13ffff}}});
   CHECK(r.mapper.usage() == mapped_usage{});
 }
 
-TEST_CASE("a map that fails at any piece unmaps the pieces before it, in one call, and counts nothing") {
+TEST_CASE(
+    "a map that fails at any piece unmaps the pieces before it, in one call, and counts nothing") {
   for (std::uint64_t n = 1; n <= 4; ++n) {
     rig<fixed_block<64 * KiB>> r;
     r.iommu.log().fail_at(backend_call::map, n, error::from_errno("map", ENOMEM));
@@ -143,7 +147,8 @@ TEST_CASE("private memory is brought in before it is pinned for reading only, an
   // No pinning group has joined, so what is resident afterwards was populated.
   section rom = ram_at(block, 0x100000, 8 * KiB);
   rom.kind = region_kind::rom;
-  const auto writable = plan_section<largest_page>(ram_at(block, 0x200000, 8 * KiB), mapper.sizes());
+  const auto writable =
+      plan_section<largest_page>(ram_at(block, 0x200000, 8 * KiB), mapper.sizes());
   must(mapper.map(writable, nobody));
   CHECK_FALSE(tether_test::is_resident(block.data()));
   const auto plan = plan_section<largest_page>(rom, mapper.sizes());
@@ -164,21 +169,26 @@ TEST_CASE("private memory is brought in before it is pinned for reading only, an
   must(mapper.unmap(writable));
 }
 
-TEST_CASE("a private file's memory is brought in as the process's own before it is pinned for reading only") {
+TEST_CASE(
+    "a private file's memory is brought in as the process's own before it is pinned for reading "
+    "only") {
   auto ring = io_uring_buffers::open({.slots = 16});
   if (!ring) return tether_test::skip_because(ring.error().sentence());
   const auto file = static_cast<int>(linux_kernel::memfd_create("snapshot", MFD_CLOEXEC));
   REQUIRE(linux_kernel::ftruncate(file, 16 * KiB) == 0);
-  auto* const lent = static_cast<std::byte*>(::mmap(nullptr, 16 * KiB, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0));
+  auto* const lent = static_cast<std::byte*>(
+      ::mmap(nullptr, 16 * KiB, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0));
   REQUIRE(lent != MAP_FAILED);
   {
     ram_block block =
-        must(ram_block::borrow("rom", host_address{reinterpret_cast<std::uintptr_t>(lent)}, 16 * KiB, memory_kind::private_file));
+        must(ram_block::borrow("rom", host_address{reinterpret_cast<std::uintptr_t>(lent)},
+                               16 * KiB, memory_kind::private_file));
     section_mapper<io_uring_buffers, largest_page, no_observation> mapper{*ring};
     mapper.refresh_sizes();
     unmonitored nobody;
     // Reading alone shows the file's own pages, which the CPU leaves at its first write.
-    for (std::uint64_t at = 0; at < 16 * KiB; at += 4 * KiB) CHECK(static_cast<std::byte volatile const*>(lent)[at] == std::byte{0});
+    for (std::uint64_t at = 0; at < 16 * KiB; at += 4 * KiB)
+      CHECK(static_cast<std::byte volatile const*>(lent)[at] == std::byte{0});
     section rom = ram_at(block, 0x100000, 8 * KiB);
     rom.kind = region_kind::rom;
     const auto plan = plan_section<largest_page>(rom, mapper.sizes());

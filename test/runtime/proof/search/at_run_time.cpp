@@ -22,7 +22,9 @@ using unprotected = abstraction<no_inhibition, standard_lifecycle>;
 
 }  // namespace
 
-TEST_CASE("the search at run time counts the worlds and the events that the one inside the compiler counts") {
+TEST_CASE(
+    "the search at run time counts the worlds and the events that the one inside the compiler "
+    "counts") {
   using tiny = scope<1, 1, 1, permits::momentary>;
   const findings found = search<subject, tiny>();
   CHECK(found.safe());
@@ -32,13 +34,17 @@ TEST_CASE("the search at run time counts the worlds and the events that the one 
   CHECK((found.reached == explored<subject, tiny>.now.reached));
 }
 
-TEST_CASE("the search at run time tells the same counterexample, and numbers containers where there are several") {
+TEST_CASE(
+    "the search at run time tells the same counterexample, and numbers containers where there are "
+    "several") {
   const findings found = search<unprotected>();
   CHECK_FALSE(found.safe());
   CHECK(found.description().view() ==
-        "stale mapping after: attach IOMMU-backed group 0: join container; group 0: map; balloon discards; guest touches");
+        "stale mapping after: attach IOMMU-backed group 0: join container; group 0: map; balloon "
+        "discards; guest touches");
   CHECK(search<unprotected, scope<2, 1, 1>>().description().view() ==
-        "stale mapping after: container 0: attach IOMMU-backed group 0: join container; container 0: group 0: map; balloon gets permit; "
+        "stale mapping after: container 0: attach IOMMU-backed group 0: join container; container "
+        "0: group 0: map; balloon gets permit; "
         "balloon discards; guest touches");
 }
 
@@ -55,8 +61,10 @@ TEST_CASE("the search at run time is bounded, says so, and lets itself be watche
 
 TEST_CASE("a table that grows forgets nothing") {
   growing_table<key<small_scope>> table;
-  for (std::uint32_t i = 0; i < 5000; ++i) CHECK((table.add(key<small_scope>{{i}}, i) == entry::fresh));
-  for (std::uint32_t i = 0; i < 5000; ++i) CHECK((table.add(key<small_scope>{{i}}, 0) == entry::seen));
+  for (std::uint32_t i = 0; i < 5000; ++i)
+    CHECK((table.add(key<small_scope>{{i}}, i) == entry::fresh));
+  for (std::uint32_t i = 0; i < 5000; ++i)
+    CHECK((table.add(key<small_scope>{{i}}, 0) == entry::seen));
   CHECK(table.size == 5000);
   CHECK(table.from[4999] == 4999);
 }

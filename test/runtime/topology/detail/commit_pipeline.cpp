@@ -44,7 +44,8 @@ bool stops(meddler::when at, void (*act)(meddler&), bool during_registration) {
   return tether_test::stopped_by([&] {
            address_space guest;
            meddler who{&guest, at, act};
-           if (during_registration) static_cast<void>(guest.place(region::mmio("first", 16), guest_address{0}));
+           if (during_registration)
+             static_cast<void>(guest.place(region::mmio("first", 16), guest_address{0}));
            static_cast<void>(guest.add_listener(who));
            static_cast<void>(guest.place(region::mmio("second", 16), guest_address{64}));
            static_cast<void>(guest.remove_listener(who));
@@ -57,21 +58,33 @@ TEST_CASE("a listener that changes the address space which calls it stops the pr
   using when = meddler::when;
   for (const bool during_registration : {false, true}) {
     for (const auto at : {when::begin, when::add, when::commit}) {
-      CHECK(stops(at, [](meddler& it) { static_cast<void>(it.guest->begin()); }, during_registration));
       CHECK(stops(
-          at, [](meddler& it) { static_cast<void>(it.guest->place(region::mmio("x", 1), guest_address{0})); }, during_registration));
-      CHECK(stops(at, [](meddler& it) { static_cast<void>(it.guest->remove_listener(it)); }, during_registration));
-      CHECK(stops(at, [](meddler& it) {
-              static tether_test::listener_recorder other;
-              static_cast<void>(it.guest->add_listener(other));
-            }, during_registration));
+          at, [](meddler& it) { static_cast<void>(it.guest->begin()); }, during_registration));
+      CHECK(stops(
+          at,
+          [](meddler& it) {
+            static_cast<void>(it.guest->place(region::mmio("x", 1), guest_address{0}));
+          },
+          during_registration));
+      CHECK(stops(
+          at, [](meddler& it) { static_cast<void>(it.guest->remove_listener(it)); },
+          during_registration));
+      CHECK(stops(
+          at,
+          [](meddler& it) {
+            static tether_test::listener_recorder other;
+            static_cast<void>(it.guest->add_listener(other));
+          },
+          during_registration));
     }
   }
 }
 
-TEST_CASE("a listener may look at the address space that calls it, and sees what was before the change") {
+TEST_CASE(
+    "a listener may look at the address space that calls it, and sees what was before the change") {
   address_space guest;
-  meddler who{&guest, meddler::when::commit, [](meddler& it) { it.seen = it.guest->view()->size(); }};
+  meddler who{&guest, meddler::when::commit,
+              [](meddler& it) { it.seen = it.guest->view()->size(); }};
   must(guest.add_listener(who));
   const auto one = must(guest.place(region::mmio("one", 16), guest_address{0}));
   CHECK(who.seen == 0);
@@ -101,13 +114,17 @@ TEST_CASE("an address space that is destroyed under a listener stops the program
         }).find("tether[M3]") != std::string::npos);
 }
 
-TEST_CASE("every edit that is published gives the blocks that it concerns a new generation, and no other block, and no refused edit") {
+TEST_CASE(
+    "every edit that is published gives the blocks that it concerns a new generation, and no other "
+    "block, and no refused edit") {
   struct refuses {
     bool on = false;
     void begin(commit_kind) noexcept {}
     void remove(section const&) noexcept {}
     void add(section const&) noexcept {}
-    result<void> commit() noexcept { return on ? failure(error{"listener", errc::over_budget}) : result<void>{}; }
+    result<void> commit() noexcept {
+      return on ? failure(error{"listener", errc::over_budget}) : result<void>{};
+    }
   } listener;
   auto ram = must(ram_block::allocate("ram", 64 * KiB));
   auto other = must(ram_block::allocate("other", 64 * KiB));
@@ -121,8 +138,10 @@ TEST_CASE("every edit that is published gives the blocks that it concerns a new 
   const auto changes = [&](auto edit) {
     const std::uint64_t before[]{number(ram), number(other), number(hidden)};
     edit();
-    for (auto const* one : {&ram, &other, &hidden}) CHECK_FALSE(one->backing().generation().edit_under_way());
-    return std::string{number(ram) != before[0] ? "ram " : ""} + (number(other) != before[1] ? "other " : "") +
+    for (auto const* one : {&ram, &other, &hidden})
+      CHECK_FALSE(one->backing().generation().edit_under_way());
+    return std::string{number(ram) != before[0] ? "ram " : ""} +
+           (number(other) != before[1] ? "other " : "") +
            (number(hidden) != before[2] ? "hidden " : "");
   };
   CHECK(changes([&] { must(guest.set_read_only(id, true)); }) == "ram ");
@@ -133,10 +152,15 @@ TEST_CASE("every edit that is published gives the blocks that it concerns a new 
   CHECK(changes([&] { must(guest.set_enabled(id, false)); }) == "ram ");
   CHECK(changes([&] { must(guest.set_enabled(id, true)); }) == "ram ");
   region_id cover{};
-  CHECK(changes([&] { cover = must(guest.place(region::mmio("registers", 4 * KiB), guest_address{1 * MiB}, 1)); }) == "other ");
+  CHECK(changes([&] {
+          cover = must(guest.place(region::mmio("registers", 4 * KiB), guest_address{1 * MiB}, 1));
+        }) == "other ");
   CHECK(changes([&] { must(guest.remove(cover)); }) == "other ");
   CHECK(changes([&] { must(guest.remove(below)); }) == "hidden ");  // nobody saw it, but it is gone
-  CHECK(changes([&] { static_cast<void>(must(guest.place(region::mmio("far", 4 * KiB), guest_address{8 * MiB}))); }) == "");
+  CHECK(changes([&] {
+          static_cast<void>(
+              must(guest.place(region::mmio("far", 4 * KiB), guest_address{8 * MiB})));
+        }) == "");
   listener.on = true;
   CHECK(changes([&] { CHECK_FALSE(guest.remove(id).has_value()); }) == "");
   CHECK(changes([&] {
@@ -148,8 +172,10 @@ TEST_CASE("every edit that is published gives the blocks that it concerns a new 
   CHECK(changes([&] {
           auto change = guest.begin();
           must(change.remove(id));
-          static_cast<void>(must(change.place(region::ram(ram).read_only(), guest_address{4 * MiB})));
-          CHECK(must(change.commit()).removed == 0);  // no section differs; but who had the memory may not have it any more
+          static_cast<void>(
+              must(change.place(region::ram(ram).read_only(), guest_address{4 * MiB})));
+          // no section differs; but who had the memory may not have it any more
+          CHECK(must(change.commit()).removed == 0);
         }) == "ram ");
   CHECK(changes([&] {
           auto change = guest.begin();

@@ -68,8 +68,11 @@ TEST_CASE("however views share their chunks, the difference is what comparing ev
       if (ids.size() < 1000 || random() % 2 == 0) {
         const std::uint64_t size = random() % 40 == 0 ? 300 : 1 + random() % 3;
         const std::uint64_t first = random() % (4096 - size);
-        ids.push_back(tether_test::placed(table, region::ram(block, block_offset{first * page}, size * page).unmergeable(random() % 2 == 0),
-                                  pages(first, size), static_cast<int>(random() % 3)));
+        ids.push_back(
+            tether_test::placed(table,
+                                region::ram(block, block_offset{first * page}, size * page)
+                                    .unmergeable(random() % 2 == 0),
+                                pages(first, size), static_cast<int>(random() % 3)));
       } else {
         auto& id = ids[random() % ids.size()];
         table.remove(id);

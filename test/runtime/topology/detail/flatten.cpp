@@ -26,21 +26,25 @@ constexpr std::uint64_t page = reference_map::page;
 
 extent<guest_address> everything() { return extent<guest_address>::everything(); }
 
-std::vector<section> rendered(region_table const& table, extent<guest_address> within = everything()) {
+std::vector<section> rendered(region_table const& table,
+                              extent<guest_address> within = everything()) {
   detail::section_run run;
   detail::render(table, within, run);
   REQUIRE(run.sections.size() == run.owners.size());
-  for (std::size_t i = 0; i < run.size(); ++i) CHECK(run.owners[i]->name().view() == run.sections[i].name);
+  for (std::size_t i = 0; i < run.size(); ++i)
+    CHECK(run.owners[i]->name().view() == run.sections[i].name);
   return run.sections;
 }
 
 region_id place(region_table& table, region const& what, std::uint64_t at, int priority = 0) {
-  return tether_test::placed(table, what, extent<guest_address>::of(guest_address{at}, what.size()).value(), priority);
+  return tether_test::placed(
+      table, what, extent<guest_address>::of(guest_address{at}, what.size()).value(), priority);
 }
 
 }  // namespace
 
-TEST_CASE("the highest priority is seen, and what it hides shows on both sides with the right offset") {
+TEST_CASE(
+    "the highest priority is seen, and what it hides shows on both sides with the right offset") {
   auto block = must(ram_block::allocate("ram", 16 * page));
   region_table table;
   place(table, region::mmio("uart", 2 * page), 4 * page, 1);
@@ -101,7 +105,8 @@ TEST_CASE("a region stays one section where lower ones begin and end behind it")
   const auto seen = rendered(table);
   REQUIRE(seen.size() == 2);
   CHECK(seen[0].where.size() == 16 * page);
-  CHECK(seen[1].where == extent<guest_address>{guest_address{16 * page}, guest_address{17 * page - 1}});
+  CHECK(seen[1].where ==
+        extent<guest_address>{guest_address{16 * page}, guest_address{17 * page - 1}});
 }
 
 TEST_CASE("the last byte of the address space is a byte like any other") {
@@ -133,7 +138,8 @@ TEST_CASE("whatever is placed, the sections are those that asking every page giv
       // Mostly each address of its own block, so that neighbours do merge.
       const std::uint64_t offset = random() % 4 != 0 ? first : random() % (64 - pages);
       region what = random() % 5 == 0 ? region::mmio("mmio", pages * page)
-                                      : region::ram(random() % 3 != 0 ? block : other, block_offset{offset * page}, pages * page);
+                                      : region::ram(random() % 3 != 0 ? block : other,
+                                                    block_offset{offset * page}, pages * page);
       if (random() % 4 == 0) what = what.read_only();
       if (random() % 6 == 0) what = what.unmergeable();
       const int priority = static_cast<int>(random() % 3);
@@ -141,7 +147,8 @@ TEST_CASE("whatever is placed, the sections are those that asking every page giv
     }
     const auto expected = reference.sections();
     const auto seen = rendered(table);
-    REQUIRE_MESSAGE(seen == expected, tether_test::drawn(seen), " instead of ", tether_test::drawn(expected));
+    REQUIRE_MESSAGE(seen == expected, tether_test::drawn(seen), " instead of ",
+                    tether_test::drawn(expected));
   }
 }
 

@@ -36,7 +36,9 @@ result<void> discard(ram_block& ram, discard_gate<Threading>& through) {
 
 }  // namespace
 
-TEST_CASE_FIXTURE(one_guest, "the first gate that is used with a space is the only one, until nobody uses it any more") {
+TEST_CASE_FIXTURE(
+    one_guest,
+    "the first gate that is used with a space is the only one, until nobody uses it any more") {
   auto balloon = std::make_unique<guarded_space>(guest, gate.id());
   auto nic = std::make_unique<guarded_space>(guest, gate.id());
   CHECK(balloon->usable());
@@ -45,7 +47,8 @@ TEST_CASE_FIXTURE(one_guest, "the first gate that is used with a space is the on
   REQUIRE_FALSE(wrong.usable());
   CHECK(wrong.usable().error().is(errc::other_gate));
   CHECK(wrong.usable().error().sentence() ==
-        "use address space: tether[I7]: another discard_gate guards this memory, and neither sees the other's holds; give every container "
+        "use address space: tether[I7]: another discard_gate guards this memory, and neither sees "
+        "the other's holds; give every container "
         "and every balloon of a guest the same discard_gate");
   balloon.reset();
   CHECK_FALSE(guarded_space{guest, other.id()}.usable());
@@ -54,7 +57,9 @@ TEST_CASE_FIXTURE(one_guest, "the first gate that is used with a space is the on
   CHECK(guarded_space{guest, gate.id()}.usable());
 }
 
-TEST_CASE_FIXTURE(one_guest, "memory of a guarded space is discarded with that gate's permits alone, wherever it is shown") {
+TEST_CASE_FIXTURE(
+    one_guest,
+    "memory of a guarded space is discarded with that gate's permits alone, wherever it is shown") {
   const auto id = must(guest.place(region::ram(ram), guest_address{0}));
   CHECK(discard(ram, other));  // nobody pins or discards through the space yet
   auto balloon = std::make_unique<guarded_space>(guest, gate.id());
@@ -84,7 +89,8 @@ TEST_CASE_FIXTURE(one_guest, "a block that two spaces show has one gate") {
   CHECK(guarded_space{second, gate.id()}.usable());
   must(second.remove(alias));
 
-  // A refusal leaves nothing guarded: neither what stood before the block that was refused, nor the space.
+  // A refusal leaves nothing guarded: neither what stood before the block that was refused, nor the
+  // space.
   static_cast<void>(must(second.place(region::ram(own), guest_address{1 * MiB})));
   static_cast<void>(must(second.place(region::ram(ram), guest_address{0})));
   CHECK_FALSE(guarded_space{second, other.id()}.usable());
@@ -105,7 +111,9 @@ TEST_CASE_FIXTURE(one_guest, "a block that two spaces show has one gate") {
   must(third.remove(*placed));
 }
 
-TEST_CASE_FIXTURE(one_guest, "a region that an open transaction has removed is guarded too, because it may come back") {
+TEST_CASE_FIXTURE(
+    one_guest,
+    "a region that an open transaction has removed is guarded too, because it may come back") {
   const auto id = must(guest.place(region::ram(ram), guest_address{0}));
   std::unique_ptr<guarded_space> balloon;
   {

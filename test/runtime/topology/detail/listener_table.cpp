@@ -21,7 +21,13 @@ using tether_test::listener_recorder;
 namespace {
 
 section mmio(std::uint64_t first, const char* name) {
-  return {{guest_address{first}, guest_address{first + 0xf}}, nullptr, block_offset{0}, region_kind::mmio, false, false, name};
+  return {{guest_address{first}, guest_address{first + 0xf}},
+          nullptr,
+          block_offset{0},
+          region_kind::mmio,
+          false,
+          false,
+          name};
 }
 
 struct three {
@@ -52,12 +58,15 @@ static_assert(memory_listener<listener_handle>);
 TEST_CASE("additions go up the priorities and removals down, registration breaks ties") {
   three t;
   REQUIRE(t.table.deliver(t.placed, commit_kind::refusable, t.fenced));
-  CHECK(t.shared == listener_calls{"low: begin", "same: begin", "high: begin", "low: +a[0,f]", "same: +a[0,f]", "high: +a[0,f]",
-                            "low: +b[10,1f]", "same: +b[10,1f]", "high: +b[10,1f]", "low: commit", "same: commit", "high: commit"});
+  CHECK(t.shared == listener_calls{"low: begin", "same: begin", "high: begin", "low: +a[0,f]",
+                                   "same: +a[0,f]", "high: +a[0,f]", "low: +b[10,1f]",
+                                   "same: +b[10,1f]", "high: +b[10,1f]", "low: commit",
+                                   "same: commit", "high: commit"});
   t.shared.clear();
   REQUIRE(t.table.deliver({{mmio(0, "a")}, {}}, commit_kind::refusable, t.fenced));
-  CHECK(t.shared == listener_calls{"low: begin", "same: begin", "high: begin", "high: -a[0,f]", "same: -a[0,f]", "low: -a[0,f]",
-                            "low: commit", "same: commit", "high: commit"});
+  CHECK(t.shared == listener_calls{"low: begin", "same: begin", "high: begin", "high: -a[0,f]",
+                                   "same: -a[0,f]", "low: -a[0,f]", "low: commit", "same: commit",
+                                   "high: commit"});
 }
 
 TEST_CASE("a refused change is undone for those that followed, and the first refusal is answered") {
@@ -69,7 +78,8 @@ TEST_CASE("a refused change is undone for those that followed, and the first ref
   CHECK(outcome.error().subject() == "same");
   CHECK_FALSE(outcome.error().rollback_failed());
   CHECK(listener_calls(t.shared.begin() + 9, t.shared.end()) ==
-        listener_calls{"low: commit", "same: refuse", "high: refuse", "low: begin!", "low: -a[0,f]", "low: -b[10,1f]", "low: commit"});
+        listener_calls{"low: commit", "same: refuse", "high: refuse", "low: begin!", "low: -a[0,f]",
+                       "low: -b[10,1f]", "low: commit"});
   for (auto const* one : {&t.low, &t.same, &t.high}) {
     CHECK(one->mapped().empty());
     CHECK(one->breaches.empty());

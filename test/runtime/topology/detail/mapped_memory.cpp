@@ -38,18 +38,22 @@ const std::uint64_t page = linux_kernel::page_size();
 /// A map of four pages that goes with its scope.
 struct area {
   void* at;
-  area(int protection, int flags, int descriptor = -1) : at{::mmap(nullptr, 4 * page, protection, flags, descriptor, 0)} {
+  area(int protection, int flags, int descriptor = -1)
+      : at{::mmap(nullptr, 4 * page, protection, flags, descriptor, 0)} {
     REQUIRE(at != MAP_FAILED);
   }
   area(area const&) = delete;
   area& operator=(area const&) = delete;
   ~area() { ::munmap(at, 4 * page); }
   [[nodiscard]] extent<host_address> pages(std::uint64_t first, std::uint64_t count) const {
-    return extent<host_address>::of(host_address{reinterpret_cast<std::uintptr_t>(at) + first * page}, count * page).value();
+    return extent<host_address>::of(
+               host_address{reinterpret_cast<std::uintptr_t>(at) + first * page}, count * page)
+        .value();
   }
   void replace(std::uint64_t first, std::uint64_t count, int flags, int descriptor = -1) const {
     auto* const there = static_cast<std::byte*>(at) + first * page;
-    REQUIRE(::mmap(there, count * page, PROT_READ | PROT_WRITE, flags | MAP_FIXED, descriptor, 0) == there);
+    REQUIRE(::mmap(there, count * page, PROT_READ | PROT_WRITE, flags | MAP_FIXED, descriptor, 0) ==
+            there);
   }
 };
 
@@ -73,7 +77,9 @@ file on_disk() {
   return file{::dup(made.descriptor)};
 }
 
-detail::mapped_memory look(extent<host_address> where) { return must(detail::mapped_memory_lookup<linux_kernel>::of("look", where)); }
+detail::mapped_memory look(extent<host_address> where) {
+  return must(detail::mapped_memory_lookup<linux_kernel>::of("look", where));
+}
 
 constexpr int read_write = PROT_READ | PROT_WRITE;
 
@@ -81,7 +87,10 @@ constexpr int read_write = PROT_READ | PROT_WRITE;
 
 TEST_CASE("a line of the kernel's list is read, and nothing else is taken for one") {
   map_entry one;
-  REQUIRE(map_entry::read("7f3c8a000000-7f3c8a021000 rw-s 00001000 00:01 1027                       /memfd:ram (deleted)", one));
+  REQUIRE(
+      map_entry::read("7f3c8a000000-7f3c8a021000 rw-s 00001000 00:01 1027                       "
+                      "/memfd:ram (deleted)",
+                      one));
   CHECK(one.first == 0x7f3c8a000000);
   CHECK(one.end == 0x7f3c8a021000);
   CHECK(one.protection == read_write);
@@ -89,7 +98,8 @@ TEST_CASE("a line of the kernel's list is read, and nothing else is taken for on
   CHECK(one.major == 0);
   CHECK(one.inode == 1027);
   CHECK(one.path == "/memfd:ram (deleted)");
-  REQUIRE(map_entry::read("560f327e1000-560f327e3000 r-xp 00000000 fe:10 247134 /usr/bin/cat", one));
+  REQUIRE(
+      map_entry::read("560f327e1000-560f327e3000 r-xp 00000000 fe:10 247134 /usr/bin/cat", one));
   CHECK(one.protection == (PROT_READ | PROT_EXEC));
   CHECK_FALSE(one.is_shared);
   CHECK(one.major == 0xfe);
@@ -97,8 +107,9 @@ TEST_CASE("a line of the kernel's list is read, and nothing else is taken for on
   CHECK(one.protection == PROT_NONE);
   CHECK(one.inode == 0);
   CHECK(one.path.empty());
-  for (const char* not_one : {"", "Size:                  4 kB", "VmFlags: rd wr mr mw me ac sd", "7f3c8a000000",
-                              "7f3c8a000000-7f3c8a021000", "7f-8f rw", "7f-8f rw-s 0 00:01", "7f-8f rw-s 0 00:01 x"}) {
+  for (const char* not_one :
+       {"", "Size:                  4 kB", "VmFlags: rd wr mr mw me ac sd", "7f3c8a000000",
+        "7f3c8a000000-7f3c8a021000", "7f-8f rw", "7f-8f rw-s 0 00:01", "7f-8f rw-s 0 00:01 x"}) {
     CAPTURE(not_one);
     CHECK_FALSE(map_entry::read(not_one, one));
   }
@@ -110,13 +121,17 @@ TEST_CASE("memory is what it was mapped as") {
   const area anonymous{read_write, MAP_PRIVATE | MAP_ANONYMOUS};
   CHECK(look(anonymous.pages(0, 4)).what == mapped_as::private_anonymous);
   CHECK(look(anonymous.pages(1, 2)).what == mapped_as::private_anonymous);
-  CHECK(look(area{read_write, MAP_PRIVATE, source.descriptor}.pages(0, 4)).what == mapped_as::private_file);
-  CHECK(look(area{read_write, MAP_PRIVATE, disk.descriptor}.pages(0, 4)).what == mapped_as::private_file);
-  CHECK(look(area{read_write, MAP_SHARED, source.descriptor}.pages(0, 4)).what == mapped_as::shared);
+  CHECK(look(area{read_write, MAP_PRIVATE, source.descriptor}.pages(0, 4)).what ==
+        mapped_as::private_file);
+  CHECK(look(area{read_write, MAP_PRIVATE, disk.descriptor}.pages(0, 4)).what ==
+        mapped_as::private_file);
+  CHECK(look(area{read_write, MAP_SHARED, source.descriptor}.pages(0, 4)).what ==
+        mapped_as::shared);
   CHECK(look(area{read_write, MAP_SHARED, disk.descriptor}.pages(0, 4)).what == mapped_as::shared);
   CHECK(look(area{read_write, MAP_SHARED | MAP_ANONYMOUS}.pages(0, 4)).what == mapped_as::shared);
   const file zero{::open("/dev/zero", O_RDWR | O_CLOEXEC)};
-  CHECK(look(area{read_write, MAP_PRIVATE, zero.descriptor}.pages(0, 4)).what == mapped_as::private_anonymous);
+  CHECK(look(area{read_write, MAP_PRIVATE, zero.descriptor}.pages(0, 4)).what ==
+        mapped_as::private_anonymous);
   CHECK(look(area{PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS}.pages(0, 4)).protection == PROT_READ);
 }
 
@@ -147,7 +162,8 @@ TEST_CASE("huge pages are known, by whichever way they come, and how large they 
   const auto kind_of = [](int flags, int descriptor) -> std::optional<detail::mapped_memory> {
     void* const at = ::mmap(nullptr, huge, read_write, flags, descriptor, 0);
     if (at == MAP_FAILED) return std::nullopt;
-    const auto found = look(extent<host_address>::of(host_address{reinterpret_cast<std::uintptr_t>(at)}, huge).value());
+    const auto found = look(
+        extent<host_address>::of(host_address{reinterpret_cast<std::uintptr_t>(at)}, huge).value());
     ::munmap(at, huge);
     return found;
   };
@@ -159,7 +175,8 @@ TEST_CASE("huge pages are known, by whichever way they come, and how large they 
   const auto common = kind_of(MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB, -1).value();
   CHECK(common.what == mapped_as::huge);
   CHECK(common.is_shared);
-  const file source{static_cast<int>(linux_kernel::memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB))};
+  const file source{
+      static_cast<int>(linux_kernel::memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB))};
   REQUIRE(linux_kernel::ftruncate(source.descriptor, huge) == 0);
   CHECK(kind_of(MAP_SHARED, source.descriptor).value().what == mapped_as::huge);
   CHECK(kind_of(MAP_SHARED, source.descriptor).value().page_size == huge);
@@ -171,7 +188,8 @@ TEST_CASE("what a kernel object shows of itself is a device's memory") {
   const auto ring = ::syscall(SYS_io_uring_setup, 4, parameters.data());
   if (ring < 0) return tether_test::skip_because("io_uring is not to be had");
   const file closing{static_cast<int>(ring)};
-  CHECK(look(area{read_write, MAP_SHARED, closing.descriptor}.pages(0, 1)).what == mapped_as::device);
+  CHECK(look(area{read_write, MAP_SHARED, closing.descriptor}.pages(0, 1)).what ==
+        mapped_as::device);
 }
 
 TEST_CASE("where /proc cannot be read nothing is believed, and no descriptor is left") {
@@ -182,7 +200,8 @@ TEST_CASE("where /proc cannot be read nothing is believed, and no descriptor is 
   std::uint64_t n = 1;
   for (;; ++n) {
     const injected_fault fault{n, EIO};
-    const auto refused = detail::mapped_memory_lookup<faulty_kernel>::of("look", shared.pages(0, 4));
+    const auto refused =
+        detail::mapped_memory_lookup<faulty_kernel>::of("look", shared.pages(0, 4));
     if (!fault.fired()) break;
     REQUIRE_FALSE(refused);
     CHECK(refused.error().is_errno(EIO));
@@ -209,7 +228,8 @@ TEST_CASE("only what maps leaves open costs a walk of page tables") {
 TEST_CASE("a thread other than the first reads its own list, and lines of any length") {
   char path[] = "/var/tmp/tether-XXXXXX";
   const std::string folder = ::mkdtemp(path);
-  const std::string name = folder + "/" + std::string(250, '\n');  // four characters each in the list
+  // four characters each in the list
+  const std::string name = folder + "/" + std::string(250, '\n');
   const file odd{::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
   REQUIRE(linux_kernel::ftruncate(odd.descriptor, 4 * page) == 0);
   const area mapped{read_write, MAP_PRIVATE, odd.descriptor};

@@ -46,13 +46,14 @@ struct file {
 };
 
 file memfd(std::uint64_t size) {
-  const auto opened = static_cast<int>(linux_kernel::memfd_create("file", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  const auto opened =
+      static_cast<int>(linux_kernel::memfd_create("file", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   REQUIRE(linux_kernel::ftruncate(opened, size) == 0);
   return file{opened};
 }
 
-/// Fails each system call of `make` in turn, with each errno, and compares the process before and after.
-/// Answers how many calls there were.
+/// Fails each system call of `make` in turn, with each errno, and compares the process before and
+/// after. Answers how many calls there were.
 template <class Make>
 std::uint64_t sweep(Make make) {
   std::uint64_t n = 1;
@@ -86,9 +87,11 @@ std::string address_space_size() {
 
 /// A kernel whose mappings all begin one page behind a large page's border.
 struct misaligning_kernel : linux_kernel {
-  static answer mmap(std::uint64_t size, int protection, int flags, int descriptor, std::uint64_t offset) noexcept {
+  static answer mmap(std::uint64_t size, int protection, int flags, int descriptor,
+                     std::uint64_t offset) noexcept {
     const std::uint64_t border = 2 * MiB;
-    const auto answered = linux_kernel::mmap(size + 2 * border, protection, flags, descriptor, offset);
+    const auto answered =
+        linux_kernel::mmap(size + 2 * border, protection, flags, descriptor, offset);
     if (answered < 0) return answered;
     const auto from = static_cast<std::uint64_t>(answered);
     const std::uint64_t given = round_up(from, border) + page;
@@ -100,7 +103,9 @@ struct misaligning_kernel : linux_kernel {
 
 }  // namespace
 
-TEST_CASE("private memory of the size of large pages begins on one, whatever the kernel gives, and nothing more is kept") {
+TEST_CASE(
+    "private memory of the size of large pages begins on one, whatever the kernel gives, and "
+    "nothing more is kept") {
   std::string before = address_space_size();
   {
     auto ram = must(ram_block::allocate<misaligning_kernel>("ram", 4 * MiB + page));
@@ -115,23 +120,31 @@ TEST_CASE("private memory of the size of large pages begins on one, whatever the
 
 TEST_CASE("a failure at any system call leaves no memory and no descriptor behind") {
   CHECK(sweep([] { return ram_block::allocate<faulty_kernel>("ram", large); }) == 2);
-  CHECK(sweep([] { return ram_block::allocate<faulty_kernel>("ram", large, memory_kind::shared); }) == 6);
+  CHECK(sweep([] {
+          return ram_block::allocate<faulty_kernel>("ram", large, memory_kind::shared);
+        }) == 6);
   const file source = memfd(large);
-  CHECK(sweep([&] { return ram_block::from_descriptor<faulty_kernel>("ram", source.descriptor, 0, large); }) == 7);
+  CHECK(sweep([&] {
+          return ram_block::from_descriptor<faulty_kernel>("ram", source.descriptor, 0, large);
+        }) == 7);
 }
 
 TEST_CASE("memory that was lent is never unmapped, whatever fails") {
-  void* const lent = ::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const lent =
+      ::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   REQUIRE(lent != MAP_FAILED);
   const host_address host{reinterpret_cast<std::uintptr_t>(lent)};
   {
     const injected_fault fault{1, ENOMEM};
-    CHECK(ram_block::borrow<faulty_kernel>("ram", host, 2 * page, memory_kind::private_anonymous).error().is_errno(ENOMEM));
+    CHECK(ram_block::borrow<faulty_kernel>("ram", host, 2 * page, memory_kind::private_anonymous)
+              .error()
+              .is_errno(ENOMEM));
     CHECK(fault.fired());
     CHECK(tether_test::is_mapped(host.value));
   }
   {
-    auto block = must(ram_block::borrow<faulty_kernel>("ram", host, 2 * page, memory_kind::private_anonymous));
+    auto block = must(
+        ram_block::borrow<faulty_kernel>("ram", host, 2 * page, memory_kind::private_anonymous));
     CHECK(block.host() == host);
     must(block.free());
   }
@@ -144,17 +157,34 @@ TEST_CASE("sizes, places and pages that cannot be are refused before the kernel 
   using kind = memory_kind;
   CHECK(ram_block::allocate<faulty_kernel>("ram", 0).error().is(errc::invalid_extent));
   CHECK(ram_block::allocate<faulty_kernel>("ram", page + 1).error().is(errc::not_aligned));
-  CHECK(ram_block::allocate<faulty_kernel>("ram", page, kind::private_anonymous, 100).error().is(errc::not_aligned));
-  CHECK(ram_block::allocate<faulty_kernel>("ram", page, kind::private_anonymous, page * 3).error().is(errc::not_aligned));
-  CHECK(ram_block::allocate<faulty_kernel>("ram", page, kind::private_anonymous, 1).error().is(errc::not_aligned));
-  CHECK(ram_block::allocate<faulty_kernel>("ram", page, kind::device).error().is(errc::unsupported));
-  CHECK(ram_block::borrow<faulty_kernel>("ram", host_address{0}, page, kind::shared).error().is(errc::invalid_extent));
-  CHECK(ram_block::borrow<faulty_kernel>("ram", host_address{page}, 0, kind::shared).error().is(errc::invalid_extent));
-  CHECK(ram_block::borrow<faulty_kernel>("ram", host_address{page + 1}, page, kind::shared).error().is(errc::not_aligned));
+  CHECK(ram_block::allocate<faulty_kernel>("ram", page, kind::private_anonymous, 100)
+            .error()
+            .is(errc::not_aligned));
+  CHECK(ram_block::allocate<faulty_kernel>("ram", page, kind::private_anonymous, page * 3)
+            .error()
+            .is(errc::not_aligned));
+  CHECK(ram_block::allocate<faulty_kernel>("ram", page, kind::private_anonymous, 1)
+            .error()
+            .is(errc::not_aligned));
+  CHECK(
+      ram_block::allocate<faulty_kernel>("ram", page, kind::device).error().is(errc::unsupported));
+  CHECK(ram_block::borrow<faulty_kernel>("ram", host_address{0}, page, kind::shared)
+            .error()
+            .is(errc::invalid_extent));
+  CHECK(ram_block::borrow<faulty_kernel>("ram", host_address{page}, 0, kind::shared)
+            .error()
+            .is(errc::invalid_extent));
+  CHECK(ram_block::borrow<faulty_kernel>("ram", host_address{page + 1}, page, kind::shared)
+            .error()
+            .is(errc::not_aligned));
   const host_address last_page{~std::uint64_t{0} - page + 1};
-  CHECK(ram_block::borrow<faulty_kernel>("ram", last_page, 2 * page, kind::shared).error().is(errc::invalid_extent));
+  CHECK(ram_block::borrow<faulty_kernel>("ram", last_page, 2 * page, kind::shared)
+            .error()
+            .is(errc::invalid_extent));
   CHECK(ram_block::from_descriptor<faulty_kernel>("ram", 0, 0, 0).error().is(errc::invalid_extent));
-  CHECK(ram_block::from_descriptor<faulty_kernel>("ram", 0, ~std::uint64_t{0}, page).error().is(errc::invalid_extent));
+  CHECK(ram_block::from_descriptor<faulty_kernel>("ram", 0, ~std::uint64_t{0}, page)
+            .error()
+            .is(errc::invalid_extent));
   CHECK(faulty_kernel::calls() == 0);
 }
 
@@ -191,11 +221,17 @@ TEST_CASE("a descriptor that is not what it claims is refused by name, and nothi
     refused(read_only.descriptor, 0, page, errc::bad_descriptor);
     REQUIRE(::fcntl(real.descriptor, F_ADD_SEALS, F_SEAL_WRITE) == 0);
     refused(real.descriptor, 0, page, errc::bad_descriptor);
-    CHECK(ram_block::from_descriptor("ram", real.descriptor, 0, page).error().sentence().find("(F_SEAL_WRITE)") != std::string::npos);
+    CHECK(ram_block::from_descriptor("ram", real.descriptor, 0, page)
+              .error()
+              .sentence()
+              .find("(F_SEAL_WRITE)") != std::string::npos);
     const file later = memfd(4 * page);
     REQUIRE(::fcntl(later.descriptor, F_ADD_SEALS, detail::seal_future_write) == 0);
     refused(later.descriptor, 0, page, errc::bad_descriptor);
-    CHECK(ram_block::from_descriptor("ram", later.descriptor, 0, page).error().sentence().find("F_SEAL_FUTURE_WRITE") != std::string::npos);
+    CHECK(ram_block::from_descriptor("ram", later.descriptor, 0, page)
+              .error()
+              .sentence()
+              .find("F_SEAL_FUTURE_WRITE") != std::string::npos);
   }
   CHECK(descriptors() == before);
 }
@@ -205,9 +241,10 @@ TEST_CASE("a file on a disk is refused: its pages cannot be given back to the ho
   const file disk{::mkostemp(path, O_CLOEXEC)};
   ::unlink(path);
   REQUIRE(linux_kernel::ftruncate(disk.descriptor, 4 * page) == 0);
-  struct statfs system {};
+  struct statfs system{};
   REQUIRE(::fstatfs(disk.descriptor, &system) == 0);
-  if (static_cast<std::uint64_t>(system.f_type) == detail::tmpfs_magic) return tether_test::skip_because("/var/tmp is a tmpfs here");
+  if (static_cast<std::uint64_t>(system.f_type) == detail::tmpfs_magic)
+    return tether_test::skip_because("/var/tmp is a tmpfs here");
   const auto refused = ram_block::from_descriptor("ram", disk.descriptor, 0, 4 * page);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().is(errc::bad_descriptor));
@@ -217,7 +254,8 @@ TEST_CASE("the same file and offset are the same memory, another offset is not")
   const file source = memfd(4 * page);
   const auto one = must(ram_block::from_descriptor("one", source.descriptor, page, 2 * page));
   const auto again = must(ram_block::from_descriptor("again", source.descriptor, page, 2 * page));
-  const auto behind = must(ram_block::from_descriptor("behind", source.descriptor, 2 * page, 2 * page));
+  const auto behind =
+      must(ram_block::from_descriptor("behind", source.descriptor, 2 * page, 2 * page));
   const file second = memfd(4 * page);
   const auto other = must(ram_block::from_descriptor("other", second.descriptor, page, 2 * page));
   const auto anonymous = must(ram_block::allocate("anonymous", page));
@@ -244,7 +282,9 @@ TEST_CASE("the caller keeps its own descriptor, and the block lives on without i
   CHECK(block.page_size() == page);
 }
 
-TEST_CASE("shared memory of ours cannot be taken away by who is sent its descriptor, and still be discarded") {
+TEST_CASE(
+    "shared memory of ours cannot be taken away by who is sent its descriptor, and still be "
+    "discarded") {
   auto block = must(ram_block::allocate("ram", 4 * page, memory_kind::shared));
   CHECK(must(block.seals()) == (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW));
   const file theirs{::dup(block.backing().source_at(block_offset{0}).descriptor)};
@@ -259,14 +299,17 @@ TEST_CASE("shared memory of ours cannot be taken away by who is sent its descrip
 
 TEST_CASE("a seal that is asked for must be there, else the sentence says which is missing") {
   const file source = memfd(4 * page);
-  const auto with = [&](unsigned seals) { return ram_block::from_descriptor("ram", source.descriptor, 0, page, {.seals = seals}); };
+  const auto with = [&](unsigned seals) {
+    return ram_block::from_descriptor("ram", source.descriptor, 0, page, {.seals = seals});
+  };
   CHECK(must(must(with(0)).seals()) == 0);
   const auto missing = [&](unsigned seals, const char* name) {
     const auto refused = with(seals);
     REQUIRE_FALSE(refused);
     CHECK(refused.error().is(errc::bad_descriptor));
     CHECK(refused.error().subject() == "ram");
-    CHECK_MESSAGE(refused.error().sentence().find(name) != std::string::npos, refused.error().sentence());
+    CHECK_MESSAGE(refused.error().sentence().find(name) != std::string::npos,
+                  refused.error().sentence());
   };
   missing(F_SEAL_SHRINK, "F_SEAL_SHRINK is missing");
   missing(F_SEAL_SHRINK | F_SEAL_SEAL, "F_SEAL_SHRINK is missing");
@@ -293,17 +336,20 @@ struct lent_area {
   ~lent_area() { ::munmap(at, size); }
 
   [[nodiscard]] result<ram_block> as(memory_kind kind, std::uint64_t page_size = 0) const {
-    return ram_block::borrow("lent", host_address{reinterpret_cast<std::uintptr_t>(at)}, size, kind, page_size);
+    return ram_block::borrow("lent", host_address{reinterpret_cast<std::uintptr_t>(at)}, size, kind,
+                             page_size);
   }
   /// Which kinds are accepted, as one letter each. Those refused name the right one.
   [[nodiscard]] std::string accepted(const char* right) const {
     std::string letters;
-    for (const auto& [kind, letter] : {std::pair{memory_kind::private_anonymous, 'a'}, std::pair{memory_kind::private_file, 'f'},
-                                       std::pair{memory_kind::shared, 's'}, std::pair{memory_kind::hugetlb, 'h'}}) {
+    for (const auto& [kind, letter] :
+         {std::pair{memory_kind::private_anonymous, 'a'}, std::pair{memory_kind::private_file, 'f'},
+          std::pair{memory_kind::shared, 's'}, std::pair{memory_kind::hugetlb, 'h'}}) {
       if (const auto block = as(kind)) {
         letters += letter;
       } else {
-        CHECK_MESSAGE(block.error().sentence().find(right) != std::string::npos, block.error().sentence());
+        CHECK_MESSAGE(block.error().sentence().find(right) != std::string::npos,
+                      block.error().sentence());
         CHECK(block.error().subject() == "lent");
         CHECK(block.error().has_extent());
       }
@@ -331,11 +377,13 @@ TEST_CASE("memory that is lent under a wrong name is refused, and told by its ri
   CHECK(gap.accepted("all of it must be mapped").empty());
   CHECK(gap.as(memory_kind::shared).error().is(errc::not_mapped));
   const lent_area mixed{MAP_PRIVATE | MAP_ANONYMOUS};
-  REQUIRE(::mmap(mixed.at, page, PROT_READ, MAP_SHARED | MAP_FIXED, source.descriptor, 0) == mixed.at);
+  REQUIRE(::mmap(mixed.at, page, PROT_READ, MAP_SHARED | MAP_FIXED, source.descriptor, 0) ==
+          mixed.at);
   CHECK(mixed.accepted("several kinds").empty());
   const lent_area uneven{MAP_PRIVATE, source.descriptor};
   REQUIRE(::mprotect(uneven.at, page, PROT_READ) == 0);
-  CHECK(uneven.as(memory_kind::private_file).error().sentence().find("several protections") != std::string::npos);
+  CHECK(uneven.as(memory_kind::private_file).error().sentence().find("several protections") !=
+        std::string::npos);
   // A device's memory is never discarded, so it may be anything.
   CHECK(mixed.as(memory_kind::device));
   CHECK(descriptors() == before);
@@ -362,7 +410,8 @@ TEST_CASE("a discard of lent shared huge pages really gives them back") {
   block.data()[huge - 1] = std::byte{6};
   must(discard_freely(block, {block_offset{0}, block_offset{huge - 1}}));
   CHECK(block.data()[huge - 1] == std::byte{0});
-  const file source{static_cast<int>(linux_kernel::memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB))};
+  const file source{
+      static_cast<int>(linux_kernel::memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB))};
   REQUIRE(linux_kernel::ftruncate(source.descriptor, huge) == 0);
   must(block.free());
   const lent_area of_file{MAP_PRIVATE | MAP_NORESERVE, source.descriptor, huge};
@@ -377,7 +426,8 @@ TEST_CASE("where nobody can say what lent memory is, it is not believed") {
   const auto before = descriptors();
   for (std::uint64_t n = 1;; ++n) {
     const injected_fault fault{n, EACCES};
-    const auto block = ram_block::borrow<faulty_kernel>("ram", at, lent.size, memory_kind::private_file);
+    const auto block =
+        ram_block::borrow<faulty_kernel>("ram", at, lent.size, memory_kind::private_file);
     if (!fault.fired()) {
       CHECK(n > 5);
       break;

@@ -23,10 +23,13 @@ namespace {
 
 constexpr std::uint64_t top = std::numeric_limits<std::uint64_t>::max();
 
-extent<guest_address> between(std::uint64_t first, std::uint64_t last) { return {guest_address{first}, guest_address{last}}; }
+extent<guest_address> between(std::uint64_t first, std::uint64_t last) {
+  return {guest_address{first}, guest_address{last}};
+}
 
 region_id place(region_table& table, std::uint64_t first, std::uint64_t last) {
-  return tether_test::placed(table, region::mmio("mmio", last - first + 1), between(first, last), 0);
+  return tether_test::placed(table, region::mmio("mmio", last - first + 1), between(first, last),
+                             0);
 }
 
 std::vector<std::uint64_t> found_in(region_table const& table, extent<guest_address> within) {
@@ -40,7 +43,7 @@ std::vector<std::uint64_t> found_in(region_table const& table, extent<guest_addr
 
 TEST_CASE("extents are joined where they overlap or meet, up to the last byte there is") {
   std::vector<extent<guest_address>> some{between(20, 29), between(0, 4),   between(5, 9),
-                                        between(25, 40), between(11, 12), between(top, top)};
+                                          between(25, 40), between(11, 12), between(top, top)};
   detail::coalesce(some);
   CHECK(some == std::vector{between(0, 9), between(11, 12), between(20, 40), between(top, top)});
 }
@@ -58,7 +61,8 @@ TEST_CASE("a look-up by address finds exactly the regions that overlap") {
     const auto where = between(i % 11 == 0 ? top - span : first, i % 11 == 0 ? top : first + span);
     all.emplace_back(tether_test::placed(table, region::mmio("one", 1), where, 0), where);
   }
-  all.emplace_back(tether_test::placed(table, region::mmio("everything", 1), between(0, top), 0), between(0, top));
+  all.emplace_back(tether_test::placed(table, region::mmio("everything", 1), between(0, top), 0),
+                   between(0, top));
   for (int i = 0; i < 2000; ++i) {
     const std::uint64_t first = random() >> (random() % 64);
     const auto within = between(first, first + std::min(top - first, random() >> (random() % 64)));

@@ -15,7 +15,8 @@ using namespace tether::detail;
 
 TEST_CASE("an anchor keeps its memory from being freed as long as anyone holds it") {
   auto block = tether_test::must(ram_block::allocate("ram", 64 * KiB));
-  detail::section_owner_pointer one = std::make_shared<detail::section_owner const>(label{"placed"}, &block.backing());
+  detail::section_owner_pointer one =
+      std::make_shared<detail::section_owner const>(label{"placed"}, &block.backing());
   detail::section_owner_pointer same = one;
   CHECK(block.backing().references() == 1);
   one.reset();

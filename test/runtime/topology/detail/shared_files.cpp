@@ -41,7 +41,8 @@ const std::uint64_t page = linux_kernel::page_size();
 struct file {
   int descriptor;
   explicit file(std::uint64_t size, unsigned flags = 0)
-      : descriptor{static_cast<int>(linux_kernel::memfd_create("shared-files", MFD_CLOEXEC | flags))} {
+      : descriptor{
+            static_cast<int>(linux_kernel::memfd_create("shared-files", MFD_CLOEXEC | flags))} {
     REQUIRE(descriptor >= 0);
     resize(size);
   }
@@ -55,7 +56,8 @@ struct file {
   }
 };
 
-/// The process's mappings of the files of this test: how many lines, and how many bytes of them may be touched.
+/// The process's mappings of the files of this test: how many lines, and how many bytes of them may
+/// be touched.
 struct mapped {
   std::uint64_t lines = 0;
   std::uint64_t bytes = 0;
@@ -79,30 +81,35 @@ mapped mapped_now() {
 /// A kernel that has not enough address space for more than `most` at once.
 struct small_kernel : linux_kernel {
   static inline std::uint64_t most = 0;
-  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor, std::uint64_t offset) noexcept {
+  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor,
+                                   std::uint64_t offset) noexcept {
     return size > most ? -ENOMEM : linux_kernel::mmap(size, protection, flags, descriptor, offset);
   }
-  [[nodiscard]] static answer mmap_at(std::uint64_t at, std::uint64_t size, int protection, int flags, int descriptor,
-                                      std::uint64_t offset) noexcept {
-    return size > most ? -ENOMEM : linux_kernel::mmap_at(at, size, protection, flags, descriptor, offset);
+  [[nodiscard]] static answer mmap_at(std::uint64_t at, std::uint64_t size, int protection,
+                                      int flags, int descriptor, std::uint64_t offset) noexcept {
+    return size > most ? -ENOMEM
+                       : linux_kernel::mmap_at(at, size, protection, flags, descriptor, offset);
   }
 };
 
-/// A kernel that puts nothing where it is wanted, as one from before MAP_FIXED_NOREPLACE where something is there.
+/// A kernel that puts nothing where it is wanted, as one from before MAP_FIXED_NOREPLACE where
+/// something is there.
 struct stubborn_kernel : linux_kernel {
-  [[nodiscard]] static answer mmap_at(std::uint64_t, std::uint64_t size, int protection, int flags, int descriptor,
-                                      std::uint64_t offset) noexcept {
+  [[nodiscard]] static answer mmap_at(std::uint64_t, std::uint64_t size, int protection, int flags,
+                                      int descriptor, std::uint64_t offset) noexcept {
     return linux_kernel::mmap(size, protection, flags & ~MAP_FIXED_NOREPLACE, descriptor, offset);
   }
 };
 
 /// A kernel behind whose mappings there is always room.
 struct roomy_kernel : linux_kernel {
-  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor, std::uint64_t offset) noexcept {
+  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor,
+                                   std::uint64_t offset) noexcept {
     const auto room = linux_kernel::mmap(size + MiB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (room < 0) return room;
     static_cast<void>(linux_kernel::munmap(static_cast<std::uint64_t>(room), size + MiB));
-    return linux_kernel::mmap_at(static_cast<std::uint64_t>(room), size, protection, flags, descriptor, offset);
+    return linux_kernel::mmap_at(static_cast<std::uint64_t>(room), size, protection, flags,
+                                 descriptor, offset);
   }
 };
 
@@ -144,8 +151,11 @@ TEST_CASE("a window is discarded and populated by its own offsets, and not beyon
   const auto all = source.window(0, 8 * page);
   for (std::uint64_t i = 0; i < 8; ++i) all.data()[i * page] = std::byte{9};
   must(discard_freely(part, {block_offset{page}, block_offset{2 * page - 1}}));
-  for (std::uint64_t i = 0; i < 8; ++i) CHECK(all.data()[i * page] == (i == 5 ? std::byte{0} : std::byte{9}));
-  CHECK(discard_freely(part, {block_offset{page}, block_offset{3 * page - 1}}).error().is(errc::past_the_end));
+  for (std::uint64_t i = 0; i < 8; ++i)
+    CHECK(all.data()[i * page] == (i == 5 ? std::byte{0} : std::byte{9}));
+  CHECK(discard_freely(part, {block_offset{page}, block_offset{3 * page - 1}})
+            .error()
+            .is(errc::past_the_end));
   CHECK(part.populate({block_offset{0}, block_offset{2 * page}}).error().is(errc::past_the_end));
   CHECK(part.populate({block_offset{0}, block_offset{2 * page}}).error().subject() == "window");
   must(part.populate({block_offset{0}, block_offset{2 * page - 1}}));
@@ -153,17 +163,20 @@ TEST_CASE("a window is discarded and populated by its own offsets, and not beyon
 
 TEST_CASE("a block of ours whose descriptor comes back is the same memory") {
   const auto own = must(ram_block::allocate("own", 4 * page, memory_kind::shared));
-  const auto received = must(ram_block::from_descriptor("received", own.backing().source_at(block_offset{0}).descriptor, page, page));
+  const auto received = must(ram_block::from_descriptor(
+      "received", own.backing().source_at(block_offset{0}).descriptor, page, page));
   CHECK(&received.backing() == &own.backing());
   CHECK(received.name() == "received");
   CHECK(own.name() == "own");
   CHECK_FALSE(received.identity() == own.identity());
   const auto units = must(ram_block::allocate("units", 128 * KiB, memory_kind::shared, 64 * KiB));
-  const auto other = must(ram_block::from_descriptor("other", units.backing().source_at(block_offset{0}).descriptor, 0, 64 * KiB));
+  const auto other = must(ram_block::from_descriptor(
+      "other", units.backing().source_at(block_offset{0}).descriptor, 0, 64 * KiB));
   CHECK_FALSE(&other.backing() == &units.backing());  // discards go by other pages
 }
 
-TEST_CASE("the last of a file's blocks cannot be freed while something refers to it, those before can") {
+TEST_CASE(
+    "the last of a file's blocks cannot be freed while something refers to it, those before can") {
   const file source{4 * page};
   auto one = source.window(0, 2 * page);
   auto two = source.window(0, 4 * page);
@@ -205,7 +218,8 @@ TEST_CASE("whatever fails while a window is added, the ones before stay, and not
   std::uint64_t n = 1;
   for (;; ++n) {
     const injected_fault fault{n, EPERM};
-    const auto refused = ram_block::from_descriptor<faulty_kernel>("more", source.descriptor, 4 * page, page);
+    const auto refused =
+        ram_block::from_descriptor<faulty_kernel>("more", source.descriptor, 4 * page, page);
     if (!fault.fired()) break;
     REQUIRE_FALSE(refused);
     CHECK(refused.error().is_errno(EPERM));
@@ -241,15 +255,19 @@ TEST_CASE("a file that grew is extended where it is, as long as nothing lies beh
     const file other{4 * page};
     auto first = by_hint ? other.window<stubborn_kernel>(0, 4 * page) : other.window(0, 4 * page);
     // Something lies behind it, or the kernel will not put anything there.
-    void* const behind = reinterpret_cast<void*>(static_cast<std::uintptr_t>(first.host().value + 4 * page));
-    void* const lies = by_hint ? MAP_FAILED : ::mmap(behind, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    void* const behind =
+        reinterpret_cast<void*>(static_cast<std::uintptr_t>(first.host().value + 4 * page));
+    void* const lies = by_hint ? MAP_FAILED
+                               : ::mmap(behind, page, PROT_READ,
+                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     other.resize(8 * page);
     auto second = by_hint ? other.window<stubborn_kernel>(0, 8 * page) : other.window(0, 8 * page);
     CHECK_FALSE(&second.backing() == &first.backing());
     first.data()[page] = std::byte{4};
     CHECK(second.data()[page] == std::byte{4});
     // Who comes now gets the one that shows it all.
-    const auto third = by_hint ? other.window<stubborn_kernel>(6 * page, page) : other.window(6 * page, page);
+    const auto third =
+        by_hint ? other.window<stubborn_kernel>(6 * page, page) : other.window(6 * page, page);
     CHECK(&third.backing() == &second.backing());
     must(first.free());
     if (lies != MAP_FAILED) ::munmap(lies, page);
@@ -273,7 +291,8 @@ TEST_CASE("where there is no room for the whole file, the window alone is mapped
     CHECK(inside.identity().offset == 18 * page);
     const auto outside = source.window<small_kernel>(0, page);
     CHECK_FALSE(&outside.backing() == &one.backing());
-    CHECK_FALSE(ram_block::from_descriptor<small_kernel>("too large", source.descriptor, 0, 16 * page));
+    CHECK_FALSE(
+        ram_block::from_descriptor<small_kernel>("too large", source.descriptor, 0, 16 * page));
     const file vast{1024 * 1024 * GiB};
     CHECK(vast.window(512 * GiB, page).backing().size() == page);
   }
@@ -285,19 +304,23 @@ TEST_CASE("of a file of huge pages no more are taken from the pool than the wind
   const tether_test::larger_pool pool{2};
   constexpr std::uint64_t huge = 2 * MiB;
   {
-    const auto made = static_cast<int>(linux_kernel::memfd_create("shared-files", MFD_CLOEXEC | MFD_HUGETLB));
+    const auto made =
+        static_cast<int>(linux_kernel::memfd_create("shared-files", MFD_CLOEXEC | MFD_HUGETLB));
     if (made < 0) return tether_test::skip_because("no file of huge pages can be had");
     const file source{8 * huge, MFD_HUGETLB};
     ::close(made);
     auto first = ram_block::from_descriptor("window", source.descriptor, huge, huge);
-    if (!first) return tether_test::skip_because("no huge page can be had: " + first.error().sentence());
+    if (!first)
+      return tether_test::skip_because("no huge page can be had: " + first.error().sentence());
     CHECK(first->kind() == memory_kind::hugetlb);
     CHECK(first->page_size() == huge);
     auto second = source.window(5 * huge, huge);
     CHECK(&second.backing() == &first->backing());
     CHECK(second.host() == first->host() + 4 * huge);
     // Both pages are promised: touching them is no SIGBUS. A third is not to be had.
-    CHECK(ram_block::from_descriptor("window", source.descriptor, 3 * huge, huge).error().is_errno(ENOMEM));
+    CHECK(ram_block::from_descriptor("window", source.descriptor, 3 * huge, huge)
+              .error()
+              .is_errno(ENOMEM));
     first->data()[0] = std::byte{1};
     second.data()[huge - 1] = std::byte{2};
     must(discard_freely(*first, {block_offset{0}, block_offset{huge - 1}}));
@@ -309,7 +332,9 @@ TEST_CASE("of a file of huge pages no more are taken from the pool than the wind
   CHECK(mapped_now().lines == 0);
 }
 
-TEST_CASE("threads that receive one file and free it at the same time always have the memory while they have a block") {
+TEST_CASE(
+    "threads that receive one file and free it at the same time always have the memory while they "
+    "have a block") {
   const file source{64 * page};
   const auto before = descriptors();
   std::atomic<std::uint64_t> wrong{0};
@@ -324,7 +349,8 @@ TEST_CASE("threads that receive one file and free it at the same time always hav
             wrong.fetch_add(1);
             continue;
           }
-          std::atomic_ref<std::byte>{block->data()[number]}.store(static_cast<std::byte>(i), std::memory_order_relaxed);
+          std::atomic_ref<std::byte>{block->data()[number]}.store(static_cast<std::byte>(i),
+                                                                  std::memory_order_relaxed);
           if (i % 2 == 0 && !block->free()) wrong.fetch_add(1);
         }
       });

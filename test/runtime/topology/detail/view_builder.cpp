@@ -52,14 +52,15 @@ void check_chunks(flat_view const& view) {
 /// 100,000 sections of one page each, with a gap behind every one.
 struct large_guest {
   static constexpr std::uint64_t sections = 100'000;
-  ram_block block = must(ram_block::allocate("ram", sections * page));
+  ram_block block = must(ram_block::allocate("ram", sections* page));
   region_table table;
   std::vector<region_id> ids;
   flat_view view;
 
   large_guest() {
     for (std::uint64_t i = 0; i < sections; ++i)
-      ids.push_back(tether_test::placed(table, region::ram(block, block_offset{i * page}, page), pages(2 * i, 1), 0));
+      ids.push_back(tether_test::placed(table, region::ram(block, block_offset{i * page}, page),
+                                        pages(2 * i, 1), 0));
     view = from_nothing(table);
     table.keep();
   }
@@ -83,11 +84,17 @@ TEST_CASE("one change among 100,000 sections copies a bounded number of them") {
   constexpr std::size_t few = 3 * detail::chunk_capacity;
   CHECK(copied_by([&] { guest.table.remove(guest.ids[50'000]); }) <= few);
   CHECK(guest.view.size() == large_guest::sections - 1);
-  CHECK(copied_by([&] { tether_test::placed(guest.table, region::mmio("new", page), pages(30'001, 1), 0); }) <= few);
-  CHECK(copied_by([&] { guest.table.set_flag(guest.ids[0], &detail::placed_region::read_only, true); }) <= few);
+  CHECK(copied_by([&] {
+          tether_test::placed(guest.table, region::mmio("new", page), pages(30'001, 1), 0);
+        }) <= few);
+  CHECK(copied_by([&] {
+          guest.table.set_flag(guest.ids[0], &detail::placed_region::read_only, true);
+        }) <= few);
   CHECK(copied_by([&] { guest.table.remove(guest.ids[99'999]); }) <= few);
   CHECK(copied_by([&] { guest.table.move(guest.ids[10], pages(180'001, 1)); }) <= 2 * few);
-  CHECK(copied_by([&] { tether_test::placed(guest.table, region::mmio("hidden", page), pages(1'000, 1), -1); }) == 0);
+  CHECK(copied_by([&] {
+          tether_test::placed(guest.table, region::mmio("hidden", page), pages(1'000, 1), -1);
+        }) == 0);
   const auto whole = from_nothing(guest.table);
   CHECK(std::equal(whole.begin(), whole.end(), guest.view.begin(), guest.view.end()));
 }
@@ -95,7 +102,8 @@ TEST_CASE("one change among 100,000 sections copies a bounded number of them") {
 TEST_CASE("an overlay that hides 100,000 sections and goes again brings all of them back") {
   large_guest guest;
   const auto before = guest.view;
-  const auto id = tether_test::placed(guest.table, region::mmio("overlay", 200'000 * page), pages(0, 200'000), 1);
+  const auto id = tether_test::placed(guest.table, region::mmio("overlay", 200'000 * page),
+                                      pages(0, 200'000), 1);
   const auto hidden = detail::updated(before, guest.table, guest.table.changed_extents());
   CHECK(hidden.size() == 1);
   guest.table.keep();
@@ -108,7 +116,8 @@ TEST_CASE("an overlay that hides 100,000 sections and goes again brings all of t
 TEST_CASE("what an overlay leaves of a chunk never stays behind as a small chunk of its own") {
   large_guest guest;
   for (std::uint64_t from = 0; from < 1200; from += 60) {
-    tether_test::placed(guest.table, region::mmio("overlay", 1800 * page), pages(2 * from, 1800), 1);
+    tether_test::placed(guest.table, region::mmio("overlay", 1800 * page), pages(2 * from, 1800),
+                        1);
     const auto next = detail::updated(guest.view, guest.table, guest.table.changed_extents());
     guest.table.roll_back_to(0);
     check_chunks(next);
@@ -127,7 +136,8 @@ TEST_CASE("a view that was updated step by step is the view rendered from nothin
     // Many small ones, so that there are several chunks; now and then one that hides hundreds.
     const std::uint64_t size = random() % 50 == 0 ? 1 + random() % 600 : 1 + random() % 3;
     const std::uint64_t first = random() % (16384 - size);
-    region what = random() % 4 == 0 ? region::mmio("mmio", size * page) : region::ram(block, block_offset{first * page}, size * page);
+    region what = random() % 4 == 0 ? region::mmio("mmio", size * page)
+                                    : region::ram(block, block_offset{first * page}, size * page);
     if (random() % 3 == 0) what = what.unmergeable();
     return std::pair{what, pages(first, size)};
   };
@@ -148,7 +158,9 @@ TEST_CASE("a view that was updated step by step is the view rendered from nothin
           const auto size = table.find(id)->where.size() / page;
           table.move(id, pages(random() % (16384 - size), size));
         } else {
-          table.set_flag(id, choice == 8 ? &detail::placed_region::enabled : &detail::placed_region::read_only, random() % 2 == 0);
+          table.set_flag(
+              id, choice == 8 ? &detail::placed_region::enabled : &detail::placed_region::read_only,
+              random() % 2 == 0);
         }
       }
     }

@@ -18,8 +18,10 @@ struct of_no_slot {
 struct no_policy {};
 
 // In any order; the table's where none fills the slot; as asked for even where it is not accepted.
-static_assert(std::is_same_v<asked_for<inhibition_slot, in_blocks, inhibit_per_device>, inhibit_per_device>);
-static_assert(std::is_same_v<asked_for<inhibition_slot, inhibit_per_device, in_blocks>, inhibit_per_device>);
+static_assert(
+    std::is_same_v<asked_for<inhibition_slot, in_blocks, inhibit_per_device>, inhibit_per_device>);
+static_assert(
+    std::is_same_v<asked_for<inhibition_slot, inhibit_per_device, in_blocks>, inhibit_per_device>);
 static_assert(std::is_same_v<asked_for<inhibition_slot, in_blocks>, inhibit_per_group>);
 static_assert(std::is_same_v<asked_for<inhibition_slot>, inhibit_per_group>);
 static_assert(std::is_same_v<asked_for<inhibition_slot, by_nobody>, by_nobody>);
@@ -29,15 +31,18 @@ static_assert(accepts<inhibition_slot, inhibit_per_device> && !accepts<inhibitio
 static_assert(std::is_same_v<policy_for<inhibition_slot, by_nobody>, inhibit_per_group>);
 static_assert(std::is_same_v<policy_for<inhibition_slot, inhibit_per_device>, inhibit_per_device>);
 static_assert(std::is_same_v<policy_for<granularity_slot, in_blocks>, whole_section>);
-static_assert(all_accepted<> && all_accepted<inhibit_per_device, trim_edges> && !all_accepted<trim_edges, by_nobody>);
+static_assert(all_accepted<> && all_accepted<inhibit_per_device, trim_edges> &&
+              !all_accepted<trim_edges, by_nobody>);
 
 static_assert(policies_in<inhibition_slot> == 0 && policies_in<inhibition_slot, in_blocks> == 0);
-static_assert(policies_in<inhibition_slot, by_nobody, in_blocks, inhibit_per_group> == 2, "two for one slot can be seen");
+static_assert(policies_in<inhibition_slot, by_nobody, in_blocks, inhibit_per_group> == 2,
+              "two for one slot can be seen");
 static_assert(policies_in<granularity_slot, by_nobody, in_blocks, no_policy> == 1);
 static_assert(each_slot_at_most_once<> && each_slot_at_most_once<by_nobody, in_blocks>);
 static_assert(!each_slot_at_most_once<by_nobody, in_blocks, inhibit_per_group>);
 
-static_assert(fills_a_slot<by_nobody> && fills_a_slot<in_blocks> && !fills_a_slot<no_policy> && !fills_a_slot<of_no_slot>);
+static_assert(fills_a_slot<by_nobody> && fills_a_slot<in_blocks> && !fills_a_slot<no_policy> &&
+              !fills_a_slot<of_no_slot>);
 
 // Each slot's standard policy is one that the slot accepts.
 static_assert(decltype(boost::hana::all_of(slots, [](auto entry) {

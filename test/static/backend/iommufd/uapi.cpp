@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Each number, offset and width against the real headers, where they are. A real struct may have grown: what we send is its beginning.
+// Each number, offset and width against the real headers, where they are. A real struct may have
+// grown: what we send is its beginning.
 #include <tether/backend/iommufd/uapi.hpp>
 
 #include <cstddef>
@@ -14,16 +15,22 @@
 
 namespace abi = tether::detail::iommufd_uapi;
 
-// What no header is needed for: the numbers themselves, and that nothing but plain bytes goes to the kernel.
-static_assert(abi::destroy.number == 0x3b80 && abi::map.number == 0x3b85 && abi::map_file.number == 0x3b8f);
-static_assert(abi::bind_device.number == 0x3b76 && abi::attach_device.number == 0x3b77 && abi::detach_device.number == 0x3b78);
-static_assert(std::is_trivially_copyable_v<abi::new_page_table> && std::is_standard_layout_v<abi::new_page_table>);
+// What no header is needed for: the numbers themselves, and that nothing but plain bytes goes to
+// the kernel.
+static_assert(abi::destroy.number == 0x3b80 && abi::map.number == 0x3b85 &&
+              abi::map_file.number == 0x3b8f);
+static_assert(abi::bind_device.number == 0x3b76 && abi::attach_device.number == 0x3b77 &&
+              abi::detach_device.number == 0x3b78);
+static_assert(std::is_trivially_copyable_v<abi::new_page_table> &&
+              std::is_standard_layout_v<abi::new_page_table>);
 
-#define TETHER_SAME(ours, member, theirs, their_member)                       \
-  static_assert(offsetof(ours, member) == offsetof(theirs, their_member) &&   \
-                sizeof(ours::member) == sizeof(theirs::their_member) &&       \
-                std::is_signed_v<decltype(ours::member)> == std::is_signed_v<decltype(theirs::their_member)>)
-#define TETHER_BEGINS(ours, theirs) static_assert(sizeof(ours) <= sizeof(theirs) && alignof(ours) <= alignof(theirs))
+#define TETHER_SAME(ours, member, theirs, their_member)                     \
+  static_assert(offsetof(ours, member) == offsetof(theirs, their_member) && \
+                sizeof(ours::member) == sizeof(theirs::their_member) &&     \
+                std::is_signed_v<decltype(ours::member)> ==                 \
+                    std::is_signed_v<decltype(theirs::their_member)>)
+#define TETHER_BEGINS(ours, theirs) \
+  static_assert(sizeof(ours) <= sizeof(theirs) && alignof(ours) <= alignof(theirs))
 
 #ifdef TETHER_REAL_IOMMUFD
 static_assert(abi::destroy.number == IOMMU_DESTROY);
@@ -48,7 +55,8 @@ TETHER_SAME(abi::shared_mapping, to_iova, iommu_ioas_copy, dst_iova);
 TETHER_SAME(abi::shared_mapping, from_iova, iommu_ioas_copy, src_iova);
 
 static_assert(abi::read_limits.number == IOMMU_IOAS_IOVA_RANGES);
-static_assert(sizeof(abi::iova_range) == sizeof(iommu_iova_range));  // elements of an array: these may not grow
+// elements of an array: these may not grow
+static_assert(sizeof(abi::iova_range) == sizeof(iommu_iova_range));
 TETHER_SAME(abi::iova_range, first, iommu_iova_range, start);
 TETHER_SAME(abi::iova_range, last, iommu_iova_range, last);
 TETHER_BEGINS(abi::iova_limits, iommu_ioas_iova_ranges);
@@ -60,7 +68,8 @@ TETHER_SAME(abi::iova_limits, ranges, iommu_ioas_iova_ranges, allowed_iovas);
 TETHER_SAME(abi::iova_limits, alignment, iommu_ioas_iova_ranges, out_iova_alignment);
 
 static_assert(abi::map.number == IOMMU_IOAS_MAP);
-static_assert(abi::at_this_iova == IOMMU_IOAS_MAP_FIXED_IOVA && abi::device_may_write == IOMMU_IOAS_MAP_WRITEABLE &&
+static_assert(abi::at_this_iova == IOMMU_IOAS_MAP_FIXED_IOVA &&
+              abi::device_may_write == IOMMU_IOAS_MAP_WRITEABLE &&
               abi::device_may_read == IOMMU_IOAS_MAP_READABLE);
 TETHER_BEGINS(abi::memory_mapping, iommu_ioas_map);
 TETHER_SAME(abi::memory_mapping, size, iommu_ioas_map, size);
@@ -79,7 +88,8 @@ TETHER_SAME(abi::unmapping, iova, iommu_ioas_unmap, iova);
 TETHER_SAME(abi::unmapping, length, iommu_ioas_unmap, length);
 
 static_assert(abi::set_option.number == IOMMU_OPTION);
-static_assert(abi::locked_memory_by_process == IOMMU_OPTION_RLIMIT_MODE && abi::huge_pages == IOMMU_OPTION_HUGE_PAGES &&
+static_assert(abi::locked_memory_by_process == IOMMU_OPTION_RLIMIT_MODE &&
+              abi::huge_pages == IOMMU_OPTION_HUGE_PAGES &&
               abi::operation_set == IOMMU_OPTION_OP_SET);
 TETHER_BEGINS(abi::option, iommu_option);
 TETHER_SAME(abi::option, size, iommu_option, size);

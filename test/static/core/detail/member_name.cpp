@@ -63,10 +63,12 @@ constexpr bool found = (has_member<Types, tick_name> && ...);
 template <class... Types>
 constexpr bool missing = (!has_member<Types, tick_name> && ...);
 
-static_assert(found<as_function, overloaded, as_template, as_data, as_type, out_of_sight, inherited, with_no_default, abstract, sealed>);
+static_assert(found<as_function, overloaded, as_template, as_data, as_type, out_of_sight, inherited,
+                    with_no_default, abstract, sealed>);
 static_assert(missing<other, nothing, sealed_other, scoped, int, int&, as_function*>);
 static_assert(missing<only_declared>);
-static_assert(has_member<as_function, tick_or_tock> && has_member<other, tick_or_tock> && !has_member<nothing, tick_or_tock>);
+static_assert(has_member<as_function, tick_or_tock> && has_member<other, tick_or_tock> &&
+              !has_member<nothing, tick_or_tock>);
 
 }  // namespace
 }  // namespace tether::detail

@@ -24,7 +24,8 @@ constexpr trace unwound(undo_log log, std::uint64_t fails = 0) {
     all.steps = all.steps * 100 + step;
     return step != fails;
   };
-  all.worked = log.unwind([&](std::size_t i) { return note(1 + i); }, [&](std::size_t i) { return note(11 + i); });
+  all.worked = log.unwind([&](std::size_t i) { return note(1 + i); },
+                          [&](std::size_t i) { return note(11 + i); });
   all.empty = log.unmapped == 0 && log.mapped == 0;
   return all;
 }
@@ -32,7 +33,8 @@ constexpr trace unwound(undo_log log, std::uint64_t fails = 0) {
 static_assert(unwound({}) == trace{0, true, true});
 static_assert(unwound({.unmapped = 2, .mapped = 0}) == trace{1211, true, true});
 static_assert(unwound({.unmapped = 2, .mapped = 3}) == trace{302011211, true, true});
-static_assert(unwound({.unmapped = 2, .mapped = 3}, 2) == trace{302011211, false, true}, "all are tried");
+static_assert(unwound({.unmapped = 2, .mapped = 3}, 2) == trace{302011211, false, true},
+              "all are tried");
 static_assert(unwound({.unmapped = 2, .mapped = 3}, 11) == trace{302011211, false, true});
 
 }  // namespace

@@ -13,7 +13,8 @@ using little = world<small_scope>;
 using subject = abstraction<inhibit_per_group, lifecycle_of<attach_unit::group>>;
 using alone = abstraction<inhibit_per_group, lifecycle_of<attach_unit::device, true>>;
 
-constexpr little at_work(operation what, group_state group, consent agrees = consent::none, device_state device = {}) {
+constexpr little at_work(operation what, group_state group, consent agrees = consent::none,
+                         device_state device = {}) {
   little here{};
   auto& container = here.containers[0];
   container.active = 0;
@@ -43,45 +44,71 @@ constexpr little attaching = at_work(operation::attach_first, {});
 static_assert(acts<subject, small_scope>::raises(attaching.containers[0]));
 static_assert(!acts<subject, small_scope>::lowers(attaching.containers[0]));
 static_assert(after_doing<subject>(attaching, act::raise_holds).holds() == 1);
-static_assert(after_doing<abstraction<inhibit_per_container, lifecycle_of<attach_unit::group>>>(attaching, act::raise_holds).containers[0].held == 1);
-static_assert(after_doing<subject>(after_doing<subject>(attaching, act::raise_holds), act::lower_holds).holds() == 0);
-static_assert(broken_by_doing<subject>(at_work(operation::close, {.counts = {.attached = true}, .joined = true}), act::lower_holds) ==
-              bit(property::unbalanced_holds));
-static_assert(after_doing<subject>(attaching, act::commit).containers[0].counts() == container_counts{1, 0});
+static_assert(after_doing<abstraction<inhibit_per_container, lifecycle_of<attach_unit::group>>>(
+                  attaching, act::raise_holds)
+                  .containers[0]
+                  .held == 1);
+static_assert(after_doing<subject>(after_doing<subject>(attaching, act::raise_holds),
+                                   act::lower_holds)
+                  .holds() == 0);
+static_assert(broken_by_doing<subject>(at_work(operation::close,
+                                               {.counts = {.attached = true}, .joined = true}),
+                                       act::lower_holds) == bit(property::unbalanced_holds));
+static_assert(after_doing<subject>(attaching, act::commit).containers[0].counts() ==
+              container_counts{1, 0});
 
 // Consent is for what pins on demand, and for memberships that the policy admits.
 constexpr auto allowed = [](group_state group, consent agrees) {
   return acts<subject, small_scope>::allowed(at_work(operation::open, group, agrees).containers[0]);
 };
 static_assert(allowed(member, consent::none) && !allowed(member, consent::given));
-constexpr group_state mediated{.counts = {.declined = 1, .attached = true}, .held = 1, .declining = 1, .joined = true, .mediated = true};
+constexpr group_state mediated{.counts = {.declined = 1, .attached = true},
+                               .held = 1,
+                               .declining = 1,
+                               .joined = true,
+                               .mediated = true};
 static_assert(allowed(mediated, consent::none) && !allowed(mediated, consent::given));
 
 // Groups: what a kernel must refuse.
 static_assert(broken_by_doing<subject>(attaching, act::join) == 0);
-static_assert(broken_by_doing<subject>(at_work(operation::attach_next, member), act::join) == forbidden);
+static_assert(broken_by_doing<subject>(at_work(operation::attach_next, member), act::join) ==
+              forbidden);
 static_assert(broken_by_doing<subject>(attaching, act::leave) == forbidden);
 static_assert(broken_by_doing<subject>(attaching, act::replay) == forbidden);
-static_assert(broken_by_doing<subject>(attaching, act::open) == forbidden && broken_by_doing<subject>(attaching, act::close) == forbidden);
-static_assert(broken_by_doing<subject>(at_work(operation::detach_last, mediated), act::leave) == forbidden);
-static_assert(broken_by_doing<subject>(at_work(operation::detach_last, member), act::withdraw) == forbidden);
+static_assert(broken_by_doing<subject>(attaching, act::open) == forbidden &&
+              broken_by_doing<subject>(attaching, act::close) == forbidden);
+static_assert(broken_by_doing<subject>(at_work(operation::detach_last, mediated), act::leave) ==
+              forbidden);
+static_assert(broken_by_doing<subject>(at_work(operation::detach_last, member), act::withdraw) ==
+              forbidden);
 static_assert(broken_by_doing<subject>(attaching, act::add_to_kvm) == forbidden);
 static_assert(broken_by_doing<subject>(attaching, act::release) == forbidden);
-static_assert(broken_by_doing<subject>(at_work(operation::detach_last, {.joined = true, .acquired = true}), act::release) == forbidden);
+static_assert(broken_by_doing<subject>(at_work(operation::detach_last,
+                                               {.joined = true, .acquired = true}),
+                                       act::release) == forbidden);
 
 // Single devices.
-constexpr auto device = [](device_state has) { return at_work(operation::attach_first, {}, consent::none, has); };
-static_assert(broken_by_doing<alone>(device({}), act::open) == 0 && broken_by_doing<alone>(device({.open = true}), act::open) == forbidden);
-static_assert(broken_by_doing<alone>(device({}), act::bind) == forbidden && broken_by_doing<alone>(device({}), act::add_to_kvm) == forbidden);
+constexpr auto device = [](device_state has) {
+  return at_work(operation::attach_first, {}, consent::none, has);
+};
+static_assert(broken_by_doing<alone>(device({}), act::open) == 0 &&
+              broken_by_doing<alone>(device({.open = true}), act::open) == forbidden);
+static_assert(broken_by_doing<alone>(device({}), act::bind) == forbidden &&
+              broken_by_doing<alone>(device({}), act::add_to_kvm) == forbidden);
 static_assert(broken_by_doing<alone>(device({.open = true}), act::join) == forbidden);
 static_assert(broken_by_doing<alone>(device({.open = true, .bound = true}), act::join) == 0);
-static_assert(broken_by_doing<alone>(device({.open = true, .bound = true, .joined = true}), act::close) == forbidden);
-static_assert(after_doing<alone>(device({.open = true, .bound = true}), act::close).containers[0].device == device_state{});
+static_assert(broken_by_doing<alone>(device({.open = true, .bound = true, .joined = true}),
+                                     act::close) == forbidden);
+static_assert(
+    after_doing<alone>(device({.open = true, .bound = true}), act::close).containers[0].device ==
+    device_state{});
 
 // Joining pins, and so does mapping once something has joined.
-static_assert(after_doing<subject>(after_doing<subject>(attaching, act::join), act::replay).containers[0].page ==
-              page_relation::pinned_same);
-static_assert(acts<subject, small_scope>::worst_when_stuck(act::join) && !acts<subject, small_scope>::worst_when_stuck(act::leave));
+static_assert(after_doing<subject>(after_doing<subject>(attaching, act::join), act::replay)
+                  .containers[0]
+                  .page == page_relation::pinned_same);
+static_assert(acts<subject, small_scope>::worst_when_stuck(act::join) &&
+              !acts<subject, small_scope>::worst_when_stuck(act::leave));
 
 }  // namespace
 }  // namespace tether::proof

@@ -11,7 +11,8 @@ constexpr trace told = [] {
   for (std::size_t i = 0; i < 2 * trace::most; ++i) all.push({.who = actor::guest});
   return all;
 }();
-static_assert(told.length == trace::most && told.begin()->who == actor::discard && told.end()[-1].who == actor::guest);
+static_assert(told.length == trace::most && told.begin()->who == actor::discard &&
+              told.end()[-1].who == actor::guest);
 static_assert(trace{}.length == 0);
 
 }  // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What is modelled, against what was measured on real kernels: who pins when, and when CPU and device part.
+// What is modelled, against what was measured on real kernels: who pins when, and when CPU and
+// device part.
 #include <tether/proof/model/kernel.hpp>
 
 #include <tether/attach/lifecycle/plans.hpp>
@@ -28,17 +29,22 @@ constexpr bool pinned(group_state group) {
   return with<Abstraction>(group).containers[0].page == page_relation::pinned_same;
 }
 
-// An IOMMU-backed group pins with no device open; a mediated one by its open devices that did not agree.
+// An IOMMU-backed group pins with no device open; a mediated one by its open devices that did not
+// agree.
 static_assert(pinned<of_groups>({.joined = true}) && !pinned<of_groups>({}));
 static_assert(!pinned<of_groups>({.joined = true, .mediated = true}));
 static_assert(!pinned<of_groups>({.consenting = 1, .joined = true, .mediated = true}));
-static_assert(pinned<of_groups>({.declining = 1, .consenting = 1, .joined = true, .mediated = true}));
+static_assert(
+    pinned<of_groups>({.declining = 1, .consenting = 1, .joined = true, .mediated = true}));
 // Single devices: once joined, by what they are and whether they agreed.
-static_assert(pinned<of_devices>({.declining = 1}) && pinned<of_devices>({.declining = 1, .mediated = true}));
-static_assert(!pinned<of_devices>({.consenting = 1, .mediated = true}) && pinned<of_devices>({.consenting = 1}));
+static_assert(pinned<of_devices>({.declining = 1}) &&
+              pinned<of_devices>({.declining = 1, .mediated = true}));
+static_assert(!pinned<of_devices>({.consenting = 1, .mediated = true}) &&
+              pinned<of_devices>({.consenting = 1}));
 static_assert(!pinned<nobody_pins>({.declining = 1, .joined = true}));
 
-// A device at hand counts from its opening in a group that has joined, and from its own joining else.
+// A device at hand counts from its opening in a group that has joined, and from its own joining
+// else.
 constexpr little opening = [] {
   little here = with<of_groups>({.joined = true, .mediated = true});
   here.containers[0].active = 0;
@@ -49,7 +55,8 @@ constexpr little opening = [] {
 static_assert(opening.containers[0].page == page_relation::pinned_same);
 static_assert(!can_pin<attach_unit::device>(opening.containers[0], 0));
 
-// Joining a container that has mappings is itself a pin point, and it ends when the last who pins leaves.
+// Joining a container that has mappings is itself a pin point, and it ends when the last who pins
+// leaves.
 constexpr little joined_later = [] {
   little here = with<of_groups>({.joined = true, .mediated = true});
   here.containers[0].groups[1].joined = true;
@@ -65,8 +72,8 @@ constexpr little left_again = [] {
 }();
 static_assert(left_again.containers[0].page == page_relation::recorded);
 
-// Discarded under a pin, the page is another one at the next touch. Discarded before, a read-only pin takes the zero page, unless the
-// page is brought in first.
+// Discarded under a pin, the page is another one at the next touch. Discarded before, a read-only
+// pin takes the zero page, unless the page is brought in first.
 constexpr little torn = [] {
   little here = joined_later;
   discard(here);
@@ -86,7 +93,8 @@ constexpr auto discarded_before = [](bool brought_in) {
 static_assert(discarded_before(true).containers[0].page == page_relation::pinned_same);
 static_assert(discarded_before(false).containers[0].page == page_relation::pinned_other);
 
-// What is mapped by nobody is nobody's business; who has pinned what was there before keeps it, whoever brings another page in.
+// What is mapped by nobody is nobody's business; who has pinned what was there before keeps it,
+// whoever brings another page in.
 constexpr little unmapped_again = [] {
   little here = left_again;
   discard(here);

@@ -16,7 +16,8 @@ constexpr bool answers_alike() {
     if (once::makes(static_cast<operation>(what)) != steps.makes) return false;
     for (std::size_t index = 0; index < steps.size(); ++index) {
       for (const bool backward : {false, true}) {
-        const cursor at{static_cast<operation>(what), static_cast<std::uint8_t>(index), backward, ending::none};
+        const cursor at{static_cast<operation>(what), static_cast<std::uint8_t>(index), backward,
+                        ending::none};
         if (once::act_at(at) != tether::act_at<Lifecycle>(at)) return false;
         for (const outcome how : {outcome::done, outcome::failed, outcome::stuck}) {
           if (once::advance(at, how) != tether::advance<Lifecycle>(at, how)) return false;
@@ -26,8 +27,10 @@ constexpr bool answers_alike() {
   }
   return true;
 }
-static_assert(answers_alike<lifecycle_of<attach_unit::group>>() && answers_alike<lifecycle_of<attach_unit::group, true>>());
-static_assert(answers_alike<lifecycle_of<attach_unit::device>>() && answers_alike<lifecycle_of<attach_unit::device, true>>());
+static_assert(answers_alike<lifecycle_of<attach_unit::group>>() &&
+              answers_alike<lifecycle_of<attach_unit::group, true>>());
+static_assert(answers_alike<lifecycle_of<attach_unit::device>>() &&
+              answers_alike<lifecycle_of<attach_unit::device, true>>());
 
 // Plans that are data are asked each time.
 struct plans_that_change {

@@ -24,22 +24,28 @@ constexpr Search searched(std::uint32_t portion) {
 }
 constexpr auto whole = searched<search_in<subject, 128>>(1000);
 constexpr auto portions = searched<search_in<subject, 128>>(7);
-static_assert(whole.finished() && whole.now.broken == 0 && whole.found.size > 10 && whole.found.size == portions.found.size);
-static_assert(whole.now.transitions == portions.now.transitions && whole.now.reached == portions.now.reached);
-static_assert(whole.now.reached.has(act::replay, outcome::failed) && !whole.now.reached.has(operation::attach_next, ending::finished));
+static_assert(whole.finished() && whole.now.broken == 0 && whole.found.size > 10 &&
+              whole.found.size == portions.found.size);
+static_assert(whole.now.transitions == portions.now.transitions &&
+              whole.now.reached == portions.now.reached);
+static_assert(whole.now.reached.has(act::replay, outcome::failed) &&
+              !whole.now.reached.has(operation::attach_next, ending::finished));
 
 // A table that is too small says so, before anything is lost.
 constexpr auto crowded = searched<search_in<subject, 8>>(1000);
-static_assert(crowded.now.full && !crowded.finished() && crowded.found.size == 8 && crowded.now.expanded < 8);
+static_assert(crowded.now.full && !crowded.finished() && crowded.found.size == 8 &&
+              crowded.now.expanded < 8);
 
 constexpr auto stale = searched<search_in<unprotected, 128>>(1000);
 static_assert(stale.finished() && stale.now.broken == bit(property::stale_mapping));
 constexpr trace way = replay(stale);
-static_assert(way.length == 4 && way.events[0].what == act::join && way.events[1].what == act::replay);
+static_assert(way.length == 4 && way.events[0].what == act::join &&
+              way.events[1].what == act::replay);
 static_assert(way.events[2].who == actor::discard && way.events[3].who == actor::guest);
 
 // What nobody asks about ends no search.
-constexpr auto unasked = searched<search_in<unprotected, 128, every_property & ~bit(property::stale_mapping)>>(1000);
+constexpr auto unasked =
+    searched<search_in<unprotected, 128, every_property & ~bit(property::stale_mapping)>>(1000);
 static_assert(unasked.finished() && unasked.now.broken == 0);
 
 }  // namespace

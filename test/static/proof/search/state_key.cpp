@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Packed and unpacked a world is the same; renamed it has the same key; and what does not fit is said.
+// Packed and unpacked a world is the same; renamed it has the same key; and what does not fit is
+// said.
 #include <tether/proof/search/state_key.hpp>
 
 #include <tether/proof/model/abstraction.hpp>
@@ -19,8 +20,14 @@ template <class Scope>
 constexpr world<Scope> busy() {
   world<Scope> here{};
   auto& first = here.containers[0];
-  first.groups[0] = {.counts = {1, 1, true, true}, .held = 3, .declining = 1, .consenting = 1, .joined = true};
-  first.groups[1] = {.counts = {.declined = 1, .attached = true}, .held = 15, .declining = 1, .told = true, .acquired = true, .mediated = true};
+  first.groups[0] = {
+      .counts = {1, 1, true, true}, .held = 3, .declining = 1, .consenting = 1, .joined = true};
+  first.groups[1] = {.counts = {.declined = 1, .attached = true},
+                     .held = 15,
+                     .declining = 1,
+                     .told = true,
+                     .acquired = true,
+                     .mediated = true};
   first.active = 1;
   first.at = {operation::detach_last, 7, true, ending::none};
   first.agrees = consent::given;
@@ -52,7 +59,8 @@ constexpr bool survives = [] {
   }
   return container == busy<Scope>().containers[0];
 }();
-static_assert(survives<scope<1, 2, 2>> && survives<scope<2, 2, 2>> && survives<scope<2, 3, 2>> && survives<scope<1, 4, 3>>);
+static_assert(survives<scope<1, 2, 2>> && survives<scope<2, 2, 2>> && survives<scope<2, 3, 2>> &&
+              survives<scope<1, 4, 3>>);
 static_assert(sizeof(key<scope<1, 2, 2>>) == 8 && sizeof(key<scope<1, 4, 2>>) == 16);
 
 // Which group or container is called which makes no difference; which of them is at work does.
@@ -63,7 +71,8 @@ constexpr auto renamed = [](bool along) {
   std::swap(here.containers[0], here.containers[1]);
   return packed(here);
 };
-static_assert(renamed(true) == packed(busy<scope<2, 2, 2>>()) && !(renamed(false) == packed(busy<scope<2, 2, 2>>())));
+static_assert(renamed(true) == packed(busy<scope<2, 2, 2>>()) &&
+              !(renamed(false) == packed(busy<scope<2, 2, 2>>())));
 
 // A container that has diverged is what it pins and whether it holds.
 constexpr auto diverged = [](std::uint32_t held, page_relation page, std::uint8_t index) {
@@ -76,12 +85,16 @@ constexpr auto diverged = [](std::uint32_t held, page_relation page, std::uint8_
   container.at.index = index;
   return packed(here);
 };
-static_assert(diverged(1, page_relation::pinned_same, 1) == diverged(3, page_relation::pinned_same, 2));
+static_assert(diverged(1, page_relation::pinned_same, 1) ==
+              diverged(3, page_relation::pinned_same, 2));
 static_assert(diverged(0, page_relation::none, 1) == diverged(0, page_relation::recorded, 1));
 static_assert(!(diverged(0, page_relation::none, 1) == diverged(1, page_relation::none, 1)));
-static_assert(!(diverged(1, page_relation::pinned_same, 1) == diverged(1, page_relation::pinned_other, 1)));
-constexpr auto remains = packer<small_scope>::unpack(diverged(3, page_relation::pinned_other, 1)).containers[0];
-static_assert(remains.diverged && remains.held == 1 && remains.page == page_relation::pinned_other && remains.at_rest());
+static_assert(!(diverged(1, page_relation::pinned_same, 1) ==
+                diverged(1, page_relation::pinned_other, 1)));
+constexpr auto remains =
+    packer<small_scope>::unpack(diverged(3, page_relation::pinned_other, 1)).containers[0];
+static_assert(remains.diverged && remains.held == 1 &&
+              remains.page == page_relation::pinned_other && remains.at_rest());
 
 // Nothing is cut off silently.
 constexpr auto fits = [](group_state group, std::uint32_t held) {
@@ -93,7 +106,8 @@ constexpr auto fits = [](group_state group, std::uint32_t held) {
   return packing.fits;
 };
 static_assert(fits({.held = 15, .declining = 3}, 15));
-static_assert(!fits({.held = 16}, 0) && !fits({.declining = 4}, 0) && !fits({.consenting = 4}, 0) && !fits({}, 16));
+static_assert(!fits({.held = 16}, 0) && !fits({.declining = 4}, 0) && !fits({.consenting = 4}, 0) &&
+              !fits({}, 16));
 static_assert(!fits({.counts = {.declined = ~0U}}, 0) && !fits({.counts = {.agreed = ~0U}}, 0));
 
 }  // namespace

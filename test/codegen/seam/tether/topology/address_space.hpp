@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Stands before the real header when attach and detach are looked at: telling a listener of the guest's memory
-// is one opaque call here, as the ioctls are, so that what remains is the container's own code.
+// Stands before the real header when attach and detach are looked at: telling a listener of the
+// guest's memory is one opaque call here, as the ioctls are, so that what remains is the
+// container's own code.
 #pragma once
 
 #include <codegen/fake_iommu.hpp>
