@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // Drives a real device by DMA: QEMU's edu, passed through. Which interface of the kernel maps the
 // guest's memory for it is one template argument: each that this kernel has is shown. test/system
-// runs it in machines that have the device; without one it says so, and is skipped. tier: 1 2
+// runs it in machines that have the device; without one it says so, and is skipped.
+// tier: 1 2
 // machine: -device edu
 #include "edu.hpp"
 

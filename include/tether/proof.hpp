@@ -22,6 +22,10 @@
 //   two operations at once       a container's lock: one runs at a time
 #pragma once
 
+#include <tether/attach/lifecycle/steps.hpp>
+#include <tether/attach/lifecycle/plans.hpp>
+#include <tether/attach/lifecycle/plan_rules.hpp>
+
 #include <tether/proof/model/plan_table.hpp>
 #include <tether/proof/model/abstraction.hpp>
 #include <tether/proof/model/state.hpp>

@@ -8,8 +8,7 @@
 #pragma once
 
 #include <tether/attach/configuration.hpp>
-#include <tether/attach/detail/device_operations.hpp>
-#include <tether/attach/detail/group_operations.hpp>
+#include <tether/attach/detail/operations.hpp>
 #include <tether/attach/handles.hpp>
 #include <tether/core/attachment.hpp>
 #include <tether/core/error.hpp>
@@ -28,29 +27,6 @@
 #include <vector>
 
 namespace tether {
-namespace detail {
-
-template <class Backend, class Configuration, attach_unit Unit = Backend::unit>
-struct operations_for {
-  using type = group_operations<Backend, Configuration>;
-};
-template <class Backend, class Configuration>
-struct operations_for<Backend, Configuration, attach_unit::device> {
-  using type = device_operations<Backend, Configuration>;
-};
-template <class Backend, class Configuration>
-using operations_of = typename operations_for<Backend, Configuration>::type;
-
-template <class Backend, attach_unit Unit = Backend::unit>
-struct source_of {
-  using type = typename Backend::group_type;
-};
-template <class Backend>
-struct source_of<Backend, attach_unit::device> {
-  using type = typename Backend::endpoint_type;
-};
-
-}  // namespace detail
 
 /// A container. The backend comes first, then policies in any order, each slot at most once.
 /// Requires: `space` and `gate` outlive it. Thread-safe as far as its gate is; one lifecycle

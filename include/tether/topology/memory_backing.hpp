@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Host memory: its address, its identity, and how each kind is really given back to the host. On
-// the heap behind one `ram_block`, or several of a shared file. Never moves: sections point to it.
+// Host memory: its address, its identity, and how each kind of it is really discarded. It belongs to
+// one `ram_block`, or to several of one shared file, and never moves, since sections point to it.
 //
 //     kind                 discard really is                                     in units of
 //     private_anonymous    madvise(MADV_DONTNEED)                                host pages
@@ -13,14 +13,17 @@
 #pragma once
 
 #include <tether/core/label.hpp>
+#include <tether/topology/detail/discard_method.hpp>
 #include <tether/topology/detail/edit_generation.hpp>
+#include <tether/topology/detail/file_registry.hpp>
+#include <tether/topology/detail/memory_calls.hpp>
 #include <tether/topology/detail/memory_guard.hpp>
+#include <tether/topology/detail/populate_pages.hpp>
 
 #include <tether/core/address.hpp>
 #include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
-#include <tether/core/kernel.hpp>
 #include <tether/core/mapping.hpp>
 #include <tether/core/page_sizes.hpp>
 #include <tether/core/stop.hpp>
@@ -29,7 +32,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <fcntl.h>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -51,53 +53,16 @@ struct backing_identity {
                                    backing_identity const&) noexcept = default;
 };
 
-class memory_backing;
-
 namespace detail {
-
-/// The system calls that memory needs once it is made, so that its users are not templates of the
-/// kernel. Cost: an indirect call, negligible beside the system call.
-struct memory_calls {
-  std::int64_t (*madvise)(std::uint64_t, std::uint64_t, int) noexcept;
-  std::int64_t (*fallocate)(int, int, std::uint64_t, std::uint64_t) noexcept;
-  std::int64_t (*mmap)(std::uint64_t, int, int, int, std::uint64_t) noexcept;
-  std::int64_t (*move_mapping)(std::uint64_t, std::uint64_t, std::uint64_t) noexcept;
-  std::int64_t (*munmap)(std::uint64_t, std::uint64_t) noexcept;
-  std::int64_t (*seals)(int) noexcept;
-  std::int64_t (*close)(int) noexcept;
-};
-
-template <class Kernel>
-inline constexpr memory_calls memory_calls_of{
-    &Kernel::madvise, &Kernel::fallocate, &Kernel::mmap, &Kernel::move_mapping,
-    &Kernel::munmap,  &Kernel::seals,     &Kernel::close};
-
 template <class>
 class memory_sources;
 template <class>
 class shared_files;
-
-enum class discard_method : std::uint8_t {
-  refuse,
-  forget_private,
-  replace_private,
-  remove_shared,
-  punch_hole
-};
-
-/// The shared files that are mapped now, an intrusive list, so that one received again is found.
-struct file_registry {
-  std::mutex changing;
-  memory_backing* newest = nullptr;
-};
-
-/// MADV_POPULATE_WRITE, Linux 5.14: older headers lack it.
-inline constexpr int populate_write = 23;
-
 }  // namespace detail
 
-/// Host memory. Made and freed by `ram_block` alone. For a shared file, all of it, accessible where
-/// blocks show it: offsets count from the file's beginning, sections of the same bytes are equal.
+/// Host memory. Only `ram_block` makes and frees it. The memory of a shared file is the whole file,
+/// accessible where blocks show it: offsets count from the beginning of what is mapped of the file,
+/// and sections that show the same bytes are equal.
 class memory_backing : public std::enable_shared_from_this<memory_backing> {
  public:
   memory_backing(memory_backing const&) = delete;
@@ -124,18 +89,18 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     return reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(host_.value));
   }
 
-  /// Gives the bytes back to the host; the next read finds zeros in a new page. `leave`: a gate's
-  /// permit, needed even off the map: an attach under way still maps the view it began with.
+  /// Gives the bytes back to the host; the next read finds zeros in a new page. A gate's permit is
+  /// needed even for memory that no map shows: an attach under way maps the view it began with.
   /// Fails: `discards_disabled` if the permit was not granted; `other_gate` if another one guards
   /// this memory; `invalid_extent`; `past_the_end`; `not_aligned` if it is not whole pages of this
   /// block (the kernel would round a length up and take a page more); `unsupported` for a device's
   /// memory; the kernel's errno.
   [[nodiscard]] result<void> discard(extent<block_offset> what,
-                                     discard_permit const& leave) noexcept {
-    if (!leave.granted())
+                                     discard_permit const& permit) noexcept {
+    if (!permit.granted())
       return failure(error{"discard", errc::discards_disabled}.at(what).of(name()).advise(
           "ask the gate for a permit"));
-    const detail::memory_guard::for_a_while discarding{guard_, leave.gate()};
+    const detail::memory_guard::scoped_guard discarding{guard_, permit.gate()};
     if (!discarding)
       return failure(
           error{"discard", errc::other_gate}.at(what).of(name()).advise(detail::one_gate));
@@ -145,30 +110,20 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     if (!what.aligned_to(page_size_))
       return failure(error{"discard", errc::not_aligned}.at(what).of(name()).advise(
           "use multiples of {} bytes", page_size_));
-    std::int64_t answer = -EINTR;
-    while (answer == -EINTR) {
-      switch (method_) {
-        case detail::discard_method::forget_private:
-          answer = calls_->madvise(host_at(what), what.size(), MADV_DONTNEED);
-          break;
-        case detail::discard_method::replace_private: answer = replace(what); break;
-        case detail::discard_method::remove_shared:
-          answer = calls_->madvise(host_at(what), what.size(), MADV_REMOVE);
-          break;
-        case detail::discard_method::punch_hole:
-          answer = calls_->fallocate(descriptor_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                     file_offset_ + what.first.value, what.size());
-          break;
-        case detail::discard_method::refuse:
-          return failure(error{"discard", errc::unsupported}.at(what).of(name()));
-      }
-    }
+    if (method_ == detail::discard_method::refuse)
+      return failure(error{"discard", errc::unsupported}.at(what).of(name()));
+    const auto answer = detail::discard_pages(*calls_, method_,
+                                              {.host = host_at(what),
+                                               .size = what.size(),
+                                               .protection = protection_,
+                                               .descriptor = descriptor_,
+                                               .file_offset = file_offset_ + what.first.value});
     if (answer < 0)
       return failure(error::from_errno("discard", static_cast<int>(-answer)).at(what).of(name()));
     return {};
   }
 
-  /// Faults their pages in for writing; contents stay. Law 15: without it Linux 6.1 pins the shared
+  /// Faults the pages in for writing; their contents stay. Law 15: without it Linux 6.1 pins the shared
   /// zero page behind a read-only mapping of private memory; the CPU's next write goes elsewhere.
   /// Cost: a page fault for each absent page. Safe against concurrent writers.
   /// Fails: `invalid_extent`; `past_the_end`; `memory_gone` if the file behind it shrank;
@@ -182,25 +137,15 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
       return failure(error{"populate", errc::unsupported}.at(what).of(name()));
     const extent<block_offset> pages{block_offset{round_down(what.first.value, page_size_)},
                                      block_offset{what.last.value | (page_size_ - 1)}};
-    // First stop KSM from merging it, or the zero page may return. EINVAL: a kernel without KSM.
-    std::int64_t answer =
-        is_private(kind_) ? calls_->madvise(host_at(pages), pages.size(), MADV_UNMERGEABLE) : 0;
-    if (answer >= 0 || answer == -EINVAL) answer = -EINTR;
-    while (answer == -EINTR)
-      answer = calls_->madvise(host_at(pages), pages.size(), detail::populate_write);
-    // A kernel that lacks the advice refuses it even for zero bytes. Any other EINVAL: the memory
-    // is not writable, and must not be touched.
-    if (answer == -EINVAL && calls_->madvise(host_.value, 0, detail::populate_write) == -EINVAL) {
-      touch_each(pages);
-      answer = 0;
-    }
+    const auto answer =
+        detail::populate_pages(*calls_, host_at(pages), pages.size(), is_private(kind_));
     if (answer == -EFAULT) return failure(error{"populate", errc::memory_gone}.at(what).of(name()));
     if (answer < 0)
       return failure(error::from_errno("populate", static_cast<int>(-answer)).at(what).of(name()));
     return {};
   }
 
-  /// From now on only permits of `gate` discard it. Called by each address space that shows it.
+  /// From now on only permits of `gate` discard it. Each address space that shows it calls this.
   /// Fails (false): another gate guards it.
   [[nodiscard]] bool guard(gate_id gate) noexcept { return guard_.guard(gate); }
   /// Requires: an earlier `guard` that succeeded.
@@ -226,7 +171,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     const auto now = references_.load(std::memory_order_acquire);
     return now == freed ? 0 : now;
   }
-  /// Changed by every edit of a map that shows this memory: cached look-ups are void then.
+  /// Every edit of a map that shows this memory changes it: cached look-ups are void then.
   [[nodiscard]] detail::edit_generation& generation() noexcept { return generation_; }
 
  private:
@@ -236,7 +181,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   template <class Kernel>
   friend class detail::shared_files;
 
-  /// In place of a reference count: the memory was freed, and cannot be referred to any more.
+  /// In place of a reference count: the memory was freed, and `retain_if_there` fails.
   static constexpr std::uint32_t freed = ~std::uint32_t{0};
 
   explicit memory_backing(label name, detail::memory_calls const& calls) noexcept
@@ -246,33 +191,10 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     return host_.value + what.first.value;
   }
 
-  /// One write fault per page, by compare-and-exchange with the present value: no vCPU's write is
-  /// lost, and no compiler turns it into a load, as some do with `fetch_or(0)`.
-  void touch_each(extent<block_offset> pages) noexcept {
-    const std::uint64_t step = linux_kernel::page_size();
-    for (std::uint64_t at = pages.first.value; at <= pages.last.value; at += step) {
-      std::atomic_ref<unsigned char> byte{*reinterpret_cast<unsigned char*>(data() + at)};
-      unsigned char now = byte.load(std::memory_order_relaxed);
-      while (!byte.compare_exchange_weak(now, now, std::memory_order_relaxed)) {}
-    }
-  }
-
-  /// Replaces a private file's bytes, and copy-on-write pages, by zeros: mapped elsewhere first, so
-  /// that a failure keeps the bytes, then moved over them, which is atomic for concurrent accesses.
-  [[nodiscard]] std::int64_t replace(extent<block_offset> what) noexcept {
-    const auto made =
-        calls_->mmap(what.size(), protection_, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (made < 0) return made;
-    const auto zeros = static_cast<std::uint64_t>(made);
-    auto answer = calls_->madvise(zeros, what.size(), MADV_DONTFORK);
-    if (answer >= 0) answer = calls_->move_mapping(zeros, what.size(), host_at(what));
-    if (answer < 0) static_cast<void>(calls_->munmap(zeros, what.size()));
-    return answer;
-  }
-
-  /// One of its blocks goes. Returns 0; nullopt if it is the last and the memory is referenced; the
-  /// negative errno of munmap: then the block is as before, unless it goes `for_good`.
-  [[nodiscard]] std::optional<std::int64_t> leave(bool for_good) noexcept {
+  /// Uncounts one block, and frees the memory with the last. Returns 0; nullopt if that is the last
+  /// and the memory is referenced; the negative errno of munmap: then the block is as before, unless
+  /// it is removed `for_good`.
+  [[nodiscard]] std::optional<std::int64_t> remove_block(bool for_good) noexcept {
     {
       const auto locked = lock_registry();
       if (blocks_ > 1) {
@@ -307,7 +229,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     *at = older_;
   }
 
-  /// Unmaps owned memory, closes the file. Ensures: after a failure it is as before.
+  /// Unmaps the memory if it is owned, and closes the file. Ensures: a failure changes nothing.
   [[nodiscard]] std::int64_t unmap_and_close() noexcept {
     if (owned_ && host_.value != 0) {
       if (const auto answer = calls_->munmap(host_.value, size()); answer < 0) return answer;
@@ -332,8 +254,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   memory_kind kind_ = memory_kind::private_anonymous;
   detail::discard_method method_ = detail::discard_method::refuse;
   bool owned_ = false;
-  /// blocks that show it; guarded by the registry's lock, if there is one
-  std::uint32_t blocks_ = 1;
+  std::uint32_t blocks_ = 1;  ///< that show it; guarded by the registry's lock, if there is one
   detail::file_registry* registry_ = nullptr;
   memory_backing* older_ = nullptr;  ///< next in the registry's list
   std::atomic<std::uint32_t> references_{0};

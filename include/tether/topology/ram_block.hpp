@@ -2,7 +2,8 @@
 // A block of guest memory and its ownership: allocated here, borrowed from the user, or received as
 // a descriptor. A block that is still referred to cannot be freed (law 26).
 //
-//     ram_block --owns--> window --shares--> memory_backing <--points-- section, <--retains-- placed region, view
+//     ram_block --owns--> window --shares--> memory_backing <--points---- section
+//                                                           <--retains--- placed region, view
 #pragma once
 
 #include <tether/topology/detail/memory_sources.hpp>
@@ -84,14 +85,15 @@ class ram_block {
   ram_block(ram_block&&) noexcept = default;
   ram_block& operator=(ram_block&& other) noexcept {
     if (this != &other) {
-      leave_for_good();
+      free_or_stop();
       window_ = std::move(other.window_);
     }
     return *this;
   }
   /// Frees the memory, unless another block shows the same file.
-  /// Requires: then `backing().references() == 0`, else the program stops.
-  ~ram_block() { leave_for_good(); }
+  /// Requires: where it is freed, `backing().references() == 0`, else the program stops
+  /// (`tether[R1]`).
+  ~ram_block() { free_or_stop(); }
 
   /// False once freed or moved from; nothing else may be called then.
   [[nodiscard]] explicit operator bool() const noexcept { return window_ != nullptr; }
@@ -124,9 +126,9 @@ class ram_block {
   }
   /// As `memory_backing::discard`, counted from the block's beginning.
   [[nodiscard]] result<void> discard(extent<block_offset> what,
-                                     discard_permit const& leave) const noexcept {
+                                     discard_permit const& permit) const noexcept {
     if (auto inside = check("discard", what); !inside) return inside;
-    return backing().discard(what.moved_to(window_->first + what.first.value), leave);
+    return backing().discard(what.moved_to(window_->first + what.first.value), permit);
   }
   /// As `memory_backing::populate`, counted from the block's beginning.
   [[nodiscard]] result<void> populate(extent<block_offset> what) const noexcept {
@@ -139,7 +141,7 @@ class ram_block {
   /// memory; the kernel's errno. Then the block is unchanged.
   [[nodiscard]] result<void> free() noexcept {
     if (!window_) return {};
-    const auto answer = backing().leave(false);
+    const auto answer = backing().remove_block(false);
     if (!answer)
       return failure(error{"free", errc::still_in_use}.of(name()).advise(
           "{} regions and views refer to it", backing().references()));
@@ -167,8 +169,8 @@ class ram_block {
     return failure(error{operation, errc::past_the_end}.at(what).of(name()));
   }
 
-  void leave_for_good() noexcept {
-    if (window_ && !backing().leave(true))
+  void free_or_stop() noexcept {
+    if (window_ && !backing().remove_block(true))
       stop(
           "tether[R1]: a RAM block was destroyed while a region or a view referred to it, so a "
           "device could still reach it");

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // Law 6: where an undo fails, nobody knows any more what a device can reach. So the container is
 // diverged: it refuses to go on and keeps its holds, which the real kernel's pins confirm, until
-// abandon() has proven that the kernel let go. tier: 1 2 machine: -device edu
+// abandon() has proven that the kernel let go.
+// tier: 1 2
+// machine: -device edu
 #include <system/in_machine.hpp>
 
 #include <cerrno>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // DMA both ways, to the first and to the last byte of what is mapped and not one further, with
-// every granularity. machine: -device edu
+// every granularity.
+// machine: -device edu
 #include <system/in_machine.hpp>
 
 #include <chrono>

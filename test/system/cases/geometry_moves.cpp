@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // Law 13: what a container may do changes when a real device's group joins a mediated one's, and
 // again when it leaves. How memory is cut does not change with it, as long as anything is mapped.
-// And what does not suit, only the join reveals. tier: 1 2 machine: -device edu modules: mdev
+// And what does not suit, only the join reveals.
+// tier: 1 2
+// machine: -device edu
+// modules: mdev
 #include <system/in_machine.hpp>
 
 namespace system_geometry_moves {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The corruption of 2018, for real: an IOMMU, a device with a DMA engine, and a balloon. First
-// without tether, then with every inhibition policy and every granularity. machine: -device edu
+// without tether, then with every inhibition policy and every granularity.
+// machine: -device edu
 #include <system/in_machine.hpp>
 
 #include <sys/mman.h>

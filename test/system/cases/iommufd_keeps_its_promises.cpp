@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // What the other cases show over VFIO's type1, over iommufd: devices join one by one, by their own
-// nodes. tier: 2 machine: -device edu -device edu
+// nodes.
+// tier: 2
+// machine: -device edu -device edu
 #include <system/in_machine.hpp>
 
 #include <support/process_facts.hpp>

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // The machine's own KVM, emulated like everything in it, and its VFIO device: what it answers when
-// it is told of groups. tier: 1 2 machine: -device edu modules: kvm
+// it is told of groups.
+// tier: 1 2
+// machine: -device edu
+// modules: kvm
 #include <system/in_machine.hpp>
 
 #include <support/process_facts.hpp>

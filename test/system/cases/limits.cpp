@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // Where a real kernel says no: locked memory, the number of mappings, the hole that the interrupts
-// leave in the I/O address space; and that a thousand rounds leave nothing behind. tier: 1 2
-// machine: -device edu -device edu kernel: vfio_iommu_type1.dma_entry_limit=64
+// leave in the I/O address space; and that a thousand rounds leave nothing behind.
+// tier: 1 2
+// machine: -device edu -device edu
+// kernel: vfio_iommu_type1.dma_entry_limit=64
 #include <system/in_machine.hpp>
 
 #include <support/pinned_memory.hpp>

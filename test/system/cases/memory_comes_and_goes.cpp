@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // RAM is plugged and unplugged, covered and uncovered, and made read-only, while a device is
-// attached and running. machine: -device edu
+// attached and running.
+// machine: -device edu
 #include <system/in_machine.hpp>
 
 namespace system_memory_comes_and_goes {

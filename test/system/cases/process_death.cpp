@@ -2,8 +2,11 @@
 // A program that uses tether is killed after each call that tether makes of the kernel, while it
 // waits for a discard, during a transfer, and in the middle of pinning and unpinning. Each time the
 // same program is started again at once and must get through, and nothing of the dead one is there:
-// no pin, no busy group or device, no memory. What does keep it there is shown as well. tier: 1 2
-// machine: -device edu -smp 2 modules: kvm limit: 600
+// no pin, no busy group or device, no memory. What does keep it there is shown as well.
+// tier: 1 2
+// machine: -device edu -smp 2
+// modules: kvm
+// limit: 600
 #include <system/in_machine.hpp>
 
 #include <atomic>

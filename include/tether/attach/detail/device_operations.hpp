@@ -3,7 +3,8 @@
 // consent to discards is known, and it is opened, before it can reach any memory, so no hold is
 // taken provisionally (law 9).
 //
-//     attach(device):  judge -> open -> bind -> hold -> join -> replay      detach:  withdraw -> leave -> close -> settle
+//     attach(device):  judge -> open -> bind -> raise holds -> join -> replay
+//     detach(device):  withdraw -> leave -> close -> lower holds
 #pragma once
 
 #include <tether/attach/detail/executor.hpp>

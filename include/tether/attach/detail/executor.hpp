@@ -4,59 +4,37 @@
 // remains.
 #pragma once
 
-#include <tether/attach/detail/records.hpp>
+#include <tether/attach/detail/container_state.hpp>
 #include <tether/attach/detail/tasks.hpp>
 #include <tether/attach/lifecycle/plans.hpp>
+#include <tether/attach/lifecycle/steps.hpp>
 #include <tether/backend/concepts.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/stop.hpp>
 #include <tether/inhibit/concepts.hpp>
-#include <tether/inhibit/detail/truth_table.hpp>
-#include <tether/inhibit/discard_gate.hpp>
+#include <tether/inhibit/detail/hold_entry.hpp>
+#include <tether/inhibit/detail/reader_indicator.hpp>
 #include <tether/inhibit/membership.hpp>
-#include <tether/listen/detail/feed.hpp>
-#include <tether/listen/dma_listener.hpp>
 #include <tether/listen/observation.hpp>
 #include <tether/listen/progress.hpp>
-#include <tether/topology/address_space.hpp>
-#include <tether/topology/detail/guarded_space.hpp>
 
-#include <algorithm>
 #include <cstdint>
-#include <list>
 #include <mutex>
-#include <string_view>
 #include <type_traits>
-#include <utility>
 
 namespace tether::detail {
 
-/// A container's state, and the acts on it.
+/// The acts on a container's state.
 template <class Backend, class Configuration>
-class executor {
- public:
-  using inhibition = typename Configuration::inhibition;
-  using threading = typename Configuration::threading;
+class executor : public container_state<Backend, Configuration> {
+  using state = container_state<Backend, Configuration>;
   using lifecycle = typename Configuration::lifecycle;
-  using kvm_type = typename Configuration::kvm;
-  using gate_type = discard_gate<threading>;
-  using record = group_record<Backend, inhibition>;
-  using listener_type =
-      dma_listener<Backend, typename Configuration::granularity, typename Configuration::edges,
-                   typename Configuration::observation, typename threading::mutex, trusted_feed>;
 
-  static constexpr bool tells_kvm = kvm_type::tells;
-
-  executor(address_space& space, gate_type& gate, Backend&& backend, kvm_type&& kvm) noexcept
-      : space_{space},
-        gate_{gate},
-        guarded_{space, gate.id()},
-        backend_{std::move(backend)},
-        kvm_{std::move(kvm)},
-        listener_{backend_, mutex_} {
-    // others are refused (tether[I9])
-    if constexpr (constant_rule<inhibition>) examine_at_run_time<inhibition>();
-  }
+ public:
+  using inhibition = typename state::inhibition;
+  using record = typename state::record;
+  using listener_type = typename state::listener_type;
+  using state::state;
 
   /// Runs the rest of a plan from `At`.
   template <cursor At, class Task>
@@ -104,7 +82,7 @@ class executor {
     return outcome::done;
   }
 
-  /// Lowers the holds to what the books need now. If they are that low already, the gate and its
+  /// Lowers the holds to what is needed for the counts as they are. If they are that low already, the gate and its
   /// lock are not touched.
   void lower_holds(record& of) noexcept {
     if constexpr (holds_for_a_group<inhibition>)
@@ -114,6 +92,9 @@ class executor {
   }
 
  protected:
+  using state::backend_, state::counts_, state::gate_, state::held_, state::kvm_, state::listener_;
+  using state::mutex_, state::space_;
+
   /// The counts as they will be once the operation has committed.
   template <change Makes, class Task>
   [[nodiscard]] membership after(Task const& task) const noexcept {
@@ -132,7 +113,7 @@ class executor {
     return {};
   }
 
-  /// Raises the holds to what the books will need; if refused, none is raised.
+  /// Raises the holds to what will be needed for the counts after the change; if refused, none is raised.
   template <change Makes, class Task>
   result<void> raise_holds(Task& task) noexcept {
     [[maybe_unused]] const membership then = after<Makes>(task);
@@ -200,7 +181,7 @@ class executor {
   template <class Task>
   result<void> leave(Task& task) noexcept {
     std::lock_guard turn{mutex_};
-    auto left = task.template leave<tells_kvm>(backend_);
+    auto left = task.template leave<state::tells_kvm>(backend_);
     tell_who_pins();
     return left;
   }
@@ -251,77 +232,13 @@ class executor {
     return {};
   }
 
-  auto find(std::uint64_t id) noexcept { return std::ranges::find(groups_, id, &record::id); }
-  /// Null if it is not open any more. Requires: `operation_` is held.
-  device_record<Backend>* find_open(std::uint64_t id, std::uint64_t device_id) noexcept {
-    const auto group = find(id);
-    if (group == groups_.end()) return nullptr;
-    const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
-    return device == group->devices.end() || !device->device ? nullptr : &*device;
-  }
-  typename Backend::device_type* find_device(std::uint64_t id, std::uint64_t device_id) noexcept {
-    std::lock_guard alone{operation_};
-    auto* const found = find_open(id, device_id);
-    return found == nullptr ? nullptr : &*found->device;
-  }
-  result<device_lease<typename Backend::device_type>> lease(std::uint64_t id,
-                                                            std::uint64_t device_id) noexcept {
-    std::lock_guard alone{operation_};
-    auto* const found = find_open(id, device_id);
-    if (found == nullptr) return failure(error{"lease device", errc::stale_handle});
-    return device_lease<typename Backend::device_type>{*found->device, found->leases};
-  }
-  /// The first device with an outstanding lease, or null.
-  device_record<Backend> const* leased() const noexcept {
-    for (record const& group : groups_) {
-      if (auto const* const busy = group.leased()) return busy;
-    }
-    return nullptr;
-  }
-  result<void> request_unplug(std::uint64_t id) noexcept {
-    std::lock_guard alone{operation_};
-    const auto group = find(id);
-    if (group == groups_.end()) return failure(error{"request unplug", errc::stale_handle});
-    group->unplug_requested = true;
-    return {};
-  }
-
-  [[nodiscard]] bool is_diverged() const noexcept {
-    std::lock_guard turn{mutex_};
-    return listener_.diverged();
-  }
-  result<void> may_work(const char* what, std::string_view name) const noexcept {
-    if (!is_diverged()) [[likely]]
-      return {};
-    return failure(error{what, errc::diverged}.of(name).advise("call abandon()"));
-  }
   /// What an operation that has ended tells its caller.
   template <class Task>
   [[nodiscard]] result<void> answer(ending how, Task const& task) noexcept {
-    if (how == ending::diverged) return failure(diverge(*task.first_error));
+    if (how == ending::diverged) return failure(this->diverge(*task.first_error));
     if (how == ending::rolled_back) return failure(*task.first_error);
     return {};
   }
-  error diverge(error const& why) noexcept {
-    std::lock_guard turn{mutex_};
-    if (!listener_.diverged()) listener_.diverge(why);
-    return why.with_failed_rollback();
-  }
-
-  address_space& space_;
-  gate_type& gate_;
-  guarded_space guarded_;
-  Backend backend_;
-  [[no_unique_address]] kvm_type kvm_;
-  // one lifecycle operation at a time; taken first of all
-  [[no_unique_address]] mutable typename threading::mutex operation_;
-  // around every call into the backend; taken last
-  [[no_unique_address]] mutable typename threading::mutex mutex_;
-  listener_type listener_;
-  container_counts counts_{};
-  [[no_unique_address]] hold_entry_if<holds_for_a_container<inhibition>> held_{"container"};
-  std::list<record> groups_;
-  std::uint64_t next_id_ = 1;
 };
 
 }  // namespace tether::detail

@@ -2,8 +2,10 @@
 // The operations of a container whose backend attaches groups (VFIO's own container, and everything
 // emulated like it): a group joins as a whole, and its devices are opened afterwards.
 //
-//     attach(group):   hold -> join -> replay          detach:   withdraw -> leave -> settle
-//     open(device):    judge -> hold -> open -> settle           close: close -> settle
+//     attach(group):   raise holds -> join -> replay
+//     open(device):    judge -> raise holds -> open -> lower holds
+//     close(device):   close -> lower holds
+//     detach(group):   withdraw -> leave -> lower holds
 #pragma once
 
 #include <tether/attach/detail/executor.hpp>

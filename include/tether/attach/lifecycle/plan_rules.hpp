@@ -47,7 +47,7 @@ constexpr std::array<act, 5> required_acts(operation what, attach_unit unit) noe
   }
   return {};
 }
-/// The change in the books that an operation is for.
+/// The change of the counts that an operation is for.
 constexpr change change_of(operation what, attach_unit unit) noexcept {
   const bool alone = unit == attach_unit::device;
   switch (what) {

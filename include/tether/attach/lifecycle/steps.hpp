@@ -17,8 +17,8 @@ namespace tether {
 enum class act : std::uint8_t {
   nothing,
   judge,        ///< is this open or attach allowed? changes nothing
-  raise_holds,  ///< raise the holds to what the books need after the change
-  lower_holds,  ///< lower the holds to what the books need now
+  raise_holds,  ///< raise the holds to what the counts need after the change
+  lower_holds,  ///< lower the holds to what the counts need now
   populate,  ///< populate the pages that are mapped read-only, before something pins them (law 15)
   acquire,   ///< the backend opens the group, so that KVM can be told of it
   release,   ///< the backend closes the group's descriptor
@@ -31,7 +31,7 @@ enum class act : std::uint8_t {
   open,             ///< the backend opens the device
   bind,             ///< the device is bound to its I/O address spaces; closing it undoes that
   close,            ///< the backend closes the device
-  commit,           ///< enter the change in the books
+  commit,           ///< apply the change to the counts
 };
 inline constexpr std::size_t act_count = static_cast<std::size_t>(act::commit) + 1;
 

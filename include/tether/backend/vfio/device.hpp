@@ -3,8 +3,7 @@
 // through an eventfd. Enough to drive a real device.
 #pragma once
 
-#include <tether/backend/detail/intrusive_ring.hpp>
-#include <tether/core/attachment.hpp>
+#include <tether/backend/vfio/device_state.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/kernel_handles.hpp>
@@ -14,7 +13,6 @@
 #include <linux/vfio.h>
 
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -36,61 +34,6 @@ struct vfio_region {
   bool mappable = false;
 };
 
-namespace detail {
-
-/// Per-device state of a container that attaches single devices. Unused where groups are attached.
-struct iommufd_attachment {
-  std::string group{};               // its IOMMU group
-  pin_class pins = pin_class::pins;  // as found when it was opened
-  void const* context = nullptr;     // the iommufd context it is bound to, or null
-  std::uint32_t device = 0;          // its id there
-  // the container's own HWPT that it uses; 0: the kernel's choice, or none
-  std::uint32_t page_table = 0;
-};
-
-/// A reference count: how many BARs of a device are mapped, and whether its handle is gone already:
-/// then the last view destroys the device. Views begin and end on any thread, and the handle may
-/// end on another; exactly one of them learns that it is the last.
-class view_count {
- public:
-  [[nodiscard]] unsigned count() const noexcept {
-    return state_.load(std::memory_order_acquire) / one_view;
-  }
-  void add() noexcept { state_.fetch_add(one_view, std::memory_order_relaxed); }
-  /// Drops a view. True: the caller must destroy the device, which counts as in use until then.
-  [[nodiscard]] bool take_last() noexcept {
-    unsigned seen = state_.load(std::memory_order_acquire);
-    while (seen != (one_view | orphaned)) {
-      if (state_.compare_exchange_weak(seen, seen - one_view, std::memory_order_acq_rel,
-                                       std::memory_order_acquire))
-        return false;
-    }
-    return true;
-  }
-  /// Drops the handle. Returns whether views are left, which own the device from now on.
-  [[nodiscard]] bool leave_to_views() noexcept {
-    return state_.fetch_or(orphaned, std::memory_order_acq_rel) >= one_view;
-  }
-
- private:
-  static constexpr unsigned orphaned = 1;
-  static constexpr unsigned one_view = 2;
-  std::atomic<unsigned> state_{0};
-};
-
-template <class Kernel>
-struct vfio_device_state {
-  std::string name{};
-  iommufd_attachment attachment{};
-  view_count views{};
-  /// In the ring of the container that it has joined. Declared before `descriptor`, so it leaves
-  /// the ring only after that is closed, as in the kernel: until then the container finds it there.
-  ring_link<vfio_device_state> joined{*this};
-  kernel_descriptor<Kernel> descriptor{};
-};
-
-}  // namespace detail
-
 /// A BAR that is mapped into this process. Unmaps itself. While it lives its device cannot be
 /// closed, because the kernel would keep the group busy (measured); a device that is destroyed
 /// anyway stays open until its last view is destroyed, on any thread.
@@ -102,7 +45,7 @@ class basic_bar_view {
   basic_bar_view& operator=(basic_bar_view&&) = delete;
   ~basic_bar_view() {
     area_ = {};
-    if (device_ != nullptr && device_->views.take_last()) delete device_;
+    if (device_ != nullptr && device_->views.drop_view()) delete device_;
   }
 
   [[nodiscard]] std::uint64_t size() const noexcept { return area_.size(); }
@@ -139,7 +82,7 @@ class basic_vfio_device {
     return *this;
   }
   ~basic_vfio_device() {
-    if (state_ != nullptr && state_->views.leave_to_views()) static_cast<void>(state_.release());
+    if (state_ != nullptr && state_->views.drop_handle()) static_cast<void>(state_.release());
   }
 
   /// Opens a device through its group's descriptor. Fails: `no_such_device`, the kernel's errno.
@@ -299,6 +242,7 @@ class basic_vfio_device {
   std::unique_ptr<detail::vfio_device_state<Kernel>> state_;
 };
 
+/// A device and a mapped BAR of it, on Linux itself.
 using vfio_device = basic_vfio_device<>;
 using bar_view = basic_bar_view<>;
 

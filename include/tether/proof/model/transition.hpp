@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The successors of a state, each once. A container stops only before an act that is visible from
-// outside or can fail; an invisible one (the tallies, a hold that is there already) runs together
-// with the act before it (partial-order reduction).
+// outside or can fail; an invisible one (it changes the counts, or takes a hold that is there
+// already) runs together with the act before it. `reduction.hpp` says why that is enough.
 #pragma once
 
 #include <tether/attach/lifecycle/plans.hpp>
@@ -13,6 +13,8 @@
 #include <tether/proof/model/event.hpp>
 #include <tether/proof/model/kernel.hpp>
 #include <tether/proof/model/property.hpp>
+#include <tether/proof/model/reduction.hpp>
+#include <tether/proof/model/requests.hpp>
 #include <tether/proof/model/state.hpp>
 #include <tether/proof/search/coverage.hpp>
 
@@ -29,6 +31,7 @@ struct successor {
   report said{};
 };
 
+/// The transition relation of the model.
 template <class Abstraction, class Scope>
 class transition {
   using lifecycle = typename Abstraction::lifecycle;
@@ -47,16 +50,16 @@ class transition {
     for (std::size_t which = 0; which < Scope::containers; ++which) {
       container_type const& container = from.containers[which];
       if (!container.at_rest() && !container.diverged &&
-          independent_act(acts_of::next(container))) {
+          independent_act<Abstraction::unit>(acts_of::next(container))) {
         return step_on(successor_of(from, which, actor::container), which, visit);
       }
     }
     for (std::size_t which = 0; which < Scope::containers; ++which) {
       container_type const& container = from.containers[which];
-      if (symmetric_to_earlier(from, which)) continue;
+      if (symmetric_to_earlier(from.containers, which)) continue;
       const bool goes_on = container.diverged ? abandon(from, which, visit)
                            : container.at_rest()
-                               ? begin_something(from, which, visit)
+                               ? begin_each(from, which, visit)
                                : step_on(successor_of(from, which, actor::container), which, visit);
       if (!goes_on) return false;
     }
@@ -84,21 +87,6 @@ class transition {
   }
 
  private:
-  /// Symmetry reduction: a container or group equal to an earlier one has equivalent successors.
-  [[nodiscard]] static constexpr bool symmetric_to_earlier(world<Scope> const& from,
-                                                           std::size_t which) noexcept {
-    for (std::size_t i = 0; i < which; ++i) {
-      if (from.containers[i] == from.containers[which]) return true;
-    }
-    return false;
-  }
-  [[nodiscard]] static constexpr bool symmetric_to_earlier(container_type const& container,
-                                                           std::size_t at) noexcept {
-    for (std::size_t i = 0; i < at; ++i) {
-      if (container.groups[i] == container.groups[at]) return true;
-    }
-    return false;
-  }
   [[nodiscard]] static constexpr successor_type successor_of(world<Scope> const& from,
                                                              std::size_t which,
                                                              actor who) noexcept {
@@ -115,85 +103,37 @@ class transition {
     container_type& container = next.here.containers[which];
     const page_relation page = container.page;
     container = {};
-    overlook(next.here);
+    clear_absent_if_unmapped(next.here);
     if constexpr (!code::abandon_unpins) container.diverged = true, container.page = page;
     return visit(next);
   }
 
-  // The operations that a caller can begin, as in `attach/detail/group_operations.hpp` and
-  // `attach/detail/device_operations.hpp`.
+  /// Begins each operation that a caller may request.
   template <class Visit>
-  static constexpr bool begin_something(world<Scope> const& from, std::size_t which, Visit& visit) {
-    container_type const& container = from.containers[which];
-    const std::uint32_t members = container.counts().members;
-    const operation attach = members == 0 ? operation::attach_first : operation::attach_next;
-    for (std::size_t at = 0; at < Scope::groups; ++at) {
-      if (symmetric_to_earlier(container, at)) continue;
-      group_state const& group = container.groups[at];
-      const std::uint32_t open = group.declining + group.consenting;
-      const operation detach = members == 1 && (of_groups || group.counts.open() == 1)
-                                   ? operation::detach_last
-                                   : operation::detach_next;
-      if (of_groups && !group.counts.attached) {
-        if (!attach_either(from, which, at, attach, change::attach, consent::none, visit))
-          return false;
-        continue;
-      }
-      if (of_groups && open == 0 &&
-          !begin(from, which, at, detach, change::detach, consent::none, group.mediated, visit))
-        return false;
-      for (const consent agrees : {consent::none, consent::given}) {
-        const std::uint32_t there = agrees == consent::given ? group.consenting : group.declining;
-        if (of_groups) {
-          if (open < Scope::devices &&
-              !begin(from, which, at, operation::open, change::open, agrees, group.mediated, visit))
-            return false;
-          if (there != 0 && !begin(from, which, at, operation::close, change::close, agrees,
-                                   group.mediated, visit))
-            return false;
-        } else {
-          if (open < Scope::devices &&
-              !attach_either(from, which, at, attach, change::attach_device, agrees, visit))
-            return false;
-          if (there != 0 &&
-              !begin(from, which, at, detach, change::detach_device, agrees, group.mediated, visit))
-            return false;
-        }
-      }
-    }
-    return true;
-  }
-  /// Whether a group is mediated is decided when the group or its first device attaches: each case
-  /// that the backend can have is tried.
-  template <class Visit>
-  static constexpr bool attach_either(world<Scope> const& from, std::size_t which, std::size_t at,
-                                      operation what, change begins, consent agrees, Visit& visit) {
-    group_state const& group = from.containers[which].groups[at];
-    if (group.joined || group.declining + group.consenting != 0)
-      return begin(from, which, at, what, begins, agrees, group.mediated, visit);
-    return (!Abstraction::pins || begin(from, which, at, what, begins, agrees, false, visit)) &&
-           begin(from, which, at, what, begins, agrees, true, visit);
+  static constexpr bool begin_each(world<Scope> const& from, std::size_t which, Visit& visit) {
+    return requests<Abstraction, Scope>::for_each(
+        from.containers[which],
+        [&](request const& asked) { return begin(from, which, asked, visit); });
   }
   template <class Visit>
-  static constexpr bool begin(world<Scope> const& from, std::size_t which, std::size_t at,
-                              operation what, change begins, consent agrees, bool mediated,
+  static constexpr bool begin(world<Scope> const& from, std::size_t which, request const& asked,
                               Visit& visit) {
     successor_type next = successor_of(from, which, actor::caller);
-    next.by.group = static_cast<std::uint8_t>(at), next.by.begins = begins, next.by.agrees = agrees,
-    next.by.mediated = mediated;
+    next.by.group = static_cast<std::uint8_t>(asked.group), next.by.begins = asked.makes,
+    next.by.agrees = asked.agrees, next.by.mediated = asked.mediated;
     container_type& container = next.here.containers[which];
-    container.at = cursor{what};
-    container.active = at;
-    container.agrees = agrees;
-    container.groups[at].mediated = mediated;
+    group_state& group = container.groups[asked.group];
+    container.at = cursor{asked.runs};
+    container.active = asked.group;
+    container.agrees = asked.agrees;
+    group.mediated = asked.mediated;
     container.device = {};
-    if (begins == change::close || begins == change::detach_device) {
-      (agrees == consent::given ? container.groups[at].consenting
-                                : container.groups[at].declining) -= 1;
+    if (asked.makes == change::close || asked.makes == change::detach_device) {
+      (asked.agrees == consent::given ? group.consenting : group.declining) -= 1;
       const bool alone = !of_groups;
       container.device = {true, alone, alone, alone && tells_of<lifecycle>};
     }
-    run_unseen(next.here, which, next.said);
+    run_invisible_acts(next.here, which, next.said);
     return container.at_rest() ? visit(next) : step_on(next, which, visit);
   }
 
@@ -205,7 +145,7 @@ class transition {
     for (const outcome how : detail::all_outcomes) {
       if (!can_end<Abstraction>(now, how) || (container.replay_will_fail && how == outcome::done))
         continue;
-      // waits for the discard
+      // a gate that drains takes the hold only after the discard in progress
       if (now == act::raise_holds && how == outcome::done && code::gate_drains && from.here.permit)
         continue;
       successor_type next = from;
@@ -233,12 +173,12 @@ class transition {
     }
     next.said.reached.add(now, how);
     container.at = Abstraction::plan_table::advance(container.at, how);
-    run_unseen(next.here, which, next.said);
+    run_invisible_acts(next.here, which, next.said);
   }
 
   /// Runs invisible acts: they change the container's own counts alone, so when they run makes no
   /// difference.
-  static constexpr void run_unseen(world<Scope>& here, std::size_t which, report& said) noexcept {
+  static constexpr void run_invisible_acts(world<Scope>& here, std::size_t which, report& said) noexcept {
     container_type& container = here.containers[which];
     while (container.at.ended == ending::none) {
       const act now = acts_of::next(container);
@@ -246,7 +186,7 @@ class transition {
       if (now == act::judge) how = acts_of::allowed(container) ? outcome::done : outcome::failed;
       else if (now == act::raise_holds   ? acts_of::raises(container)
                : now == act::lower_holds ? acts_of::lowers(container)
-                                         : !unseen(now))
+                                         : !invisible_act(now))
         return;
       acts_of::perform(here, which, now, said);
       said.reached.add(now, how);
@@ -255,18 +195,6 @@ class transition {
     said.reached.add(container.at.in, container.at.ended);
     finish(here, which, said);
   }
-  [[nodiscard]] static constexpr bool unseen(act what) noexcept {
-    return what == act::nothing || what == act::commit || what == act::release;
-  }
-
-  /// An independent act (partial-order reduction): it can fail, but pins and unpins nothing.
-  /// Whether others act before or after it makes no difference, so only the order in which they act
-  /// after it is searched. It is still an event of its own, because it has several outcomes.
-  [[nodiscard]] static constexpr bool independent_act(act what) noexcept {
-    return what == act::acquire || what == act::add_to_kvm || what == act::remove_from_kvm ||
-           what == act::bind || (!of_groups && what == act::open);
-  }
-
   /// The operation has ended. A container that has diverged stays as it is; else the device is
   /// counted with the open ones or is gone, and a group's record is dropped where the container
   /// drops it.
@@ -282,12 +210,12 @@ class transition {
     group_state& group = container.groups[container.active];
     const device_state device = container.device;
     const bool whole =
-        of_groups || (device.bound && device.joined && device.told == tells_of<lifecycle>);
-    if (device.open ? !whole : device.bound || device.joined || device.told)
+        of_groups || (device.bound && device.joined && device.in_kvm == tells_of<lifecycle>);
+    if (device.open ? !whole : device.bound || device.joined || device.in_kvm)
       said.broken |= bit(property::left_behind);
     if (of_groups ? device.open : device.joined)
       (container.agrees == consent::given ? group.consenting : group.declining) += 1;
-    container.active = container_type::nobody;
+    container.active = container_type::no_group;
     container.agrees = consent::none;
     container.device = {};
     const bool attached = made == change::attach || made == change::attach_device;
@@ -296,7 +224,7 @@ class transition {
         (attached && how == ending::rolled_back) || (detached && how == ending::finished);
     if (!gone || (!of_groups && group.declining + group.consenting != 0)) return;
     here.leaked = here.leaked || group.held != 0;
-    if (group.counts != group_counts{}) said.broken |= bit(property::wrong_books);
+    if (group.counts != group_counts{}) said.broken |= bit(property::wrong_counts);
     group.counts = {};
     group.held = 0;
     if (!group.joined && group.declining + group.consenting == 0) group.mediated = false;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 // The writing side of an address space, behind `transaction` and `address_space`: one writer at a
-// time, its edits, the commit that tells the listeners and publishes, and their registration.
+// time, its edits, the commit that delivers them to the listeners and publishes, and the listeners'
+// registration.
 //
 //     edits -> new view -> difference -> listeners -> published     (or rolled back)
 //
 // Readers take another lock, just to copy a pointer, so no commit waits for them.
 #pragma once
 
+#include <tether/topology/detail/callback_scope.hpp>
 #include <tether/topology/detail/difference.hpp>
 #include <tether/topology/detail/listener_table.hpp>
 #include <tether/topology/detail/region_table.hpp>
@@ -29,28 +31,7 @@
 
 namespace tether::detail {
 
-/// A scope in which this thread is calling the listeners of one address space.
-class callback_scope {
- public:
-  explicit callback_scope(void const* space) noexcept : space_{space}, outer_{innermost} {
-    innermost = this;
-  }
-  callback_scope(callback_scope const&) = delete;
-  callback_scope& operator=(callback_scope const&) = delete;
-  ~callback_scope() { innermost = outer_; }
-
-  [[nodiscard]] static bool runs_for(void const* space) noexcept {
-    for (auto* one = innermost; one != nullptr; one = one->outer_)
-      if (one->space_ == space) return true;
-    return false;
-  }
-
- private:
-  static inline thread_local callback_scope const* innermost = nullptr;
-  void const* space_;
-  callback_scope const* outer_;
-};
-
+/// The writing side of one address space. Thread-safe where a comment does not say otherwise.
 class commit_pipeline {
  public:
   using view_pointer = std::shared_ptr<flat_view const>;
@@ -96,10 +77,11 @@ class commit_pipeline {
     writing_.unlock();
   }
 
-  // The following may only be called between enter and leave.
+  // The following may only be called between `lock` and `unlock`.
 
   [[nodiscard]] unsigned depth() const noexcept { return depth_; }
-  /// Whether a compulsory transaction ended inside a refusable one: then all of it is compulsory.
+  /// Whether a compulsory transaction was committed inside the open one: then all of it is
+  /// compulsory.
   [[nodiscard]] bool made_compulsory() const noexcept { return compulsory_inside_; }
   void made_compulsory(bool now) noexcept { compulsory_inside_ = now; }
   [[nodiscard]] region_table& regions() noexcept { return regions_; }
@@ -116,7 +98,7 @@ class commit_pipeline {
         regions_.keep();
         return report;
       }
-      next = std::make_shared<flat_view const>(updated(*published_, regions_, std::move(changed)));
+      next = std::make_shared<flat_view const>(next_view(*published_, regions_, std::move(changed)));
       change = difference::between(*published_, *next);
       if (kind == commit_kind::compulsory) report.fenced.reserve(listeners_.size());
     } catch (...) {
@@ -152,7 +134,7 @@ class commit_pipeline {
       regions_.for_each_owner(
           [&](section_owner const& one) { all_ours = one.guard(gate) && all_ours; });
     if (!all_ours) {
-      if (guards_ == 0) let_go_of_memory();
+      if (guards_ == 0) unguard_memory();
       return failure(error{"use address space", errc::other_gate}.advise(one_gate));
     }
     gate_ = gate;
@@ -164,11 +146,12 @@ class commit_pipeline {
     const write_lock writing{*this};
     if (--guards_ != 0) return;
     gate_ = gate_id::none;
-    let_go_of_memory();
+    unguard_memory();
   }
 
-  /// Replays the map to `replay` without the lock: pinning may take seconds (law 20). Later changes
-  /// follow in further rounds, the last of them under the lock; then `who` is told of commits.
+  /// Replays the map to `replay` without the lock: pinning may take seconds (law 20). Changes that
+  /// are published meanwhile follow in further rounds, the last of them under the lock; from then on
+  /// commits are delivered to `who`.
   [[nodiscard]] result<void> add(listener_handle who, int priority,
                                  listener_handle replay) noexcept {
     constexpr int rounds_without_lock = 3;
@@ -185,15 +168,15 @@ class commit_pipeline {
       const view_pointer target = published_;
       const bool alone = round >= rounds_without_lock;
       if (!alone) writing.end();
-      auto told = deliver(replay, *known, *target);
-      if (!told) {
+      auto delivered = deliver(replay, *known, *target);
+      if (!delivered) {
         const callback_scope inside{this};
-        if (!tell_all_removed(who, *known)) told = failure(told.error().with_failed_rollback());
+        if (!remove_all(who, *known)) delivered = failure(delivered.error().with_failed_rollback());
       }
       if (!alone) writing.start();
-      if (!told) {
+      if (!delivered) {
         listeners_.erase(who.object());
-        return told;
+        return delivered;
       }
       known = target;
     }
@@ -201,8 +184,9 @@ class commit_pipeline {
     return {};
   }
 
-  /// Tells `who` that all is gone, without the lock, and unregisters it. Not registered: success.
-  /// An error says that it could not follow; it is unregistered all the same.
+  /// Removes every section from `who`, without the lock, and unregisters it. Succeeds without effect
+  /// if it is not registered. Fails: its own error if it could not follow; it is unregistered all
+  /// the same.
   [[nodiscard]] result<void> remove(void const* who) noexcept {
     write_lock writing{*this};
     auto* const entry = listeners_.find(who);
@@ -214,13 +198,13 @@ class commit_pipeline {
     const listener_handle listener = entry->who;
     const view_pointer known = published_;
     writing.end();
-    auto told = [&] {
+    auto delivered = [&] {
       const callback_scope inside{this};
-      return tell_all_removed(listener, *known);
+      return remove_all(listener, *known);
     }();
     writing.start();
     listeners_.erase(who);
-    return told;
+    return delivered;
   }
 
  private:
@@ -247,7 +231,7 @@ class commit_pipeline {
     bool mine_ = false;
   };
 
-  void let_go_of_memory() const noexcept {
+  void unguard_memory() const noexcept {
     regions_.for_each_owner([](section_owner const& one) { one.unguard(); });
   }
 

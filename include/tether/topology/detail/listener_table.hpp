@@ -4,7 +4,7 @@
 //     begin      ascending            (lower priority first)
 //     removals   descending for each
 //     additions  ascending for each
-//     commit     ascending; if one refuses a refusable change, those that did not are told the inverse
+//     commit     ascending; if one refuses a refusable change, the inverse goes to the others
 #pragma once
 
 #include <tether/topology/detail/difference.hpp>
@@ -57,8 +57,8 @@ class listener_handle {
   calls const* calls_;
 };
 
-/// Tells one listener that all of `view` is gone. Never allocates, so a roll-back may call it.
-[[nodiscard]] inline result<void> tell_all_removed(listener_handle from,
+/// Removes every section of `view` from one listener. Never allocates, so a roll-back may call it.
+[[nodiscard]] inline result<void> remove_all(listener_handle from,
                                                    flat_view const& view) noexcept {
   if (view.empty()) return {};
   from.begin(commit_kind::compulsory);
@@ -66,16 +66,16 @@ class listener_handle {
   return from.commit();
 }
 
-/// The table, sorted by priority.
+/// The table, sorted by priority. Not thread-safe.
 class listener_table {
  public:
-  /// Only `enrolled` ones are told of commits; the others are with a thread that adds/removes them.
+  /// Commits are delivered to `enrolled` listeners only; a thread is adding or removing the others.
   enum class state : std::uint8_t { joining, enrolled, leaving };
   struct entry {
     listener_handle who;
     int priority;
     state now;
-    bool followed;
+    bool followed;  ///< the change that is being delivered, so far
   };
 
   [[nodiscard]] bool empty() const noexcept { return entries_.empty(); }
@@ -85,7 +85,8 @@ class listener_table {
       if (one.who.object() == listener) return &one;
     return nullptr;
   }
-  /// Inserts it behind those of the same priority. Fails: throws `std::bad_alloc`, is unchanged.
+  /// Inserts it behind those of the same priority. Fails: throws `std::bad_alloc`; then nothing has
+  /// changed.
   void insert(listener_handle who, int priority) {
     const auto at = std::find_if(entries_.begin(), entries_.end(),
                                  [&](entry const& one) { return one.priority > priority; });
@@ -103,7 +104,7 @@ class listener_table {
     for (entry& one : entries_) one.followed = one.now == state::enrolled;
     deliver_to_all(change.removals, change.additions, kind);
     std::optional<error> first;
-    bool stuck = false;
+    bool rollback_failed = false;
     for (entry& one : entries_) {
       if (!one.followed) continue;
       auto done = one.who.commit();
@@ -113,7 +114,7 @@ class listener_table {
         fenced.push_back(done.error());
         continue;
       }
-      stuck |= done.error().rollback_failed();
+      rollback_failed |= done.error().rollback_failed();
       if (!first) first = done.error();
     }
     if (!first) return {};
@@ -121,8 +122,8 @@ class listener_table {
     // The roll-back is compulsory: what was added will be in no view, so it must not stay mapped.
     deliver_to_all(change.additions, change.removals, commit_kind::compulsory);
     for (entry& one : entries_)
-      if (one.followed && !one.who.commit()) stuck = true;
-    return failure(stuck ? first->with_failed_rollback() : *first);
+      if (one.followed && !one.who.commit()) rollback_failed = true;
+    return failure(rollback_failed ? first->with_failed_rollback() : *first);
   }
 
  private:

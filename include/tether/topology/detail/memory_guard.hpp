@@ -38,12 +38,12 @@ class memory_guard {
 
   /// Guards for the length of a discard: meanwhile another gate's containers, which would not wait
   /// for this permit, cannot begin to pin.
-  class for_a_while {
+  class scoped_guard {
    public:
-    for_a_while(memory_guard& of, gate_id gate) noexcept : of_{of}, guarded_{of.guard(gate)} {}
-    for_a_while(for_a_while const&) = delete;
-    for_a_while& operator=(for_a_while const&) = delete;
-    ~for_a_while() {
+    scoped_guard(memory_guard& of, gate_id gate) noexcept : of_{of}, guarded_{of.guard(gate)} {}
+    scoped_guard(scoped_guard const&) = delete;
+    scoped_guard& operator=(scoped_guard const&) = delete;
+    ~scoped_guard() {
       if (guarded_) of_.unguard();
     }
     [[nodiscard]] explicit operator bool() const& noexcept { return guarded_; }

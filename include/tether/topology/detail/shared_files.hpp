@@ -13,6 +13,7 @@
 #pragma once
 
 #include <tether/core/label.hpp>
+#include <tether/topology/detail/file_registry.hpp>
 #include <tether/topology/detail/memory_window.hpp>
 #include <tether/topology/memory_backing.hpp>
 
@@ -33,15 +34,6 @@
 #include <utility>
 
 namespace tether::detail {
-
-/// One registry per kernel type. Never destroyed: a static block may be freed after all else.
-union lasting_registry {
-  file_registry value;
-  constexpr lasting_registry() noexcept : value{} {}
-  ~lasting_registry() {}
-};
-template <class Kernel>
-inline constinit lasting_registry registry_of{};
 
 /// Makes windows of files. Thread-safe: two threads that receive one file at once get one memory.
 template <class Kernel>

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The other translation unit.
+#include <tether/proof.hpp>
+#include <tether/testing.hpp>
 #include <tether/tether.hpp>
 
 std::error_category const* category_of_the_second() noexcept;

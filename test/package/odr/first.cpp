@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // One of two translation units that include everything; the category's address shows that they
 // share it.
+#include <tether/proof.hpp>
+#include <tether/testing.hpp>
 #include <tether/tether.hpp>
 
 #include <cstdio>

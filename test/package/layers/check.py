@@ -4,7 +4,7 @@
 
     check.py ROOT       one sentence for each violation; the exit status is 0 if there is none
 
-The folder table is the one of include/tether/README.md, which is held to it. test/layers/selftest.py shows that each rule refuses something.
+The folder table is the one of include/tether/README.md, which is held to it. test/package/layers/selftest.py shows that each rule refuses something.
 """
 import os
 import re
@@ -21,30 +21,56 @@ SEES = {
     "listen": {"core", "topology", "granule", "backend", "discard"},
     "attach": {"core", "topology", "granule", "backend", "inhibit", "discard", "listen"},
     "proof": {"core", "inhibit"},
+    "testing": {"core", "backend"},
 }
-# Single headers of a folder that is not seen as a whole.
-SEES_HEADER = {"proof": re.compile(r"attach/lifecycle\w*\.hpp$")}
-# The families of backends: they never include each other, and what they share includes none of them.
-BACKENDS = ("vfio", "iommufd", "io_uring", "software_iommu", "recording")
-# Named like a backend, but shared by several: a device is the same whichever interface maps for it.
-SHARED = {"vfio_cdev.hpp", "vfio_device.hpp", "vfio_group.hpp", "vfio_sysfs.hpp"}
+# Single folders of a folder that is not seen as a whole.
+SEES_PART = {"proof": "attach/lifecycle"}
+# The parts of backends, and what each sees beside itself. A backend's entry header stands in backend/ and sees its own part, and
+# what that sees; nothing in backend/ includes an entry header, so backends never include each other.
+PARTS = {
+    "detail": set(),
+    "vfio": {"detail"},
+    "iommufd": {"detail", "vfio"},
+    "emulated": {"detail"},
+    "io_uring": {"detail", "emulated"},
+}
+ENTRIES = {"vfio_type1": "vfio", "iommufd": "iommufd", "io_uring_buffers": "io_uring", "software_iommu": "emulated"}
 WITHOUT_RANGES = {"core", "granule", "inhibit", "attach", "proof"}
-OPT_IN = {"proof"}
+# What is public is what one of these includes: an umbrella, and the folders that it is for.
+UMBRELLAS = {
+    "tether.hpp": {"core", "topology", "granule", "backend", "inhibit", "discard", "listen", "attach"},
+    "testing.hpp": {"testing"},
+    "proof.hpp": {"attach/lifecycle", "proof"},
+}
+ABOVE = {"version.hpp", "fwd.hpp"}  # headers above the folders that all may include
 TOP_LEVEL = {"include", "test", "bench", "examples", "CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md"}
 PAGE = "README.md"  # of include/tether: the map of the folders, and the laws
 LONGEST = 300  # lines
-WIDEST = 140  # columns
+WIDEST = 100  # columns
 # Headers that are checked by other means than a mirror: the umbrella by odr and consume.
 WITHOUT_MIRROR = {"tether.hpp"}
 
 INCLUDE = re.compile(r"^\s*#\s*include\s*([<\"])([^>\"]+)[>\"]", re.MULTILINE)
 
 
-def family(header):
-    name = os.path.basename(header)
-    if name in SHARED:
-        return None
-    return next((one for one in BACKENDS if name.startswith(one)), None)
+def folder_of(header):
+    """Where it counts: "attach/lifecycle" is a folder of its own, any other is the topmost one."""
+    folder = os.path.dirname(header)
+    return folder if folder in SEES_PART.values() else folder.split("/")[0]
+
+
+def is_part(header):
+    """Whether it is private unless an umbrella includes it."""
+    folders = os.path.dirname(header).split("/")
+    return "detail" in folders or (folders[0] == "backend" and len(folders) > 1)
+
+
+def includes_of(text):
+    return {what.removeprefix("tether/") for _, what in INCLUDE.findall(text)}
+
+
+def public_of(headers):
+    return {where for umbrella in UMBRELLAS for where in includes_of(headers.get(umbrella, ""))}
 
 
 def read(path):
@@ -68,17 +94,25 @@ def check_includes(where, text, headers):
         seen = target.split("/")[0] if "/" in target else ""
         if target not in headers:
             yield f"{where}: includes {what}, which is not there"
-        if target == "tether.hpp":
-            yield f"{where}: includes the umbrella, which is for users only"
+        if target in UMBRELLAS:
+            yield f"{where}: includes the umbrella {target}, which is for users only"
         elif folder and not seen:
-            if target != "version.hpp":
+            if target not in ABOVE:
                 yield f"{where}: includes {what} from above its folder"
         elif folder in SEES and seen != folder and seen not in SEES[folder]:
-            single = SEES_HEADER.get(folder)
-            if not (single and single.match(target)):
+            if folder_of(target) != SEES_PART.get(folder):
                 yield f"{where}: {folder}/ does not see {seen}/, but it includes {what}"
-        if folder == seen == "backend" and family(target) and family(target) != family(where):
-            yield f"{where}: backends never include each other, but it includes {what}"
+        if folder == seen == "backend":
+            yield from check_backend(where, target)
+
+
+def check_backend(where, target):
+    own, part = (one.split("/")[1] if one.count("/") > 1 else "" for one in (where, target))
+    own = own or ENTRIES.get(os.path.basename(where).removesuffix(".hpp"), "")
+    if not part and os.path.basename(target).removesuffix(".hpp") in ENTRIES:
+        yield f"{where}: backends never include each other, but it includes {target}"
+    elif part and part != own and part not in PARTS.get(own, set()):
+        yield f"{where}: backend/{own} does not see backend/{part}/, but it includes {target}"
 
 
 def check_header(where, text):
@@ -108,21 +142,33 @@ def check_mirror(root, where):
         yield f"{where}: its mirror does not include it"
 
 
-def check_umbrella(headers):
-    included = {what for _, what in INCLUDE.findall(headers.get("tether.hpp", ""))}
-    for where in headers:
-        if where == "tether.hpp" or where.split("/")[0].removesuffix(".hpp") in OPT_IN:
-            continue
-        if f"tether/{where}" not in included:
-            yield f"tether.hpp: does not include {where}"
-    for what in sorted(included):
-        if what.split("/")[1].removesuffix(".hpp") in OPT_IN:
-            yield f"tether.hpp: includes {what}, which is opt-in"
-    for folder in sorted(OPT_IN):
-        own = {what for _, what in INCLUDE.findall(headers.get(f"{folder}.hpp", ""))}
-        for where in headers:
-            if where.startswith(f"{folder}/") and f"tether/{where}" not in own:
-                yield f"{folder}.hpp: does not include {where}"
+def check_umbrellas(headers):
+    """Each public header is named by the umbrella that is for its folder; a part that is named is public; nothing in detail/ is."""
+    for umbrella, folders in UMBRELLAS.items():
+        named = includes_of(headers.get(umbrella, ""))
+        for where in sorted(headers):
+            if "/" in where and folder_of(where) in folders and not is_part(where) and where not in named:
+                yield f"{umbrella}: does not include {where}"
+        for where in sorted(named & set(headers)):
+            if "detail" in os.path.dirname(where).split("/"):
+                yield f"{umbrella}: includes {where}: what is in detail/ is nobody's to use"
+            elif "/" in where and folder_of(where) not in folders:
+                yield f"{umbrella}: includes {where}, which is opt-in by another umbrella"
+            elif "/" not in where and where not in ABOVE:
+                yield f"{umbrella}: includes the umbrella {where}"
+
+
+NAMESPACE = re.compile(r"^(?:inline )?namespace ?([\w:]*) ?\{", re.MULTILINE)
+
+
+def check_private(where, text):
+    """A private header declares in tether::detail alone, so that a name in `tether` is a promise."""
+    found = NAMESPACE.findall(text)
+    if not found:
+        yield f"{where}: is private, and declares outside of tether::detail"
+    for name in found:
+        if name != "tether::detail" and not name.startswith("tether::detail::"):
+            yield f"{where}: is private, and declares in {name or 'a namespace without a name'}, not in tether::detail"
 
 
 def check_top_level(root):
@@ -137,8 +183,8 @@ def check_page(page):
     """The library's own README has a row for each folder: its name, what it holds, what it sees."""
     rows = {row[1]: row[2].split() for row in re.finditer(r"^\| `(\w+)/` \|.*\| ([\w/ -]+) \|$", page, re.MULTILINE)}
     for folder, sees in SEES.items():
-        headers = [pattern.pattern.split("\\")[0] for name, pattern in SEES_HEADER.items() if name == folder]
-        expected = sorted(sees) + headers or ["-"]
+        parts = [part for name, part in SEES_PART.items() if name == folder]
+        expected = sorted(sees) + parts or ["-"]
         everything = sees == set(list(SEES)[:list(SEES).index(folder)])
         said = rows.get(folder)
         if said is None or not (sorted(said) == sorted(expected) or (everything and said == ["all", "above"])):
@@ -164,11 +210,14 @@ def check(root):
         found.append("there are no headers at all")
     if not os.path.exists(os.path.join(library, PAGE)):
         found.append(f"include/tether/{PAGE}: is missing")
+    public = public_of(headers)
     for where, text in sorted(headers.items()):
         found += check_header(where, text)
+        if is_part(where) and where not in public:
+            found += check_private(where, text)
         found += check_includes(where, text, headers)
         found += check_mirror(root, where)
-    found += check_umbrella(headers)
+    found += check_umbrellas(headers)
     found += check_top_level(root)
     return found
 

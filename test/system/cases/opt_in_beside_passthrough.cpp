@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 // The story that tether grew from: in one container a mediated device that agrees to discards, and
 // a real one that does not. The balloon works, stops when the real one is plugged, stays stopped
-// whatever the other does, and works again when it is unplugged. tier: 1 2 machine: -device edu
+// whatever the other does, and works again when it is unplugged.
+// tier: 1 2
+// machine: -device edu
 // modules: mdev
 #include <system/in_machine.hpp>
 
-namespace system_the_seeds_own_example {
+namespace system_opt_in_beside_passthrough {
 
 using namespace in_machine;
 
@@ -118,4 +120,4 @@ TEST_CASE("a mediated device that does not say that it agrees keeps the balloon 
   silence_is_no_consent<inhibit_per_container>();
 }
 
-}  // namespace system_the_seeds_own_example
+}  // namespace system_opt_in_beside_passthrough

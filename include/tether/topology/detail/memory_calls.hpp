@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSL-1.0
+// The system calls that memory needs once it is made, as a table of function pointers: so
+// `memory_backing`, and with it every section and view, is no template of the kernel.
+#pragma once
+
+#include <cstdint>
+
+namespace tether::detail {
+
+/// Each returns what the kernel's function of that name does: the negative errno if it failed.
+/// Cost: an indirect call, negligible beside the system call.
+struct memory_calls {
+  std::int64_t (*madvise)(std::uint64_t, std::uint64_t, int) noexcept;
+  std::int64_t (*fallocate)(int, int, std::uint64_t, std::uint64_t) noexcept;
+  std::int64_t (*mmap)(std::uint64_t, int, int, int, std::uint64_t) noexcept;
+  std::int64_t (*move_mapping)(std::uint64_t, std::uint64_t, std::uint64_t) noexcept;
+  std::int64_t (*munmap)(std::uint64_t, std::uint64_t) noexcept;
+  std::int64_t (*seals)(int) noexcept;
+  std::int64_t (*close)(int) noexcept;
+};
+
+template <class Kernel>
+inline constexpr memory_calls memory_calls_of{
+    &Kernel::madvise, &Kernel::fallocate, &Kernel::mmap, &Kernel::move_mapping,
+    &Kernel::munmap,  &Kernel::seals,     &Kernel::close};
+
+}  // namespace tether::detail
