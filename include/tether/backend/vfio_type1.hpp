@@ -13,11 +13,11 @@
 #include <tether/backend/vfio/group.hpp>
 #include <tether/backend/vfio/joined_group.hpp>
 #include <tether/backend/vfio/sysfs.hpp>
+#include <tether/backend/vfio/type1_container.hpp>
 #include <tether/backend/vfio/type1_info.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
-#include <tether/core/kernel_handles.hpp>
 #include <tether/core/mapping.hpp>
 #include <tether/core/page_sizes.hpp>
 #include <tether/fwd.hpp>
@@ -26,14 +26,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <exception>
 #include <memory>
 #include <span>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -54,7 +51,7 @@ class basic_vfio_type1 {
   using kernel_type = Kernel;
 
   explicit basic_vfio_type1(vfio_sysfs sysfs = vfio_sysfs{}) : sysfs_{std::move(sysfs)} {
-    forget_limits();
+    reset_limits();
   }
 
   /// Ensures: pinned when it returns, if a group that pins has joined. Fails, leaving nothing
@@ -68,7 +65,7 @@ class basic_vfio_type1 {
     request.vaddr = what.host.value;
     request.iova = what.where.first.value;
     request.size = what.where.size();
-    const auto answer = control(VFIO_IOMMU_MAP_DMA, &request);
+    const auto answer = container_.control(VFIO_IOMMU_MAP_DMA, &request);
     if (answer >= 0) [[likely]]
       return {};
     return failure(why_not(what, static_cast<int>(-answer)));
@@ -83,8 +80,8 @@ class basic_vfio_type1 {
     request.iova = where.first.value;
     request.size = where.size();
     if (where.is_everything()) [[unlikely]]
-      return unmap_everything();
-    const auto answer = control(VFIO_IOMMU_UNMAP_DMA, &request);
+      return container_.unmap_everything();
+    const auto answer = container_.control(VFIO_IOMMU_UNMAP_DMA, &request);
     if (answer < 0) [[unlikely]]
       return failure(why_not_unmapped(where, static_cast<int>(-answer)));
     if (request.size != where.size()) [[unlikely]] {
@@ -103,8 +100,8 @@ class basic_vfio_type1 {
   }
   /// The kernel's count; before 5.10, or while nothing has joined: its limit.
   [[nodiscard]] std::uint64_t free_mappings() const noexcept {
-    if (container_.number() < 0) return sysfs_.mapping_limit();
-    const auto info = read_info();
+    if (!container_.is_open()) return sysfs_.mapping_limit();
+    const auto info = container_.read_info();
     if (!info) return 0;
     return info->available ? *info->available : sysfs_.mapping_limit();
   }
@@ -125,13 +122,13 @@ class basic_vfio_type1 {
   /// without type1v2, the kernel's errno.
   [[nodiscard]] result<void> join(joined_group& joined) noexcept try {
     groups_.reserve(groups_.size() + 1);
-    const bool first = container_.number() < 0;
+    const bool first = !container_.is_open();
     if (first) {
-      if (auto opened = open_container(); !opened) return opened;
+      if (auto opened = container_.open(); !opened) return opened;
     }
-    auto inside = joined->enter(container_.number(), first);
+    auto inside = joined->enter(container_.descriptor(), first);
     if (inside) {
-      auto info = first ? set_iommu(*joined) : read_info();
+      auto info = first ? container_.set_iommu(joined->name()) : container_.read_info();
       if (info) {
         info_ = std::move(*info);
         groups_.push_back(joined.get());
@@ -140,7 +137,7 @@ class basic_vfio_type1 {
       const error why = info.error().of(joined->name());
       inside = failure(joined->leave("join") ? why : why.with_failed_rollback());
     }
-    if (first) container_ = {};
+    if (first) container_.close();
     return inside;
   } catch (std::exception const&) {
     return failure(error::out_of_memory("join").of(joined->name()));
@@ -165,9 +162,9 @@ class basic_vfio_type1 {
     if (auto left = joined->leave("leave"); !left) return left;
     std::erase(groups_, joined.get());
     if (groups_.empty()) {
-      container_ = {};
-      forget_limits();
-    } else if (auto info = read_info()) {
+      container_.close();
+      reset_limits();
+    } else if (auto info = container_.read_info()) {
       info_ = std::move(*info);  // otherwise the previous, narrower limits stay in force
     }
     return {};
@@ -205,74 +202,21 @@ class basic_vfio_type1 {
       groups_.back()->close();
       groups_.pop_back();
     }
-    container_ = {};
-    forget_limits();
+    container_.close();
+    reset_limits();
     return {};
   }
 
  private:
-  typename Kernel::answer control(unsigned long request, void* argument) const noexcept {
-    return Kernel::call(SYS_ioctl, container_.number(), request, argument);
-  }
   static bool is_in(joined_group const& joined) noexcept {
     return joined != nullptr && joined->in_container();
   }
 
   /// The limits while no group has joined: every IOVA is usable. Allocates only in the constructor.
-  void forget_limits() noexcept {
+  void reset_limits() noexcept {
     info_.page_sizes = {Kernel::page_size()};
     info_.usable.assign(1, extent<io_address>::everything());
     info_.available.reset();
-  }
-
-  result<void> open_container() noexcept {
-    const auto answer = Kernel::call(SYS_openat, AT_FDCWD, "/dev/vfio/vfio", O_RDWR | O_CLOEXEC, 0);
-    if (answer < 0) {
-      const auto why =
-          error::from_errno("open container", static_cast<int>(-answer)).of("/dev/vfio/vfio");
-      return failure(why.advise("load the vfio and vfio_iommu_type1 modules"));
-    }
-    kernel_descriptor<Kernel> opened{answer};
-    if (Kernel::call(SYS_ioctl, opened.number(), VFIO_GET_API_VERSION) != VFIO_API_VERSION ||
-        Kernel::call(SYS_ioctl, opened.number(), VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) != 1) {
-      const error why{"open container", errc::unsupported};
-      return failure(why.of("/dev/vfio/vfio")
-                         .advise("this kernel has no type1v2 IOMMU: load vfio_iommu_type1"));
-    }
-    container_ = std::move(opened);
-    return {};
-  }
-
-  result<detail::vfio_type1_info> set_iommu(
-      detail::joined_vfio_group<Kernel> const& first) const noexcept {
-    const auto answer =
-        Kernel::call(SYS_ioctl, container_.number(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU);
-    if (answer >= 0) return read_info();
-    const auto why = error::from_errno("set IOMMU", static_cast<int>(-answer)).of(first.name());
-    return failure(
-        answer == -EPERM
-            ? why.advise("the platform does not isolate interrupts: see allow_unsafe_interrupts")
-            : why);
-  }
-
-  /// Asks for the size of the answer, then for the answer; again if it grew meanwhile.
-  result<detail::vfio_type1_info> read_info() const noexcept try {
-    std::vector<std::byte> room(sizeof(vfio_iommu_type1_info));
-    for (int attempt = 0; attempt < 3; ++attempt) {
-      const auto size = static_cast<std::uint32_t>(room.size());
-      std::memcpy(room.data() + offsetof(vfio_iommu_type1_info, argsz), &size, sizeof size);
-      if (const auto answer = control(VFIO_IOMMU_GET_INFO, room.data()); answer < 0) {
-        return failure(error::from_errno("read IOMMU info", static_cast<int>(-answer)));
-      }
-      const auto needed =
-          detail::read_at<std::uint32_t>(room, offsetof(vfio_iommu_type1_info, argsz)).value_or(0);
-      if (needed <= room.size()) return detail::parse_type1_info(room, {Kernel::page_size()});
-      if (needed > largest_info) break;
-      room.assign(needed, std::byte{});
-    }
-    return failure(detail::malformed_info());
-  } catch (std::exception const&) {
-    return failure(error::out_of_memory("read IOMMU info"));
   }
 
   [[gnu::cold]] error why_not(mapping const& what, int number) const noexcept {
@@ -293,32 +237,8 @@ class basic_vfio_type1 {
         .at(where);
   }
 
-  /// One call if the kernel has it (5.12), else two halves: 2^64 does not fit into a size.
-  [[gnu::cold]] result<void> unmap_everything() noexcept {
-    constexpr std::uint64_t half = std::uint64_t{1} << 63;
-    const bool at_once =
-        Kernel::call(SYS_ioctl, container_.number(), VFIO_CHECK_EXTENSION, VFIO_UNMAP_ALL) == 1;
-    for (const std::uint64_t from : {std::uint64_t{0}, half}) {
-      vfio_iommu_type1_dma_unmap request{};
-      request.argsz = sizeof request;
-      request.flags = at_once ? unsigned{VFIO_DMA_UNMAP_FLAG_ALL} : 0U;
-      request.iova = from;
-      request.size = at_once ? 0 : half;
-      if (const auto answer = control(VFIO_IOMMU_UNMAP_DMA, &request); answer < 0) {
-        const auto why = error::from_errno("unmap", static_cast<int>(-answer))
-                             .at(extent<io_address>::everything());
-        return failure(from == 0 ? why : why.with_failed_rollback());
-      }
-      if (at_once) break;
-    }
-    return {};
-  }
-
-  /// More than any kernel reports. Units: bytes.
-  static constexpr std::uint32_t largest_info = 1U << 20;
-
   vfio_sysfs sysfs_;
-  kernel_descriptor<Kernel> container_{};
+  detail::vfio_type1_container<Kernel> container_{};
   detail::vfio_type1_info info_{};
   std::vector<detail::joined_vfio_group<Kernel>*> groups_;
 };

@@ -3,10 +3,8 @@
 // So random walks through the proof's own worlds are done on the real kernel as well, and after
 // every event the kernel is asked.
 // tier: 1 2
-// machine: -device pcie-pci-bridge,id=one,addr=8 -device edu,bus=one,addr=1 -device
-// edu,bus=one,addr=2
-// machine: -device pcie-pci-bridge,id=other,addr=9 -device edu,bus=other,addr=1 -device
-// edu,bus=other,addr=2
+// machine: -device pcie-pci-bridge,id=one,addr=8 -device edu,bus=one,addr=1 -device edu,bus=one,addr=2
+// machine: -device pcie-pci-bridge,id=other,addr=9 -device edu,bus=other,addr=1 -device edu,bus=other,addr=2
 // modules: kvm
 // limit: 600
 #include <system/replayed_walk.hpp>

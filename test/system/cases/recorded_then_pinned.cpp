@@ -2,7 +2,9 @@
 // Law 15, when the mapping is older than the pins. With only a mediated group in the container a
 // mapping is recorded and nothing is pinned; its device agreed, so the balloon may take the pages
 // away again. Then a real device's group joins, and Linux 6.1 pins the shared zero page behind
-// every read-only mapping whose page is missing; 6.12 does not. tier: 1 2 machine: -device edu
+// every read-only mapping whose page is missing; 6.12 does not.
+// tier: 1 2
+// machine: -device edu
 // modules: mdev
 #include <system/aliased.hpp>
 

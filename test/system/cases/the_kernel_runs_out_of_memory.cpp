@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // The kernel's own failure injection: its first allocation for an operation fails, then its second,
 // and so on until the operation needs no more. Each time everything is as it was before (law 11).
-// tier: 2 machine: -device edu
+// tier: 2
+// machine: -device edu
 #include <system/in_machine.hpp>
 
 #include <support/process_facts.hpp>

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // Law 4: joining a container that has mappings already is itself a pin point. A container with only
 // a mediated group pins nothing; then a real device's group joins, and that one call pins
-// everything. So the hold must be there before it. tier: 1 2 machine: -device edu -smp 2 modules:
-// mdev
+// everything. So the hold must be there before it.
+// tier: 1 2
+// machine: -device edu -smp 2
+// modules: mdev
 #include <system/in_machine.hpp>
 
 #include <atomic>

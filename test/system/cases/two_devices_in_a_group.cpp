@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // Two devices that the IOMMU cannot tell apart, because they sit behind one bridge: they share a
-// group, and come and go in every order. tier: 1 2 machine: -device
-// pcie-pci-bridge,id=bridge,addr=8 -device edu,bus=bridge,addr=1 -device edu,bus=bridge,addr=2
+// group, and come and go in every order.
+// tier: 1 2
+// machine: -device pcie-pci-bridge,id=bridge,addr=8 -device edu,bus=bridge,addr=1 -device edu,bus=bridge,addr=2
 #include <system/in_machine.hpp>
 
 #include <sys/mman.h>

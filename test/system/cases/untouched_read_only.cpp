@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // Law 15: Linux 6.1 pins the shared zero page for a read-only mapping of private memory that nobody
 // has touched. The CPU's first write then goes to another page, and no balloon is needed for the
-// two to part ways. Linux 6.12 does not. tier: 1 2 machine: -device edu
+// two to part ways. Linux 6.12 does not.
+// tier: 1 2
+// machine: -device edu
 #include <system/in_machine.hpp>
 
 namespace system_untouched_read_only {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // Law 15 again: where the user lets the kernel merge equal pages (KSM, MADV_MERGEABLE) and it uses
 // the zero page for what is all zeros, a page that was brought in for writing can be the shared
-// zero page once more before it is pinned. tier: 1 machine: -device edu -smp 2 modules: mdev
+// zero page once more before it is pinned.
+// tier: 1
+// machine: -device edu -smp 2
+// modules: mdev
 #include <system/aliased.hpp>
 
 #include <chrono>

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: BSL-1.0
+// The descriptor of a type1 container: opened for the first group that joins, closed after the last
+// has left, and in between asked what it can map.
+//
+//     closed --open--> no IOMMU --(a group is set)--> set_iommu ----> maps, unmaps
+//       ^                 |                                                |
+//       +---- close <-----+------------------------------------------------+
+#pragma once
+
+#include <tether/backend/vfio/type1_info.hpp>
+#include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
+#include <tether/core/kernel.hpp>
+#include <tether/core/kernel_handles.hpp>
+
+#include <linux/vfio.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace tether::detail {
+
+/// Not thread-safe: the container's lock guards it. Closed when destroyed, with which the kernel
+/// drops every mapping.
+template <class Kernel>
+class vfio_type1_container {
+ public:
+  [[nodiscard]] bool is_open() const noexcept { return descriptor_.number() >= 0; }
+  /// Negative while it is closed.
+  [[nodiscard]] int descriptor() const noexcept { return descriptor_.number(); }
+
+  /// Fails, still closed: `unsupported` without type1v2, the kernel's errno.
+  [[nodiscard]] result<void> open() noexcept {
+    const auto answer = Kernel::call(SYS_openat, AT_FDCWD, node, O_RDWR | O_CLOEXEC, 0);
+    if (answer < 0) {
+      const auto why = error::from_errno("open container", static_cast<int>(-answer)).of(node);
+      return failure(why.advise("load the vfio and vfio_iommu_type1 modules"));
+    }
+    kernel_descriptor<Kernel> opened{answer};
+    if (Kernel::call(SYS_ioctl, opened.number(), VFIO_GET_API_VERSION) != VFIO_API_VERSION ||
+        Kernel::call(SYS_ioctl, opened.number(), VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) != 1) {
+      const error why{"open container", errc::unsupported};
+      return failure(
+          why.of(node).advise("this kernel has no type1v2 IOMMU: load vfio_iommu_type1"));
+    }
+    descriptor_ = std::move(opened);
+    return {};
+  }
+  void close() noexcept { descriptor_ = {}; }
+
+  /// Makes it a type1v2 IOMMU, and reads its limits. Requires: `first`, the name of the only group
+  /// in it, has just been set. Fails: the kernel's errno, as `read_info`.
+  [[nodiscard]] result<vfio_type1_info> set_iommu(std::string_view first) const noexcept {
+    const auto answer =
+        Kernel::call(SYS_ioctl, descriptor_.number(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU);
+    if (answer >= 0) return read_info();
+    const auto why = error::from_errno("set IOMMU", static_cast<int>(-answer)).of(first);
+    return failure(
+        answer == -EPERM
+            ? why.advise("the platform does not isolate interrupts: see allow_unsafe_interrupts")
+            : why);
+  }
+
+  /// Asks for the size of the answer, then for the answer; again if it grew meanwhile. Fails: the
+  /// kernel's errno, as `parse_type1_info`.
+  [[nodiscard]] result<vfio_type1_info> read_info() const noexcept try {
+    std::vector<std::byte> room(sizeof(vfio_iommu_type1_info));
+    for (int attempt = 0; attempt < 3; ++attempt) {
+      const auto size = static_cast<std::uint32_t>(room.size());
+      std::memcpy(room.data() + offsetof(vfio_iommu_type1_info, argsz), &size, sizeof size);
+      if (const auto answer = control(VFIO_IOMMU_GET_INFO, room.data()); answer < 0) {
+        return failure(error::from_errno("read IOMMU info", static_cast<int>(-answer)));
+      }
+      const auto needed =
+          read_at<std::uint32_t>(room, offsetof(vfio_iommu_type1_info, argsz)).value_or(0);
+      if (needed <= room.size()) return parse_type1_info(room, {Kernel::page_size()});
+      if (needed > largest_info) break;
+      room.assign(needed, std::byte{});
+    }
+    return failure(malformed_info());
+  } catch (std::exception const&) {
+    return failure(error::out_of_memory("read IOMMU info"));
+  }
+
+  /// Unmaps all of it: one call if the kernel has it (5.12), else two halves: 2^64 does not fit
+  /// into a size. Fails: the kernel's errno; stuck if the first half is gone.
+  [[nodiscard, gnu::cold]] result<void> unmap_everything() noexcept {
+    constexpr std::uint64_t half = std::uint64_t{1} << 63;
+    const bool at_once =
+        Kernel::call(SYS_ioctl, descriptor_.number(), VFIO_CHECK_EXTENSION, VFIO_UNMAP_ALL) == 1;
+    for (const std::uint64_t from : {std::uint64_t{0}, half}) {
+      vfio_iommu_type1_dma_unmap request{};
+      request.argsz = sizeof request;
+      request.flags = at_once ? unsigned{VFIO_DMA_UNMAP_FLAG_ALL} : 0U;
+      request.iova = from;
+      request.size = at_once ? 0 : half;
+      if (const auto answer = control(VFIO_IOMMU_UNMAP_DMA, &request); answer < 0) {
+        const auto why = error::from_errno("unmap", static_cast<int>(-answer))
+                             .at(extent<io_address>::everything());
+        return failure(from == 0 ? why : why.with_failed_rollback());
+      }
+      if (at_once) break;
+    }
+    return {};
+  }
+
+  /// One ioctl of the container. Returns a value, or the negative errno.
+  [[nodiscard]] typename Kernel::answer control(unsigned long request,
+                                                void* argument) const noexcept {
+    return Kernel::call(SYS_ioctl, descriptor_.number(), request, argument);
+  }
+
+ private:
+  static constexpr const char* node = "/dev/vfio/vfio";
+  /// More than any kernel reports. Units: bytes.
+  static constexpr std::uint32_t largest_info = 1U << 20;
+
+  kernel_descriptor<Kernel> descriptor_{};
+};
+
+}  // namespace tether::detail
