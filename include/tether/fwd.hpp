@@ -24,11 +24,17 @@ template <class Kernel = linux_kernel>
 class basic_io_uring_buffers;
 using io_uring_buffers = basic_io_uring_buffers<>;
 template <class Kernel = linux_kernel>
+class basic_io_uring_device;
+using io_uring_device = basic_io_uring_device<>;
+template <class Kernel = linux_kernel>
 class basic_iommufd;
 using iommufd = basic_iommufd<>;
 template <class Kernel = linux_kernel>
 class basic_iommufd_context;
 using iommufd_context = basic_iommufd_context<>;
+template <class Kernel = linux_kernel>
+class basic_bar_view;
+using bar_view = basic_bar_view<>;
 template <class Kernel = linux_kernel>
 class basic_vfio_device;
 using vfio_device = basic_vfio_device<>;

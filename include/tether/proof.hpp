@@ -2,14 +2,15 @@
 // The proof, which is opt-in: code that does not include this pays nothing for it. The headers are
 // listed in reading order.
 //
-// The model checker runs the functions that a container runs (`advance`, `apply_change`, the
-// policy), in one container of two groups of two devices (at run time in more), with one page, a
-// balloon, a guest, every interleaving, every failure of every act, and an `abandon` that succeeds.
+// The model checker runs the functions that a container runs (`advance`, `apply_change`, `judge`,
+// the policy), in one container of two groups of two devices (at run time in more), with one page,
+// a balloon, a guest, every interleaving, every failure of every act, and an `abandon` that
+// succeeds.
 // Outside of the model, and covered by something else or assumed:
 //
-//   more groups and devices      inhibit/detail/truth_table.hpp evaluates the policy for every count up to
-//                                16, then powers of two and their neighbours; between those it is
-//                                assumed to answer alike
+//   more groups and devices      inhibit/detail/truth_table.hpp evaluates the policy for every count
+//                                up to 16, then powers of two and their neighbours; between those
+//                                it is assumed to answer alike
 //   a policy's run-time answers  checked when its first container is made (tether[I16])
 //   what a kernel pins, when     kernel.hpp models it; the system tests check that on real kernels
 //   a backend's own code         the laws suites, the lockstep and the hostile balloon; they also
@@ -36,6 +37,8 @@
 #include <tether/proof/model/property.hpp>
 #include <tether/proof/model/acts.hpp>
 #include <tether/proof/model/event.hpp>
+#include <tether/proof/model/reduction.hpp>
+#include <tether/proof/model/requests.hpp>
 #include <tether/proof/model/transition.hpp>
 
 #include <tether/proof/search/state_key.hpp>

@@ -123,7 +123,7 @@ template <inhibition Policy>
 /// else what holds in one world says nothing about another.
 template <inhibition Policy>
 [[nodiscard]] constexpr bool treats_many_as_few() {
-  return can_be_asked<Policy> && detail::sound_rule<Policy>;
+  return members_callable<Policy> && detail::sound_rule<Policy>;
 }
 
 template <inhibition Policy>

@@ -124,7 +124,7 @@ struct dma_subject {
     return all;
   }
 };
-using judged_subject = dma_subject<whole_section, detail::judged_feed>;
+using judged_subject = dma_subject<whole_section, detail::checked_feed>;
 using trusted_subject = dma_subject<fixed_block<8 * KiB>, detail::trusted_feed>;
 
 }  // namespace

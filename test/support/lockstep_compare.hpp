@@ -174,7 +174,7 @@ class comparison {
       auto const& wanted = world_.group(which_, g);
       group_facts const& real = kernel_.all[g];
       if (real.joined != wanted.joined) return "whether a group has joined";
-      if (real.told != wanted.told) return "whether KVM knows a group";
+      if (real.told != wanted.in_kvm) return "whether KVM knows a group";
       if (Configuration::tells && real.acquired != wanted.acquired)
         return "whether a group's descriptor is open";
       if (const char* differing = devices_of(g)) return differing;
@@ -202,7 +202,7 @@ class comparison {
       const auto place = std::ranges::find(open_[g], d, &open_device::device);
       device_facts wanted{};
       if (world_.diverged_at(which_, g) && d == last_device_) {
-        wanted = {at_hand.open, at_hand.bound, at_hand.joined, at_hand.told};
+        wanted = {at_hand.open, at_hand.bound, at_hand.joined, at_hand.in_kvm};
       } else if (place != open_[g].end()) {
         wanted = {true, !of_groups, !of_groups, !of_groups && Configuration::tells};
         (place->agrees == tether::consent::given ? vouched : users) += 1;

@@ -36,7 +36,7 @@ inline constexpr bool hides_its_slot = !policy<Policy> && has_member<Policy, slo
 
 /// These apply only to types that are inhibition policies at all.
 template <class Inhibition>
-inline constexpr bool asked_rightly = !inhibition<Inhibition> || can_be_asked<Inhibition>;
+inline constexpr bool asked_rightly = !inhibition<Inhibition> || members_callable<Inhibition>;
 template <class Inhibition>
 inline constexpr bool is_constant = !inhibition<Inhibition> || constant_rule<Inhibition>;
 template <class Inhibition, rule_fault Fault>
@@ -185,13 +185,13 @@ class configuration {
   static_assert(tether::observation<asked_observation>,
                 "tether[O2]: an observer needs a default constructor; what it is told is optional");
   static_assert(!tether::observation<asked_observation> ||
-                    hears_what_it_has_ears_for<asked_observation>,
+                    notifications_callable<asked_observation>,
                 "tether[O3]: this observer has a function that would never be told: they are "
                 "public and noexcept, 'mapped(mapping const&)',"
                 " 'unmapped(extent<io_address>)', 'trimmed(section const&, std::uint64_t)', "
                 "'left_out(section const&, error const&)', "
                 "'pinning(bool)' and 'diverged(error const&)'");
-  static_assert(!tether::observation<asked_observation> || hears_something<asked_observation>,
+  static_assert(!tether::observation<asked_observation> || has_notifications<asked_observation>,
                 "tether[O4]: this observer is told nothing, or has a function that is not: they "
                 "are called 'mapped', 'unmapped', 'trimmed',"
                 " 'left_out', 'pinning' and 'diverged'");

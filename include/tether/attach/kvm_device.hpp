@@ -30,7 +30,8 @@ struct no_kvm {
 
 /// A policy with state: move it into the container, which owns it.
 ///
-///     container<vfio_type1, kvm_device> dma{guest, gate, vfio_type1{}, kvm_device::create(vm).value()};
+///     auto kvm = kvm_device::create(vm);
+///     container<vfio_type1, kvm_device> dma{guest, gate, vfio_type1{}, std::move(*kvm)};
 ///
 /// Source: linux/kvm.h, KVM_DEV_TYPE_VFIO.
 template <class Kernel>

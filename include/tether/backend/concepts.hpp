@@ -33,9 +33,9 @@ concept maps_memory = requires(B& backend, mapping const& what, extent<io_addres
   { backend.unmap(where) } noexcept -> std::same_as<result<void>>;
 };
 
-/// Reports what it can map now. Laws: read again after every join and leave, never cached across
-/// one. `usable_iova` is sorted and disjoint, and adjacent ranges must not be merged;
-/// `free_mappings` is how many more mappings fit beside the present ones.
+/// Reports what it can map now. Laws: the caller reads it again after every join and leave, and
+/// never caches it across one. `usable_iova` is sorted and disjoint, and adjacent ranges must not
+/// be merged; `free_mappings` is how many more mappings fit beside the present ones.
 template <class B>
 concept has_limits = requires(B const& backend) {
   { backend.page_sizes() } noexcept -> std::same_as<page_sizes>;
@@ -101,8 +101,8 @@ concept maps_files = requires(B& backend, mapping const& what, file_source from)
   { backend.map(what, from) } noexcept -> std::same_as<result<void>>;
 };
 
-/// Optional: reports whether what has joined now pins everything that is mapped (law 1). Laws: read
-/// again after every join and leave.
+/// Optional: reports whether what has joined now pins everything that is mapped (law 1). Laws: the
+/// caller reads it again after every join and leave.
 template <class B>
 concept reports_pinning = requires(B const& backend) {
   { backend.pins_now() } noexcept -> std::same_as<bool>;

@@ -30,7 +30,7 @@
 
 namespace tether {
 
-/// The backend. Movable; its devices and joined groups stay valid when it is moved.
+/// The backend: one container. Movable; its devices and joined groups stay valid when it is moved.
 /// Ensures: when `unmap` returns, the pins are gone (law 5: the completion with each slot's tag has
 /// arrived).
 /// Cost: one system call for each 1 GiB of a mapping. Linux 6.1 may take a second to send the tags.

@@ -8,11 +8,9 @@
 #pragma once
 
 #include <tether/backend/concepts.hpp>
-#include <tether/backend/detail/intrusive_ring.hpp>
 #include <tether/backend/iommufd/cdev.hpp>
+#include <tether/backend/iommufd/container_state.hpp>
 #include <tether/backend/iommufd/context.hpp>
-#include <tether/backend/iommufd/hwpts.hpp>
-#include <tether/backend/iommufd/ioas.hpp>
 #include <tether/backend/iommufd/uapi.hpp>
 #include <tether/backend/vfio/cdev.hpp>
 #include <tether/backend/vfio/device.hpp>
@@ -20,7 +18,6 @@
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
-#include <tether/core/kernel_handles.hpp>
 #include <tether/core/mapping.hpp>
 #include <tether/core/page_sizes.hpp>
 #include <tether/fwd.hpp>
@@ -61,7 +58,7 @@ class basic_iommufd {
   [[nodiscard]] static result<basic_iommufd> open(basic_iommufd_context<Kernel> context,
                                                   vfio_sysfs sysfs = vfio_sysfs{},
                                                   iommufd_options options = {}) noexcept try {
-    auto made = std::make_unique<state>(std::move(context), std::move(sysfs), options);
+    auto made = std::make_unique<state>(std::move(context), std::move(sysfs), options.huge_pages);
     if (auto there = made->ioas.allocate(); !there) return failure(there.error());
     return basic_iommufd{std::move(made)};
   } catch (std::exception const&) {
@@ -101,9 +98,9 @@ class basic_iommufd {
   /// Whether a device that is not mediated has joined.
   [[nodiscard]] bool pins_now() const noexcept { return state_->pins(); }
 
-  /// How the device that the node leads to now pins: as `look_at_cdev`. No side effects.
+  /// How the device that the node leads to now pins: as `classify_cdev`. No side effects.
   [[nodiscard]] result<pin_class> classify(endpoint_type const& endpoint) const noexcept {
-    return detail::look_at_cdev<Kernel>(endpoint, state_->sysfs);
+    return detail::classify_cdev<Kernel>(endpoint, state_->sysfs);
   }
   /// How the opened device pins: a node can be replaced between `classify(endpoint)` and `open`.
   [[nodiscard]] pin_class classify(device_type const& device) const noexcept {
@@ -137,7 +134,7 @@ class basic_iommufd {
   /// `already_there`, `outside_aperture`, `memory_gone`, the kernel's errno.
   [[nodiscard]] result<void> join(device_type& device) noexcept {
     auto* const who = device.state();
-    if (!is_bound(who))
+    if (!state_->is_bound(who))
       return failure(
           error{"join", errc::stale_handle}.advise("bind it to this container's context first"));
     if (!who->joined.alone()) return failure(error{"join", errc::already_there}.of(who->name));
@@ -154,7 +151,7 @@ class basic_iommufd {
                          ? why
                          : why.with_failed_rollback());
     }
-    own.tell_who_pins();
+    own.update_pinned();
     return {};
   }
   /// Ensures: what is mapped stays mapped. While another device of its group is attached, the IOMMU
@@ -163,13 +160,13 @@ class basic_iommufd {
   /// stuck, if a page table (HWPT) could not be destroyed, which goes on pinning.
   [[nodiscard]] result<void> leave(device_type& device) noexcept {
     auto* const who = device.state();
-    if (!is_bound(who) || !state_->joined.has(who->joined))
+    if (!state_->is_bound(who) || !state_->joined.has(who->joined))
       return failure(error{"leave", errc::stale_handle});
-    if (who->views.count() != 0) return failure(why_in_use("leave", *who));
+    if (who->views.count() != 0) return failure(state::why_in_use("leave", *who));
     state& own = *state_;
     if (auto left = own.tables.detach("leave", *who); !left) return left;
     who->joined.leave();
-    return own.has_left("leave");
+    return own.finish_leave("leave");
   }
   /// Moves a device here that has joined `from`, on the same context, without a gap: its DMA is
   /// never blocked. A pin point. Fails, leaving it where it was: `stale_handle`, `already_there`,
@@ -179,7 +176,7 @@ class basic_iommufd {
     auto* const who = device.state();
     state& own = *state_;
     state& old = *from.state_;
-    if (!is_bound(who) || !old.joined.has(who->joined))
+    if (!state_->is_bound(who) || !old.joined.has(who->joined))
       return failure(error{"replace", errc::stale_handle});
     if (&own == &old) return failure(error{"replace", errc::already_there}.of(who->name));
     error neighbour{"replace", errc::still_in_use};
@@ -202,8 +199,8 @@ class basic_iommufd {
                          : why.with_failed_rollback());
     }
     who->joined.join(own.joined);
-    own.tell_who_pins();
-    return old.has_left("replace");
+    own.update_pinned();
+    return old.finish_leave("replace");
   }
   /// Closes it, which undoes `bind`. Fails, still open: `stale_handle`; `still_in_use` if it has
   /// joined, or a BAR of it is mapped.
@@ -224,80 +221,19 @@ class basic_iommufd {
 
   /// Unmapping itself waits for the IOMMU. But through a mapped BAR a device's DMA can be started
   /// at any time: fails with `still_in_use`, naming the device.
-  [[nodiscard]] result<void> quiesce() noexcept { return state_->nobody_has_registers("quiesce"); }
+  [[nodiscard]] result<void> quiesce() noexcept { return state_->check_no_bar_mapped("quiesce"); }
   /// Detaches and closes every device, unmaps everything, and destroys the page tables (HWPTs) and
   /// the IOAS; the next use allocates a new one. Fails, naming what stands in the way:
   /// `still_in_use` while a BAR is mapped; the kernel's errno.
   [[nodiscard]] result<void> abandon() noexcept { return state_->abandon(); }
 
  private:
-  using device_state = detail::vfio_device_state<Kernel>;
-
-  struct state {
-    state(basic_iommufd_context<Kernel> context, vfio_sysfs known, iommufd_options options)
-        : sysfs{std::move(known)}, ioas{std::move(context), options.huge_pages} {}
-    state(state const&) = delete;
-    state& operator=(state const&) = delete;
-    /// A device that is still joined is closed. If a BAR of it is mapped, the IOAS stays until the
-    /// context is closed.
-    ~state() { static_cast<void>(abandon()); }
-
-    [[nodiscard]] int descriptor() const noexcept { return ioas.context().descriptor(); }
-    bool pins() const noexcept {
-      return joined.any_of(
-          [](device_state const& one) noexcept { return one.attachment.pins == pin_class::pins; });
-    }
-    void tell_who_pins() noexcept { ioas.context().shared().set_pinned(ioas.id(), pins()); }
-    result<void> has_left(const char* operation) noexcept {
-      tell_who_pins();
-      auto destroyed = tables.destroy_unused(operation, descriptor(), joined);
-      // if that fails, the previous, narrower limits stay in force
-      static_cast<void>(ioas.read_limits());
-      if (!destroyed) return failure(destroyed.error().with_failed_rollback());
-      return {};
-    }
-    result<void> nobody_has_registers(const char* operation) const noexcept {
-      result<void> quiet{};
-      static_cast<void>(joined.any_of([&](device_state const& one) noexcept {
-        if (one.views.count() != 0) quiet = failure(why_in_use(operation, one));
-        return !quiet.has_value();
-      }));
-      return quiet;
-    }
-    result<void> abandon() noexcept {
-      if (auto quiet = nobody_has_registers("abandon"); !quiet) return quiet;
-      while (auto* const one = joined.first()) {
-        // closing it does the same
-        static_cast<void>(detail::iommufd_hwpts<Kernel>::detach("abandon", *one));
-        one->descriptor = {};
-        one->attachment.context = nullptr;
-        one->joined.leave();
-      }
-      tell_who_pins();
-      if (auto gone = tables.destroy_unused("abandon", descriptor(), joined); !gone) return gone;
-      if (auto unmapped = ioas.unmap(extent<io_address>::everything()); !unmapped) return unmapped;
-      return ioas.destroy("abandon");
-    }
-
-    vfio_sysfs sysfs;
-    detail::iommufd_ioas<Kernel> ioas;
-    detail::iommufd_hwpts<Kernel> tables{};
-    detail::ring_link<device_state> joined{};
-  };
+  using state = detail::iommufd_container_state<Kernel>;
+  using device_state = typename state::device;
 
   explicit basic_iommufd(std::unique_ptr<state> made) noexcept : state_{std::move(made)} {}
 
   [[nodiscard]] int descriptor() const noexcept { return state_->descriptor(); }
-  /// Bound to this very context: ids are per context, so with another one it would be attached to
-  /// whatever object has our id there.
-  bool is_bound(device_state const* who) const noexcept {
-    return who != nullptr && who->descriptor.number() >= 0 &&
-           who->attachment.context == &state_->ioas.context().shared();
-  }
-  static error why_in_use(const char* operation, device_state const& who) noexcept {
-    return error{operation, errc::still_in_use}.of(who.name).advise(
-        "{} of its BARs are still mapped", who.views.count());
-  }
   error why_not_bound(device_state const& who, int number) const noexcept try {
     const auto why = error::from_errno("bind device", number).of(who.name);
     if (number == EINVAL || number == ENOTTY) {

@@ -2,7 +2,7 @@
 // An IOMMU in memory that really translates: VFIO type1v2's contract without hardware, pins or
 // privileges. Its devices are DMA engines that copy bytes wherever the table lets them.
 //
-//     device.dma_write(iova, bytes) ---> [ interval_table ] ---> memcpy to host memory
+//     device.dma_write(iova, bytes) ---> [ iova_table ] ---> memcpy to host memory
 //                                         not mapped, or no right: refused, and nothing moved
 #pragma once
 
@@ -42,11 +42,12 @@ struct software_iommu_options {
 
 namespace detail {
 
+/// What the backend and its devices share, at a fixed address.
 struct software_iommu_state {
   explicit software_iommu_state(software_iommu_options chosen) : options{std::move(chosen)} {}
 
   software_iommu_options options;
-  translation_lock gate;
+  translation_lock lock;
   iova_table<> table;
   endpoint_registry groups;
 };
@@ -72,7 +73,7 @@ class software_device {
 
   /// Empty once closed. Valid until its group leaves.
   [[nodiscard]] std::string_view name() const noexcept {
-    const std::shared_lock reading{iommu_->gate};
+    const std::shared_lock reading{iommu_->lock};
     return opened_.name();
   }
 
@@ -101,14 +102,14 @@ class software_device {
   /// destroyed or assigned, and `open` moves one while it holds the lock.
   void close() noexcept {
     if (!opened_) return;
-    const std::lock_guard change{iommu_->gate};
+    const std::lock_guard change{iommu_->lock};
     detail::endpoint_registry::close(opened_);
   }
 
   template <class Copy>
   result<void> transfer(const char* operation, access wanted, io_address at, std::size_t bytes,
                         Copy copy) noexcept {
-    const std::shared_lock translating{iommu_->gate};
+    const std::shared_lock translating{iommu_->lock};
     if (!opened_)
       return failure(error{operation, errc::stale_handle}.advise("the device is closed"));
     if (bytes == 0) return {};
@@ -155,7 +156,7 @@ class software_iommu {
   [[nodiscard]] result<void> map(mapping const& what) noexcept {
     if (auto shaped = detail::check_shape(what, state_->options.page_sizes.smallest()); !shaped)
       return shaped;
-    const std::lock_guard change{state_->gate};
+    const std::lock_guard change{state_->lock};
     if (state_->table.touches(what.where))
       return failure(error{"map", errc::overlaps}.at(what.where));
     if (state_->table.size() >= state_->options.budget) {
@@ -170,7 +171,7 @@ class software_iommu {
   /// Requires: `where` is exactly one or more whole mappings without a gap. Fails, removing
   /// nothing: `invalid_extent`, `cuts_a_mapping`, `not_mapped`.
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
-    const std::lock_guard change{state_->gate};
+    const std::lock_guard change{state_->lock};
     return state_->table.whole(where).map(
         [this](detail::table_run run) noexcept { state_->table.erase(run); });
   }
@@ -182,19 +183,19 @@ class software_iommu {
     return state_->options.usable;
   }
   [[nodiscard]] std::uint64_t free_mappings() const noexcept {
-    const std::shared_lock reading{state_->gate};
+    const std::shared_lock reading{state_->lock};
     return state_->options.budget - state_->table.size();
   }
 
   /// Fails: `already_there`.
   [[nodiscard]] result<joined_group> join(group_type const& group) noexcept {
-    const std::lock_guard change{state_->gate};
+    const std::lock_guard change{state_->lock};
     return state_->groups.join(group);
   }
   /// Ensures: nothing is unmapped, whichever group leaves. Fails: `still_in_use` while a device of
   /// it is open, `stale_handle`.
   [[nodiscard]] result<void> leave(joined_group& joined) noexcept {
-    const std::lock_guard change{state_->gate};
+    const std::lock_guard change{state_->lock};
     return state_->groups.may_leave(joined).map([&]() noexcept { state_->groups.leave(joined); });
   }
 
@@ -205,7 +206,7 @@ class software_iommu {
   }
   /// Fails: `no_such_device`, `stale_handle`.
   [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
-    const std::lock_guard change{state_->gate};
+    const std::lock_guard change{state_->lock};
     return detail::endpoint_registry::open(joined, name)
         .map(
             [this](detail::open_endpoint opened) noexcept { return device_type{*state_, opened}; });
@@ -213,19 +214,20 @@ class software_iommu {
   /// Ensures: no DMA of the device runs or can start. Fails: `stale_handle` if it is closed
   /// already.
   [[nodiscard]] result<void> close(device_type& device) noexcept {
-    const std::lock_guard change{state_->gate};
+    const std::lock_guard change{state_->lock};
     if (!device.opened_) return failure(error{"close", errc::stale_handle});
     detail::endpoint_registry::close(device.opened_);
     return {};
   }
 
+  /// Ensures: no translation that began before is still running: an exclusive lock waits for them.
   [[nodiscard]] result<void> quiesce() noexcept {
-    const std::lock_guard nothing_in_flight{state_->gate};
+    const std::lock_guard nothing_in_flight{state_->lock};
     return {};
   }
   /// Ensures: nothing is mapped or joined. Fails: `still_in_use` while a device is open.
   [[nodiscard]] result<void> abandon() noexcept {
-    const std::lock_guard change{state_->gate};
+    const std::lock_guard change{state_->lock};
     return state_->groups.may_abandon().map([this]() noexcept {
       state_->table.clear();
       state_->groups.abandon();

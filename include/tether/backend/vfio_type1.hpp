@@ -93,7 +93,8 @@ class basic_vfio_type1 {
     return {};
   }
 
-  /// The smallest is every mapping's alignment. As the ranges, read again after join and leave.
+  /// The smallest is every mapping's alignment. Read again after every join and leave, as the
+  /// usable ranges are.
   [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return info_.page_sizes; }
   [[nodiscard]] std::span<extent<io_address> const> usable_iova() const noexcept {
     return info_.usable;
@@ -230,7 +231,7 @@ class basic_vfio_type1 {
         "raise the locked-memory limit (ulimit -l): {} KiB more must be locked");
   }
 
-  /// The kernel refuses an inverted extent with EINVAL. Named here, at no cost on success.
+  /// The kernel refuses an inverted extent with EINVAL; it is named here, at no cost on success.
   [[gnu::cold]] static error why_not_unmapped(extent<io_address> where, int number) noexcept {
     return (where.valid() ? error::from_errno("unmap", number)
                           : error{"unmap", errc::invalid_extent})

@@ -14,9 +14,10 @@ inline constexpr std::uint64_t KiB = 1024;
 inline constexpr std::uint64_t MiB = 1024 * KiB;
 inline constexpr std::uint64_t GiB = 1024 * MiB;
 
-/// The spaces an address can live in. Each names itself for error sentences.
+/// The address spaces that an address can belong to.
 enum class space : std::uint8_t { none, guest_physical, io_virtual, host_virtual, block };
 
+/// The name of a space, for error sentences; empty for `none`.
 [[nodiscard]] constexpr const char* name_of(space which) noexcept {
   switch (which) {
     case space::guest_physical: return "guest physical";
@@ -58,13 +59,13 @@ struct address {
   }
 };
 
-/// A guest physical address (GPA): where the guest's CPU sees a byte.
+/// A guest physical address (GPA): where the guest's CPU sees a byte of memory.
 using guest_address = address<space::guest_physical>;
-/// An I/O virtual address (IOVA): where a device sees it, through the IOMMU.
+/// An I/O virtual address (IOVA): where a device sees that byte, through the IOMMU.
 using io_address = address<space::io_virtual>;
-/// A host virtual address (HVA): where this process sees it.
+/// A host virtual address (HVA): where this process sees that byte.
 using host_address = address<space::host_virtual>;
-/// Its offset in its RAM block, from the block's first byte.
+/// The offset of a byte in its RAM block, from the block's first byte.
 using block_offset = address<space::block>;
 
 }  // namespace tether

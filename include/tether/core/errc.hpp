@@ -41,6 +41,7 @@ enum class errc {
 
 namespace detail {
 
+/// The sentence of each cause.
 struct error_category final : std::error_category {
   [[nodiscard]] const char* name() const noexcept override { return "tether"; }
   [[nodiscard]] std::string message(int code) const override {
@@ -66,7 +67,7 @@ struct error_category final : std::error_category {
       case errc::no_such_device: return "there is nothing of that name";
       case errc::already_there: return "it is there already";
       case errc::still_in_use: return "it is still in use";
-      case errc::diverged: return "an earlier undo failed, so tether and the kernel may disagree";
+      case errc::diverged: return "an earlier rollback failed, so tether and the kernel may disagree";
       case errc::unsupported: return "tether does not support this";
       case errc::bad_descriptor: return "the file descriptor is not what it was said to be";
       case errc::strategy_mismatch: return "the strategy's block size does not fit";
@@ -87,6 +88,7 @@ inline constinit const error_category the_error_category{};
 
 }  // namespace detail
 
+/// Makes an `errc` comparable with, and assignable to, a `std::error_code`.
 [[nodiscard]] inline std::error_code make_error_code(errc cause) noexcept {
   return {static_cast<int>(cause), detail::the_error_category};
 }

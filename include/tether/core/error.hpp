@@ -34,7 +34,7 @@ class [[nodiscard]] error {
   [[nodiscard]] static error from_errno(const char* operation, int number) noexcept {
     return {operation, std::error_code{number, std::generic_category()}};
   }
-
+  /// From a failed allocation (`std::bad_alloc`).
   [[nodiscard]] static error out_of_memory(const char* operation) noexcept {
     return {operation, std::make_error_code(std::errc::not_enough_memory)};
   }
@@ -68,14 +68,18 @@ class [[nodiscard]] error {
     return that;
   }
 
+  /// What was tried, and why it failed.
   [[nodiscard]] const char* operation() const noexcept { return operation_; }
   [[nodiscard]] std::error_code code() const noexcept { return cause_; }
   [[nodiscard]] bool is(errc cause) const noexcept { return cause_ == make_error_code(cause); }
   [[nodiscard]] bool is_errno(int number) const noexcept {
     return cause_ == std::error_code{number, std::generic_category()};
   }
+  /// Whether it is *stuck* (law 6): the kernel's state may differ from ours.
   [[nodiscard]] bool rollback_failed() const noexcept { return rollback_failed_; }
+  /// The region, group or device concerned; empty if none.
   [[nodiscard]] std::string_view subject() const noexcept { return subject_.view(); }
+  /// The extent concerned, if there is one: its space, first and last byte.
   [[nodiscard]] bool has_extent() const noexcept { return space_ != space::none; }
   [[nodiscard]] space extent_space() const noexcept { return space_; }
   [[nodiscard]] std::uint64_t first() const noexcept { return first_; }
@@ -105,7 +109,7 @@ class [[nodiscard]] error {
             .append(std::to_string(number_))
             .append(advice.substr(gap + 2));
     }
-    if (rollback_failed_) text.append("; what it had done could not all be undone");
+    if (rollback_failed_) text.append("; what it had done could not all be rolled back");
     return text;
   }
 

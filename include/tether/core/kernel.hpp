@@ -49,53 +49,57 @@ struct linux_kernel {
   }
   [[nodiscard]] static answer mprotect(std::uint64_t host, std::uint64_t size,
                                        int protection) noexcept {
-    return say(::mprotect(pointer(host), size, protection));
+    return or_errno(::mprotect(pointer(host), size, protection));
   }
   [[nodiscard]] static answer munmap(std::uint64_t host, std::uint64_t size) noexcept {
-    return say(::munmap(pointer(host), size));
+    return or_errno(::munmap(pointer(host), size));
   }
   [[nodiscard]] static answer madvise(std::uint64_t host, std::uint64_t size, int advice) noexcept {
-    return say(::madvise(pointer(host), size, advice));
+    return or_errno(::madvise(pointer(host), size, advice));
   }
   [[nodiscard]] static answer memfd_create(const char* name, unsigned flags) noexcept {
-    return say(::memfd_create(name, flags));
+    return or_errno(::memfd_create(name, flags));
   }
   [[nodiscard]] static answer ftruncate(int descriptor, std::uint64_t size) noexcept {
-    return say(::ftruncate(descriptor, static_cast<off_t>(size)));
+    return or_errno(::ftruncate(descriptor, static_cast<off_t>(size)));
   }
   [[nodiscard]] static answer fallocate(int descriptor, int mode, std::uint64_t offset,
                                         std::uint64_t size) noexcept {
-    return say(::fallocate(descriptor, mode, static_cast<off_t>(offset), static_cast<off_t>(size)));
+    return or_errno(
+        ::fallocate(descriptor, mode, static_cast<off_t>(offset), static_cast<off_t>(size)));
   }
   [[nodiscard]] static answer fstat(int descriptor, struct stat& status) noexcept {
-    return say(::fstat(descriptor, &status));
+    return or_errno(::fstat(descriptor, &status));
   }
   /// The status of the file at `path`, without opening it.
   [[nodiscard]] static answer stat(const char* path, struct stat& status) noexcept {
-    return say(::stat(path, &status));
+    return or_errno(::stat(path, &status));
   }
   [[nodiscard]] static answer duplicate(int descriptor) noexcept {
-    return say(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+    return or_errno(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
   }
   [[nodiscard]] static answer descriptor_flags(int descriptor) noexcept {
-    return say(::fcntl(descriptor, F_GETFL));
+    return or_errno(::fcntl(descriptor, F_GETFL));
   }
   /// F_ADD_SEALS: forbids these operations on the file from now on.
   [[nodiscard]] static answer add_seals(int descriptor, unsigned seals) noexcept {
-    return say(::fcntl(descriptor, F_ADD_SEALS, seals));
+    return or_errno(::fcntl(descriptor, F_ADD_SEALS, seals));
   }
   [[nodiscard]] static answer seals(int descriptor) noexcept {
-    return say(::fcntl(descriptor, F_GET_SEALS));
+    return or_errno(::fcntl(descriptor, F_GET_SEALS));
   }
-  [[nodiscard]] static answer close(int descriptor) noexcept { return say(::close(descriptor)); }
+  [[nodiscard]] static answer close(int descriptor) noexcept {
+    return or_errno(::close(descriptor));
+  }
   /// Any call by number, for interfaces that the C library does not wrap (io_uring).
   template <class... Arguments>
   [[nodiscard]] static answer call(long number, Arguments... arguments) noexcept {
-    return say(::syscall(number, arguments...));
+    return or_errno(::syscall(number, arguments...));
   }
 
  private:
-  static answer say(long answered) noexcept {
+  /// The C library's result, or the negative errno where it is negative.
+  static answer or_errno(long answered) noexcept {
     return answered < 0 ? -static_cast<answer>(errno) : answered;
   }
   static void* pointer(std::uint64_t at) noexcept {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A name, stored inline: copying it never allocates, so it never fails. The names of blocks and
-// regions, the subject of an `error`, the names in a gate's list.
+// A name, stored inline: copying it never allocates, so it never fails. For the names of blocks and
+// regions, the subject of an `error`, the holders in a discard gate.
 #pragma once
 
 #include <array>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// One entry of an IOMMU: these I/O addresses reach that host memory with those rights. The listener
-// makes them, a strategy cuts them, a backend maps them.
+// One entry of an IOMMU: these I/O addresses reach that host memory with those rights. The DMA
+// listener makes a mapping of each section, a granularity policy cuts it, a backend maps the parts.
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -43,7 +43,8 @@ struct file_source {
   std::uint64_t offset = 0;
 };
 
-/// Units: bytes. Invariant in a backend: `where`, `host` are multiples of its smallest page.
+/// Host memory that devices reach at the I/O addresses `where`. Units: bytes. Invariant in a
+/// backend: `where` and `host` are multiples of its smallest page.
 struct mapping {
   extent<io_address> where{};
   host_address host{};

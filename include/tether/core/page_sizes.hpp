@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Which page sizes an IOMMU can use, as the mask that kernels report: bit n set means pages of 2^n
-// bytes.
-// Source: `vfio_iommu_type1_info::iova_pgsizes`; sizes differ by machine and change when a group
-// joins.
+// bytes. They differ by machine and change when a group joins.
+// Source: `vfio_iommu_type1_info::iova_pgsizes`.
 #pragma once
 
 #include <tether/core/address.hpp>

@@ -47,13 +47,13 @@ class page_frames {
         error::from_errno("read page frames", static_cast<int>(-answer)).of("/proc/self/pagemap"));
   }
 
-  /// Calls `see(n, page_frame)` for each of the `count` pages from `from`. With `touch` an absent
+  /// Calls `visit(n, page_frame)` for each of the `count` pages from `from`. With `touch` an absent
   /// page is read first: a file's page may be in the page cache without a PTE in this process. A
   /// swapped page is always faulted in.
   /// Fails: the kernel's errno. Cost: a system call per 512 pages, one more per page touched.
-  template <class See>
+  template <class Visit>
   [[nodiscard]] result<void> look(host_address from, std::uint64_t count, bool touch,
-                                  See see) const noexcept {
+                                  Visit visit) const noexcept {
     const std::uint64_t page = Kernel::page_size();
     std::array<page_frame, 512> some{};
     for (std::uint64_t at = 0; at != count;) {
@@ -68,7 +68,7 @@ class page_frames {
       if (changed) {
         if (auto done = read(from.value / page + at, now, some); !done) return done;
       }
-      for (std::uint64_t i = 0; i != now; ++i) see(at + i, some[i]);
+      for (std::uint64_t i = 0; i != now; ++i) visit(at + i, some[i]);
       at += now;
     }
     return {};

@@ -3,7 +3,7 @@
 // discards their memory, unless a hold inhibits that. Contains no virtio transport: bytes of a
 // queue go in, a report comes out.
 //
-//   bytes -> frames -> [permit] -> guest_memory -> (partial_pages) -> batch -> memory_backing::discard
+//   bytes -> frames -> [permit] -> guest_memory -> (partial_pages) -> batch -> discard
 //
 // Frames that arrive in several batches, or several requests, complete a host page only if no edit
 // of the memory map concerned its memory in between (topology/edit_generation): after one, the
@@ -37,9 +37,9 @@ namespace tether {
 struct balloon_options {
   /// VIRTIO_BALLOON_F_MUST_TELL_HOST: the guest uses no frame before it has deflated it. Only then
   /// may the frames of one host page come in several requests; without it, pages that are
-  /// incomplete at the end of a request are forgotten. Either way, an edit of the map that hides,
-  /// moves or removes memory, or changes its access rights, forgets which of its frames were
-  /// inflated.
+  /// incomplete at the end of a request are dropped. Either way, an edit of the map that hides,
+  /// moves or removes memory, or changes its access rights, voids the record of which of its frames
+  /// were inflated.
   bool must_tell_host = false;
   /// Allocates the records of incomplete host pages. Only needed for host pages larger than 4 KiB.
   /// Must be thread-safe if the gate is, and outlive the balloon.
@@ -128,26 +128,26 @@ class balloon {
       }
       detail::checked_view view{guest_};
       detail::guest_memory memory{*view};
-      const auto give_batch = [&](detail::partial_pages& pages) {
-        pages.forget_abandoned();
+      const auto discard_batch = [&](detail::partial_pages& pages) {
+        pages.erase_expired();
         for (std::size_t at = begin; at < end; ++at) {
-          if (give_one(frames[at], view, memory, pages, request, ready, report)) continue;
+          if (add_frame(frames[at], view, memory, pages, request, ready, report)) continue;
           // The map has changed meanwhile: the rest uses a newer view. A frame that finds several
           // outdated is not discarded.
           if (at != begin || ++outdated < views_for_a_frame) end = at;
           else report.partial += 1, outdated = 0;
         }
-        ready.discard(permit, report, [&](detail::piece const& one, bool gone) {
-          record_outcome(one, gone, request, report);
+        ready.discard(permit, report, [&](detail::complete_page const& one, bool discarded) {
+          record_outcome(one, discarded, request, report);
         });
       };
       if (options_.must_tell_host) {
         // Locked while discarding, too: a frame that is deflated concurrently must not return to
         // the guest before its page has been discarded.
         std::lock_guard lock{mutex_};
-        give_batch(gathered_);
+        discard_batch(gathered_);
       } else {
-        give_batch(of_this_request);
+        discard_batch(of_this_request);
       }
       if (begin != end) outdated = 0;
       begin = end;
@@ -155,7 +155,7 @@ class balloon {
     return report;
   }
 
-  /// A number that tells this request's frames from earlier ones, where records outlive a request.
+  /// A number that distinguishes this request from earlier ones, where records outlive a request.
   std::uint64_t next_request() noexcept {
     if (!options_.must_tell_host) return 1;
     std::lock_guard lock{mutex_};
@@ -164,10 +164,10 @@ class balloon {
 
   /// Returns whether the frame is accounted for. False, and nothing recorded, if an edit of the map
   /// may have concerned its block since the view was taken.
-  static bool give_one(std::uint32_t number, detail::checked_view& view,
-                       detail::guest_memory& memory, detail::partial_pages& pages,
-                       std::uint64_t request, detail::batch& ready,
-                       discard_report& report) noexcept {
+  static bool add_frame(std::uint32_t number, detail::checked_view& view,
+                        detail::guest_memory& memory, detail::partial_pages& pages,
+                        std::uint64_t request, detail::batch& ready,
+                        discard_report& report) noexcept {
     const auto frame = frame_extent(number);
     section const* const found = memory.find_discardable(frame);
     if (found == nullptr) {
@@ -186,24 +186,24 @@ class balloon {
     }
     const auto generation = view.generation_of(block);
     if (!generation) return false;
-    detail::block_notes* notes = pages.of(block, *generation, memory.owner());
-    if (notes != nullptr && notes->generation() != *generation) {
+    detail::block_records* records = pages.of(block, *generation, memory.owner());
+    if (records != nullptr && records->generation() != *generation) {
       if (ready.size() != 0) return false;  // a page of this block may be in the batch
       pages.erase(block);
-      notes = pages.of(block, *generation, memory.owner());
+      records = pages.of(block, *generation, memory.owner());
     }
-    if (detail::partial_page* const page = notes == nullptr ? nullptr : notes->at(offset);
+    if (detail::partial_page* const page = records == nullptr ? nullptr : records->at(offset);
         page != nullptr) {
-      give_part(*page, block, offset, request, ready, report);
+      add_to_page(*page, block, offset, request, ready, report);
     } else {
       report.fail(1, error::out_of_memory("note a part of a host page").at(frame).of(block.name()));
     }
     return true;
   }
 
-  static void give_part(detail::partial_page& page, memory_backing& block, std::uint64_t offset,
-                        std::uint64_t request, detail::batch& ready,
-                        discard_report& report) noexcept {
+  static void add_to_page(detail::partial_page& page, memory_backing& block, std::uint64_t offset,
+                          std::uint64_t request, detail::batch& ready,
+                          discard_report& report) noexcept {
     page.start_request(request);
     page.mark_free(offset % block.page_size() / frame_size);
     if (page.discarded_in_request == request) {
@@ -221,18 +221,18 @@ class balloon {
 
   /// After an attempt to discard a host page. If it succeeded, the frames reported as partial so
   /// far become discarded ones.
-  static void record_outcome(detail::piece const& one, bool gone, std::uint64_t request,
-                             discard_report& report) noexcept {
-    if (one.page == nullptr) return;
-    one.page->queued = detail::partial_page::not_queued;
-    if (!gone) return;
-    const std::uint64_t named = one.frames + one.page->pending_in_request;
-    report.partial -= one.page->pending_in_request;
-    report.discarded += one.page->pending_in_request;
-    if (one.page->discarded_in_request == 0)
-      report.completed += one.page->frames() - std::min(one.page->frames(), named);
-    one.page->pending_in_request = 0;
-    one.page->discarded_in_request = request;
+  static void record_outcome(detail::complete_page const& one, bool discarded,
+                             std::uint64_t request, discard_report& report) noexcept {
+    if (one.record == nullptr) return;
+    one.record->queued = detail::partial_page::not_queued;
+    if (!discarded) return;
+    const std::uint64_t named = one.frames + one.record->pending_in_request;
+    report.partial -= one.record->pending_in_request;
+    report.discarded += one.record->pending_in_request;
+    if (one.record->discarded_in_request == 0)
+      report.completed += one.record->frames() - std::min(one.record->frames(), named);
+    one.record->pending_in_request = 0;
+    one.record->discarded_in_request = request;
   }
 
   template <class Frames>
@@ -242,7 +242,7 @@ class balloon {
     const auto view = guest_.view();
     detail::guest_memory memory{*view};
     std::lock_guard lock{mutex_};
-    gathered_.forget_abandoned();
+    gathered_.erase_expired();
     for (std::size_t at = 0; at < frames.size(); ++at) {
       const auto frame = frame_extent(frames[at]);
       (memory.find_discardable(frame) != nullptr ? report.returned : report.not_ram) += 1;

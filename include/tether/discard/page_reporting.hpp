@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Free page reporting: the guest reports memory that is free *now*, and may use it again without
-// telling the host, so its discards are always uncoordinated: nothing is discarded while anything
-// pins.
+// notice, so its discards are always uncoordinated: nothing is discarded while anything pins.
 #pragma once
 
 #include <tether/discard/detail/guest_memory.hpp>
@@ -49,16 +48,16 @@ class page_reporting {
   discard_report report(std::span<extent<guest_address> const> element,
                         std::uint32_t poison_value = 0) noexcept {
     discard_report all;
-    bool open = poison_value == 0;
+    bool permitted = poison_value == 0;
     for (auto const& range : element) {
       const std::uint64_t frames =
           std::min(frames_of(range), std::numeric_limits<std::uint64_t>::max() - all.requested);
       all.requested += frames;
       if (!guarded_.usable()) all.fail(frames, guarded_.usable().error());
-      else if (!open) all.inhibited += frames;
+      else if (!permitted) all.inhibited += frames;
       else if (!range.valid() || frames != frames_of(range)) all.not_ram += frames;
       else if (!range.aligned_to(frame_size)) all.partial += frames;
-      else open = discard(range, all);
+      else permitted = discard(range, all);
     }
     return all;
   }
@@ -91,7 +90,7 @@ class page_reporting {
   /// one permit. Returns how many frames that was. A frame that crosses a border is counted as
   /// `not_ram`. Requires: whole frames.
   static std::uint64_t discard_first(extent<guest_address> rest, flat_view const& view,
-                                     discard_permit const& leave, discard_report& all) noexcept {
+                                     discard_permit const& permit, discard_report& all) noexcept {
     section const* const found = view.find(rest.first);
     extent<guest_address> here = rest;
     if (found != nullptr) {
@@ -115,7 +114,7 @@ class page_reporting {
     const std::uint64_t bytes = std::min(frames * frame_size, std::max(bytes_per_permit, page));
     all.calls += 1;
     if (const auto done =
-            block.discard({block_offset{offset}, block_offset{offset + (bytes - 1)}}, leave);
+            block.discard({block_offset{offset}, block_offset{offset + (bytes - 1)}}, permit);
         done) {
       return count(all.discarded, bytes / frame_size);
     } else {

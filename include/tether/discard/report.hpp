@@ -12,7 +12,7 @@ namespace tether {
 
 /// Units: 4 KiB frames, but for `calls`.
 struct discard_report {
-  std::uint64_t requested = 0;  ///< what the guest asked for; the sum of the next six
+  std::uint64_t requested = 0;  ///< frames that the guest named; the sum of the next six
   std::uint64_t discarded = 0;  ///< the host has the memory back
   /// acknowledged but not discarded: discards are inhibited. Never discarded later instead
   std::uint64_t inhibited = 0;
@@ -31,7 +31,7 @@ struct discard_report {
   /// The first error, if any; the other frames were handled all the same.
   std::optional<error> first_error{};
 
-  /// Whether every frame that was asked for is accounted for. Always true; tests and auditors ask.
+  /// Whether every requested frame is accounted for. Always true; tests and audits check it.
   [[nodiscard]] bool adds_up() const noexcept {
     return requested == discarded + inhibited + not_ram + partial + errors + returned;
   }

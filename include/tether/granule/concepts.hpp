@@ -25,12 +25,13 @@ namespace tether {
 ///   - `first_piece(rest, offset, sizes)`: bytes of the first piece of what remains of a section;
 ///   - `pieces(rest, offset, sizes)`: how many pieces the whole of `rest` takes;
 ///   - `block_size`: 0 where pieces are no uniform blocks, else the block in bytes.
-///   `offset` says where the first byte of `rest` lies in its RAM block; `sizes` is the container's frozen geometry.
+///   `offset` says where the first byte of `rest` lies in its RAM block; `sizes` are the page
+///   sizes that the container was attached with.
 /// Requires: `rest` begins and ends on the smallest page of `sizes`, in IOVA and host address, and
 /// is not all 2^64 bytes.
 /// Laws: `test/laws/granularity.hpp`. 0 < first_piece <= the size of `rest`; the pieces tile it;
-/// `pieces` counts them; what
-///   a piece is does not depend on where the cutting began, as long as it began at a piece's border.
+/// `pieces` counts them; the pieces of a part that begins at a piece's border are those of the
+/// whole.
 /// Cost: `first_piece` a few instructions; `pieces` at most one step per page size, never one per
 /// piece.
 /// Models: `whole_section`, `largest_page`, `fixed_block`.

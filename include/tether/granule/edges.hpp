@@ -5,7 +5,7 @@
 //
 //     section        |...=============================..|
 //     pages      |-------|-------|-------|-------|-------|
-//     inside             |=======================|          the rest is `trimmed`, in bytes, and reported
+//     inside             |=======================|     the rest is `trimmed` (bytes), and reported
 #pragma once
 
 #include <tether/core/address.hpp>

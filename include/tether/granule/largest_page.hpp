@@ -3,9 +3,9 @@
 // and for seeing in the journal which pages an IOMMU can use for a layout. Its pieces are no
 // uniform blocks, so while such a container pins, nothing is discarded (law 3).
 //
-//     IOVA  ...1ff000 | 200000          | 400000 401000        pages grow to the largest that is aligned on both
-//     host  ...7ff000 | 800000          | a00000 a01000        sides, and shrink again towards the end
-//             4 KiB   |  2 MiB          |  4 KiB   ...
+//     IOVA  ...1ff000 | 200000          | 400000 401000   pages grow to the largest that is
+//     host  ...7ff000 | 800000          | a00000 a01000   aligned on both sides, and shrink again
+//             4 KiB   |  2 MiB          |  4 KiB   ...    towards the end
 #pragma once
 
 #include <tether/granule/concepts.hpp>

@@ -70,8 +70,8 @@ concept never_inhibits = requires {
 /// for both.
 /// Optional: `static constexpr bool admits(group_counts) noexcept`, false for counts that an open
 /// may not lead to.
-/// Laws: a pure rule, a constant expression for any counts; no holds where nothing is attached;
-/// settled groups need none; many groups and devices are treated as few (`truth_table.hpp`); see
+/// Laws: a pure rule, a constant expression for any counts; no holds where nothing is attached, nor
+/// for groups that need none; many groups and devices are treated as few (`truth_table.hpp`); see
 /// `test/laws/inhibition.hpp`.
 /// Models: `inhibit_per_container`, `inhibit_per_group`, `inhibit_per_device`, `no_inhibition`.
 template <class P>
@@ -82,23 +82,24 @@ namespace detail {
 
 /// `holds` can be called in some way: on an object, with an argument that it may modify, or
 /// throwing.
-template <class P, class Tally>
-concept holds_somehow = requires(P& policy, Tally tally) { policy.holds(tally); } ||
-                        requires(P& policy) { policy.holds(Tally{}); };
+template <class P, class Counts>
+concept holds_somehow = requires(P& policy, Counts counts) { policy.holds(counts); } ||
+                        requires(P& policy) { policy.holds(Counts{}); };
 
 }  // namespace detail
 
 /// Whether each member of an inhibition policy can be called as tether calls it (public, static,
 /// noexcept). One that cannot would silently never be called.
 template <class P>
-concept can_be_asked = (holds_for_a_group<P> || !detail::holds_somehow<P, group_counts>) &&
-                       (holds_for_a_container<P> || !detail::holds_somehow<P, container_counts>) &&
-                       (holds_for_a_group<P> || holds_for_a_container<P> ||
-                        !detail::has_member<P, detail::holds_name>) &&
-                       (admits_some<P> || !detail::has_member<P, detail::admits_name>) &&
-                       (!detail::has_member<P, detail::never_inhibits_name> || requires {
-                         typename std::bool_constant<P::never_inhibits>;
-                       }) && !(never_inhibits<P> && detail::has_member<P, detail::holds_name>);
+concept members_callable =
+    (holds_for_a_group<P> || !detail::holds_somehow<P, group_counts>) &&
+    (holds_for_a_container<P> || !detail::holds_somehow<P, container_counts>) &&
+    (holds_for_a_group<P> || holds_for_a_container<P> ||
+     !detail::has_member<P, detail::holds_name>) &&
+    (admits_some<P> || !detail::has_member<P, detail::admits_name>) &&
+    (!detail::has_member<P, detail::never_inhibits_name> || requires {
+      typename std::bool_constant<P::never_inhibits>;
+    }) && !(never_inhibits<P> && detail::has_member<P, detail::holds_name>);
 
 /// Holds that `Policy` needs for a group, 0 if it has no rule for groups.
 template <inhibition Policy>

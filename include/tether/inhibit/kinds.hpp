@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 // Which holds, requirements, suspensions and discards exclude each other: a row is what is asked
-// for, a column what is there already.
+// for, a column what is there already ("unc." uncoordinated, "coord." coordinated, "req."
+// requirement).
 //
-//                         any hold   uncoordinated hold   suspension     any requirement   coordinated requirement
-//   uncoordinated discard   no              no               no                -                    -
-//   coordinated discard     no              yes              no                -                    -
-//   any hold                yes             yes              yes              no                    no
-//   uncoordinated hold      yes             yes              yes              no                    yes
-//   any requirement         no              no               yes              yes                   yes
-//   coordinated requirement no              yes              yes              yes                   yes
+//                            any hold   unc. hold   suspension   any req.   coord. req.
+//   uncoordinated discard      no         no          no           -          -
+//   coordinated discard        no         yes         no           -          -
+//   any hold                   yes        yes         yes          no         no
+//   uncoordinated hold         yes        yes         yes          no         yes
+//   any requirement            no         no          yes          yes        yes
+//   coordinated requirement    no         yes         yes          yes        yes
 #pragma once
 
 #include <cstdint>

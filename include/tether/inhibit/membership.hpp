@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Membership counts (attached groups, open devices, devices that agreed to discards), the same for
 // every inhibition policy, and the one function that changes them. A policy is a pure function of
-// these counts and has no state of its own (law 10).
+// these counts and has no state of its own (law 10): `concepts.hpp`.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +39,7 @@ struct group_counts {
 /// One container.
 struct container_counts {
   std::uint32_t members = 0;       ///< attached groups
-  std::uint32_t need_no_hold = 0;  ///< those of them that are settled
+  std::uint32_t need_no_hold = 0;  ///< those of them that need no hold
 
   friend constexpr bool operator==(container_counts const&,
                                    container_counts const&) noexcept = default;
@@ -70,7 +70,7 @@ enum class change : std::uint8_t {
 /// Always inlined: a container passes a constant `what`, so the switch folds away.
 [[gnu::always_inline]] constexpr void apply_change(container_counts& container, group_counts& group,
                                                    change what, consent agrees) noexcept {
-  const bool was_settled = group.needs_no_hold();
+  const bool needed_none = group.needs_no_hold();
   std::uint32_t& opened = agrees == consent::given ? group.agreed : group.declined;
   switch (what) {
     case change::none: break;
@@ -103,7 +103,7 @@ enum class change : std::uint8_t {
       break;
   }
   container.need_no_hold +=
-      static_cast<std::uint32_t>(group.needs_no_hold()) - static_cast<std::uint32_t>(was_settled);
+      static_cast<std::uint32_t>(group.needs_no_hold()) - static_cast<std::uint32_t>(needed_none);
 }
 
 /// The counts as they will be once the change is made.

@@ -16,9 +16,9 @@
 
 namespace tether {
 
-/// One hold for each attached group that is not settled: QEMU's rule since 2018 (c65ee43315). A
-/// group is the IOMMU's unit of isolation, so it is also what pins; and it is attached before its
-/// devices are opened.
+/// One hold for each attached group that needs one: QEMU's rule since 2018 (c65ee43315). A group is
+/// the IOMMU's unit of isolation, so it is also what pins; and it is attached before its devices
+/// are opened.
 /// Source: QEMU c65ee43315 and 238e917285.
 struct inhibit_per_group {
   using slot = inhibition_slot;
@@ -31,7 +31,7 @@ struct inhibit_per_group {
   }
 };
 
-/// One hold for the whole container while any group in it is not settled. The fewest holds, and the
+/// One hold for the whole container while any group in it needs one. The fewest holds, and the
 /// policy that is easiest to get wrong by hand: the hold must be taken again before *every* join.
 struct inhibit_per_container {
   using slot = inhibition_slot;

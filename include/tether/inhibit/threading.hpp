@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: BSL-1.0
 // Which threads may use a gate. Chosen once, in the type of the gate, because every container and
-// every discarder of a VM shares it; each of them checks that it was built for the same.
+// every discarder of a VM shares it; each of them checks that it was built for the same threading.
 //
 // The lock order of the library. A thread that holds a lock may take those below it:
 //
-//   1 operation       of a container: one lifecycle operation at a time. Kept while it waits for discards, and while it pins
-//   2 gate            its mutex. A permit counts as having it; a hold and a suspension wait for permits
-//   3 topology        the writer's, for a transaction and the commits that it tells; the readers', while a pointer is copied
-//   4 discard state   a balloon's notes of incomplete pages
-//   5 container       around everything that its backend is asked; a commit comes here with 3
-//   6 backend         its own, of which nobody else knows
+//   1 operation       of a container: one lifecycle operation at a time. Held while it waits for
+//                     discards, and while it pins
+//   2 gate            its mutex. A permit counts as having it; a hold and a suspension wait for
+//                     permits
+//   3 topology        the writer's, for a transaction and the commits that announce it; the
+//                     readers', while a pointer is copied
+//   4 discard state   a balloon's record of incomplete pages
+//   5 container       around every call into its backend; a commit takes it while it holds 3
+//   6 backend         private to the backend
 //
 // So a thread that waits for discards holds 1 and nothing else, and the locks that a discard takes
 // (2, the readers' part of 3, 4) are never held for long.

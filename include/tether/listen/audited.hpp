@@ -3,8 +3,8 @@
 // at any time whether the CPU's page tables still map the same: an observation policy for test
 // suites and for diagnosis.
 //
-//     mapped, something pins   -> frames read and remembered          device:  frame 812  frame 813
-//     audit                    -> frames read again, compared         CPU:     frame 812  frame 977   <- stale
+//     mapped, something pins -> frames read, recorded     device:  frame 812  frame 813
+//     audit                  -> frames read, compared     CPU:     frame 812  frame 977   <- stale
 #pragma once
 
 #include <tether/core/error.hpp>
@@ -63,7 +63,7 @@ struct audit_report {
 template <observation Next = no_observation, class Kernel = linux_kernel>
 class basic_audited {
   static_assert(
-      hears_what_it_has_ears_for<Next> && hears_something<Next>,
+      notifications_callable<Next> && has_notifications<Next>,
       "tether[O5]: the observer beside tether::audited has a function that would never be told, or "
       "none at all: 'mapped', "
       "'unmapped', 'trimmed', 'left_out', 'pinning' and 'diverged' are public and noexcept");
@@ -72,31 +72,32 @@ class basic_audited {
   using slot = observation_slot;
 
   void mapped(mapping const& what) noexcept {
-    remember(what);
-    detail::tell_mapped(next_, what);
+    record(what);
+    detail::notify_mapped(next_, what);
   }
   void unmapped(extent<io_address> where) noexcept {
     if (where.valid())
-      known_.erase(known_.lower_bound(where.first.value), known_.upper_bound(where.last.value));
+      recorded_.erase(recorded_.lower_bound(where.first.value),
+                      recorded_.upper_bound(where.last.value));
     complete_ = complete_ || where.is_everything();
-    detail::tell_unmapped(next_, where);
+    detail::notify_unmapped(next_, where);
   }
   void pinning(bool everything) noexcept {
     const bool begins = everything && !pinning_;
     pinning_ = everything;
-    for (auto& [first, one] : known_) {
-      if (begins) note_frames(one);
+    for (auto& [first, one] : recorded_) {
+      if (begins) record_frames(one);
       else if (!everything) one.frames.reset();
     }
-    detail::tell_pinning(next_, everything);
+    detail::notify_pinning(next_, everything);
   }
   void trimmed(section const& what, std::uint64_t bytes) noexcept {
-    detail::tell_trimmed(next_, what, bytes);
+    detail::notify_trimmed(next_, what, bytes);
   }
   void left_out(section const& what, error const& why) noexcept {
-    detail::tell_left_out(next_, what, why);
+    detail::notify_left_out(next_, what, why);
   }
-  void diverged(error const& why) noexcept { detail::tell_diverged(next_, why); }
+  void diverged(error const& why) noexcept { detail::notify_diverged(next_, why); }
 
   [[nodiscard]] Next& next() noexcept { return next_; }
 
@@ -107,7 +108,7 @@ class basic_audited {
     auto frames = page_frames<Kernel>::open();
     if (!frames) return failure(frames.error());
     report.complete = complete_;
-    for (auto const& [first, one] : known_) {
+    for (auto const& [first, one] : recorded_) {
       if (!one.frames) {
         report.not_compared += one.what.where.size();
         continue;
@@ -126,20 +127,20 @@ class basic_audited {
     std::optional<std::vector<page_frame>> frames{};  ///< at the time it became pinned
   };
 
-  void remember(mapping const& what) noexcept try {
+  void record(mapping const& what) noexcept try {
     if (!what.where.valid()) {
       complete_ = false;
       return;
     }
-    entry& fresh = known_[what.where.first.value];
+    entry& fresh = recorded_[what.where.first.value];
     fresh.what = what;
     fresh.frames.reset();
-    if (pinning_) note_frames(fresh);
+    if (pinning_) record_frames(fresh);
   } catch (std::exception const&) {
     complete_ = false;
   }
   /// A mapping whose frames cannot be read is reported as not compared.
-  static void note_frames(entry& one) noexcept try {
+  static void record_frames(entry& one) noexcept try {
     one.frames.reset();
     if (one.what.memory == memory_kind::device) return;
     const auto list = page_frames<Kernel>::open();
@@ -154,7 +155,7 @@ class basic_audited {
                               audit_report& report) {
     const std::uint64_t page = Kernel::page_size();
     bool fits_in_memory = true;
-    const auto see = [&](std::uint64_t at, page_frame now) noexcept {
+    const auto check = [&](std::uint64_t at, page_frame now) noexcept {
       page_frame const before = (*one.frames)[at];
       if (now.present() && now.number() == 0) report.by_frame_number = false;
       const bool same = now.present() && before.present() && now.number() == before.number();
@@ -168,7 +169,8 @@ class basic_audited {
         fits_in_memory = false;
       }
     };
-    if (auto done = frames.look(one.what.host, one.frames->size(), may_be_elsewhere(one.what), see);
+    if (auto done =
+            frames.look(one.what.host, one.frames->size(), may_be_elsewhere(one.what), check);
         !done)
       return done;
     if (!fits_in_memory) return failure(error::out_of_memory("audit"));
@@ -194,7 +196,7 @@ class basic_audited {
     return what.where.size() / Kernel::page_size();
   }
 
-  std::map<std::uint64_t, entry> known_;  // by first I/O address
+  std::map<std::uint64_t, entry> recorded_;  // by first I/O address
   bool complete_ = true;
   bool pinning_ = false;
   [[no_unique_address]] Next next_{};

@@ -33,11 +33,11 @@
 namespace tether {
 
 /// Models `memory_listener`. `Mutex` is held over a commit: the caller's lock around every call
-/// into this backend. `Feed` says whether announced changes are validated (`judged_feed`) or
+/// into this backend. `Feed` says whether announced changes are validated (`checked_feed`) or
 /// trusted (`trusted_feed`, a container's).
 /// Requires: backend and mutex outlive it; one thread from `begin` to `commit`.
 template <class Backend, granularity Granularity, edges Edges, observation Observation, class Mutex,
-          class Feed = detail::judged_feed>
+          class Feed = detail::checked_feed>
 class dma_listener {
  public:
   dma_listener(Backend& backend, Mutex& mutex) noexcept
@@ -55,18 +55,18 @@ class dma_listener {
   /// Fails: what the backend says; whatever can be refused up front (law 14); `not_enough_memory`;
   /// `diverged`; what the feed finds wrong.
   [[nodiscard]] result<void> commit() noexcept {
-    unmonitored nobody;
-    return commit_attended(nobody);
+    unmonitored none;
+    return commit_monitored(none);
   }
   /// As `commit`, with a progress monitor that is called before each piece.
   template <progress_monitor Monitor>
-  [[nodiscard]] result<void> commit_attended(Monitor& who) noexcept {
-    std::lock_guard turn{*mutex_};
+  [[nodiscard]] result<void> commit_monitored(Monitor& monitor) noexcept {
+    std::lock_guard lock{*mutex_};
     mapper_.refresh_sizes();
     left_out_.begin_change();
-    change_.judge();
-    auto followed =
-        change_.kind() == commit_kind::refusable ? follow_or_refuse(who) : follow_or_fence(who);
+    change_.validate();
+    auto followed = change_.kind() == commit_kind::refusable ? follow_or_refuse(monitor)
+                                                             : follow_or_fence(monitor);
     change_.end(followed || change_.kind() == commit_kind::compulsory);
     return followed;
   }
@@ -92,7 +92,7 @@ class dma_listener {
   /// Marks it diverged: a step other than mapping could not be rolled back.
   void diverge(error const& why) noexcept {
     if (!divergence_) divergence_ = why;
-    detail::tell_diverged(mapper_.observer(), why);
+    detail::notify_diverged(mapper_.observer(), why);
   }
   /// Never frees the memory that devices may still reach, not even when this is destroyed.
   void keep_memory_for_ever() noexcept { kept_.keep_for_ever(); }
@@ -109,7 +109,7 @@ class dma_listener {
 
  private:
   template <progress_monitor Monitor>
-  result<void> follow_or_refuse(Monitor& who) noexcept {
+  result<void> follow_or_refuse(Monitor& monitor) noexcept {
     if (divergence_) return failure(refusal());
     if (auto right = change_.verdict(); !right) return right;
     if (change_.out_of_memory()) return failure(no_memory());
@@ -124,7 +124,7 @@ class dma_listener {
     for (; log.mapped != change_.added().size(); ++log.mapped) {
       detail::section_plan& plan = change_.added()[log.mapped];
       if (plan.pieces == 0) continue;
-      auto done = mapper_.map(plan, who);
+      auto done = mapper_.map(plan, monitor);
       if (done) continue;
       if (!detail::may_be_left_out(plan, done.error())) {
         if (done.error().rollback_failed()) kept_.keep(*plan.what.memory);
@@ -140,7 +140,7 @@ class dma_listener {
   /// A compulsory change: what cannot be mapped is left out, memory that cannot be unmapped is kept
   /// from being freed, what the feed rejects is neither unmapped nor mapped.
   template <progress_monitor Monitor>
-  result<void> follow_or_fence(Monitor& who) noexcept {
+  result<void> follow_or_fence(Monitor& monitor) noexcept {
     std::optional<error> first;
     const auto note = [&first](error const& why) { first = first.value_or(why); };
     plan_removals();
@@ -163,10 +163,10 @@ class dma_listener {
           detail::check_plan<Granularity, Edges>(plan, mapper_.sizes(), backend_->usable_iova());
       if (done && plan.pieces != 0) {
         done = plan.pieces > backend_->free_mappings() ? failure(detail::over_budget(plan, 0))
-                                                       : mapper_.map(plan, who);
+                                                       : mapper_.map(plan, monitor);
       }
       if (done) {
-        if (plan.pieces == 0) leave_out_if_seen(plan);
+        if (plan.pieces == 0) leave_out_unless_skipped(plan);
         continue;
       }
       if (done.error().rollback_failed() ||
@@ -187,7 +187,7 @@ class dma_listener {
   void plan_removals() noexcept {
     for (detail::section_plan& plan : change_.removed()) {
       plan = detail::plan_section<Granularity>(plan.what, mapper_.sizes());
-      if (mapper_.usage().mappings == 0 || left_out_.stood(plan.what)) plan.pieces = 0;
+      if (mapper_.usage().mappings == 0 || left_out_.was_left_out(plan.what)) plan.pieces = 0;
     }
   }
 
@@ -206,7 +206,7 @@ class dma_listener {
           return roll_back({}, checked.error());
         leave_out(plan, checked.error());
       } else if (plan.pieces == 0) {
-        leave_out_if_seen(plan);
+        leave_out_unless_skipped(plan);
       }
     }
     std::uint64_t left = available;
@@ -223,7 +223,7 @@ class dma_listener {
   }
 
   /// Leaves out a section that passes the filter but contains no whole page.
-  void leave_out_if_seen(detail::section_plan& plan) noexcept {
+  void leave_out_unless_skipped(detail::section_plan& plan) noexcept {
     if (detail::treatment_of(plan.what) == detail::treatment::skip) return;
     const error why{"map", errc::not_aligned};
     leave_out(plan, why.at(plan.what.where)
@@ -246,9 +246,9 @@ class dma_listener {
           return false;
         },
         [&](std::size_t i) {
-          unmonitored nobody;
+          unmonitored none;
           return change_.removed()[i].pieces == 0 ||
-                 mapper_.map(change_.removed()[i], nobody).has_value();
+                 mapper_.map(change_.removed()[i], none).has_value();
         });
     left_out_.roll_back();
     if (undone && !why.rollback_failed()) return failure(why);
@@ -265,15 +265,15 @@ class dma_listener {
     for (detail::section_plan const& plan : change_.added()) {
       if (plan.pieces != 0 && plan.fit.trimmed != 0) {
         trimmed_ += plan.fit.trimmed;
-        detail::tell_trimmed(mapper_.observer(), plan.what, plan.fit.trimmed);
+        detail::notify_trimmed(mapper_.observer(), plan.what, plan.fit.trimmed);
       }
     }
-    for (left_out_section const& one : left_out_.come()) {
+    for (left_out_section const& one : left_out_.added()) {
       const auto plan = std::ranges::find_if(change_.added(), [&](detail::section_plan const& it) {
         return it.what.where == one.what.where;
       });
       if (plan != change_.added().end())
-        detail::tell_left_out(mapper_.observer(), plan->what, one.why);
+        detail::notify_left_out(mapper_.observer(), plan->what, one.why);
     }
   }
 

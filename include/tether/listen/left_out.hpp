@@ -47,7 +47,7 @@ class left_out_list {
 
   void begin_change() noexcept { before_ = all_.size(); }
   /// Whether this section was left out before the change. Cost: linear in those left out.
-  [[nodiscard]] bool stood(section const& one) const noexcept {
+  [[nodiscard]] bool was_left_out(section const& one) const noexcept {
     const auto same = [&](left_out_section const& other) { return other.what.where == one.where; };
     return std::any_of(all_.begin(), all_.begin() + static_cast<std::ptrdiff_t>(before_), same);
   }
@@ -75,7 +75,7 @@ class left_out_list {
     all_.erase(all_.begin() + static_cast<std::ptrdiff_t>(before_), all_.end());
   }
   /// Those that this change left out.
-  [[nodiscard]] std::span<left_out_section const> come() const noexcept {
+  [[nodiscard]] std::span<left_out_section const> added() const noexcept {
     return std::span{all_}.subspan(before_);
   }
   void clear() noexcept {

@@ -19,12 +19,13 @@ namespace tether {
 /// An observer.
 /// Minimal: `using slot = tether::observation_slot`; default constructible.
 /// Optional, each `noexcept`: `mapped(mapping)` for each piece; `unmapped(extent<io_address>)` for
-/// each call; after `abandon` one for everything; `trimmed(section, bytes)` and `left_out(section,
-/// error)` once for each section; `diverged(error)`; `pinning(bool)` whenever something has joined
-/// or left: whether all that is mapped is pinned now. An observer that has none of them, or one
-/// that cannot be called so, is refused (`hears_something`, `hears_what_it_has_ears_for`). Called
-/// under the container's lock: it must not call back into the container, the address space or the
-/// gate.
+/// each call to the backend, and after `abandon` once for everything; `trimmed(section, bytes)` and
+/// `left_out(section, error)` once for each section; `diverged(error)`; `pinning(bool)` whenever
+/// something has joined or left: whether all that is mapped is pinned now. An observer that has
+/// none of them, or has one that cannot be called so, is refused (`has_notifications`,
+/// `notifications_callable`).
+/// Requires: none of them calls the container, the address space or the gate: the container's lock
+/// is held.
 /// Models: `no_observation`.
 template <class O>
 concept observation =
@@ -108,7 +109,7 @@ inline constexpr bool named_rightly = has_member<Observer, Name> || !has_member<
 
 /// Whether every function of an observer that is named like a notification can be called as one.
 template <class O>
-concept hears_what_it_has_ears_for =
+concept notifications_callable =
     (!detail::has_member<O, detail::mapped_name> ||
      requires(O& who, mapping const& what) {
        { who.mapped(what) } noexcept;
@@ -134,7 +135,7 @@ concept hears_what_it_has_ears_for =
 /// Whether an observer receives any notification, and has no function that looks like one but is
 /// never called.
 template <class O>
-concept hears_something =
+concept has_notifications =
     std::derived_from<O, no_observation> ||
     ((detail::has_member<O, detail::mapped_name> || detail::has_member<O, detail::unmapped_name> ||
       detail::has_member<O, detail::trimmed_name> || detail::has_member<O, detail::left_out_name> ||
@@ -150,27 +151,27 @@ concept hears_something =
 namespace detail {
 
 template <class Observer>
-constexpr void tell_mapped(Observer& who, mapping const& what) noexcept {
+constexpr void notify_mapped(Observer& who, mapping const& what) noexcept {
   if constexpr (requires { who.mapped(what); }) who.mapped(what);
 }
 template <class Observer>
-constexpr void tell_unmapped(Observer& who, extent<io_address> where) noexcept {
+constexpr void notify_unmapped(Observer& who, extent<io_address> where) noexcept {
   if constexpr (requires { who.unmapped(where); }) who.unmapped(where);
 }
 template <class Observer>
-constexpr void tell_trimmed(Observer& who, section const& what, std::uint64_t bytes) noexcept {
+constexpr void notify_trimmed(Observer& who, section const& what, std::uint64_t bytes) noexcept {
   if constexpr (requires { who.trimmed(what, bytes); }) who.trimmed(what, bytes);
 }
 template <class Observer>
-constexpr void tell_left_out(Observer& who, section const& what, error const& why) noexcept {
+constexpr void notify_left_out(Observer& who, section const& what, error const& why) noexcept {
   if constexpr (requires { who.left_out(what, why); }) who.left_out(what, why);
 }
 template <class Observer>
-constexpr void tell_pinning(Observer& who, bool everything) noexcept {
+constexpr void notify_pinning(Observer& who, bool everything) noexcept {
   if constexpr (requires { who.pinning(everything); }) who.pinning(everything);
 }
 template <class Observer>
-constexpr void tell_diverged(Observer& who, error const& why) noexcept {
+constexpr void notify_diverged(Observer& who, error const& why) noexcept {
   if constexpr (requires { who.diverged(why); }) who.diverged(why);
 }
 

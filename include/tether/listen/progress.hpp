@@ -59,7 +59,7 @@ struct monitored_replay {
   void begin(commit_kind kind) noexcept { listener.begin(kind); }
   void remove(section const& one) noexcept { listener.remove(one); }
   void add(section const& one) noexcept { listener.add(one); }
-  [[nodiscard]] result<void> commit() noexcept { return listener.commit_attended(who); }
+  [[nodiscard]] result<void> commit() noexcept { return listener.commit_monitored(who); }
 };
 
 }  // namespace detail

@@ -2,7 +2,8 @@
 // All that a user writes: `static_assert(tether::proven_safe<my_container>)`. If it fails, the
 // compiler prints a shortest counterexample:
 //
-//     counterexample<{"stale mapping after: attach IOMMU-backed group 0: join container; ...; balloon discards; guest touches"}>
+//     counterexample<{"stale mapping after: attach IOMMU-backed group 0: join container; ...;
+//                      balloon discards; guest touches"}>
 #pragma once
 
 #include <tether/attach/lifecycle/plan_rules.hpp>
@@ -22,7 +23,7 @@ namespace proof {
 /// The verdicts. They are types, because a compiler prints types.
 struct nothing_wrong {};
 /// A property is broken, and these events lead there.
-template <fixed_string Story>
+template <fixed_string Trace>
 struct counterexample {};
 /// Nothing was broken, but the search did not reach all that it must: it proves nothing.
 template <fixed_string Missing>
@@ -41,7 +42,7 @@ namespace detail {
 /// The sentences of `attach/configuration.hpp`, which refuses a container for the same faults.
 template <class Policy>
 constexpr auto judge_policy() noexcept {
-  if constexpr (!can_be_asked<Policy>) {
+  if constexpr (!members_callable<Policy>) {
     return std::type_identity<
         refused_policy<"I8: a member would never be asked: public, static, constexpr, noexcept, of "
                        "the right types">>{};
@@ -70,7 +71,7 @@ template <class Abstraction>
 struct searched {
   static constexpr auto const& search = explored<Abstraction, small_scope, every_property>;
   static constexpr coverage missing = search.now.reached.lacks(demanded<Abstraction>());
-  static constexpr sentence said =
+  static constexpr sentence text =
       search.now.broken != 0
           ? describe_trace(search.now.broken,
                            counterexample_of<Abstraction, small_scope, every_property>)
@@ -78,9 +79,9 @@ struct searched {
 
   static constexpr auto decide() noexcept {
     if constexpr (search.now.broken != 0)
-      return std::type_identity<counterexample<fixed_string<said.length>{said}>>{};
+      return std::type_identity<counterexample<fixed_string<text.length>{text}>>{};
     else if constexpr (!missing.empty())
-      return std::type_identity<never_reached<fixed_string<said.length>{said}>>{};
+      return std::type_identity<never_reached<fixed_string<text.length>{text}>>{};
     else return std::type_identity<nothing_wrong>{};
   }
 };
@@ -92,7 +93,7 @@ struct judged {
   using policy = typename Abstraction::inhibition_type;
 
   static constexpr auto decide() noexcept {
-    if constexpr (!can_be_asked<policy> || !tether::detail::constant_rule<policy>) {
+    if constexpr (!members_callable<policy> || !tether::detail::constant_rule<policy>) {
       return judge_policy<policy>();
     } else {
       constexpr auto found = searched<Abstraction>::decide();

@@ -32,19 +32,20 @@ enum class backend_call : std::uint8_t {
   quiesce,
   abandon,
   acquire,
-  bind
+  bind,
 };
 
+/// The name of a call, as in `concepts.hpp`.
 [[nodiscard]] constexpr const char* name_of(backend_call what) noexcept {
   constexpr const char* names[]{"map",   "unmap",   "join",    "leave",   "open",
                                 "close", "quiesce", "abandon", "acquire", "bind"};
   return names[static_cast<std::size_t>(what)];
 }
 
-/// How it ended (law 6). `failed` left nothing behind; `stuck`: the rollback failed.
+/// How a call ended (law 6). `failed` left nothing behind; `stuck`: the rollback failed.
 enum class call_outcome : std::uint8_t { running, done, failed, stuck };
 
-/// One operation. `subject` is the group or device, where there is one.
+/// One recorded call. `subject` is the group or device, where there is one.
 struct journal_entry {
   backend_call what{};
   std::optional<extent<io_address>> where{};
@@ -90,17 +91,19 @@ class journal {
   /// Called after each operation, once its outcome is known.
   void after_each(hook callback) { after_ = std::move(callback); }
 
-  /// Cost: copies. Fails: may throw `std::bad_alloc`.
+  /// The calls so far, in order. Cost: copies. Fails: may throw `std::bad_alloc`.
   [[nodiscard]] std::vector<journal_entry> entries() const {
     const std::lock_guard lock{mutex_};
     return entries_;
   }
+  /// How many calls of one kind there were, whatever their outcome.
   [[nodiscard]] std::size_t count(backend_call kind) const noexcept {
     const std::lock_guard lock{mutex_};
     std::size_t found = 0;
     for (journal_entry const& entry : entries_) found += entry.what == kind ? 1U : 0U;
     return found;
   }
+  /// Removes the entries; the faults stay.
   void clear() noexcept {
     const std::lock_guard lock{mutex_};
     entries_.clear();
@@ -124,19 +127,19 @@ class journal {
 
   /// The fault to inject into a call of `kind`, if any. Each that matches counts down; the first to
   /// reach zero is used up.
-  [[nodiscard]] std::optional<fault> meet(backend_call kind) noexcept {
-    std::optional<fault> met;
+  [[nodiscard]] std::optional<fault> due_fault(backend_call kind) noexcept {
+    std::optional<fault> due;
     for (std::size_t i = 0; i < faults_.size();) {
       const bool counts = !faults_[i].kind || *faults_[i].kind == kind;
       if (counts && faults_[i].countdown > 0) --faults_[i].countdown;
-      if (counts && faults_[i].countdown == 0 && !met) {
-        met = faults_[i];
+      if (counts && faults_[i].countdown == 0 && !due) {
+        due = faults_[i];
         faults_.erase(faults_.begin() + static_cast<std::ptrdiff_t>(i));
       } else {
         ++i;
       }
     }
-    return met;
+    return due;
   }
 
   /// Records an operation, runs it (unless a fault refuses it), and records how it ended. `Answer`
@@ -144,7 +147,7 @@ class journal {
   template <class Answer, class Run>
   Answer record(backend_call what, std::optional<extent<io_address>> where,
                 std::string_view subject, Run run) noexcept {
-    std::optional<fault> met;
+    std::optional<fault> due;
     std::size_t line = 0;
     journal_entry entry;
     try {
@@ -152,13 +155,13 @@ class journal {
       const std::lock_guard lock{mutex_};
       line = entries_.size();
       entries_.push_back(entry);
-      met = meet(what);
+      due = due_fault(what);
     } catch (std::exception const&) {
       return failure(error::out_of_memory(name_of(what)));
     }
     if (before_) before_(entry);
-    Answer answer = met && !met->carried_out ? Answer{failure(met->why)} : run();
-    if (met && met->carried_out && answer) answer = failure(met->why);
+    Answer answer = due && !due->carried_out ? Answer{failure(due->why)} : run();
+    if (due && due->carried_out && answer) answer = failure(due->why);
     entry.ended = answer                             ? call_outcome::done
                   : answer.error().rollback_failed() ? call_outcome::stuck
                                                      : call_outcome::failed;
@@ -177,7 +180,7 @@ class journal {
   hook after_;
 };
 
-/// An operation as a line of text: `map [0x0, 0xfff]`, `join 'nic': failed`.
+/// A call as a line of text: `map [0x0, 0xfff]`, `join 'nic': failed`.
 [[nodiscard]] inline std::string sentence(journal_entry const& entry) {
   std::string text = name_of(entry.what);
   if (!entry.subject.empty()) text.append(" '").append(entry.subject).append("'");

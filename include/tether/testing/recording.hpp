@@ -43,9 +43,9 @@ struct recorded_names<Backend, attach_unit::device> {
 /// A backend that forwards to `Backend` and records each call. It pins, attaches, counts and opens
 /// exactly as that does.
 ///
-///     journal book;
-///     recording<software_iommu> iommu{book};
-///     book.fail_at(backend_call::map, 2, error{"map", errc::over_budget});
+///     journal calls;
+///     recording<software_iommu> iommu{calls};
+///     calls.fail_at(backend_call::map, 2, error{"map", errc::over_budget});
 template <class Backend>
 class recording : public detail::recorded_names<Backend> {
  public:
@@ -64,18 +64,20 @@ class recording : public detail::recorded_names<Backend> {
       : recording{Backend{}} {}
   explicit recording(Backend watched)
       : own_{std::make_unique<journal>()}, journal_{own_.get()}, watched_{std::move(watched)} {}
-  /// Writes into `book`. Requires: `book` outlives this.
-  explicit recording(journal& book)
+  /// Writes into `target`. Requires: `target` outlives this.
+  explicit recording(journal& target)
     requires std::default_initializable<Backend>
-      : journal_{&book} {}
-  recording(journal& book, Backend watched) noexcept
-      : journal_{&book}, watched_{std::move(watched)} {}
+      : journal_{&target} {}
+  recording(journal& target, Backend watched) noexcept
+      : journal_{&target}, watched_{std::move(watched)} {}
 
   /// The journal it writes into. Ensures: the reference stays valid when this is moved.
   [[nodiscard]] journal& log() const noexcept { return *journal_; }
+  /// The backend that it forwards to: calls made there are not recorded.
   [[nodiscard]] Backend& watched() noexcept { return watched_; }
   [[nodiscard]] Backend const& watched() const noexcept { return watched_; }
 
+  // As `Backend`'s own, and recorded unless they cannot fail.
   [[nodiscard]] result<void> map(mapping const& what) noexcept {
     return ask<result<void>>(backend_call::map, what.where, {},
                              [&]() noexcept { return watched_.map(what); });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The guest's physical memory map: regions are placed in it, sections are rendered from it, and
-// listeners are told of changes. For a VMM without a memory model of its own; one that has its own
-// calls its listeners directly.
+// The guest's physical memory map: regions are placed in it, sections are computed from it, and
+// changes are delivered to listeners. For a VMM without a memory model of its own; one that has its
+// own calls its listeners directly.
 #pragma once
 
 #include <tether/topology/detail/commit_pipeline.hpp>
@@ -49,33 +49,33 @@ class address_space {
     return id;
   }
   [[nodiscard]] result<void> remove(region_id id) noexcept {
-    return alone([&](transaction& change) { return change.remove(id); });
+    return single_edit([&](transaction& change) { return change.remove(id); });
   }
   [[nodiscard]] result<void> move(region_id id, guest_address to) noexcept {
-    return alone([&](transaction& change) { return change.move(id, to); });
+    return single_edit([&](transaction& change) { return change.move(id, to); });
   }
   [[nodiscard]] result<void> set_read_only(region_id id, bool on) noexcept {
-    return alone([&](transaction& change) { return change.set_read_only(id, on); });
+    return single_edit([&](transaction& change) { return change.set_read_only(id, on); });
   }
   [[nodiscard]] result<void> set_enabled(region_id id, bool on) noexcept {
-    return alone([&](transaction& change) { return change.set_enabled(id, on); });
+    return single_edit([&](transaction& change) { return change.set_enabled(id, on); });
   }
   [[nodiscard]] result<void> set_dirty_log(region_id id, bool on) noexcept {
-    return alone([&](transaction& change) { return change.set_dirty_log(id, on); });
+    return single_edit([&](transaction& change) { return change.set_dirty_log(id, on); });
   }
 
   /// The current view. Cost: a short lock and a reference count; never waits for a commit.
   [[nodiscard]] view_guard view() const noexcept { return view_guard{writer_.published()}; }
   /// Whether `view` is still the current one: false once a later one was published, even if it
   /// shows the same. Cost: reads one word.
-  [[nodiscard]] bool shows(view_guard const& view) const noexcept {
+  [[nodiscard]] bool is_current(view_guard const& view) const noexcept {
     return writer_.publishes(*view);
   }
 
-  /// Tells `listener` of every section, then of every commit. Listeners of lower priority are told
-  /// of additions first and of removals last; among equals, in order of registration. The sections
-  /// are replayed without blocking other writers; a listener is never called by two threads at
-  /// once. If the map is empty it is not called.
+  /// Delivers every section to `listener`, then every commit. Listeners of lower priority get
+  /// additions first and removals last; among equals the order of registration decides. The
+  /// sections are replayed without blocking other writers; a listener is never called by two
+  /// threads at once. If the map is empty it is not called.
   /// Requires: the listener stays where it is until it is removed.
   /// Fails: `already_there`; the listener's own error, after it was rolled back to an empty map.
   template <memory_listener L>
@@ -92,7 +92,7 @@ class address_space {
                        detail::listener_handle{replay});
   }
 
-  /// Unregisters `listener` and tells it that every section is gone (compulsory: it cannot refuse).
+  /// Removes every section from `listener` (compulsory: it cannot refuse), and unregisters it.
   /// Succeeds without effect if it is not registered.
   /// Fails: with the listener's own error if it could not follow, but it is removed all the same;
   /// `still_in_use` if another thread is adding or removing it.
@@ -105,7 +105,7 @@ class address_space {
   friend detail::guarded_space;
 
   template <class Edit>
-  [[nodiscard]] result<void> alone(Edit edit) noexcept {
+  [[nodiscard]] result<void> single_edit(Edit edit) noexcept {
     auto change = begin();
     if (auto done = edit(change); !done) return done;
     if (auto done = change.commit(); !done) return failure(done.error());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Host memory: its address, its identity, and how each kind of it is really discarded. It belongs to
-// one `ram_block`, or to several of one shared file, and never moves, since sections point to it.
+// Host memory: its address, its identity, and how each kind of it is really discarded. It belongs
+// to one `ram_block`, or to several of one shared file, and never moves: sections point to it.
 //
 //     kind                 discard really is                                     in units of
 //     private_anonymous    madvise(MADV_DONTNEED)                                host pages
@@ -123,8 +123,9 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     return {};
   }
 
-  /// Faults the pages in for writing; their contents stay. Law 15: without it Linux 6.1 pins the shared
-  /// zero page behind a read-only mapping of private memory; the CPU's next write goes elsewhere.
+  /// Faults the pages in for writing; their contents stay. Law 15: without it Linux 6.1 pins the
+  /// shared zero page behind a read-only mapping of private memory, and the CPU's next write goes
+  /// to another page.
   /// Cost: a page fault for each absent page. Safe against concurrent writers.
   /// Fails: `invalid_extent`; `past_the_end`; `memory_gone` if the file behind it shrank;
   /// `unsupported` for a device's memory; the kernel's errno. Pages faulted in by then stay
@@ -191,9 +192,9 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     return host_.value + what.first.value;
   }
 
-  /// Uncounts one block, and frees the memory with the last. Returns 0; nullopt if that is the last
-  /// and the memory is referenced; the negative errno of munmap: then the block is as before, unless
-  /// it is removed `for_good`.
+  /// Uncounts one block, and frees the memory with the last one. Returns 0; nullopt if it is the
+  /// last and the memory is referenced; the negative errno of munmap: then the block is as before,
+  /// unless it is removed `for_good`.
   [[nodiscard]] std::optional<std::int64_t> remove_block(bool for_good) noexcept {
     {
       const auto locked = lock_registry();

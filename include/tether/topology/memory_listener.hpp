@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A listener to the guest's memory map. A commit is told as `begin`, all `remove`s, all `add`s,
-// `commit`; only `commit` returns a result, and the listener may defer all work until then.
+// A listener to the guest's memory map. A commit is delivered as `begin`, all `remove`s, all
+// `add`s, `commit`; only `commit` returns a result, and the listener may defer all work until then.
 //
 //     begin(kind)  remove(a) remove(b)   add(c) add(d)   commit() -> done, or refused and as before
 #pragma once
@@ -16,7 +16,7 @@ namespace tether {
 
 /// Whether a change can be rolled back (law 12).
 enum class commit_kind : std::uint8_t {
-  refusable,  ///< ours: if one listener refuses it, it is rolled back for all
+  refusable,  ///< the VMM's: if one listener refuses it, it is rolled back for all
   /// decided by guest or kernel: it is published, and a listener that cannot follow fences what it
   /// concerns
   compulsory,
@@ -24,8 +24,8 @@ enum class commit_kind : std::uint8_t {
 
 /// What a commit did.
 struct commit_report {
-  std::uint64_t removed = 0;  ///< sections that the listeners were told are gone
-  std::uint64_t added = 0;    ///< sections that they were told are there
+  std::uint64_t removed = 0;  ///< sections that were removed from the listeners
+  std::uint64_t added = 0;    ///< sections that were added to them
   /// Compulsory commits: of each listener that could not follow, and fenced what it concerned.
   std::vector<error> fenced;
 };

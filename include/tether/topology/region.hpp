@@ -58,7 +58,7 @@ class region {
     that.name_ = name;
     return that;
   }
-  /// Devices may only read it.
+  /// Guest and devices may only read it.
   [[nodiscard]] region read_only(bool on = true) const noexcept {
     region that = *this;
     that.read_only_ = on;
@@ -85,10 +85,10 @@ class region {
     return window ? window->memory.get() : nullptr;
   }
   /// A scoped reference to the memory; empty if `memory()` is null.
-  [[nodiscard]] detail::memory_hold hold() const noexcept {
-    return detail::memory_hold{window_.lock()};
+  [[nodiscard]] detail::memory_reference reference() const noexcept {
+    return detail::memory_reference{window_.lock()};
   }
-  /// The offset of its first byte in the memory; for a shared file, in the file.
+  /// The offset of its first byte in the memory, which for a shared file is the whole file.
   [[nodiscard]] block_offset offset() const noexcept { return block_begins_ + offset_.value; }
   /// Whether it lies within its block.
   [[nodiscard]] bool fits_its_block() const noexcept {

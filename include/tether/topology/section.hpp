@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A section: a run of guest addresses with the same attributes. Rendered from the regions by the
-// address space, or made by a VMM's own memory model; memory listeners are told of sections.
+// A section: a run of guest addresses with the same attributes. The address space computes it from
+// the regions, or a VMM's own memory model makes it; it is what memory listeners are given.
 #pragma once
 
 #include <tether/core/address.hpp>

@@ -52,8 +52,8 @@ class [[nodiscard]] transaction {
     if (auto may = may_edit(operation); !may) return failure(may.error());
     const auto name = what.name().view();
     const auto where = extent<guest_address>::of(at, what.size());
-    // else it might be freed before the placed region refers to it
-    const auto memory = what.hold();
+    // keeps it from being freed before the placed region refers to it
+    const auto memory = what.reference();
     if (what.needs_memory()) {
       if (memory.get() == nullptr)
         return failure(
@@ -64,12 +64,12 @@ class [[nodiscard]] transaction {
     }
     if (!where) return failure(error{operation, errc::invalid_extent}.of(name));
     try {
-      auto held = std::make_shared<detail::section_owner const>(what.name(), memory.get());
-      if (writer_->gate() != gate_id::none && !held->guard(writer_->gate())) {
+      auto owner = std::make_shared<detail::section_owner const>(what.name(), memory.get());
+      if (writer_->gate() != gate_id::none && !owner->guard(writer_->gate())) {
         return failure(
             error{operation, errc::other_gate}.at(*where).of(name).advise(detail::one_gate));
       }
-      return writer_->regions().place(what, std::move(held), *where, priority);
+      return writer_->regions().place(what, std::move(owner), *where, priority);
     } catch (...) {
       return failure(out_of_memory(operation).at(*where).of(name));
     }
@@ -85,14 +85,15 @@ class [[nodiscard]] transaction {
     if (auto* const region = open_ ? writer_->regions().find(id) : nullptr; region != nullptr) {
       if (to.value > ~(region->where.last - region->where.first))
         return failure(
-            error{"move", errc::invalid_extent}.at(region->where).of(region->held->name().view()));
+            error{"move", errc::invalid_extent}.at(region->where).of(region->owner->name().view()));
     }
     return edit("move", id, [&](placed_region const& region) {
       writer_->regions().move(id, region.where.moved_to(to));
     });
   }
 
-  /// Makes it read-only or writable, for devices and guest: told as a removal and an addition.
+  /// Makes it read-only or writable, for devices and guest: listeners see a removal and an
+  /// addition.
   [[nodiscard]] result<void> set_read_only(region_id id, bool on) noexcept {
     return flip("set read-only", id, &placed_region::read_only, on);
   }
@@ -100,19 +101,19 @@ class [[nodiscard]] transaction {
   [[nodiscard]] result<void> set_enabled(region_id id, bool on) noexcept {
     return flip("set enabled", id, &placed_region::enabled, on);
   }
-  /// Whether writes are logged: listeners are told nothing, because no mapping changes.
+  /// Whether writes are logged. No listener is called, because no mapping changes.
   [[nodiscard]] result<void> set_dirty_log(region_id id, bool on) noexcept {
     return flip("set the dirty log", id, &placed_region::dirty_log, on);
   }
 
   /// Ends the transaction. Inside another one it only hands the edits to that one (and makes it
-  /// compulsory if this one is). The outermost computes the new view, tells the listeners and
-  /// publishes, in this order, so a listener that asks sees the old view. If the view does not
-  /// change, no listener is told.
+  /// compulsory if this one is). The outermost computes the new view, delivers the change to the
+  /// listeners and publishes, in this order, so a listener that looks sees the old view. If the
+  /// view does not change, no listener is called.
   /// Fails: a refusable one with the first listener's error, and everything is rolled back:
   /// in-flight DMA to the extents concerned may have faulted meanwhile; `error::rollback_failed()`
   /// if a listener's roll-back failed. Either kind with not enough memory, before any listener was
-  /// told: then nothing is published.
+  /// called: then nothing is published.
   [[nodiscard]] result<commit_report> commit() noexcept {
     if (auto may = may_edit("commit"); !may) return failure(may.error());
     open_ = false;

@@ -186,7 +186,7 @@ TEST_CASE(
 
 // Each sweep lets the n-th system call of one operation fail, once or several times in a row, until
 // none is left to fail. Afterwards the state is the one before; or the error says that it is stuck,
-// the books still agree with the kernel, and asking again succeeds.
+// the records still agree with the kernel, and asking again succeeds.
 namespace {
 
 struct swept {

@@ -42,7 +42,7 @@ struct seen {
   std::string kernel;
   std::vector<extent<io_address>> usable;
   std::uint64_t page_sizes;
-  std::size_t book;
+  std::size_t shared;
   friend bool operator==(seen const&, seen const&) = default;
 };
 seen look(iommufd_bench const& b, backend_type const& iommu) {
@@ -264,7 +264,7 @@ TEST_CASE("each refusal of a mapping is told by its cause, and leaves nothing") 
             .is(errc::unsupported));
   CHECK(b.machine.seen().find("area 0 8191") != std::string::npos);
   CHECK(b.machine.areas() == 1);
-  CHECK(b.context.shared().size() == before.book);
+  CHECK(b.context.shared().size() == before.shared);
 }
 
 TEST_CASE("an unmap that would cut a mapping or hit a hole never reaches the kernel") {
@@ -448,12 +448,12 @@ TEST_CASE(
   CHECK(b.machine.seen().find("table") == std::string::npos);
 }
 
-TEST_CASE("an undo on iommufd that fails says that something was left behind") {
+TEST_CASE("a rollback on iommufd that fails says that something was left behind") {
   iommufd_bench b;
   auto iommu = b.container();
   auto device = b.bound(iommu, b.edu);
   {
-    // HWPT_ALLOC, ATTACH, the limits, then the undo.
+    // HWPT_ALLOC, ATTACH, the limits, then the rollback.
     const injected_fault limits_and_detach{3, EIO, false, 2};
     CHECK(iommu.join(device).error().rollback_failed());
   }

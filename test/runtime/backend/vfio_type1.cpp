@@ -109,7 +109,7 @@ TEST_CASE("a container is made with the calls that VFIO wants, in its order") {
   CHECK(machine.requests == requests{VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA});
   must(iommu.leave(second));
   must(iommu.leave(group));
-  CHECK(iommu.kvm_file(group) >= 0);  // KVM may have to forget it now
+  CHECK(iommu.kvm_file(group) >= 0);  // KVM may have to drop it now
   second.reset();
   group.reset();
   CHECK(machine.files.empty());
@@ -407,12 +407,12 @@ TEST_CASE("leaving succeeds although the limits cannot be read again: the narrow
   CHECK(second->in_container());
 }
 
-TEST_CASE("an undo that fails says that something was left behind") {
+TEST_CASE("a rollback that fails says that something was left behind") {
   auto& machine = anew();
   type1 iommu;
   auto first = must(iommu.join(mtty));
-  // Opening, the look at what was opened, GET_STATUS, SET_CONTAINER, GET_INFO, then the undo of
-  // SET_CONTAINER.
+  // Opening, the look at what was opened, GET_STATUS, SET_CONTAINER, GET_INFO, then the rollback
+  // of SET_CONTAINER.
   const injected_fault both{5, EIO, false, 2};
   const auto stuck = iommu.join(edu);
   REQUIRE(!stuck);

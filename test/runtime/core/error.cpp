@@ -69,7 +69,7 @@ TEST_CASE("what is added to an error changes a copy, and leaves the rest as it w
   CHECK(second.last() == 0x1fffff);
   CHECK(second.extent_space() == space::io_virtual);
   CHECK(second.is(errc::overlaps));
-  CHECK(second.sentence().ends_with("; what it had done could not all be undone"));
+  CHECK(second.sentence().ends_with("; what it had done could not all be rolled back"));
 }
 
 TEST_CASE("a subject that is too long is cut, and never runs over") {

@@ -55,12 +55,12 @@ TEST_CASE(
   list.begin_change();
   CHECK(list.add(bar(0x1000), why));
   CHECK(list.add(bar(0x2000), why));
-  CHECK_FALSE(list.stood(bar(0x1000)));
-  CHECK(list.come().size() == 2);
+  CHECK_FALSE(list.was_left_out(bar(0x1000)));
+  CHECK(list.added().size() == 2);
   list.begin_change();
-  CHECK(list.stood(bar(0x1000)));
-  CHECK_FALSE(list.stood(bar(0x3000)));
-  CHECK(list.come().empty());
+  CHECK(list.was_left_out(bar(0x1000)));
+  CHECK_FALSE(list.was_left_out(bar(0x3000)));
+  CHECK(list.added().empty());
   CHECK(list.add(bar(0x1000), why));
   CHECK(list.add(bar(0x3000), why));
   list.roll_back();
@@ -78,11 +78,11 @@ TEST_CASE("the one that stood goes, not the one that came to its place") {
   list.remove(bar(0x3000));
   list.remove(bar(0x1000));
   CHECK(places(list) == std::vector<std::uint64_t>{0x2000, 0x1000});
-  REQUIRE(list.come().size() == 1);
-  CHECK(list.come()[0].why.is(errc::not_aligned));
+  REQUIRE(list.added().size() == 1);
+  CHECK(list.added()[0].why.is(errc::not_aligned));
   list.clear();
   CHECK(list.all().empty());
-  CHECK(list.come().empty());
+  CHECK(list.added().empty());
 }
 
 }  // namespace runtime_listen_left_out

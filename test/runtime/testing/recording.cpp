@@ -25,9 +25,9 @@ static_assert(std::is_same_v<kernel_of<recording<software_iommu>>, linux_kernel>
 
 namespace {
 
-std::vector<std::string> told(journal const& book) {
+std::vector<std::string> told(journal const& calls) {
   std::vector<std::string> lines;
-  for (auto const& entry : book.entries()) lines.push_back(sentence(entry));
+  for (auto const& entry : calls.entries()) lines.push_back(sentence(entry));
   return lines;
 }
 mapping page_at(std::uint64_t first) {
@@ -38,9 +38,9 @@ endpoint_group nics() { return {"nics", {{"nic", pin_class::pins}}}; }
 }  // namespace
 
 TEST_CASE("a recording writes down every operation in order, with how it ended") {
-  journal book;
+  journal calls;
   {
-    recording<software_iommu> iommu{book};
+    recording<software_iommu> iommu{calls};
     auto group = iommu.join(nics()).value();
     CHECK(iommu.map(page_at(0x1000)));
     CHECK(!iommu.map(page_at(0x1000)));
@@ -52,66 +52,66 @@ TEST_CASE("a recording writes down every operation in order, with how it ended")
     CHECK(iommu.leave(group));
     CHECK(iommu.abandon());
   }
-  CHECK(told(book) == std::vector<std::string>{
-                          "join 'nics'", "map [0x1000, 0x1fff]", "map [0x1000, 0x1fff]: failed",
-                          "open 'nic'", "open 'disk': failed", "quiesce", "close 'nic'",
-                          "unmap [0x1000, 0x1fff]", "leave 'nics'", "abandon"});
-  CHECK(book.count(backend_call::map) == 2);
-  book.clear();
-  CHECK(book.entries().empty());
+  CHECK(told(calls) == std::vector<std::string>{
+                           "join 'nics'", "map [0x1000, 0x1fff]", "map [0x1000, 0x1fff]: failed",
+                           "open 'nic'", "open 'disk': failed", "quiesce", "close 'nic'",
+                           "unmap [0x1000, 0x1fff]", "leave 'nics'", "abandon"});
+  CHECK(calls.count(backend_call::map) == 2);
+  calls.clear();
+  CHECK(calls.entries().empty());
 }
 
 TEST_CASE("the n-th operation fails as told, reaches no backend, and the next goes on") {
-  journal book;
-  recording<software_iommu> iommu{book};
-  book.fail_at(2, error{"map", errc::over_budget});
+  journal calls;
+  recording<software_iommu> iommu{calls};
+  calls.fail_at(2, error{"map", errc::over_budget});
   CHECK(iommu.map(page_at(0x1000)));
   const auto refused = iommu.map(page_at(0x2000));
   REQUIRE(!refused);
   CHECK(refused.error().is(errc::over_budget));
   CHECK(iommu.free_mappings() == 65534);
-  CHECK(book.faults_left() == 0);
+  CHECK(calls.faults_left() == 0);
   CHECK(iommu.map(page_at(0x2000)));
 }
 
 TEST_CASE("a fault for one kind of operation counts only that kind") {
-  journal book;
-  recording<software_iommu> iommu{book};
-  book.fail_at(backend_call::unmap, 2, error::from_errno("unmap", EIO));
+  journal calls;
+  recording<software_iommu> iommu{calls};
+  calls.fail_at(backend_call::unmap, 2, error::from_errno("unmap", EIO));
   CHECK(iommu.map(page_at(0x1000)));
   CHECK(iommu.map(page_at(0x2000)));
   CHECK(iommu.unmap(page_at(0x1000).where));
-  CHECK(book.faults_left() == 1);
+  CHECK(calls.faults_left() == 1);
   CHECK(iommu.unmap(page_at(0x2000).where).error().is_errno(EIO));
   CHECK(iommu.unmap(page_at(0x2000).where));
-  book.fail_at(1, error{"join", errc::still_in_use});
-  book.clear_faults();
+  calls.fail_at(1, error{"join", errc::still_in_use});
+  calls.clear_faults();
   CHECK(iommu.join(nics()));
 }
 
 TEST_CASE("an operation can end stuck, carried out or not, and the journal says so") {
-  journal book;
-  recording<software_iommu> iommu{book};
-  book.fail_at(backend_call::map, 1, error::from_errno("map", EIO).with_failed_rollback());
+  journal calls;
+  recording<software_iommu> iommu{calls};
+  calls.fail_at(backend_call::map, 1, error::from_errno("map", EIO).with_failed_rollback());
   CHECK(iommu.map(page_at(0x1000)).error().rollback_failed());
   CHECK(iommu.free_mappings() == 65535);
-  book.fail_after(backend_call::map, 1, error::from_errno("map", EIO));
+  calls.fail_after(backend_call::map, 1, error::from_errno("map", EIO));
   CHECK(iommu.map(page_at(0x1000)).error().rollback_failed());
   CHECK(iommu.free_mappings() == 65534);
-  CHECK(told(book) ==
+  CHECK(told(calls) ==
         std::vector<std::string>{"map [0x1000, 0x1fff]: stuck", "map [0x1000, 0x1fff]: stuck"});
 }
 
 TEST_CASE("hooks stand right before and right after the backend's own call") {
-  journal book;
-  recording<software_iommu> iommu{book};
+  journal calls;
+  recording<software_iommu> iommu{calls};
   std::vector<std::uint64_t> free;
   std::vector<call_outcome> ends;
-  book.before_each([&](journal_entry const& entry) {
+  calls.before_each([&](journal_entry const& entry) {
     free.push_back(iommu.free_mappings());
     ends.push_back(entry.ended);
   });
-  book.after_each([&](journal_entry const& entry) {
+  calls.after_each([&](journal_entry const& entry) {
     free.push_back(iommu.free_mappings());
     ends.push_back(entry.ended);
   });
@@ -124,23 +124,23 @@ TEST_CASE("hooks stand right before and right after the backend's own call") {
 
 TEST_CASE("a recording's own journal stays where it is when the recording moves") {
   recording<software_iommu> first;
-  journal& book = first.log();
+  journal& calls = first.log();
   CHECK(first.quiesce());
   auto second = std::move(first);
   CHECK(second.quiesce());
-  CHECK(&second.log() == &book);
-  CHECK(book.count(backend_call::quiesce) == 2);
+  CHECK(&second.log() == &calls);
+  CHECK(calls.count(backend_call::quiesce) == 2);
 }
 
 TEST_CASE("two recordings can share a journal, which then tells the order across them") {
-  journal book;
-  recording<software_iommu> left{book};
-  recording<software_iommu> right{book};
+  journal calls;
+  recording<software_iommu> left{calls};
+  recording<software_iommu> right{calls};
   CHECK(left.map(page_at(0x1000)));
   CHECK(right.map(page_at(0x2000)));
   CHECK(left.unmap(page_at(0x1000).where));
-  CHECK(told(book) == std::vector<std::string>{"map [0x1000, 0x1fff]", "map [0x2000, 0x2fff]",
-                                               "unmap [0x1000, 0x1fff]"});
+  CHECK(told(calls) == std::vector<std::string>{"map [0x1000, 0x1fff]", "map [0x2000, 0x2fff]",
+                                                "unmap [0x1000, 0x1fff]"});
 }
 
 }  // namespace runtime_testing_recording

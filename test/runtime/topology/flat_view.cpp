@@ -23,7 +23,7 @@ static_assert(std::forward_iterator<flat_view::iterator>);
 namespace {
 
 flat_view view_of(detail::region_table const& table) {
-  return detail::updated(flat_view{}, table, {extent<guest_address>::everything()});
+  return detail::next_view(flat_view{}, table, {extent<guest_address>::everything()});
 }
 
 }  // namespace

@@ -45,5 +45,16 @@ static_assert(holds_needed<by_container>(group_counts{}) == 0 &&
 static_assert(admitted<by_group>(group_counts{0, 1}) &&
               !admitted<by_container>(group_counts{0, 1}));
 
+// What pins for good cannot agree, whatever the policy; then the policy decides.
+static_assert(judge<by_group>({1, 0}, consent::given, pin_class::pins) == verdict::consent_refused);
+static_assert(judge<by_container>({1, 1}, consent::given, pin_class::pins) ==
+              verdict::consent_refused);
+static_assert(judge<by_group>({1, 1}, consent::given, pin_class::pins_on_demand) ==
+              verdict::allowed);
+static_assert(judge<by_container>({1, 1}, consent::given, pin_class::pins_on_demand) ==
+              verdict::mixed_group);
+static_assert(judge<by_container>({0, 1}, consent::none, pin_class::pins) == verdict::mixed_group &&
+              judge<by_container>({}, consent::none, pin_class::pins) == verdict::allowed);
+
 }  // namespace
 }  // namespace tether

@@ -33,16 +33,16 @@ static_assert(agreed.group.needs_no_hold() && agreed.group.open() == 1);
 static_assert(agreed.after(change::close, agrees_to_discards) == both{{1, 1}, {0, 0, true, true}});
 static_assert(agreed.after(change::close, agrees_to_discards).after(change::detach) == both{});
 
-// A device that did not agree unsettles the group, and its close settles it again: closing never
-// needs a hold.
+// A device that did not agree makes the group need a hold, and its close ends that again: closing
+// never needs a hold.
 constexpr both mixed = agreed.after(change::open);
 static_assert(mixed == both{{1, 0}, {1, 1, true, true}});
 static_assert(mixed.after(change::close) == agreed);
 static_assert(attached.after(change::open) == both{{1, 0}, {0, 1, true, false}});
 static_assert(attached.after(change::open).after(change::close) == attached);
 
-// Across groups: `settled` counts exactly the settled ones, whatever the order.
-constexpr bool counts_settled_groups() {
+// Across groups: `need_no_hold` counts exactly those that need none, whatever the order.
+constexpr bool counts_groups_without_need() {
   container_counts container{};
   group_counts groups[3]{};
   std::uint32_t state = 12345;
@@ -59,16 +59,22 @@ constexpr bool counts_settled_groups() {
     if (!possible) continue;
     apply_change(container, group, what, agrees);
     std::uint32_t members = 0;
-    std::uint32_t settled = 0;
+    std::uint32_t need_no_hold = 0;
     for (group_counts const& one : groups) {
       members += one.attached ? 1U : 0U;
-      settled += one.consent_known && one.declined == 0 ? 1U : 0U;
+      need_no_hold += one.consent_known && one.declined == 0 ? 1U : 0U;
     }
-    if (container != container_counts{members, settled}) return false;
+    if (container != container_counts{members, need_no_hold}) return false;
   }
   return true;
 }
-static_assert(counts_settled_groups());
+static_assert(counts_groups_without_need());
+
+// Ahead of a change: the counts that it leads to, from a copy.
+constexpr membership before{mixed.container, mixed.group};
+constexpr membership closed = after_change(before, change::close, consent::none);
+static_assert(closed.container == agreed.container && closed.group == agreed.group);
+static_assert(before.container == mixed.container && before.group == mixed.group);
 
 }  // namespace
 }  // namespace tether

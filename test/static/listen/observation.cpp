@@ -33,22 +33,22 @@ static_assert(observation<hears_maps> && !observation<needs_a_name> &&
 
 constexpr bool hears_only_that() {
   hears_maps who;
-  detail::tell_mapped(who, {});
-  detail::tell_mapped(who, {});
-  detail::tell_unmapped(who, {});
-  detail::tell_trimmed(who, {}, 1);
+  detail::notify_mapped(who, {});
+  detail::notify_mapped(who, {});
+  detail::notify_unmapped(who, {});
+  detail::notify_trimmed(who, {}, 1);
   no_observation nobody;
-  detail::tell_mapped(nobody, {});
-  detail::tell_unmapped(nobody, {});
+  detail::notify_mapped(nobody, {});
+  detail::notify_unmapped(nobody, {});
   return who.maps == 2 && who.unmaps == 1;
 }
 static_assert(hears_only_that());
 
 constexpr bool hears_who_pins() {
   hears_pins who;
-  detail::tell_pinning(who, true);
+  detail::notify_pinning(who, true);
   no_observation nobody;
-  detail::tell_pinning(nobody, true);
+  detail::notify_pinning(nobody, true);
   return who.pins;
 }
 static_assert(hears_who_pins());

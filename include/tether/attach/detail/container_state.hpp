@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A container's state: the backend with its locks, the listener that maps, the counts and holds, and
-// the records of what is attached.
+// A container's state: the backend with its locks, the listener that maps, the counts and holds,
+// and the records of what is attached.
 #pragma once
 
 #include <tether/attach/detail/records.hpp>
@@ -46,7 +46,7 @@ class container_state {
         kvm_{std::move(kvm)},
         listener_{backend_, mutex_} {
     // others are refused (tether[I9])
-    if constexpr (constant_rule<inhibition>) examine_at_run_time<inhibition>();
+    if constexpr (constant_rule<inhibition>) check_at_run_time<inhibition>();
   }
 
  protected:

@@ -82,8 +82,8 @@ class executor : public container_state<Backend, Configuration> {
     return outcome::done;
   }
 
-  /// Lowers the holds to what is needed for the counts as they are. If they are that low already, the gate and its
-  /// lock are not touched.
+  /// Lowers the holds to what is needed for the counts as they are. If they are that low already,
+  /// the gate and its lock are not touched.
   void lower_holds(record& of) noexcept {
     if constexpr (holds_for_a_group<inhibition>)
       lower_to(of.held, holds_needed<inhibition>(of.counts));
@@ -113,7 +113,8 @@ class executor : public container_state<Backend, Configuration> {
     return {};
   }
 
-  /// Raises the holds to what will be needed for the counts after the change; if refused, none is raised.
+  /// Raises the holds to what will be needed for the counts after the change; if refused, none is
+  /// raised.
   template <change Makes, class Task>
   result<void> raise_holds(Task& task) noexcept {
     [[maybe_unused]] const membership then = after<Makes>(task);
@@ -210,8 +211,8 @@ class executor : public container_state<Backend, Configuration> {
   void tell_who_pins() noexcept {
     if constexpr (requires { listener_.observer().pinning(true); }) {
       if constexpr (reports_pinning<Backend>)
-        tell_pinning(listener_.observer(), backend_.pins_now());
-      else tell_pinning(listener_.observer(), Backend::pins);
+        notify_pinning(listener_.observer(), backend_.pins_now());
+      else notify_pinning(listener_.observer(), Backend::pins);
     }
   }
 

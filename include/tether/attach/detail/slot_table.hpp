@@ -37,15 +37,15 @@ struct slot_entry {
 
 template <class Policy>
 using usable_inhibition =
-    std::bool_constant<inhibition<Policy> && can_be_asked<Policy> && sound_rule<Policy>>;
+    std::bool_constant<inhibition<Policy> && members_callable<Policy> && sound_rule<Policy>>;
 template <class Policy>
 using usable_granularity = std::bool_constant<granularity<Policy>>;
 template <class Policy>
 using usable_edges = std::bool_constant<edges<Policy>>;
 template <class Policy>
 using usable_observation =
-    std::bool_constant<observation<Policy> && hears_what_it_has_ears_for<Policy> &&
-                       hears_something<Policy>>;
+    std::bool_constant<observation<Policy> && notifications_callable<Policy> &&
+                       has_notifications<Policy>>;
 template <class Policy>
 using usable_threading = std::true_type;  // compared with the gate's
 template <class Policy>
@@ -59,7 +59,7 @@ inline constexpr boost::hana::tuple<
     slot_entry<observation_slot, no_observation, usable_observation>,
     slot_entry<threading_slot, multi_threaded, usable_threading>,
     slot_entry<kvm_slot, no_kvm, usable_kvm>>
-    slots{};
+    slot_table{};
 
 template <class Slot, class Policy>
 inline constexpr bool fills = false;
@@ -89,7 +89,7 @@ inline constexpr auto at_most_once_among = [](auto entry) {
 
 template <class Slot>
 consteval auto find_entry() {
-  return *boost::hana::find_if(slots, entry_is_of<Slot>);
+  return *boost::hana::find_if(slot_table, entry_is_of<Slot>);
 }
 /// The table's entry for `Slot`.
 template <class Slot>
@@ -123,12 +123,12 @@ inline constexpr auto accepts_its_choice = [](auto entry) {
 
 template <class Policy>
 inline constexpr bool fills_a_slot =
-    boost::hana::value<decltype(boost::hana::any_of(slots, entry_is_filled_by<Policy>))>();
+    boost::hana::value<decltype(boost::hana::any_of(slot_table, entry_is_filled_by<Policy>))>();
 template <class... Policies>
-inline constexpr bool each_slot_at_most_once =
-    boost::hana::value<decltype(boost::hana::all_of(slots, at_most_once_among<Policies...>))>();
+inline constexpr bool each_slot_at_most_once = boost::hana::value<decltype(boost::hana::all_of(
+    slot_table, at_most_once_among<Policies...>))>();
 template <class... Policies>
-inline constexpr bool all_accepted =
-    boost::hana::value<decltype(boost::hana::all_of(slots, accepts_its_choice<Policies...>))>();
+inline constexpr bool all_accepted = boost::hana::value<decltype(boost::hana::all_of(
+    slot_table, accepts_its_choice<Policies...>))>();
 
 }  // namespace tether::detail

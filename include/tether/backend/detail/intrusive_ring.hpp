@@ -25,6 +25,7 @@ class ring_link {
   ring_link& operator=(ring_link const&) = delete;
   ~ring_link() { leave(); }
 
+  /// Whether it is in no ring; of a head: whether its ring is empty.
   [[nodiscard]] bool alone() const noexcept {
     const std::lock_guard rings{all_rings_};
     return after_ == this;
@@ -32,18 +33,19 @@ class ring_link {
   /// Moves this to the end of `head`'s ring, from any other.
   void join(ring_link& head) noexcept {
     const std::lock_guard rings{all_rings_};
-    take_out();
+    unlink();
     before_ = head.before_;
     after_ = &head;
     before_->after_ = this;
     head.before_ = this;
   }
+  /// Removes this from its ring, if it is in one.
   void leave() noexcept {
     const std::lock_guard rings{all_rings_};
-    take_out();
+    unlink();
   }
 
-  /// Of a head: its first element, or null. Requires: its owner keeps it alive.
+  /// Of a head: its first element, or null. Requires: the owner keeps the element alive.
   [[nodiscard]] Element* first() const noexcept {
     const std::lock_guard rings{all_rings_};
     return after_->element_;
@@ -52,19 +54,19 @@ class ring_link {
   [[nodiscard]] bool has(ring_link const& one) const noexcept {
     return any_of([&](Element const& other) noexcept { return &other == one.element_; });
   }
-  /// Of a head: whether `is` holds for an element, evaluated in their order. None of them leaves
-  /// meanwhile. Requires: `is` calls no ring.
-  template <class Is>
-  [[nodiscard]] bool any_of(Is is) const noexcept {
+  /// Of a head: whether `matches` holds for an element, evaluated in their order. No element leaves
+  /// meanwhile. Requires: `matches` calls no ring.
+  template <class Predicate>
+  [[nodiscard]] bool any_of(Predicate matches) const noexcept {
     const std::lock_guard rings{all_rings_};
     for (const ring_link* at = after_; at != this; at = at->after_) {
-      if (is(static_cast<Element const&>(*at->element_))) return true;
+      if (matches(static_cast<Element const&>(*at->element_))) return true;
     }
     return false;
   }
 
  private:
-  void take_out() noexcept {
+  void unlink() noexcept {
     before_->after_ = after_;
     after_->before_ = before_;
     before_ = after_ = this;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What an emulated IOMMU has mapped: a sorted table of disjoint mappings. First and last addresses
-// are separate arrays, so a lookup reads only first addresses until it has found its row.
+// What a container has mapped, for the backends that keep track of it themselves: a sorted table of
+// disjoint mappings. First and last addresses are separate arrays, so a lookup reads only first
+// addresses until it has found its row.
 //
 //     firsts_   0x0000  0x4000  0x9000  ...      searched, without a branch
 //     lasts_    0x3fff  0x7fff  0x9fff  ...      then compared once

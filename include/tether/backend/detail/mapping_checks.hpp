@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the emulated IOMMUs refuse before they change anything, in the order in which VFIO's type1
-// driver checks: the shape of a mapping first, then where it lies. Overlap and budget are left to
-// the owner of the table. And the reverse: which of these it was, if a kernel has refused with one
+// What a backend refuses before it changes anything, in the order in which VFIO's type1 driver
+// checks: the shape of a mapping first, then where it lies. Overlap and budget are left to the
+// owner of the table. And the reverse: which of these it was, if a kernel has refused with one
 // errno for all of them.
 #pragma once
 
@@ -42,7 +42,7 @@ namespace tether::detail {
 }
 
 /// Whether `where` lies within *one* of the `usable` ranges: it cannot span two adjacent ones.
-/// Fails: `invalid_extent`, `outside_aperture`. Source: type1's IOVA list, facts measured on a real
+/// Fails: `invalid_extent`, `outside_aperture`. Source: type1's IOVA list, measured on a real
 /// kernel.
 [[nodiscard]] inline result<void> check_aperture(
     extent<io_address> where, std::span<extent<io_address> const> usable) noexcept {

@@ -17,6 +17,7 @@
 
 namespace tether::detail {
 
+/// One group that has joined.
 struct joined_endpoints {
   endpoint_group group;
   std::size_t open_devices = 0;

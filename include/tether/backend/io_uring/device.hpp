@@ -11,6 +11,7 @@
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/mapping.hpp>
+#include <tether/fwd.hpp>
 
 #include <linux/io_uring.h>
 
@@ -28,11 +29,11 @@ namespace tether {
 template <class Kernel>
 class basic_io_uring_buffers;
 
-/// Move-only; closed on destruction. Requires: the backend outlives it. One thread may use it while
-/// the backend maps, unmaps or closes on another.
+/// The device. Move-only; closed on destruction. Requires: the backend outlives it. One thread may
+/// use it while the backend maps, unmaps or closes on another.
 /// An endpoint that pins uses the mappings' own slots; one that `pins_on_demand` pins what a
 /// request uses and unpins it before the request ends.
-template <class Kernel = linux_kernel>
+template <class Kernel>
 class basic_io_uring_device {
  public:
   basic_io_uring_device(basic_io_uring_device&& other) noexcept
@@ -56,7 +57,7 @@ class basic_io_uring_device {
   /// The device reads memory. Fails, moving nothing: `not_mapped`, `access_denied`,
   /// `invalid_extent`, `stale_handle` once closed. Fails, perhaps half way: the kernel's errno.
   [[nodiscard]] result<void> dma_read(io_address at, std::span<std::byte> into) noexcept {
-    return transfer("DMA read", access::read, at, into.size(), [&](piece const& what) noexcept {
+    return transfer("DMA read", access::read, at, into.size(), [&](chunk const& what) noexcept {
       const answer moved = pins_->ring.move(IORING_OP_WRITE_FIXED, what.slot, what.host, what.size);
       if (moved >= 0) std::memcpy(into.data() + what.done, pins_->ring.scratch(), what.size);
       return moved;
@@ -64,7 +65,7 @@ class basic_io_uring_device {
   }
   /// The device writes memory. Fails as `dma_read` does.
   [[nodiscard]] result<void> dma_write(io_address at, std::span<std::byte const> from) noexcept {
-    return transfer("DMA write", access::write, at, from.size(), [&](piece const& what) noexcept {
+    return transfer("DMA write", access::write, at, from.size(), [&](chunk const& what) noexcept {
       std::memcpy(pins_->ring.scratch(), from.data() + what.done, what.size);
       return pins_->ring.move(IORING_OP_READ_FIXED, what.slot, what.host, what.size);
     });
@@ -75,7 +76,7 @@ class basic_io_uring_device {
   using answer = typename Kernel::answer;
 
   /// What one io_uring request transfers: `done` bytes of the access precede it.
-  struct piece {
+  struct chunk {
     std::uint32_t slot;
     host_address host;
     std::uint64_t done;
@@ -123,7 +124,7 @@ class basic_io_uring_device {
         const auto [slot, room] = pins_->slot_at(row, next);
         const std::uint64_t size =
             std::min({room, bytes - done, detail::io_uring_ring<Kernel>::scratch_size});
-        const answer moved = move_piece({slot, pins_->table[row].host_at(next), done, size}, move);
+        const answer moved = move_chunk({slot, pins_->table[row].host_at(next), done, size}, move);
         if (moved < 0) return failed(operation, moved, *range);
         done += size;
         next = next + size;
@@ -133,10 +134,10 @@ class basic_io_uring_device {
   }
 
   template <class Move>
-  [[nodiscard]] answer move_piece(piece const& what, Move move) noexcept {
+  [[nodiscard]] answer move_chunk(chunk const& what, Move move) noexcept {
     if (opened_.pins == pin_class::pins) return move(what);
     return pins_->with_spare(what.host, what.size, [&](std::uint32_t spare) noexcept {
-      return move(piece{spare, what.host, what.done, what.size});
+      return move(chunk{spare, what.host, what.done, what.size});
     });
   }
 

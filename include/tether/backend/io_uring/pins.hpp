@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The book-keeping of an `io_uring_buffers` backend: which mappings are recorded, which slots they
-// own, and whether the kernel pins them now. Pinning and unpinning are all or nothing, or report
+// The state of an `io_uring_buffers` backend: which mappings are recorded, which slots they own,
+// and whether the kernel pins them now. Pinning and unpinning are all or nothing, or report
 // that the rollback failed (stuck).
 //
 //     recorded, no pinning group joined        recorded and pinned
@@ -10,9 +10,9 @@
 
 #include <tether/backend/detail/iova_table.hpp>
 #include <tether/backend/emulated/endpoint_registry.hpp>
+#include <tether/backend/io_uring/options.hpp>
 #include <tether/backend/io_uring/ring.hpp>
 #include <tether/backend/io_uring/slot_chains.hpp>
-#include <tether/backend/io_uring/options.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
@@ -28,7 +28,8 @@
 
 namespace tether::detail {
 
-/// Requires of every function but `open`: `mutex` is held.
+/// What the backend and its devices share, at a fixed address. Requires of every function but
+/// `open`: `mutex` is held.
 template <class Kernel>
 struct io_uring_pins {
   using answer = typename Kernel::answer;
@@ -43,6 +44,8 @@ struct io_uring_pins {
     static_cast<void>(unpin("close", {0, table.size()}));
   }
 
+  /// Checks the options and sets the ring up. Fails: EINVAL for an option, not enough memory, as
+  /// `io_uring_ring::open`.
   [[nodiscard]] result<void> open() noexcept {
     if (options.slots < 2 || options.slots > io_uring_most_slots || options.bytes_per_slot == 0 ||
         options.bytes_per_slot > io_uring_largest_buffer ||
@@ -126,16 +129,20 @@ struct io_uring_pins {
     if (const answer finished = ring.wait_for_requests(); finished < 0) return finished;
     return empty_spare();
   }
+  /// Unpins what the spare slot holds, if anything.
   [[nodiscard]] answer empty_spare() noexcept {
     if (slots.pinned(spare) != 0) {
       if (const answer begun = ring.begin_unpin(spare); begun < 0) return begun;
-      letting_go += slots.pinned(spare);
+      unpinning_bytes += slots.pinned(spare);
       slots.set_pinned(spare, 0);
     }
     return wait_for_unpins();
   }
 
-  [[nodiscard]] std::uint64_t pinned_bytes() const noexcept { return slots.pinned() + letting_go; }
+  /// What the kernel pins now: slots that are full, or emptied and not yet confirmed.
+  [[nodiscard]] std::uint64_t pinned_bytes() const noexcept {
+    return slots.pinned() + unpinning_bytes;
+  }
 
   io_uring_options options;
   mutable std::mutex mutex;
@@ -145,7 +152,7 @@ struct io_uring_pins {
   endpoint_registry groups;
   std::uint32_t spare = 0;
   /// Bytes in slots that have been emptied and whose tags have not arrived.
-  std::uint64_t letting_go = 0;
+  std::uint64_t unpinning_bytes = 0;
 
  private:
   /// Pins those slots of a row that are not pinned yet.
@@ -174,7 +181,7 @@ struct io_uring_pins {
         if (slots.pinned(slot) == 0) continue;
         const answer begun = ring.begin_unpin(slot);
         if (begun >= 0) {
-          letting_go += slots.pinned(slot);
+          unpinning_bytes += slots.pinned(slot);
           slots.set_pinned(slot, 0);
         } else if (first == 0) {
           first = begun;
@@ -185,7 +192,7 @@ struct io_uring_pins {
   }
   [[nodiscard]] answer wait_for_unpins() noexcept {
     const answer waited = ring.wait_for_unpins();
-    if (waited >= 0) letting_go = 0;
+    if (waited >= 0) unpinning_bytes = 0;
     return waited;
   }
 

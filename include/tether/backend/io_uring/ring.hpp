@@ -7,11 +7,11 @@
 //                   <--WRITE_FIXED---                     the device reads memory
 //
 // A slot that is emptied is not free at once: the kernel keeps its pages until the requests that
-// use them have ended, and says so with a completion that carries the buffer's tag (law 5).
+// use them have ended, and reports it by a completion that carries the buffer's tag (law 5).
 #pragma once
 
-#include <tether/core/address.hpp>
 #include <tether/backend/io_uring/options.hpp>
+#include <tether/core/address.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/kernel_handles.hpp>
@@ -51,7 +51,7 @@ class io_uring_ring {
     asked.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
     asked.cq_entries = 4096;
     const answer ring = Kernel::call(SYS_io_uring_setup, 8L, &asked);
-    if (ring < 0) return failure(forbidden("open io_uring", ring));
+    if (ring < 0) return failure(refusal("open io_uring", ring));
     kernel_descriptor<Kernel> descriptor{ring};
     constexpr std::uint32_t needed =
         IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_RSRC_TAGS;
@@ -185,7 +185,7 @@ class io_uring_ring {
   /// Distinguishes a request's completion from a buffer's tag.
   static constexpr std::uint64_t request_mark = std::uint64_t{1} << 63;
 
-  [[nodiscard]] static error forbidden(const char* operation, answer why) noexcept {
+  [[nodiscard]] static error refusal(const char* operation, answer why) noexcept {
     const error plain = error::from_errno(operation, static_cast<int>(-why));
     if (why == -EPERM || why == -EACCES || why == -ENOSYS) {
       return plain.advise(
@@ -200,7 +200,7 @@ class io_uring_ring {
         "it takes Linux 5.19 or later, for sparse tables of tagged buffers");
   }
   [[nodiscard]] static tl::unexpected<error> failed(answer why) noexcept {
-    return failure(forbidden("set up io_uring", why));
+    return failure(refusal("set up io_uring", why));
   }
 
   /// Maps `size` bytes of a file, shared with the kernel. Returns 0 or the negative errno.

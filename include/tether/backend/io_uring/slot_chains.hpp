@@ -36,6 +36,7 @@ class slot_chains {
     return true;
   }
 
+  /// How many slots are free.
   [[nodiscard]] std::uint32_t free() const noexcept { return free_; }
   [[nodiscard]] std::uint32_t next(std::uint32_t slot) const noexcept { return next_[slot]; }
   /// The `n`-th slot of a chain, counted from 0.
@@ -54,7 +55,7 @@ class slot_chains {
     free_ -= count;
     return taken;
   }
-  /// Requires: none of its slots pins anything.
+  /// Returns the slots of a chain. Requires: none of them pins anything.
   void free(slot_chain chain) noexcept {
     std::uint32_t last = chain.head;
     std::uint32_t count = 1;

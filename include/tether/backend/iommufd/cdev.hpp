@@ -3,8 +3,8 @@
 // name: nodes can be stale, are remapped in OS containers, and can be replaced at any time. The
 // device number (st_rdev) of what was opened decides.
 //
-//     path --stat--> 510:2 --/sys/dev/char--> 0000:01:00.0 --subsystem--> pci: it pins     (a look, before anything is touched)
-//     path --open, fstat--> 510:2 ...                                                       (what was opened, and is kept)
+//     path --stat---------> 510:2 --/sys/dev/char--> 0000:01:00.0 --subsystem--> pci: it pins
+//     path --open, fstat--> 510:2 ---- the same, for the device that was opened and is kept
 #pragma once
 
 #include <tether/backend/vfio/cdev.hpp>
@@ -39,7 +39,7 @@ namespace tether::detail {
 
 /// How the device that an endpoint leads to now pins. Opens nothing.
 template <class Kernel>
-[[nodiscard]] pin_class look_at_cdev(vfio_cdev const& endpoint, vfio_sysfs const& sysfs) noexcept
+[[nodiscard]] pin_class classify_cdev(vfio_cdev const& endpoint, vfio_sysfs const& sysfs) noexcept
     try {
   struct stat node{};
   const auto looked = endpoint.descriptor() >= 0 ? Kernel::fstat(endpoint.descriptor(), node)

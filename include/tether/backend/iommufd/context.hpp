@@ -73,6 +73,7 @@ class basic_iommufd_context {
   [[nodiscard]] bool maps_files() const noexcept {
     return !state_->maps_no_files.load(std::memory_order_relaxed);
   }
+  /// Records that the kernel has no ioctl to map a file: for the containers on it.
   void found_that_it_maps_no_files() const noexcept {
     state_->maps_no_files.store(true, std::memory_order_relaxed);
   }
@@ -127,6 +128,7 @@ class basic_iommufd_context {
   std::shared_ptr<state> state_;
 };
 
+/// A context, on Linux itself.
 using iommufd_context = basic_iommufd_context<>;
 
 }  // namespace tether

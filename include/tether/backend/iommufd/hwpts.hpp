@@ -3,16 +3,16 @@
 // kernel knows which one fits, so a device tries the existing ones, then a new one of its own, and
 // finally leaves the choice to the kernel.
 //
-//     address space --+-- page table 1 --+-- nic          EINVAL: it does not fit, try the next
-//                     |                  +-- disk
-//                     +-- page table 2 ----- gpu
-//                     +-- (none) ----------- vgpu          a mediated device takes the address space itself
+//     IOAS --+-- page table 1 --+-- nic       EINVAL: it does not fit, try the next
+//            |                  +-- disk
+//            +-- page table 2 ----- gpu
+//            +-- (none) ----------- vgpu      a mediated device is attached to the IOAS itself
 #pragma once
 
 #include <tether/backend/detail/intrusive_ring.hpp>
 #include <tether/backend/iommufd/context.hpp>
 #include <tether/backend/iommufd/uapi.hpp>
-#include <tether/backend/vfio/device.hpp>
+#include <tether/backend/vfio/device_state.hpp>
 #include <tether/core/attachment.hpp>
 #include <tether/core/error.hpp>
 
@@ -47,7 +47,7 @@ class iommufd_hwpts {
       for (const std::uint32_t id : ids_) {
         if (!is_used(id, joined)) continue;
         const auto answer = ask_to_attach(who, id);
-        if (answer >= 0) return serve(who, id);
+        if (answer >= 0) return set_page_table(who, id);
         if (!tries_another(answer)) return failure(why_not_joined(who, static_cast<int>(-answer)));
       }
       const auto own = attach_to_new(context, ioas, who);
@@ -55,7 +55,7 @@ class iommufd_hwpts {
       if (*own) return {};
     }
     const auto answer = ask_to_attach(who, ioas);
-    if (answer >= 0) return serve(who, 0);
+    if (answer >= 0) return set_page_table(who, 0);
     return failure(why_not_joined(who, static_cast<int>(-answer)));
   }
   /// Rolls a move back: attaches it to its previous HWPT, or to the IOAS if that is 0. Fails: the
@@ -63,7 +63,7 @@ class iommufd_hwpts {
   [[nodiscard]] static result<void> attach_again(device& who, std::uint32_t ioas,
                                                  std::uint32_t page_table) noexcept {
     const auto answer = ask_to_attach(who, page_table != 0 ? page_table : ioas);
-    if (answer >= 0) return serve(who, page_table);
+    if (answer >= 0) return set_page_table(who, page_table);
     return failure(why_not_joined(who, static_cast<int>(-answer)));
   }
   /// Fails, still attached: the kernel's errno.
@@ -73,7 +73,7 @@ class iommufd_hwpts {
         call_iommufd<Kernel>(who.descriptor.number(), iommufd_uapi::detach_device, request);
     if (answer < 0)
       return failure(error::from_errno(operation, static_cast<int>(-answer)).of(who.name));
-    return serve(who, 0);
+    return set_page_table(who, 0);
   }
 
   /// Destroys those without users. Fails: the kernel's errno, after trying all of them; what is
@@ -100,7 +100,8 @@ class iommufd_hwpts {
     return joined.any_of(
         [id](device const& one) noexcept { return one.attachment.page_table == id; });
   }
-  static result<void> serve(device& who, std::uint32_t id) noexcept {
+  /// Records which HWPT a device uses. Never fails.
+  static result<void> set_page_table(device& who, std::uint32_t id) noexcept {
     who.attachment.page_table = id;
     return {};
   }
@@ -129,7 +130,7 @@ class iommufd_hwpts {
     ids_.push_back(made.page_table);
     const auto answer = ask_to_attach(who, made.page_table);
     if (answer >= 0) {
-      static_cast<void>(serve(who, made.page_table));
+      static_cast<void>(set_page_table(who, made.page_table));
       return true;
     }
     const error why = why_not_joined(who, static_cast<int>(-answer));

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
-// An I/O address space (IOAS) of iommufd: what is mapped in it, which pages it shares, and what it
-// can map. `iommufd.hpp` knows which devices use it. The kernel's unmap is not atomic, and its
-// ENOENT means both "nothing is there" and "that would cut a mapping", so nothing is inferred from
-// it: mappings are kept in a table of our own, and only whole ones are unmapped.
+// An I/O address space (IOAS) of iommufd: what is mapped in it, and which pages it shares with
+// other containers. The kernel's unmap is not atomic, and its ENOENT means both "nothing is there"
+// and "that would cut a mapping", so nothing is inferred from it: mappings are kept in a table of
+// our own, and only whole ones are unmapped.
 #pragma once
 
 #include <tether/backend/detail/iova_table.hpp>
 #include <tether/backend/detail/mapping_checks.hpp>
 #include <tether/backend/iommufd/context.hpp>
+#include <tether/backend/iommufd/ioas_limits.hpp>
 #include <tether/backend/iommufd/shared_mappings.hpp>
 #include <tether/backend/iommufd/uapi.hpp>
 #include <tether/core/error.hpp>
@@ -18,30 +19,24 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <limits>
 #include <span>
-#include <system_error>
 #include <utility>
-#include <vector>
 
 namespace tether::detail {
 
+/// The advice for ENOMEM: by default iommufd charges the user's limit, type1 the process's.
 inline constexpr const char* raise_users_limit =
     "raise the locked-memory limit (ulimit -l), which counts all that this user pins: {} KiB more";
 
-/// Not thread-safe: the container's lock guards it. Its destructor removes nothing but the book's
-/// entries; its owner calls `destroy`.
+/// Not thread-safe: the container's lock guards it. Its destructor erases only its records in the
+/// context's `shared_mappings`; the owner calls `destroy`, which frees the kernel's object.
 template <class Kernel>
 class iommufd_ioas {
  public:
   /// Fails: may throw `std::bad_alloc`.
   explicit iommufd_ioas(basic_iommufd_context<Kernel> context, bool huge_pages)
-      : context_{std::move(context)},
-        huge_pages_{huge_pages},
-        usable_(1, extent<io_address>::everything()) {
-    forget_limits();
-  }
+      : context_{std::move(context)}, huge_pages_{huge_pages} {}
   iommufd_ioas(iommufd_ioas const&) = delete;
   iommufd_ioas& operator=(iommufd_ioas const&) = delete;
   ~iommufd_ioas() { erase_rows({0, table_.size()}); }
@@ -50,8 +45,10 @@ class iommufd_ioas {
   [[nodiscard]] std::uint32_t id() const noexcept { return id_; }
   [[nodiscard]] basic_iommufd_context<Kernel> const& context() const noexcept { return context_; }
   [[nodiscard]] std::size_t mappings() const noexcept { return table_.size(); }
-  [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return page_sizes_; }
-  [[nodiscard]] std::span<extent<io_address> const> usable() const noexcept { return usable_; }
+  [[nodiscard]] tether::page_sizes page_sizes() const noexcept { return limits_.page_sizes(); }
+  [[nodiscard]] std::span<extent<io_address> const> usable() const noexcept {
+    return limits_.usable();
+  }
 
   /// Allocates it if it is not there. Fails, leaving nothing behind: `bad_descriptor`, the kernel's
   /// errno.
@@ -85,7 +82,7 @@ class iommufd_ioas {
     shared().set_pinned(id_, false);
     id_ = 0;
     erase_rows({0, table_.size()});
-    forget_limits();
+    limits_.reset();
     return {};
   }
 
@@ -93,7 +90,7 @@ class iommufd_ioas {
   /// nothing behind: as `basic_iommufd::map`; stuck if a copy could not be rolled back: it stays
   /// recorded then.
   [[nodiscard]] result<void> map(mapping const& what, file_source from) noexcept {
-    if (auto shaped = check_shape(what, page_sizes_.smallest()); !shaped) [[unlikely]]
+    if (auto shaped = check_shape(what, page_sizes().smallest()); !shaped) [[unlikely]]
       return shaped;
     if (auto there = allocate(); !there) [[unlikely]]
       return there;
@@ -145,24 +142,9 @@ class iommufd_ioas {
     return {};
   }
 
-  /// Reads what can be mapped now. Fails, keeping the previous limits: `bad_descriptor` for ranges
-  /// out of order, not enough memory, the errno.
-  [[nodiscard]] result<void> read_limits() noexcept try {
-    std::vector<iommufd_uapi::iova_range> room(usable_.size() + 1);
-    iommufd_uapi::iova_limits limits{.ioas = id_};
-    for (int attempt = 0; attempt < 4; ++attempt) {
-      limits.count = static_cast<std::uint32_t>(room.size());
-      limits.ranges = reinterpret_cast<std::uintptr_t>(room.data());
-      const auto answer = call(iommufd_uapi::read_limits, limits);
-      if (answer >= 0) return take(limits, room);
-      if (answer != -EMSGSIZE)
-        return failure(error::from_errno("read usable ranges", static_cast<int>(-answer)));
-      if (limits.count <= room.size() || limits.count > most_ranges) break;
-      room.resize(limits.count);
-    }
-    return failure(malformed());
-  } catch (std::exception const&) {
-    return failure(error::out_of_memory("read usable ranges"));
+  /// Reads what can be mapped now. Fails: as `ioas_limits::read`.
+  [[nodiscard]] result<void> read_limits() noexcept {
+    return limits_.read(context_.descriptor(), id_);
   }
 
  private:
@@ -180,8 +162,8 @@ class iommufd_ioas {
            (allows(what.rights, access::write) ? iommufd_uapi::device_may_write : 0U);
   }
 
-  /// Tries to map it by sharing what another container has pinned. False, for whatever reason: it
-  /// must be pinned here.
+  /// Tries to map it by sharing what another container has pinned. False, for whatever reason: the
+  /// caller must pin it.
   result<bool> share(mapping const& what, bool by_file, place mine) noexcept {
     const auto from = shared().find(id_, what, by_file);
     if (!from) [[likely]]
@@ -200,6 +182,7 @@ class iommufd_ioas {
     if (call(iommufd_uapi::unmap, undo) >= 0) return false;
     return failure(error{"map", errc::still_in_use}.at(what.where).with_failed_rollback());
   }
+  /// Maps it by its file if `by_file` and the kernel can, otherwise by its address.
   result<void> pin(mapping const& what, bool by_file, file_source from, place mine) noexcept {
     if (by_file) {
       iommufd_uapi::file_mapping request{
@@ -233,7 +216,7 @@ class iommufd_ioas {
           .at(what.where)
           .advise("iommufd maps no memory of devices");
     }
-    return why_not_mapped(what, number, page_sizes_.smallest(), usable_, raise_users_limit);
+    return why_not_mapped(what, number, page_sizes().smallest(), usable(), raise_users_limit);
   }
   /// A single mapping is removed or not; of several the first may be gone. ENOENT contradicts our
   /// table, in which the mapping is present and whole.
@@ -255,46 +238,15 @@ class iommufd_ioas {
     }
     return {};
   }
-  static error malformed() noexcept {
-    return error{"read usable ranges", errc::bad_descriptor}.advise(
-        "the kernel's ranges are out of order");
-  }
-  result<void> take(iommufd_uapi::iova_limits const& limits,
-                    std::vector<iommufd_uapi::iova_range> const& ranges) {
-    std::vector<extent<io_address>> usable;
-    if (limits.count == 0 || limits.count > ranges.size()) return failure(malformed());
-    for (auto const& range : std::span{ranges}.first(limits.count)) {
-      if (range.last < range.first || (!usable.empty() && range.first <= usable.back().last.value))
-        return failure(malformed());
-      usable.push_back({io_address{range.first}, io_address{range.last}});
-    }
-    usable_ = std::move(usable);
-    page_sizes_ = sizes_of_page_tables(Kernel::page_size());
-    // An alignment below the host's page (1, while no device has joined) is not a page size: host
-    // pages are what is pinned.
-    if (limits.alignment > Kernel::page_size())
-      page_sizes_.mask = (page_sizes_.mask & ~(limits.alignment - 1)) | limits.alignment;
-    return {};
-  }
-  /// The limits while no device has joined: every IOVA is usable. Allocates nothing: there was
-  /// always room for one range.
-  void forget_limits() noexcept {
-    usable_.assign(1, extent<io_address>::everything());
-    page_sizes_ = sizes_of_page_tables(Kernel::page_size());
-  }
   void erase_rows(table_run run) noexcept {
     for (std::size_t row = run.from; row != run.to; ++row) shared().erase(table_.payload(row));
     table_.erase(run);
   }
 
-  /// No IOMMU has that many holes.
-  static constexpr std::uint32_t most_ranges = 1U << 16;
-
   basic_iommufd_context<Kernel> context_;
   bool huge_pages_;
   std::uint32_t id_ = 0;
-  tether::page_sizes page_sizes_{};
-  std::vector<extent<io_address>> usable_;
+  ioas_limits<Kernel> limits_{};
   iova_table<place> table_;
 };
 

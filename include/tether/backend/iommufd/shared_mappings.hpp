@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // What the containers of one context have mapped where, by host address (HVA), so that a second
 // container shares the pages that a first one has pinned instead of pinning them again. Its lock is
-// the innermost of all and never held across a system call, so:
+// the innermost of all and never held across a system call, so sharing takes two steps:
 //
 //     find a source .... COPY, without the lock .... still there? -> the copy is published, too
 //                                                    gone meanwhile? -> the copy is rolled back
@@ -23,7 +23,8 @@
 
 namespace tether::detail {
 
-/// Thread-safe. A record belongs to one container; only that one offers, withdraws and forgets it.
+/// Thread-safe. A record belongs to one container; only that one publishes,
+/// unpublishes and erases it.
 class shared_mappings {
   struct record {
     std::uint32_t ioas;
@@ -31,7 +32,7 @@ class shared_mappings {
     access rights;
     memory_kind memory;
     bool by_file;
-    std::uint64_t generation;  // generation number, a new one for each offer; 0: not offered
+    std::uint64_t generation;  // a new number each time it is published; 0: not published
   };
 
  public:
@@ -82,6 +83,7 @@ class shared_mappings {
     const std::lock_guard lock{mutex_};
     which->second.generation = 0;
   }
+  /// Removes a record: it is unmapped, or was never mapped.
   void erase(place which) noexcept {
     const std::lock_guard lock{mutex_};
     records_.erase(which);

@@ -47,13 +47,13 @@ struct shared_mapping {
 };
 inline constexpr request<shared_mapping> copy{_IO(';', 0x83)};
 
-/// Both ends inclusive.
+/// A range of addresses that the IOMMUs can translate. Both ends inclusive.
 struct iova_range {
   std::uint64_t first = 0;
   std::uint64_t last = 0;
 };
-/// `count` is the capacity of `ranges` (a pointer to `iova_range`); the kernel sets it to the
-/// number of ranges. EMSGSIZE if they do not fit.
+/// The limits of an IOAS. `count` is the capacity of `ranges` (a pointer to `iova_range`); the
+/// kernel sets it to the number of ranges. EMSGSIZE if they do not fit.
 struct iova_limits {
   std::uint32_t size = sizeof(iova_limits);
   std::uint32_t ioas = 0;
@@ -64,11 +64,12 @@ struct iova_limits {
 };
 inline constexpr request<iova_limits> read_limits{_IO(';', 0x84)};
 
-/// For `memory_mapping`, `file_mapping` and `shared_mapping`.
+/// The flags of `memory_mapping`, `file_mapping` and `shared_mapping`.
 inline constexpr std::uint32_t at_this_iova = 1U << 0;
 inline constexpr std::uint32_t device_may_write = 1U << 1;
 inline constexpr std::uint32_t device_may_read = 1U << 2;
 
+/// Maps memory of this process at an IOVA.
 struct memory_mapping {
   std::uint32_t size = sizeof(memory_mapping);
   std::uint32_t flags = 0;
@@ -89,7 +90,7 @@ struct unmapping {
 };
 inline constexpr request<unmapping> unmap{_IO(';', 0x86)};
 
-/// One of the two below, read or set.
+/// One of the two options below, read or set.
 struct option {
   std::uint32_t size = sizeof(option);
   std::uint32_t which = 0;
@@ -99,9 +100,9 @@ struct option {
   std::uint64_t value = 0;
 };
 inline constexpr request<option> set_option{_IO(';', 0x87)};
-/// of the whole context; needs CAP_SYS_RESOURCE; EBUSY once it has objects
+/// An option of the whole context; needs CAP_SYS_RESOURCE; EBUSY once it has objects.
 inline constexpr std::uint32_t locked_memory_by_process = 0;
-/// of one address space; EINVAL to turn off once something is mapped
+/// An option of one address space; EINVAL to turn off once something is mapped.
 inline constexpr std::uint32_t huge_pages = 1;
 inline constexpr std::uint16_t operation_set = 0;
 
@@ -134,7 +135,8 @@ struct file_mapping {
 };
 inline constexpr request<file_mapping> map_file{_IO(';', 0x8f)};
 
-/// These three are ioctls of a device's own node (cdev). Since Linux 6.6.
+/// Binds a device to a context; the kernel fills in its id there. This and the next two are ioctls
+/// of the device's own node (cdev). Since Linux 6.6.
 struct device_binding {
   std::uint32_t size = sizeof(device_binding);
   std::uint32_t flags = 0;
@@ -151,6 +153,7 @@ struct device_attachment {
 };
 inline constexpr request<device_attachment> attach_device{_IO(';', 100 + 19)};
 
+/// Blocks its DMA until it is attached again.
 struct device_detachment {
   std::uint32_t size = sizeof(device_detachment);
   std::uint32_t flags = 0;

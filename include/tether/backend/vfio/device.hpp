@@ -34,10 +34,10 @@ struct vfio_region {
   bool mappable = false;
 };
 
-/// A BAR that is mapped into this process. Unmaps itself. While it lives its device cannot be
+/// A BAR that is mapped into this process. Unmaps itself. While it exists its device cannot be
 /// closed, because the kernel would keep the group busy (measured); a device that is destroyed
 /// anyway stays open until its last view is destroyed, on any thread.
-template <class Kernel = linux_kernel>
+template <class Kernel>
 class basic_bar_view {
  public:
   basic_bar_view(basic_bar_view&& other) noexcept

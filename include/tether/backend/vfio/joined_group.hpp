@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // A VFIO group on its way into a container and out again: opened, checked for viability, set,
-// unset. Every error says what to do. The container itself is in `vfio_type1.hpp`.
+// unset. Every error says what to do. The container that it joins: `type1_container.hpp`.
 #pragma once
 
 #include <tether/backend/vfio/group.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What sysfs knows of a PCI or mediated device: its IOMMU group, its driver, the rest of its group.
+// What sysfs says of a PCI or mediated device: its IOMMU group, its driver, the rest of its group.
 // Used to find a group by a device's name, to tell mediated devices from physical ones, and for
 // error messages that help. What has been opened is identified by its device number
 // (/sys/dev/char/510:4): nodes can be called anything.

@@ -3,8 +3,8 @@
 // that the kernel names. Read here as bytes, bounds checked at every step: a malformed chain is an
 // error, never a crash.
 //
-//     | argsz flags pgsizes cap_offset |...| id version next | ranges ... |...| id version next | avail |
-//                              +-------------^             +--------------------^
+//     | argsz flags pgsizes cap_offset |..| id version next | ranges |..| id version next | avail |
+//                               +-----------^           +-----------------^
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -36,6 +36,7 @@ struct vfio_type1_info {
   std::optional<std::uint32_t> available{};
 };
 
+/// The `T` at `offset` bytes, or nullopt if it does not fit into `bytes`.
 template <class T>
 [[nodiscard]] std::optional<T> read_at(std::span<std::byte const> bytes,
                                        std::size_t offset) noexcept {
@@ -45,6 +46,7 @@ template <class T>
   return value;
 }
 
+/// The error for an answer that cannot be what the kernel meant to write.
 [[nodiscard]] inline error malformed_info() noexcept {
   return error{"read IOMMU info", errc::bad_descriptor}.advise(
       "the kernel's capability chain is malformed");

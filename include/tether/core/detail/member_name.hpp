@@ -14,7 +14,8 @@
 
 namespace tether::detail {
 
-/// Has the members of both: a name that both have is ambiguous, whatever its kind or access.
+/// A class with the members of both: a name that both have is ambiguous, whatever its kind or
+/// access.
 template <class T, class Name>
 struct beside : T, Name {};
 

@@ -28,59 +28,59 @@ namespace tether::detail {
 
 class partial_page;
 
-/// Whole pages of one RAM block, ready to be discarded.
-struct piece {
+/// A host page that the guest has inflated completely, ready to be discarded.
+struct complete_page {
   memory_backing* memory = nullptr;
   std::uint64_t offset = 0;  ///< of its first byte in the block
-  std::uint64_t bytes = 0;
+  std::uint64_t bytes = 0;   ///< the block's page size
   /// how many frames of the request it accounts for, duplicates included
   std::uint64_t frames = 0;
-  partial_page* page = nullptr;  ///< record that collected its frames, null if none was needed
+  partial_page* record = nullptr;  ///< collected its frames; null if it has only one
 
   [[nodiscard]] constexpr std::uint64_t end() const noexcept { return offset + bytes; }
 };
 
-[[nodiscard]] inline bool lies_before(piece const& a, piece const& b) noexcept {
+[[nodiscard]] inline bool lies_before(complete_page const& a, complete_page const& b) noexcept {
   if (a.memory != b.memory) return std::less<>{}(a.memory, b.memory);
   return a.offset < b.offset;
 }
-/// Whether `next` touches or overlaps `one`. Requires: sorted, and pieces of one block are of one
+/// Whether `next` touches or overlaps `one`. Requires: sorted, and pages of one block are of one
 /// size.
-[[nodiscard]] inline bool continues(piece const& one, piece const& next) noexcept {
+[[nodiscard]] inline bool continues(complete_page const& one, complete_page const& next) noexcept {
   return one.memory == next.memory && next.offset <= one.end();
 }
 
-/// Up to `capacity` pieces. No allocation, no lock: it lives on the stack of one request.
+/// Up to `capacity` pages. No allocation, no lock: it lives on the stack of one request.
 class batch {
  public:
   static constexpr std::size_t capacity = 512;
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  [[nodiscard]] piece& operator[](std::size_t at) noexcept { return pieces_[at]; }
+  [[nodiscard]] complete_page& operator[](std::size_t at) noexcept { return pages_[at]; }
 
   /// Requires: fewer than `capacity` so far. Returns its index, valid until `discard` sorts.
-  std::size_t add(piece one) noexcept {
-    pieces_[size_] = one;
+  std::size_t add(complete_page one) noexcept {
+    pages_[size_] = one;
     return size_++;
   }
 
-  /// Discards them all, adjacent ones in one call, and calls `after(piece, gone)` for each. Leaves
-  /// the batch empty. If a call for several fails, each is tried alone: a page that cannot be
-  /// discarded does not stop the others.
+  /// Discards them all, adjacent ones in one call, calls `after(complete_page, discarded)` for
+  /// each, and empties the batch. If a call for several fails, each is tried alone: a page that
+  /// cannot be discarded does not stop the others.
   /// Requires: something that keeps the memory alive.
   template <class After>
-  void discard(discard_permit const& leave, discard_report& report, After after) noexcept {
-    const std::span<piece> pieces{pieces_.data(), size_};
+  void discard(discard_permit const& permit, discard_report& report, After after) noexcept {
+    const std::span<complete_page> pages{pages_.data(), size_};
     // Guests list frames in ascending or descending order; anything else is rare, and just sorted.
-    if (!std::ranges::is_sorted(pieces, lies_before)) {
-      std::ranges::reverse(pieces);
-      if (!std::ranges::is_sorted(pieces, lies_before)) std::ranges::sort(pieces, lies_before);
+    if (!std::ranges::is_sorted(pages, lies_before)) {
+      std::ranges::reverse(pages);
+      if (!std::ranges::is_sorted(pages, lies_before)) std::ranges::sort(pages, lies_before);
     }
-    for (auto&& neighbours : pieces | ranges::views::chunk_by(continues)) {
-      const std::span<piece const> run{neighbours.begin(), neighbours.end()};
-      if (run.size() > 1 && discard_run(run, leave, report, after)) continue;
-      for (piece const& one : run) {
-        if (auto done = discard_run({&one, 1}, leave, report, after); !done) {
+    for (auto&& neighbours : pages | ranges::views::chunk_by(continues)) {
+      const std::span<complete_page const> run{neighbours.begin(), neighbours.end()};
+      if (run.size() > 1 && discard_run(run, permit, report, after)) continue;
+      for (complete_page const& one : run) {
+        if (auto done = discard_run({&one, 1}, permit, report, after); !done) {
           report.fail(one.frames, done.error());
           after(one, false);
         }
@@ -91,20 +91,20 @@ class batch {
 
  private:
   template <class After>
-  static result<void> discard_run(std::span<piece const> run, discard_permit const& leave,
+  static result<void> discard_run(std::span<complete_page const> run, discard_permit const& permit,
                                   discard_report& report, After& after) noexcept {
     report.calls += 1;
     auto done = run.front().memory->discard(
-        {block_offset{run.front().offset}, block_offset{run.back().end() - 1}}, leave);
+        {block_offset{run.front().offset}, block_offset{run.back().end() - 1}}, permit);
     if (!done) return done;
-    for (piece const& one : run) {
+    for (complete_page const& one : run) {
       report.discarded += one.frames;
       after(one, true);
     }
     return {};
   }
 
-  std::array<piece, capacity> pieces_{};
+  std::array<complete_page, capacity> pages_{};
   std::size_t size_ = 0;
 };
 

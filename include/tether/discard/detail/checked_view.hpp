@@ -22,13 +22,13 @@ class checked_view {
   [[nodiscard]] flat_view const& operator*() const noexcept { return *view_; }
 
   /// The generation of `block` that this view shows; nullopt where an edit may have concerned the
-  /// block since the view was taken: then only a newer view can tell. Requires: the view mentions
-  /// the block.
+  /// block since the view was taken: then a newer view is needed. Requires: the view shows the
+  /// block.
   /// Cost: reads one word of the block asked about last, three of another one.
   [[nodiscard]] std::optional<std::uint64_t> generation_of(memory_backing& block) noexcept {
     const std::uint64_t now = block.generation().number();
     if (block_ == &block && generation_ == now) return now;
-    if (block.generation().edit_under_way() || !guest_.shows(view_)) return std::nullopt;
+    if (block.generation().edit_under_way() || !guest_.is_current(view_)) return std::nullopt;
     block_ = &block;
     generation_ = now;
     return now;

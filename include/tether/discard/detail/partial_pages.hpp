@@ -34,7 +34,7 @@ class partial_page {
     const std::uint64_t bit = std::uint64_t{1} << (frame % 64);
     const bool is_new = (word & bit) == 0;
     word |= bit;
-    given_ += is_new ? 1 : 0;
+    inflated_ += is_new ? 1 : 0;
     return is_new;
   }
   /// Marks a frame as deflated, so the page is in use again. Returns whether it was inflated.
@@ -43,16 +43,17 @@ class partial_page {
     const std::uint64_t bit = std::uint64_t{1} << (frame % 64);
     if ((word & bit) == 0) return false;
     word &= ~bit;
-    given_ -= 1;
+    inflated_ -= 1;
     discarded_in_request = 0;
     return true;
   }
-  [[nodiscard]] bool complete() const noexcept { return given_ == frames_; }
-  [[nodiscard]] bool empty() const noexcept { return given_ == 0; }
-  [[nodiscard]] std::uint64_t given() const noexcept { return given_; }
+  /// Whether all its frames are inflated.
+  [[nodiscard]] bool complete() const noexcept { return inflated_ == frames_; }
+  [[nodiscard]] bool empty() const noexcept { return inflated_ == 0; }
+  [[nodiscard]] std::uint64_t inflated() const noexcept { return inflated_; }
   [[nodiscard]] std::uint64_t frames() const noexcept { return frames_; }
 
-  /// Tells the page which request (a number, not 0) handles it now; a new one counts from zero.
+  /// Sets the request (a number, not 0) that handles the page now; a new one counts from zero.
   void start_request(std::uint64_t request) noexcept {
     if (request_ == request) return;
     request_ = request;
@@ -68,7 +69,7 @@ class partial_page {
 
  private:
   std::uint64_t frames_;
-  std::uint64_t given_ = 0;
+  std::uint64_t inflated_ = 0;
   std::uint64_t request_ = 0;
   std::pmr::vector<std::uint64_t> bits_;
 };
@@ -76,12 +77,11 @@ class partial_page {
 /// The partially inflated host pages of one block, all recorded under one generation of the block:
 /// records from before an edit of the map that concerned the block are void, because the guest may
 /// have lost the memory and got it again meanwhile.
-class block_notes {
+class block_records {
  public:
-  /// `owner` keeps the block alive. The notes only refer to it weakly, so they never delay an
-  /// unplug.
-  block_notes(std::uint64_t generation, std::uint64_t page_bytes,
-              section_owner_pointer const& owner, std::pmr::memory_resource* memory)
+  /// `owner` keeps the block alive. The records refer to it weakly, so they never delay an unplug.
+  block_records(std::uint64_t generation, std::uint64_t page_bytes,
+                section_owner_pointer const& owner, std::pmr::memory_resource* memory)
       : generation_{generation},
         page_bytes_{page_bytes},
         owner_{owner},
@@ -89,9 +89,9 @@ class block_notes {
         pages_{memory} {}
 
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
-  /// Whether the memory has left the map and every view; the address of the block may be dangling
-  /// or reused by now.
-  [[nodiscard]] bool abandoned() const noexcept { return owner_.expired(); }
+  /// Whether the map and every view have dropped the memory: then the address of the block may be
+  /// dangling or reused.
+  [[nodiscard]] bool expired() const noexcept { return owner_.expired(); }
   [[nodiscard]] bool empty() const noexcept { return pages_.empty(); }
   [[nodiscard]] std::size_t size() const noexcept { return pages_.size(); }
 
@@ -126,17 +126,17 @@ class partial_pages {
   explicit partial_pages(std::pmr::memory_resource* memory) noexcept
       : memory_{memory}, blocks_{memory} {}
 
-  /// Drops the records of memory that is gone. Requires: no page is in a batch.
-  void forget_abandoned() noexcept {
-    std::erase_if(blocks_, [](auto const& one) { return one.second.abandoned(); });
+  /// Erases the records of memory that is gone. Requires: no page is in a batch.
+  void erase_expired() noexcept {
+    std::erase_if(blocks_, [](auto const& one) { return one.second.expired(); });
   }
-  /// Drops the records of a block. Requires: no page of it is in a batch.
+  /// Erases the records of a block. Requires: no page of it is in a batch.
   void erase(memory_backing const& block) noexcept { blocks_.erase(&block); }
 
-  /// The notes of a block, created if there are none. Notes of another generation are void: the
+  /// The records of a block, created if there are none. Those of another generation are void: the
   /// caller must `erase` them before it records anything. Null if out of memory.
-  [[nodiscard]] block_notes* of(memory_backing const& block, std::uint64_t generation,
-                                section_owner_pointer const& owner) noexcept {
+  [[nodiscard]] block_records* of(memory_backing const& block, std::uint64_t generation,
+                                  section_owner_pointer const& owner) noexcept {
     try {
       return &blocks_.try_emplace(&block, generation, block.page_size(), owner, memory_)
                   .first->second;
@@ -145,8 +145,8 @@ class partial_pages {
     }
   }
 
-  /// The guest uses that frame again. Notes of another generation are left alone: they are void
-  /// anyway.
+  /// The guest uses that frame again. Records of another generation stay as they are: they are
+  /// void.
   void mark_used(memory_backing& block, std::uint64_t offset) noexcept {
     const auto found = blocks_.find(&block);
     if (found == blocks_.end() || found->second.generation() != block.generation().number()) return;
@@ -158,13 +158,13 @@ class partial_pages {
   /// Number of partially inflated host pages.
   [[nodiscard]] std::size_t size() const noexcept {
     std::size_t pages = 0;
-    for (auto const& [block, notes] : blocks_) pages += notes.size();
+    for (auto const& [block, records] : blocks_) pages += records.size();
     return pages;
   }
 
  private:
   std::pmr::memory_resource* memory_;
-  std::pmr::map<memory_backing const*, block_notes> blocks_;
+  std::pmr::map<memory_backing const*, block_records> blocks_;
 };
 
 }  // namespace tether::detail

@@ -3,7 +3,8 @@
 // reader-writer lock, whose readers are discards, counted in a slot for each few threads, and whose
 // writers are holds.
 //
-//   a discard:   inside += 1, then load closed              a hold:   closed += 1, then load inside of every slot
+//   a discard:   inside += 1, then load closed
+//   a hold:      closed += 1, then load inside of every slot
 //
 // A Dekker handshake: each side stores its own flag before it loads the other's, sequentially
 // consistent, so at least one of the two sees the other. Once a hold has seen no discard inside,
@@ -31,6 +32,7 @@ struct wait_limits {
   bool wait = true;
 };
 
+/// How the wait for running discards has ended. `own_permit`: the only thread has one itself.
 enum class drained : std::uint8_t { yes, busy, timed_out, cancelled, own_permit };
 
 /// The reader indicator for one thread: plain counts. A discard that is inside while a hold is
@@ -176,15 +178,15 @@ class basic_shared_reader_indicator {
     }
     return true;
   }
-  /// Leaves, and wakes a waiting hold. The empty critical section makes sure that the hold sleeps
-  /// before it is notified: no lost wakeup.
+  /// Leaves, and wakes a waiting hold. The empty critical section of `wake` makes sure that the
+  /// hold sleeps before it is notified: no lost wakeup.
   void step_out(counter& inside) noexcept {
     inside.fetch_sub(1, std::memory_order_seq_cst);
     if (waiting_.load(std::memory_order_seq_cst) != 0) [[unlikely]]
       wake();
   }
   [[gnu::cold, gnu::noinline]] void wake() noexcept {
-    { std::lock_guard turn{*mutex_}; }
+    { std::lock_guard lock{*mutex_}; }
     changed_.notify_all();
   }
 

@@ -14,7 +14,7 @@
 
 namespace tether::detail {
 
-/// One change at a time. `Feed` is `judged_feed` or `trusted_feed`. Not thread-safe.
+/// One change at a time. `Feed` is `checked_feed` or `trusted_feed`. Not thread-safe.
 template <class Feed>
 class announced_change {
  public:
@@ -24,18 +24,18 @@ class announced_change {
     feed_.begin();
   }
   void remove(section one) noexcept {
-    if (feed_.removes(one)) remember(removed_, one);
+    if (feed_.removes(one)) append(removed_, one);
   }
   /// Reserves memory for the inverse change as well, so that a rollback and a removal never
   /// allocate.
   void add(section one) noexcept {
     if (!feed_.adds(one)) return;
-    make_room(standing_ + added_.size() + 1);
-    remember(added_, one);
+    reserve(present_ + added_.size() + 1);
+    append(added_, one);
   }
   /// Called once every removal and addition is announced.
-  void judge() noexcept {
-    if (!feed_.judge(added_)) out_of_memory_ = true;
+  void validate() noexcept {
+    if (!feed_.validate(added_)) out_of_memory_ = true;
   }
   /// Fails: what the feed found wrong.
   [[nodiscard]] result<void> verdict() const noexcept { return feed_.verdict(); }
@@ -43,13 +43,13 @@ class announced_change {
   /// Ensures: announced names are no longer used.
   void end(bool happened) noexcept {
     if (happened)
-      standing_ = standing_ + added_.size() - std::min(standing_ + added_.size(), removed_.size());
+      present_ = present_ + added_.size() - std::min(present_ + added_.size(), removed_.size());
     clear();
     feed_.end(happened);
   }
   /// Forgets all sections.
   void reset() noexcept {
-    standing_ = 0;
+    present_ = 0;
     feed_.reset();
   }
 
@@ -67,14 +67,14 @@ class announced_change {
     added_.clear();
     out_of_memory_ = false;
   }
-  void remember(std::vector<section_plan>& list, section const& one) noexcept {
+  void append(std::vector<section_plan>& list, section const& one) noexcept {
     try {
       list.push_back({.what = one});
     } catch (std::exception const&) {
       out_of_memory_ = true;
     }
   }
-  void make_room(std::size_t sections) noexcept {
+  void reserve(std::size_t sections) noexcept {
     try {
       for (auto* list : {&removed_, &added_})
         if (list->capacity() < sections) list->reserve(std::max(sections, 2 * list->capacity()));
@@ -85,7 +85,7 @@ class announced_change {
 
   std::vector<section_plan> removed_;
   std::vector<section_plan> added_;
-  std::size_t standing_ = 0;  // sections present, mapped or left out
+  std::size_t present_ = 0;  // sections present, mapped or left out
   commit_kind kind_ = commit_kind::refusable;
   bool out_of_memory_ = false;
   [[no_unique_address]] Feed feed_{};

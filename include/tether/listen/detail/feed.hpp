@@ -3,10 +3,10 @@
 // construction, since its differences come from views; a VMM's own memory model may be wrong, so
 // each change is checked against the earlier ones.
 //
-//     standing  |####|    |####|####|        remove: must be one of these, and the same     -> going
-//     coming         |####|                  add: must lie where nothing stands or comes    -> coming
+//     present   |####|    |####|####|     remove: must equal one of these; moves it to `removed`
+//     added          |####|               add: must overlap neither present nor added ones
 //
-//     the change happened: going is forgotten, coming stands        refused: going stands again, coming is forgotten
+//     change applied: `added` becomes present      refused: `removed` becomes present again
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -34,7 +34,7 @@ struct trusted_feed {
   static constexpr void begin() noexcept {}
   static constexpr bool removes(section&) noexcept { return true; }
   static constexpr bool adds(section&) noexcept { return true; }
-  static constexpr bool judge(std::vector<section_plan> const&) noexcept { return true; }
+  static constexpr bool validate(std::vector<section_plan> const&) noexcept { return true; }
   static result<void> verdict() noexcept { return {}; }
   static constexpr void end(bool) noexcept {}
   static constexpr void reset() noexcept {}
@@ -45,23 +45,23 @@ struct trusted_feed {
 /// the call only. The memory of sections present is compared by pointer, never dereferenced.
 /// Cost: some 100 bytes and O(log n) for each of the n sections present; a removal and a rollback
 /// need no memory.
-class judged_feed {
+class checked_feed {
  public:
   /// Drops a change that was begun and never committed.
   void begin() noexcept {
     end(false);
     open_ = true;
   }
-  /// Whether `one` is present. Ensures: if so it is going, and its name is valid until the change
-  /// ends.
+  /// Whether `one` is present. Ensures: if so it counts as removed, and its name is valid until the
+  /// change ends.
   [[nodiscard]] bool removes(section& one) noexcept {
     if (!open_) return false;
-    const auto found = standing_.find(one.where.first);
-    if (found == standing_.end() || *found != one) {
+    const auto found = present_.find(one.where.first);
+    if (found == present_.end() || *found != one) {
       note(why_not_there(one));
       return false;
     }
-    going_.insert(standing_.extract(found));
+    removed_.insert(present_.extract(found));
     keep_name(one);
     return true;
   }
@@ -72,8 +72,8 @@ class judged_feed {
   }
   /// Called once all is announced: drops the additions that are wrong. False: out of memory for one
   /// that is right.
-  [[nodiscard]] bool judge(std::vector<section_plan>& added) noexcept {
-    bool remembered = true;
+  [[nodiscard]] bool validate(std::vector<section_plan>& added) noexcept {
+    bool recorded = true;
     std::erase_if(added, [&](section_plan const& plan) {
       if (const auto wrong = fault_of(plan.what)) {
         note(*wrong);
@@ -82,14 +82,14 @@ class judged_feed {
       try {
         section one = plan.what;
         one.name = {};
-        coming_.insert(one);
+        added_.insert(one);
         return false;
       } catch (std::exception const&) {
-        remembered = false;
+        recorded = false;
         return true;
       }
     });
-    return remembered;
+    return recorded;
   }
   /// Fails: the first thing that was wrong. `invalid_extent`; `not_mapped` where nothing is
   /// present, `cuts_a_mapping` where part of a section is, `invalid_argument` where others are, or
@@ -103,15 +103,15 @@ class judged_feed {
     return wrong_ ? failure(*wrong_) : result<void>{};
   }
   void end(bool happened) noexcept {
-    (happened ? going_ : coming_).clear();
-    standing_.merge(happened ? coming_ : going_);
+    (happened ? removed_ : added_).clear();
+    present_.merge(happened ? added_ : removed_);
     names_.clear();
     wrong_.reset();
     open_ = false;
   }
   /// Forgets all sections.
   void reset() noexcept {
-    standing_.clear();
+    present_.clear();
     end(false);
   }
 
@@ -149,7 +149,7 @@ class judged_feed {
             .advise("its memory ends at {} bytes", size);
       }
     }
-    if (overlapped(standing_, one) != nullptr || overlapped(coming_, one) != nullptr) {
+    if (overlapped(present_, one) != nullptr || overlapped(added_, one) != nullptr) {
       return wrong(make_error_code(errc::overlaps)).advise("remove what lies there first");
     }
     return std::nullopt;
@@ -160,7 +160,7 @@ class judged_feed {
           "remove each section as it was added, once");
     };
     if (one.where.last < one.where.first) return wrong(make_error_code(errc::invalid_extent));
-    section const* const other = overlapped(standing_, one);
+    section const* const other = overlapped(present_, one);
     if (other == nullptr) return wrong(make_error_code(errc::not_mapped));
     if (!one.where.contains(other->where)) return wrong(make_error_code(errc::cuts_a_mapping));
     return wrong(std::make_error_code(std::errc::invalid_argument));
@@ -178,9 +178,9 @@ class judged_feed {
     }
   }
 
-  sections standing_;
-  sections going_;
-  sections coming_;
+  sections present_;
+  sections removed_;
+  sections added_;
   std::forward_list<label> names_;
   std::optional<error> wrong_;
   bool open_ = false;

@@ -43,10 +43,10 @@ class section_mapper {
   /// Fails: what the backend says; `operation_canceled`. `error::rollback_failed()` if the rollback
   /// failed.
   template <progress_monitor Monitor>
-  [[nodiscard]] result<void> map(section_plan const& plan, Monitor& who) noexcept {
+  [[nodiscard]] result<void> map(section_plan const& plan, Monitor& monitor) noexcept {
     if constexpr (Backend::pins) {
       if (may_pin_the_zero_page(plan)) [[unlikely]] {
-        if (auto present = bring_in(read_only_, plan); !present) return present;
+        if (auto present = populate_first(read_only_, plan); !present) return present;
       }
     }
     // Member by member: a `mapping` that is copied whole goes through memory inside the loop.
@@ -63,7 +63,7 @@ class section_mapper {
                           .host = host,
                           .rights = all.rights,
                           .memory = all.memory};
-      if (!who.keep_going(piece))
+      if (!monitor.keep_going(piece))
         return roll_back(plan, at,
                          error{"map", std::make_error_code(std::errc::operation_canceled)});
       if constexpr (maps_files<Backend>) {
@@ -73,7 +73,7 @@ class section_mapper {
         if (auto done = backend_->map(piece); !done) [[unlikely]]
           return roll_back(plan, at, done.error());
       }
-      tell_mapped(observer_, piece);
+      notify_mapped(observer_, piece);
       at = at + bytes;
       if (at == where.last + 1) break;  // both may have wrapped to 0
       host = host + bytes;
@@ -88,10 +88,10 @@ class section_mapper {
   [[nodiscard]] result<void> unmap(section_plan const& plan) noexcept {
     if (auto done = backend_->unmap(plan.fit.inside.where); !done) [[unlikely]]
       return failure(done.error().of(plan.what.name));
-    tell_unmapped(observer_, plan.fit.inside.where);
+    notify_unmapped(observer_, plan.fit.inside.where);
     if constexpr (Backend::pins) {
       if (may_pin_the_zero_page(plan)) [[unlikely]]
-        leave_alone(plan);
+        drop_read_only(plan);
     }
     usage_.mappings -= plan.pieces;
     usage_.bytes -= plan.fit.inside.where.size();
@@ -111,7 +111,7 @@ class section_mapper {
   void reset() noexcept {
     usage_ = {};
     read_only_.clear();
-    tell_unmapped(observer_, extent<io_address>::everything());
+    notify_unmapped(observer_, extent<io_address>::everything());
   }
 
  private:
@@ -135,10 +135,10 @@ class section_mapper {
   static bool may_pin_the_zero_page(section_plan const& plan) noexcept {
     return !allows(plan.fit.inside.rights, access::write) && is_private(plan.fit.inside.memory);
   }
-  /// So it is populated, now and, by `populate_read_only`, before anything else begins to pin.
+  /// So it is populated: here, and by `populate_read_only` before anything else begins to pin.
   /// Static: with `this` g++ allocates the registers of the whole map path worse.
-  [[gnu::cold, gnu::noinline]] static result<void> bring_in(std::vector<read_only_part>& list,
-                                                            section_plan const& plan) noexcept {
+  [[gnu::cold, gnu::noinline]] static result<void> populate_first(
+      std::vector<read_only_part>& list, section_plan const& plan) noexcept {
     const extent<block_offset> where = plan.fit.inside.where.moved_to(plan.offset);
     try {
       list.push_back({plan.what.memory, where, plan.fit.inside.where.first});
@@ -156,7 +156,7 @@ class section_mapper {
     }
     return {};
   }
-  [[gnu::cold, gnu::noinline]] void leave_alone(section_plan const& plan) noexcept {
+  [[gnu::cold, gnu::noinline]] void drop_read_only(section_plan const& plan) noexcept {
     const auto at =
         std::ranges::find(read_only_, plan.fit.inside.where.first, &read_only_part::mapped_at);
     if (at == read_only_.end()) return;
@@ -169,12 +169,12 @@ class section_mapper {
                                                       error const& cause) noexcept {
     const error why = cause.of(plan.what.name);
     if constexpr (Backend::pins) {
-      if (may_pin_the_zero_page(plan)) leave_alone(plan);
+      if (may_pin_the_zero_page(plan)) drop_read_only(plan);
     }
     if (stopped_at == plan.fit.inside.where.first) return failure(why);
     const extent<io_address> done{plan.fit.inside.where.first, stopped_at - 1};
     if (!backend_->unmap(done)) return failure(why.with_failed_rollback());
-    tell_unmapped(observer_, done);
+    notify_unmapped(observer_, done);
     return failure(why);
   }
 

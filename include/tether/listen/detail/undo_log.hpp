@@ -2,15 +2,15 @@
 // How far a commit has got, and its rollback. Because a mapping is a function of its section
 // (law 13), two counters are the whole log; nothing is allocated, nothing can be missing from it.
 //
-//     removed   |xxxxxxxx|xxxxxxxx|   unmapped: 2            back: 1. unmap the added ones, latest first
-//     added     |########|####                mapped: 1            2. map the removed ones, latest first
+//     removed   |xxxxxxxx|xxxxxxxx|   unmapped: 2     rollback: 1. unmap what was added
+//     added     |########|####        mapped: 1                 2. map what was removed
 #pragma once
 
 #include <cstddef>
 
 namespace tether::detail {
 
-/// Counts what was done; `unwind` rolls it back in reverse order.
+/// Counts what was done; `unwind` rolls it back latest first.
 struct undo_log {
   std::size_t unmapped = 0;
   std::size_t mapped = 0;

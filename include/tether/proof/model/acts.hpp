@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The effect of each act of a plan on the state: on the code's own counts as in
-// `attach/detail/executor.hpp`, on the facts as in a kernel. An act that a kernel must refuse is a
-// broken property, not an outcome.
+// The effect of each act of a plan on the state: on the code's own counts by the functions that
+// `attach/detail/executor.hpp` calls, too, on the facts as in a kernel. An act that a kernel must
+// refuse is a broken property, not an outcome.
 #pragma once
 
 #include <tether/attach/lifecycle/plans.hpp>
@@ -45,36 +45,38 @@ class acts {
     return Abstraction::plan_table::makes(container.at.in);
   }
 
-  /// The tallies as they will be once the operation has committed.
-  struct membership {
-    container_counts container;
-    group_counts group;
-  };
+  /// The counts as they will be once the operation has committed: `tether::after_change`, by the
+  /// `apply_change` of the code under proof.
   [[nodiscard]] static constexpr membership after(container_type const& container) noexcept {
-    membership after_it{container.counts(), container.groups[container.active].counts};
-    code::apply_change(after_it.container, after_it.group, makes(container), container.agrees);
-    return after_it;
+    membership counts{container.counts(), container.groups[container.active].counts};
+    code::apply_change(counts.container, counts.group, makes(container), container.agrees);
+    return counts;
   }
-
-  /// Whether `judge` succeeds: law 2 allows the consent, and the policy admits the membership.
+  /// How the device of the operation pins, as a backend classifies it.
+  [[nodiscard]] static constexpr pin_class pins(container_type const& container) noexcept {
+    const bool for_good = Abstraction::pins && !container.groups[container.active].mediated;
+    return for_good ? pin_class::pins : pin_class::pins_on_demand;
+  }
+  /// Whether the act `judge` succeeds.
   [[nodiscard]] static constexpr bool allowed(container_type const& container) noexcept {
-    const bool pins = Abstraction::pins && !container.groups[container.active].mediated;
-    return !(container.agrees == consent::given && pins) &&
-           admitted<policy>(after(container).group);
+    return judge<policy>(after(container).group, container.agrees, pins(container)) ==
+           verdict::allowed;
   }
-  /// Whether `hold` has holds to take from the gate, and whether `settle` has any to release.
+  /// Whether the act `raise_holds` has holds to take from the gate.
   [[nodiscard]] static constexpr bool raises(container_type const& container) noexcept {
-    const membership after_it = after(container);
-    return needs::holds(after_it.group) > container.groups[container.active].held ||
-           needs::holds(after_it.container) > container.held;
+    const membership counts = after(container);
+    return needs::holds(counts.group) > container.groups[container.active].held ||
+           needs::holds(counts.container) > container.held;
   }
+  /// Whether the act `lower_holds` has holds to release.
   [[nodiscard]] static constexpr bool lowers(container_type const& container) noexcept {
     group_state const& group = container.groups[container.active];
-    return needs::holds(group.counts) != group.held || needed_for(container) != container.held;
+    return needs::holds(group.counts) != group.held ||
+           own_holds_needed(container) != container.held;
   }
 
-  /// Applies the act. Of one that got stuck half way the worse case is assumed (see
-  /// `worst_when_stuck`).
+  /// Applies the act. Of one that got stuck half way the worse case is assumed
+  /// (`worst_when_stuck`).
   static constexpr void perform(world<Scope>& here, std::size_t which, act what,
                                 report& said) noexcept {
     container_type& container = here.containers[which];
@@ -85,26 +87,27 @@ class acts {
       case act::nothing:
       case act::judge: break;
       case act::raise_holds: {
-        const membership after_it = after(container);
-        raise(group.held, needs::holds(after_it.group));
-        raise(container.held, needs::holds(after_it.container));
+        const membership counts = after(container);
+        raise(group.held, needs::holds(counts.group));
+        raise(container.held, needs::holds(counts.container));
         break;
       }
       case act::lower_holds:
         lower(group.held, needs::holds(group.counts), said);
-        lower(container.held, needed_for(container), said);
+        lower(container.held, own_holds_needed(container), said);
         break;
       case act::commit: commit(container, group, said); break;
       case act::populate:
         if (container.page != page_relation::none) populate(here);
         break;
       case act::acquire: legal = set(group.acquired); break;
-      case act::release: legal = clear(group.acquired) && !group.joined && !group.told; break;
+      case act::release: legal = clear(group.acquired) && !group.joined && !group.in_kvm; break;
       case act::add_to_kvm:
-        legal = of_groups ? set(group.told) && group.acquired : set(device.told) && device.open;
+        legal = of_groups ? set(group.in_kvm) && group.acquired : set(device.in_kvm) && device.open;
         break;
       case act::remove_from_kvm:
-        legal = of_groups ? clear(group.told) && group.acquired : clear(device.told) && device.open;
+        legal =
+            of_groups ? clear(group.in_kvm) && group.acquired : clear(device.in_kvm) && device.open;
         break;
       case act::join:
         legal = of_groups ? set(group.joined) : set(device.joined) && device.bound;
@@ -132,7 +135,7 @@ class acts {
         container.page = page_relation::none;
         break;
     }
-    if (what == act::withdraw) overlook(here);
+    if (what == act::withdraw) clear_absent_if_unmapped(here);
     if (!legal) said.broken |= bit(property::forbidden_call);
     if (changes_pins(what)) pin<Abstraction>(here, which);
   }
@@ -145,8 +148,9 @@ class acts {
   }
 
  private:
-  /// The container's own holds needed; its tally is summed only for a policy that reads it.
-  [[nodiscard]] static constexpr std::uint32_t needed_for(
+  /// The holds that the container itself needs; its counts are summed only for a policy that reads
+  /// them.
+  [[nodiscard]] static constexpr std::uint32_t own_holds_needed(
       [[maybe_unused]] container_type const& container) noexcept {
     if constexpr (holds_for_a_container<policy>) return needs::holds(container.counts());
     else return 0;
@@ -179,9 +183,9 @@ class acts {
   }
   static constexpr void commit(container_type& container, group_state& group,
                                report& said) noexcept {
-    container_counts after_it = container.counts();
-    code::apply_change(after_it, group.counts, makes(container), container.agrees);
-    if (after_it != container.counts()) said.broken |= bit(property::wrong_books);
+    container_counts counts = container.counts();
+    code::apply_change(counts, group.counts, makes(container), container.agrees);
+    if (counts != container.counts()) said.broken |= bit(property::wrong_counts);
   }
 };
 

@@ -30,13 +30,14 @@ template <attach_unit Unit, class Scope>
 [[nodiscard]] constexpr bool can_pin(container_state<Scope> const& container,
                                      std::size_t at) noexcept {
   group_state const& group = container.groups[at];
-  const bool at_hand =
+  const bool active_device =
       at == container.active &&
       (Unit == attach_unit::group ? container.device.open : container.device.joined);
-  const bool pinning_users = group.declining != 0 || (at_hand && container.agrees == consent::none);
-  if (group.mediated) return pinning_users && (Unit == attach_unit::device || group.joined);
+  const bool declining =
+      group.declining != 0 || (active_device && container.agrees == consent::none);
+  if (group.mediated) return declining && (Unit == attach_unit::device || group.joined);
   return Unit == attach_unit::group ? group.joined
-                                    : pinning_users || group.consenting != 0 || at_hand;
+                                    : declining || group.consenting != 0 || active_device;
 }
 template <class Abstraction, class Scope>
 [[nodiscard]] constexpr bool can_pin(container_state<Scope> const& container) noexcept {
@@ -74,10 +75,10 @@ constexpr void discard(world<Scope>& here) noexcept {
   for (auto const& container : here.containers)
     here.absent = here.absent || container.page != page_relation::none;
 }
-/// Something was unmapped. Once no container has the page mapped, it makes no difference whether it
-/// is present.
+/// After an unmap: once no container has the page mapped, it makes no difference whether it is
+/// present.
 template <class Scope>
-constexpr void overlook(world<Scope>& here) noexcept {
+constexpr void clear_absent_if_unmapped(world<Scope>& here) noexcept {
   bool mapped = false;
   for (auto const& container : here.containers)
     mapped = mapped || container.page != page_relation::none;

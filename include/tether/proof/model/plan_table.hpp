@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // A transition table of a lifecycle's plans: every result of `advance`, computed once. A search
 // needs them thousands of times, and inside the compiler each evaluation is expensive. So is each
-// call: hence plain arrays, here and in `world.hpp`, whose elements a compiler reads without one
+// call: hence plain arrays, here and in `state.hpp`, whose elements a compiler reads without one
 // (it is twice as fast).
 #pragma once
 
@@ -17,7 +17,7 @@ namespace tether::proof {
 
 /// Evaluates on every call. `Code` is `machinery`, or a mutant of it.
 template <class Code, class Lifecycle>
-struct asked_each_time {
+struct computed {
   [[nodiscard]] static constexpr act act_at(cursor at) noexcept {
     return Code::template act_at<Lifecycle>(at);
   }
@@ -29,15 +29,15 @@ struct asked_each_time {
   }
 };
 
-/// Results of `asked_each_time`, tabulated for every position of a cursor.
+/// Results of `computed`, tabulated for every position of a cursor.
 template <class Code, class Lifecycle>
-struct asked_once {
+struct tabulated {
   static constexpr std::size_t outcomes = 3;
-  struct answers {
+  struct position {
     act here = act::nothing;
     cursor then[outcomes]{};
   };
-  using directions = answers[2];
+  using directions = position[2];  ///< forward, backward
   struct steps {
     change makes = change::none;
     directions at[plan::most]{};
@@ -48,19 +48,19 @@ struct asked_once {
   };
 
   static constexpr table all = [] {
-    using each_time = asked_each_time<Code, Lifecycle>;
+    using direct = computed<Code, Lifecycle>;
     table made{};
     for (std::size_t what = 0; what < operations; ++what) {
-      made.of[what].makes = each_time::makes(static_cast<operation>(what));
+      made.of[what].makes = direct::makes(static_cast<operation>(what));
       const std::size_t size = Lifecycle::plan_of(static_cast<operation>(what)).size();
       for (std::size_t index = 0; index < size; ++index) {
         for (const bool backward : {false, true}) {
           const cursor place{static_cast<operation>(what), static_cast<std::uint8_t>(index),
                              backward, ending::none};
-          answers& here = made.of[what].at[index][backward ? 1 : 0];
-          here.here = each_time::act_at(place);
+          position& here = made.of[what].at[index][backward ? 1 : 0];
+          here.here = direct::act_at(place);
           for (std::size_t how = 0; how < outcomes; ++how)
-            here.then[how] = each_time::advance(place, static_cast<outcome>(how));
+            here.then[how] = direct::advance(place, static_cast<outcome>(how));
         }
       }
     }
@@ -80,14 +80,16 @@ struct asked_once {
   }
 };
 
-/// Plans that are constant expressions. At run time they may also be data that changes.
+/// Plans that are constant expressions, and can be tabulated. A search at run time also accepts
+/// plans that are data.
 template <class Lifecycle>
 concept constant_plans = requires {
   std::bool_constant<(Lifecycle::plan_of(operation::attach_first).size() <= plan::most)>{};
 };
 
+/// What the search asks.
 template <class Code, class Lifecycle>
-using plan_table = std::conditional_t<constant_plans<Lifecycle>, asked_once<Code, Lifecycle>,
-                                      asked_each_time<Code, Lifecycle>>;
+using plan_table = std::conditional_t<constant_plans<Lifecycle>, tabulated<Code, Lifecycle>,
+                                      computed<Code, Lifecycle>>;
 
 }  // namespace tether::proof

@@ -25,9 +25,9 @@ enum class property : std::uint8_t {
   needless_refusal,
   /// at rest the holds held are not the holds needed, or the gate counts a leaked one
   unbalanced_holds,
-  /// at rest the tallies are not what the kernel has, or a failure has left something
+  /// at rest the counts are not what the kernel has, or a failure has left something
   left_behind,
-  wrong_books,       ///< the container's tally is not the sum of its groups'
+  wrong_counts,      ///< the container's counts are not the sum of its groups'
   forbidden_call,    ///< the kernel is asked for what it must refuse
   mixed_membership,  ///< a membership is one that the policy does not admit
   unbounded_counts,  ///< a count exceeds what the model has devices for
@@ -45,7 +45,7 @@ inline constexpr broken_properties every_property = (1U << properties) - 1;
 [[nodiscard]] constexpr std::string_view name_of(property which) noexcept {
   constexpr std::array<std::string_view, properties> names{
       "stale mapping",           "needless refusal",    "holds unbalanced",
-      "something left behind",   "books are wrong",     "the kernel must refuse",
+      "something left behind",   "counts are wrong",    "the kernel must refuse",
       "membership not admitted", "counts without bound"};
   return names[static_cast<std::size_t>(which)];
 }
@@ -81,7 +81,7 @@ template <class Abstraction, class Scope>
     const bool there = of_groups ? group.joined : group.declining + group.consenting != 0;
     balanced = balanced && group.held == needs::holds(group.counts);
     tidy = tidy && group.counts.attached == there && group.counts.declined == group.declining &&
-           group.counts.agreed == group.consenting && group.told == (tells && there) &&
+           group.counts.agreed == group.consenting && group.in_kvm == (tells && there) &&
            group.acquired == (tells && there);
     right = right && admitted<policy>(group.counts);
     anything = anything || there;

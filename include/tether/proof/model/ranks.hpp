@@ -54,7 +54,8 @@ struct ranked<Policy, Scope> {
   static constexpr std::size_t devices = Scope::devices;
   static constexpr std::size_t groups = Scope::groups;
 
-  /// Indexed by known, agreed and others; by members and settled.
+  /// `group` is indexed by `consent_known`, `agreed` and `declined`; `container` by `members` and
+  /// `need_no_hold`.
   struct table {
     ranking<2 * (devices + 1) * (devices + 1)> of_groups{};
     ranking<(groups + 1) * (groups + 1)> of_containers{};
@@ -63,22 +64,26 @@ struct ranked<Policy, Scope> {
   };
   static constexpr table all = [] {
     table made{};
-    for (const bool ranked_yet : {false, true}) {
-      for (std::uint32_t one = 0; one <= devices; ++one) {
-        for (std::uint32_t other = 0; other <= devices; ++other) {
+    // first every number is collected, then each is replaced by its rank
+    for (const bool collected : {false, true}) {
+      for (std::uint32_t agreed = 0; agreed <= devices; ++agreed) {
+        for (std::uint32_t declined = 0; declined <= devices; ++declined) {
           for (const bool known : {false, true}) {
             const std::uint32_t needed =
-                holds_needed<Policy>(group_counts{one, other, true, known});
-            if (ranked_yet) made.group[known ? 1 : 0][one][other] = made.of_groups.of(needed);
-            else if (one + other <= devices && (known || one == 0)) made.of_groups.add(needed);
+                holds_needed<Policy>(group_counts{agreed, declined, true, known});
+            if (collected) made.group[known ? 1 : 0][agreed][declined] = made.of_groups.of(needed);
+            else if (agreed + declined <= devices && (known || agreed == 0))
+              made.of_groups.add(needed);
           }
         }
       }
       for (std::uint32_t members = 0; members <= groups; ++members) {
-        for (std::uint32_t settled = 0; settled <= groups; ++settled) {
+        for (std::uint32_t need_no_hold = 0; need_no_hold <= groups; ++need_no_hold) {
           const std::uint32_t needed =
-              settled <= members ? holds_needed<Policy>(container_counts{members, settled}) : 0;
-          if (ranked_yet) made.container[members][settled] = made.of_containers.of(needed);
+              need_no_hold <= members
+                  ? holds_needed<Policy>(container_counts{members, need_no_hold})
+                  : 0;
+          if (collected) made.container[members][need_no_hold] = made.of_containers.of(needed);
           else made.of_containers.add(needed);
         }
       }

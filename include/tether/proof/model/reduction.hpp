@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 // The reductions that keep the state space small, and why each of them loses no counterexample:
 //
-//   symmetry        a group or container equal to an earlier one has equivalent successors
-//   invisible act   changes only the container's own counts and cannot fail: it runs together with
-//                   the act before it (partial-order reduction)
-//   independent act can fail, but pins and unpins nothing, and nobody else can see it: others act
-//                   after it only (partial-order reduction); it remains an event, for its outcomes
+//   symmetry          a group or container equal to an earlier one has equivalent successors
+//   invisible act     reads and changes only the container's own counts, and they decide its
+//                     outcome: so it runs together with the act before it
+//   independent act   can fail, but pins and unpins nothing, and nobody else sees it: others act
+//                     only after it. It stays an event of its own, because its outcomes differ
+//
+// The latter two are partial-order reduction.
 #pragma once
 
 #include <tether/attach/lifecycle/steps.hpp>
@@ -25,8 +27,8 @@ template <class State, std::size_t Size>
   return false;
 }
 
-/// Whether an act is always invisible. `judge`, `raise_holds` and `lower_holds` are where they
-/// neither fail nor reach the gate, which depends on the state (`transition.hpp`).
+/// Whether an act is invisible in every state. Of the others, so is `judge`, and so are
+/// `raise_holds` and `lower_holds` where there is nothing to raise or lower (`transition.hpp`).
 [[nodiscard]] constexpr bool invisible_act(act what) noexcept {
   return what == act::nothing || what == act::commit || what == act::release;
 }

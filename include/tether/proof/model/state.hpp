@@ -3,10 +3,12 @@
 // disagree about it. It has the counts that the code under proof keeps, and beside them the facts,
 // which that code never sees and by which it is judged.
 //
-//     world ---- container ---- group            the page: gone while it was pinned (absent), or not
-//       |            |            +-- books, holds           as the code keeps them
-//       |            |            +-- joined, users, ...     as the kernel has them
-//       |            +-- the operation in progress, its device, the page as the container's devices see it
+//     world -- container -- group
+//       |          |          +-- counts, held                     as the code keeps them
+//       |          |          +-- joined, declining, in_kvm ...    as the kernel has them
+//       |          +-- the operation in progress, and its device
+//       |          +-- the page as the container's devices see it
+//       +-- the page as the CPU sees it: discarded while it was mapped (absent), or not
 //       +-- a discarder's permit
 #pragma once
 
@@ -28,7 +30,7 @@ struct group_state {
   std::uint32_t declining = 0;
   std::uint32_t consenting = 0;  ///< open devices that agreed
   bool joined = false;           ///< the group has joined; only where groups attach as a whole
-  bool told = false;             ///< KVM has a reference to it
+  bool in_kvm = false;           ///< KVM has a reference to it
   bool acquired = false;         ///< its descriptor is open
   bool mediated = false;         ///< not behind an IOMMU: it pins what its devices pin
 
@@ -48,22 +50,22 @@ struct device_state {
   bool open = false;
   bool bound = false;
   bool joined = false;
-  bool told = false;
+  bool in_kvm = false;
 
   friend constexpr bool operator==(device_state const&, device_state const&) noexcept = default;
 };
 
-/// One container. Its own tally is a function of its groups', so it is not stored but computed, and
-/// compared at each commit.
+/// One container. Its own counts are a function of its groups', so they are not stored but
+/// computed, and compared at each commit.
 template <class Scope>
 struct container_state {
-  static constexpr std::size_t nobody = Scope::groups;
+  static constexpr std::size_t no_group = Scope::groups;
 
   group_state groups[Scope::groups]{};
   std::uint32_t held = 0;
   cursor at{};
   /// the group of the operation in progress, or of the one that diverged
-  std::size_t active = nobody;
+  std::size_t active = no_group;
   consent agrees = consent::none;
   bool diverged = false;
   /// the replay in progress has mapped the page and is about to fail
@@ -74,7 +76,7 @@ struct container_state {
   friend constexpr bool operator==(container_state const&,
                                    container_state const&) noexcept = default;
 
-  [[nodiscard]] constexpr bool at_rest() const noexcept { return active == nobody; }
+  [[nodiscard]] constexpr bool at_rest() const noexcept { return active == no_group; }
   [[nodiscard]] constexpr container_counts counts() const noexcept {
     container_counts all{};
     for (group_state const& group : groups) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The successors of a state, each once. A container stops only before an act that is visible from
-// outside or can fail; an invisible one (it changes the counts, or takes a hold that is there
-// already) runs together with the act before it. `reduction.hpp` says why that is enough.
+// The successors of a state, each once. A container stops only before a visible act; an invisible
+// one runs together with the act before it. `reduction.hpp` says why that is enough.
 #pragma once
 
 #include <tether/attach/lifecycle/plans.hpp>
@@ -176,9 +175,10 @@ class transition {
     run_invisible_acts(next.here, which, next.said);
   }
 
-  /// Runs invisible acts: they change the container's own counts alone, so when they run makes no
-  /// difference.
-  static constexpr void run_invisible_acts(world<Scope>& here, std::size_t which, report& said) noexcept {
+  /// Runs acts while they are invisible: holds are raised or lowered visibly only where the gate is
+  /// asked for any, or given any back.
+  static constexpr void run_invisible_acts(world<Scope>& here, std::size_t which,
+                                           report& said) noexcept {
     container_type& container = here.containers[which];
     while (container.at.ended == ending::none) {
       const act now = acts_of::next(container);

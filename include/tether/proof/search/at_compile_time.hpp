@@ -14,23 +14,23 @@
 namespace tether::proof {
 namespace detail {
 
-inline constexpr std::uint32_t worlds_in_a_slice = 48;
+inline constexpr std::uint32_t states_per_portion = 48;
 inline constexpr std::size_t first_capacity = 512;
 
 template <class Abstraction, class Scope, broken_properties Judged, std::size_t Capacity>
-using sliced = exploration<Abstraction, Scope, fixed_table<key<Scope>, Capacity>, Judged>;
+using search_with = exploration<Abstraction, Scope, fixed_table<key<Scope>, Capacity>, Judged>;
 
 /// The next portion; if the table is full, a copy of the search with a table twice as large.
 template <class Abstraction, class Scope, broken_properties Judged, std::size_t Capacity,
           std::size_t Before>
-constexpr sliced<Abstraction, Scope, Judged, Capacity> next_slice(
-    sliced<Abstraction, Scope, Judged, Before> const& before) {
+constexpr search_with<Abstraction, Scope, Judged, Capacity> next_portion(
+    search_with<Abstraction, Scope, Judged, Before> const& before) {
   if constexpr (Capacity == Before) {
     auto next = before;
-    next.expand(worlds_in_a_slice);
+    next.expand(states_per_portion);
     return next;
   } else {
-    sliced<Abstraction, Scope, Judged, Capacity> larger{};
+    search_with<Abstraction, Scope, Judged, Capacity> larger{};
     for (std::uint32_t i = 0; i < before.found.size; ++i)
       static_cast<void>(larger.found.add(before.found.keys[i], before.found.from[i]));
     larger.now = before.now;
@@ -40,28 +40,28 @@ constexpr sliced<Abstraction, Scope, Judged, Capacity> next_slice(
 }
 
 template <class Abstraction, class Scope, broken_properties Judged, std::size_t Index>
-struct slice {
-  using before = slice<Abstraction, Scope, Judged, Index - 1>;
+struct portion {
+  using before = portion<Abstraction, Scope, Judged, Index - 1>;
   static constexpr std::size_t capacity =
       before::value.now.full ? 2 * before::capacity : before::capacity;
-  static constexpr auto value = next_slice<Abstraction, Scope, Judged, capacity>(before::value);
+  static constexpr auto value = next_portion<Abstraction, Scope, Judged, capacity>(before::value);
 };
 template <class Abstraction, class Scope, broken_properties Judged>
-struct slice<Abstraction, Scope, Judged, 0> {
+struct portion<Abstraction, Scope, Judged, 0> {
   static constexpr std::size_t capacity = first_capacity;
   static constexpr auto value = [] {
-    sliced<Abstraction, Scope, Judged, first_capacity> search{};
+    search_with<Abstraction, Scope, Judged, first_capacity> search{};
     search.begin();
-    search.expand(worlds_in_a_slice);
+    search.expand(states_per_portion);
     return search;
   }();
 };
 
 template <class Abstraction, class Scope, broken_properties Judged, std::size_t Index = 0>
-constexpr auto const& last_slice() {
-  if constexpr (slice<Abstraction, Scope, Judged, Index>::value.finished())
-    return slice<Abstraction, Scope, Judged, Index>::value;
-  else return last_slice<Abstraction, Scope, Judged, Index + 1>();
+constexpr auto const& last_portion() {
+  if constexpr (portion<Abstraction, Scope, Judged, Index>::value.finished())
+    return portion<Abstraction, Scope, Judged, Index>::value;
+  else return last_portion<Abstraction, Scope, Judged, Index + 1>();
 }
 
 }  // namespace detail
@@ -69,7 +69,7 @@ constexpr auto const& last_slice() {
 /// The finished search of the state space of `Abstraction` in a model of `Scope`, as a constant.
 /// Cost: about half a millisecond a transition, once for each abstraction and scope.
 template <class Abstraction, class Scope = small_scope, broken_properties Judged = every_property>
-inline constexpr auto const& explored = detail::last_slice<Abstraction, Scope, Judged>();
+inline constexpr auto const& explored = detail::last_portion<Abstraction, Scope, Judged>();
 
 /// The counterexample that it has found; empty if nothing is broken.
 template <class Abstraction, class Scope = small_scope, broken_properties Judged = every_property>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Breadth-first search of the reachable state space, in portions: the same search runs in slices
-// inside the compiler (`slices.hpp`) and in one go at run time (`search.hpp`). The first violation
-// that it finds is the end of a shortest counterexample.
+// Breadth-first search of the reachable state space, in portions: the same search runs in portions
+// inside the compiler (`at_compile_time.hpp`) and in one go at run time (`at_run_time.hpp`). The
+// first violation that it finds is the end of a shortest counterexample.
 #pragma once
 
 #include <tether/proof/model/event.hpp>
@@ -80,9 +80,9 @@ struct exploration {
     return now.broken != 0 || now.expanded == found.size;
   }
 
-  /// Tries every event of `worlds` more states.
-  constexpr void expand(std::uint32_t worlds) {
-    for (; worlds != 0 && !finished() && !now.full; --worlds) {
+  /// Tries every event of `states` more states.
+  constexpr void expand(std::uint32_t states) {
+    for (; states != 0 && !finished() && !now.full; --states) {
       const progress before = now;
       const std::uint32_t place = now.expanded;
       const auto here = packer<Scope>::unpack(found.keys[place]);
@@ -103,14 +103,14 @@ struct exploration {
     const auto packed = packing.pack(next.here);
     ++now.transitions;
     now.reached.add(next.said.reached);
-    const entry known = found.add(packed, place);
-    if (known == entry::full) {
+    const entry added = found.add(packed, place);
+    if (added == entry::full) {
       now.full = true;
       return false;
     }
     // What is broken in a state depends on its packed fields alone: one that was seen before was
     // judged then.
-    const bool judged = known == entry::seen && packing.fits;
+    const bool judged = added == entry::seen && packing.fits;
     const broken_properties broken =
         (judged ? next.said.broken : broken_by<Abstraction>(next, packing.fits)) & Judged;
     if (broken == 0) return true;
@@ -130,14 +130,14 @@ struct exploration {
 /// does: so the events are shown to run as they are reported.
 template <class Abstraction, class Scope, class Table, broken_properties Judged>
 [[nodiscard]] constexpr trace replay(exploration<Abstraction, Scope, Table, Judged> const& search) {
-  trace told{};
-  if (search.now.transitions == 0) return told;
-  std::array<key<Scope>, trace::most> way{};
+  trace events{};
+  if (search.now.transitions == 0) return events;
+  std::array<key<Scope>, trace::most> path{};
   std::size_t length = 0;
-  way[length++] = search.last;
+  path[length++] = search.last;
   for (std::uint32_t at = search.last_from; at != 0 && length < trace::most;
        at = search.found.from[at]) {
-    way[length++] = search.found.keys[at];
+    path[length++] = search.found.keys[at];
   }
 
   world<Scope> here{};
@@ -146,7 +146,7 @@ template <class Abstraction, class Scope, class Table, broken_properties Judged>
     successor<Scope> taken{};
     transition<Abstraction, Scope>::for_each(here, [&](successor<Scope> const& next) {
       packer<Scope> packing{};
-      if (packing.pack(next.here) != way[length]) return true;
+      if (packing.pack(next.here) != path[length]) return true;
       const broken_properties broken = broken_by<Abstraction>(next, packing.fits) & Judged;
       if ((length == 0) != (broken != 0)) return true;
       taken = next;
@@ -154,10 +154,10 @@ template <class Abstraction, class Scope, class Table, broken_properties Judged>
       return false;
     });
     if (!found) return {};
-    told.push(taken.by);
+    events.push(taken.by);
     here = taken.here;
   }
-  return told;
+  return events;
 }
 
 }  // namespace tether::proof

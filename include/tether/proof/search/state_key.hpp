@@ -23,7 +23,7 @@ template <class Scope>
 struct key_layout {
   static constexpr unsigned count = std::bit_width(Scope::devices);
   static constexpr unsigned held = 4;
-  // active, attached, known, joined, told, acquired, mediated
+  // active, attached, consent_known, joined, in_kvm, acquired, mediated
   static constexpr unsigned group = 7 + 4 * count + held;
   // operation, index, four flags, page, holds, the operation's device
   static constexpr unsigned container = 3 + 3 + 4 + 2 + held + 4;
@@ -89,7 +89,7 @@ class packer {
     key<Scope> packed{};
     for (std::size_t i = 0; i < Scope::containers; ++i) {
       container_state<Scope> const& container = here.containers[i];
-      packed.words[i] = container.diverged ? what_remains_of(container) : pack(container);
+      packed.words[i] = container.diverged ? pack_diverged(container) : pack(container);
     }
     if constexpr (Scope::containers > 1) detail::sort(packed.words);
     const auto shared = static_cast<code>((here.absent ? 1U : 0U) | (here.permit ? 2U : 0U) |
@@ -111,7 +111,7 @@ class packer {
  private:
   /// A diverged container runs no more operations: all that matters of it is its pin, and whether
   /// it has holds.
-  [[nodiscard]] static constexpr code what_remains_of(
+  [[nodiscard]] static constexpr code pack_diverged(
       container_state<Scope> const& container) noexcept {
     std::uint32_t held = container.held;
     for (group_state const& group : container.groups) held += group.held;
@@ -134,7 +134,7 @@ class packer {
         (container.diverged ? 1U << 8U : 0U) | (container.replay_will_fail ? 1U << 9U : 0U) |
         static_cast<std::uint32_t>(container.page) << 10U | (container.held & most_held) << 12U |
         (container.device.open ? 1U << 16U : 0U) | (container.device.bound ? 1U << 17U : 0U) |
-        (container.device.joined ? 1U << 18U : 0U) | (container.device.told ? 1U << 19U : 0U));
+        (container.device.joined ? 1U << 18U : 0U) | (container.device.in_kvm ? 1U << 19U : 0U));
     static_assert(layout::container == 20);
     for (std::size_t i = 0; i < Scope::groups; ++i)
       packed |= groups[i] << (layout::container + layout::group * i);
@@ -146,7 +146,7 @@ class packer {
            group.consenting <= most && group.held <= most_held;
     return static_cast<code>(
         (active ? 1U : 0U) | (counts.attached ? 2U : 0U) | (counts.consent_known ? 4U : 0U) |
-        (group.joined ? 8U : 0U) | (group.told ? 16U : 0U) | (group.acquired ? 32U : 0U) |
+        (group.joined ? 8U : 0U) | (group.in_kvm ? 16U : 0U) | (group.acquired ? 32U : 0U) |
         (group.mediated ? 64U : 0U) | (counts.agreed & most) << 7U |
         (counts.declined & most) << (7U + c) | (group.declining & most) << (7U + 2 * c) |
         (group.consenting & most) << (7U + 3 * c) | (group.held & most_held) << (7U + 4 * c));
@@ -168,7 +168,7 @@ class packer {
       group_state& group = container.groups[i];
       group.counts = {bits >> 7U & most, bits >> (7U + c) & most, (bits & 2U) != 0,
                       (bits & 4U) != 0};
-      group.joined = (bits & 8U) != 0, group.told = (bits & 16U) != 0;
+      group.joined = (bits & 8U) != 0, group.in_kvm = (bits & 16U) != 0;
       group.acquired = (bits & 32U) != 0, group.mediated = (bits & 64U) != 0;
       group.declining = bits >> (7U + 2 * c) & most, group.consenting = bits >> (7U + 3 * c) & most;
       group.held = bits >> (7U + 4 * c) & most_held;

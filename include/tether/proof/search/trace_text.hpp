@@ -53,7 +53,7 @@ struct sentence {
                                                           "open device",
                                                           "bind device",
                                                           "close device",
-                                                          "enter in books"};
+                                                          "commit"};
   return names[static_cast<std::size_t>(what)];
 }
 [[nodiscard]] constexpr std::string_view name_of(operation what) noexcept {

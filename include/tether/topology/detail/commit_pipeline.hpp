@@ -98,7 +98,8 @@ class commit_pipeline {
         regions_.keep();
         return report;
       }
-      next = std::make_shared<flat_view const>(next_view(*published_, regions_, std::move(changed)));
+      next =
+          std::make_shared<flat_view const>(next_view(*published_, regions_, std::move(changed)));
       change = difference::between(*published_, *next);
       if (kind == commit_kind::compulsory) report.fenced.reserve(listeners_.size());
     } catch (...) {
@@ -150,16 +151,16 @@ class commit_pipeline {
   }
 
   /// Replays the map to `replay` without the lock: pinning may take seconds (law 20). Changes that
-  /// are published meanwhile follow in further rounds, the last of them under the lock; from then on
-  /// commits are delivered to `who`.
-  [[nodiscard]] result<void> add(listener_handle who, int priority,
+  /// are published meanwhile follow in further rounds, the last of them under the lock; from then
+  /// on commits are delivered to `listener`.
+  [[nodiscard]] result<void> add(listener_handle listener, int priority,
                                  listener_handle replay) noexcept {
     constexpr int rounds_without_lock = 3;
     write_lock writing{*this};
-    if (listeners_.find(who.object()) != nullptr)
+    if (listeners_.find(listener.object()) != nullptr)
       return failure(error{"add a memory listener", errc::already_there});
     try {
-      listeners_.insert(who, priority);
+      listeners_.insert(listener, priority);
     } catch (...) {
       return failure(out_of_memory("add a memory listener"));
     }
@@ -171,31 +172,32 @@ class commit_pipeline {
       auto delivered = deliver(replay, *known, *target);
       if (!delivered) {
         const callback_scope inside{this};
-        if (!remove_all(who, *known)) delivered = failure(delivered.error().with_failed_rollback());
+        if (!remove_all(listener, *known))
+          delivered = failure(delivered.error().with_failed_rollback());
       }
       if (!alone) writing.start();
       if (!delivered) {
-        listeners_.erase(who.object());
+        listeners_.erase(listener.object());
         return delivered;
       }
       known = target;
     }
-    listeners_.find(who.object())->now = listener_table::state::enrolled;
+    listeners_.find(listener.object())->now = listener_table::state::enrolled;
     return {};
   }
 
-  /// Removes every section from `who`, without the lock, and unregisters it. Succeeds without effect
-  /// if it is not registered. Fails: its own error if it could not follow; it is unregistered all
-  /// the same.
-  [[nodiscard]] result<void> remove(void const* who) noexcept {
+  /// Removes every section from a listener, without the lock, and unregisters it. Succeeds without
+  /// effect if it is not registered. Fails: its own error if it could not follow, but it is
+  /// unregistered all the same; `still_in_use` if another thread is adding or removing it.
+  [[nodiscard]] result<void> remove(void const* object) noexcept {
     write_lock writing{*this};
-    auto* const entry = listeners_.find(who);
+    auto* const entry = listeners_.find(object);
     if (entry == nullptr) return {};
     if (entry->now != listener_table::state::enrolled)
       return failure(error{"remove a memory listener", errc::still_in_use}.advise(
           "another thread adds or removes it now"));
     entry->now = listener_table::state::leaving;
-    const listener_handle listener = entry->who;
+    const listener_handle listener = entry->listener;
     const view_pointer known = published_;
     writing.end();
     auto delivered = [&] {
@@ -203,7 +205,7 @@ class commit_pipeline {
       return remove_all(listener, *known);
     }();
     writing.start();
-    listeners_.erase(who);
+    listeners_.erase(object);
     return delivered;
   }
 
@@ -239,7 +241,7 @@ class commit_pipeline {
     return error::out_of_memory(operation);
   }
 
-  [[nodiscard]] result<void> deliver(listener_handle who, flat_view const& from,
+  [[nodiscard]] result<void> deliver(listener_handle listener, flat_view const& from,
                                      flat_view const& to) const noexcept {
     difference change;
     try {
@@ -249,10 +251,10 @@ class commit_pipeline {
     }
     if (change.empty()) return {};
     const callback_scope inside{this};
-    who.begin(commit_kind::refusable);
-    for (section const& one : change.removals) who.remove(one);
-    for (section const& one : change.additions) who.add(one);
-    return who.commit();
+    listener.begin(commit_kind::refusable);
+    for (section const& one : change.removals) listener.remove(one);
+    for (section const& one : change.additions) listener.add(one);
+    return listener.commit();
   }
 
   /// Calls `visit` for the memory of each changed section and edited region, possibly repeatedly:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a listener must be told to get from one view to another: all removals, then all additions
-// (law 8). Chunks that both views have are skipped, so its cost is that of the change.
+// What takes a listener from one view to another: all removals, then all additions (law 8). Chunks
+// that both views have are skipped, so the cost is that of the change.
 #pragma once
 
 #include <tether/topology/flat_view.hpp>

@@ -2,15 +2,15 @@
 // A generation number per RAM block, which validates cached look-ups: every map edit that concerns
 // the block changes it. A cache entry keeps the number it was made under; another number voids it.
 //
-//     a commit     edits under way += 1 | a new number  | publish the view       | edits under way -= 1
-//     a reader     take the view        | the number n? | no edit under way?     | is that view still published?
+//     commit   edits under way += 1 | new number    | publish the view    | edits under way -= 1
+//     reader   take the view        | the number n? | edits under way: 0? | view still published?
 //
-// If both answers are yes, the view shows the block as of n. An edit that wrote its number before n
-// was read was under way then; if it no longer is, it has published, and a view from before it is
-// not the published one. An edit that writes its number later does so before it publishes, and n is
-// never reused: entries made under n are void before that edit can be seen. Until then the view
-// shows the block correctly, however many edits of other blocks are published. Several address
-// spaces may show one block: nothing above depends on which of them edits.
+// If the last two answers are yes, the view shows the block as of n. An edit that wrote its number
+// before n was read was under way then; if it no longer is, it has published, and a view from
+// before it is not the published one. An edit that writes its number later does so before it
+// publishes, and n is never reused: entries made under n are void before that edit can be seen.
+// Until then the view shows the block correctly, however many edits of other blocks are published.
+// Several address spaces may show one block: nothing above depends on which of them edits.
 #pragma once
 
 #include <atomic>

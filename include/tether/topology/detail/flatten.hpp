@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Regions to sections: one sweep over the addresses, with the regions that cover the current one in
-// a heap. The highest priority is visible, among equals the latest; runs of the same memory are one
-// section.
+// Flattens regions to sections: one sweep over the addresses, with the regions that cover the
+// current one in a heap. The highest priority is visible, among equals the latest; runs of the
+// same memory are one section.
 //
 //     priority 1         [--mmio--]
 //     priority 0    [--------ram---------]
@@ -25,12 +25,12 @@ namespace tether::detail {
 [[nodiscard]] inline section shown_by(placed_region const& region,
                                       extent<guest_address> where) noexcept {
   return {where,
-          region.held->memory(),
+          region.owner->memory(),
           region.offset + (where.first - region.where.first),
           region.kind,
           region.read_only,
           region.unmergeable,
-          region.held->name().view()};
+          region.owner->name().view()};
 }
 
 /// Whether `next` continues `before`, in the same memory with the same attributes.
@@ -43,7 +43,7 @@ namespace tether::detail {
 
 /// Appends to `into` the sections visible `within`. Cost: n log n for the n regions that overlap
 /// it. Fails: throws `std::bad_alloc`.
-inline void render(region_table const& regions, extent<guest_address> within, section_run& into) {
+inline void flatten(region_table const& regions, extent<guest_address> within, section_run& into) {
   std::vector<placed_region const*> waiting;
   regions.for_each_in(within, [&](placed_region const& region) { waiting.push_back(&region); });
   std::sort(waiting.begin(), waiting.end(),
@@ -53,7 +53,7 @@ inline void render(region_table const& regions, extent<guest_address> within, se
   const auto hidden_by = [](placed_region const* a, placed_region const* b) {
     return b->hides(*a);
   };
-  placed_region const* last_seen = nullptr;
+  placed_region const* last_visible = nullptr;
   const std::size_t begin = into.size();
   std::size_t next = 0;
   for (guest_address at = within.first;;) {
@@ -70,17 +70,17 @@ inline void render(region_table const& regions, extent<guest_address> within, se
       at = waiting[next]->where.first;
       continue;
     }
-    placed_region const& seen = *covering.front();
-    extent<guest_address> where{at, std::min(seen.where.last, within.last)};
+    placed_region const& visible = *covering.front();
+    extent<guest_address> where{at, std::min(visible.where.last, within.last)};
     if (next < waiting.size() && waiting[next]->where.first <= where.last)
       where.last = waiting[next]->where.first - 1;
-    const section piece = shown_by(seen, where);
+    const section shown = shown_by(visible, where);
     section* const before = into.size() > begin ? &into.sections.back() : nullptr;
     if (before != nullptr && before->where.meets(where) &&
-        (last_seen == &seen || merges(*before, piece)))
+        (last_visible == &visible || merges(*before, shown)))
       before->where.last = where.last;
-    else into.append(piece, seen.held);
-    last_seen = &seen;
+    else into.append(shown, visible.owner);
+    last_visible = &visible;
     if (where.last == within.last) return;
     at = where.last + 1;
   }

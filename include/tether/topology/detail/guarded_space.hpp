@@ -4,7 +4,8 @@
 // the device another.
 //
 //     balloon   --+
-//     container --+-- guarded_space --> address_space --> the memory of its regions: this gate's permits alone
+//     container --+-- guarded_space --> address_space --> the memory of its regions:
+//                                                         this gate's permits alone
 #pragma once
 
 #include <tether/topology/address_space.hpp>

@@ -58,8 +58,7 @@ class listener_handle {
 };
 
 /// Removes every section of `view` from one listener. Never allocates, so a roll-back may call it.
-[[nodiscard]] inline result<void> remove_all(listener_handle from,
-                                                   flat_view const& view) noexcept {
+[[nodiscard]] inline result<void> remove_all(listener_handle from, flat_view const& view) noexcept {
   if (view.empty()) return {};
   from.begin(commit_kind::compulsory);
   for (section const& one : view) from.remove(one);
@@ -72,7 +71,7 @@ class listener_table {
   /// Commits are delivered to `enrolled` listeners only; a thread is adding or removing the others.
   enum class state : std::uint8_t { joining, enrolled, leaving };
   struct entry {
-    listener_handle who;
+    listener_handle listener;
     int priority;
     state now;
     bool followed;  ///< the change that is being delivered, so far
@@ -80,20 +79,20 @@ class listener_table {
 
   [[nodiscard]] bool empty() const noexcept { return entries_.empty(); }
   [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
-  [[nodiscard]] entry* find(void const* listener) noexcept {
+  [[nodiscard]] entry* find(void const* object) noexcept {
     for (entry& one : entries_)
-      if (one.who.object() == listener) return &one;
+      if (one.listener.object() == object) return &one;
     return nullptr;
   }
   /// Inserts it behind those of the same priority. Fails: throws `std::bad_alloc`; then nothing has
   /// changed.
-  void insert(listener_handle who, int priority) {
+  void insert(listener_handle listener, int priority) {
     const auto at = std::find_if(entries_.begin(), entries_.end(),
                                  [&](entry const& one) { return one.priority > priority; });
-    entries_.insert(at, entry{who, priority, state::joining, false});
+    entries_.insert(at, entry{listener, priority, state::joining, false});
   }
-  void erase(void const* listener) noexcept {
-    std::erase_if(entries_, [&](entry const& one) { return one.who.object() == listener; });
+  void erase(void const* object) noexcept {
+    std::erase_if(entries_, [&](entry const& one) { return one.listener.object() == object; });
   }
 
   /// Delivers a change to all enrolled listeners. A refused refusable change is rolled back, and
@@ -107,7 +106,7 @@ class listener_table {
     bool rollback_failed = false;
     for (entry& one : entries_) {
       if (!one.followed) continue;
-      auto done = one.who.commit();
+      auto done = one.listener.commit();
       if (done) continue;
       one.followed = false;
       if (kind == commit_kind::compulsory) {
@@ -122,7 +121,7 @@ class listener_table {
     // The roll-back is compulsory: what was added will be in no view, so it must not stay mapped.
     deliver_to_all(change.additions, change.removals, commit_kind::compulsory);
     for (entry& one : entries_)
-      if (one.followed && !one.who.commit()) rollback_failed = true;
+      if (one.followed && !one.listener.commit()) rollback_failed = true;
     return failure(rollback_failed ? first->with_failed_rollback() : *first);
   }
 
@@ -130,13 +129,13 @@ class listener_table {
   void deliver_to_all(std::span<section const> removals, std::span<section const> additions,
                       commit_kind kind) noexcept {
     for (entry& one : entries_)
-      if (one.followed) one.who.begin(kind);
+      if (one.followed) one.listener.begin(kind);
     for (section const& gone : removals)
       for (std::size_t i = entries_.size(); i-- > 0;)
-        if (entries_[i].followed) entries_[i].who.remove(gone);
+        if (entries_[i].followed) entries_[i].listener.remove(gone);
     for (section const& fresh : additions)
       for (entry& one : entries_)
-        if (one.followed) one.who.add(fresh);
+        if (one.followed) one.listener.add(fresh);
   }
 
   std::vector<entry> entries_;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // What this process has mapped at an address, according to the kernel, so that borrowed memory is
-// discarded by what it is, not by what it was said to be. /proc/thread-self/maps tells most of it;
-// only smaps tells whether a file's pages are huge or a device's. Every entry of smaps costs a
-// page-table walk: it is read only where maps leaves the question open, and no further than needed.
+// discarded by what it is, not by what it was said to be. /proc/thread-self/maps says most of it;
+// only smaps says whether a file's pages are huge or a device's. Every entry of smaps costs a
+// page-table walk: it is read only where maps does not decide, and no further than needed.
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -158,7 +158,7 @@ class mapped_memory_lookup {
     if (const auto answer = quick.read(maps); answer < 0)
       return failure(error::from_errno(operation, static_cast<int>(-answer))
                          .advise("/proc/thread-self/maps could not be read, which tells its kind"));
-    if (!quick.left_open_) return quick.found_;
+    if (!quick.undecided_) return quick.found_;
     mapped_memory_lookup close{where};
     if (const auto answer = close.read(smaps); answer < 0)
       return failure(error::from_errno(operation, static_cast<int>(-answer))
@@ -198,7 +198,7 @@ class mapped_memory_lookup {
     return 0;
   }
 
-  /// The kind as far as maps tells. A file on a disk has neither huge pages nor a device's.
+  /// The kind as far as maps says it. A file on a disk has neither huge pages nor a device's.
   mapped_as kind_by_name(map_entry const& one) noexcept {
     if (one.inode == 0) return one.is_shared ? mapped_as::device : mapped_as::private_anonymous;
     // MAP_SHARED | MAP_ANONYMOUS
@@ -206,7 +206,7 @@ class mapped_memory_lookup {
     if (one.path == "/dev/zero" && !one.is_shared) return mapped_as::private_anonymous;
     // of a VFIO device, an io_uring
     if (one.path.starts_with("anon_inode:")) return mapped_as::device;
-    left_open_ = left_open_ || one.major == 0;
+    undecided_ = undecided_ || one.major == 0;
     if (one.path == "/anon_hugepage (deleted)") return mapped_as::huge;
     return one.is_shared ? mapped_as::shared : mapped_as::private_file;
   }
@@ -243,7 +243,7 @@ class mapped_memory_lookup {
   extent<host_address> where_;
   std::uint64_t reached_;
   mapped_memory found_{};
-  bool left_open_ = false;
+  bool undecided_ = false;
 };
 
 }  // namespace tether::detail

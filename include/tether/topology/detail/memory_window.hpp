@@ -25,14 +25,15 @@ struct memory_window {
 
 /// A scoped reference, which keeps memory from being freed as a placed region does. Empty if there
 /// is no memory, or it was freed.
-class memory_hold {
+class memory_reference {
  public:
-  memory_hold() noexcept = default;
-  explicit memory_hold(std::shared_ptr<memory_window const> const& window) noexcept
+  memory_reference() noexcept = default;
+  explicit memory_reference(std::shared_ptr<memory_window const> const& window) noexcept
       : memory_{window && window->memory->retain_if_there() ? window->memory.get() : nullptr} {}
-  memory_hold(memory_hold&& other) noexcept : memory_{std::exchange(other.memory_, nullptr)} {}
-  memory_hold& operator=(memory_hold&&) = delete;
-  ~memory_hold() {
+  memory_reference(memory_reference&& other) noexcept
+      : memory_{std::exchange(other.memory_, nullptr)} {}
+  memory_reference& operator=(memory_reference&&) = delete;
+  ~memory_reference() {
     if (memory_ != nullptr) memory_->release();
   }
 

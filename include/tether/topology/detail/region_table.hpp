@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The placed regions, indexed by address, and the edits of the open transaction: applied at once
-// and logged, so that they can be rolled back without allocating.
+// The placed regions, indexed by address, and the edits of the open transaction: they are applied
+// at once and logged, so that they can be rolled back without allocating.
 //
 // The index is sorted by size class k (2^(k-1) < bytes <= 2^k), then by first byte: a region that
 // overlaps an extent begins at most 2^k bytes in front of it, so a look-up visits few others.
@@ -53,14 +53,14 @@ struct placed_region {
   bool unmergeable = false;
   bool dirty_log = false;
   bool enabled = true;
-  section_owner_pointer held;
+  section_owner_pointer owner;
 
   [[nodiscard]] bool hides(placed_region const& other) const noexcept {
     return priority != other.priority ? priority > other.priority : order > other.order;
   }
 };
 
-/// Every edit either happens whole or throws `std::bad_alloc` and changes nothing.
+/// Not thread-safe. An edit that fails throws `std::bad_alloc` and changes nothing.
 class region_table {
  public:
   [[nodiscard]] placed_region const* find(region_id id) const noexcept {
@@ -88,16 +88,16 @@ class region_table {
   /// transaction has removed and a roll-back would restore.
   template <class Visit>
   void for_each_owner(Visit visit) const {
-    for (auto const& [id, region] : regions_) visit(*region.held);
+    for (auto const& [id, region] : regions_) visit(*region.owner);
     for (edit const& entry : log_) {
-      if (!entry.node.empty()) visit(*entry.node.mapped().held);
+      if (!entry.node.empty()) visit(*entry.node.mapped().owner);
     }
   }
 
-  region_id place(region const& what, section_owner_pointer held, extent<guest_address> where,
+  region_id place(region const& what, section_owner_pointer owner, extent<guest_address> where,
                   int priority) {
     const std::uint64_t id = last_id_ + 1;
-    edit& entry = write_down();
+    edit& entry = append_edit();
     try {
       const auto at = regions_.try_emplace(id).first;
       at->second = {where,
@@ -109,7 +109,7 @@ class region_table {
                     what.is_unmergeable(),
                     what.has_dirty_log(),
                     true,
-                    std::move(held)};
+                    std::move(owner)};
       index_.insert(key_of(id, at->second));
     } catch (...) {
       regions_.erase(id);
@@ -125,7 +125,7 @@ class region_table {
   }
 
   void remove(region_id id) {
-    edit& entry = write_down();
+    edit& entry = append_edit();
     const auto at = regions_.find(id.value);
     entry.id = id.value;
     entry.undo = undo_by::inserting;
@@ -136,7 +136,7 @@ class region_table {
   }
 
   void move(region_id id, extent<guest_address> to) {
-    edit& entry = write_down();
+    edit& entry = append_edit();
     placed_region& region = regions_.find(id.value)->second;
     key there = key_of(id.value, region);
     const key here = there;
@@ -160,7 +160,7 @@ class region_table {
   }
 
   void set_flag(region_id id, bool placed_region::* flag, bool on) {
-    edit& entry = write_down();
+    edit& entry = append_edit();
     placed_region& region = regions_.find(id.value)->second;
     entry.id = id.value;
     entry.undo = undo_by::flipping;
@@ -196,14 +196,15 @@ class region_table {
     return changed;
   }
 
-  /// Calls `visit(memory_backing&)` for each edit that changed whether, where or how memory shows.
+  /// Calls `visit(memory_backing&)` for each edit that changed whether, where or how memory appears
+  /// in the map.
   template <class Visit>
   void for_each_edited_memory(Visit visit) const noexcept {
     for (edit const& entry : log_) {
       if (!entry.before && !entry.after) continue;
       placed_region const* const region =
           entry.node.empty() ? find({entry.id}) : &entry.node.mapped();
-      if (region != nullptr && region->held->memory() != nullptr) visit(*region->held->memory());
+      if (region != nullptr && region->owner->memory() != nullptr) visit(*region->owner->memory());
     }
   }
 
@@ -239,7 +240,7 @@ class region_table {
     return {class_of(region.where), region.where.first.value, id, &region};
   }
 
-  edit& write_down() { return log_.emplace_back(); }
+  edit& append_edit() { return log_.emplace_back(); }
 
   /// Rolls one edit back. Reinserts extracted nodes, so it never allocates.
   void roll_back(edit& entry) noexcept {

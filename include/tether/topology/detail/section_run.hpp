@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Sections in ascending order, with what keeps each of them alive: a chunk of a view, and what a
-// view is built from.
+// Sections in ascending order, each with the owner that keeps it alive: a chunk of a view, and
+// what a view is built from.
 #pragma once
 
 #include <tether/topology/detail/section_owner.hpp>
@@ -19,11 +19,11 @@ struct section_run {
 
   [[nodiscard]] std::size_t size() const noexcept { return sections.size(); }
   /// Grows both before it changes either, so a failure leaves them equally long.
-  void append(section const& one, section_owner_pointer held) {
+  void append(section const& one, section_owner_pointer owner) {
     sections.reserve(grown(sections));
     owners.reserve(grown(owners));
     sections.push_back(one);
-    owners.push_back(std::move(held));
+    owners.push_back(std::move(owner));
   }
   void clear() noexcept {
     sections.clear();

@@ -39,7 +39,7 @@ namespace tether::detail {
 template <class Kernel>
 class shared_files {
  public:
-  using made = result<std::shared_ptr<memory_window const>>;
+  using window_result = result<std::shared_ptr<memory_window const>>;
 
   /// The window asked for. Units: bytes of the file; `first` and `size` are multiples of the
   /// record's page size, within `file_size`.
@@ -55,7 +55,8 @@ class shared_files {
   /// for a file not mapped yet. A file that has outgrown its reservation is extended in place or,
   /// if the addresses there are taken, is other memory.
   /// Fails: the kernel's errno; not enough memory; nothing is left behind.
-  static made window(request const& asked, std::unique_ptr<memory_backing> record) noexcept try {
+  static window_result window(request const& asked, std::unique_ptr<memory_backing> record) noexcept
+      try {
     auto fresh = std::make_shared<memory_window>();
     fresh->size = asked.size;
     fresh->name = asked.name;
@@ -81,7 +82,7 @@ class shared_files {
   /// nothing, but would cost us our address space.
   static constexpr std::uint64_t largest_reservation = 16 * 1024 * GiB;
 
-  static made refused(request const& asked, std::int64_t answer) noexcept {
+  static window_result refused(request const& asked, std::int64_t answer) noexcept {
     return failure(
         error::from_errno(asked.operation, static_cast<int>(-answer)).of(asked.name.view()));
   }

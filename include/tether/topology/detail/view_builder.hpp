@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Makes the next view from the last one: only what lies around the changed addresses is rendered
-// and copied, every other chunk is shared.
+// Makes the next view from the last one by copy-on-write: only what lies around the changed
+// addresses is flattened and copied, every other chunk is shared.
 #pragma once
 
 #include <tether/topology/detail/flatten.hpp>
@@ -18,7 +18,7 @@
 
 namespace tether::detail {
 
-/// Walks over a view once, from its first section to its last, and keeps, drops or adds.
+/// Copies a view in one walk from its first section to its last: keeps, drops or adds sections.
 class view_builder {
  public:
   explicit view_builder(flat_view const& from) : from_{&from} {
@@ -69,10 +69,10 @@ class view_builder {
   /// Cuts what is pending into chunks of about equal size.
   void flush() {
     const std::size_t total = pending_.size();
-    const std::size_t pieces = (total + chunk_capacity - 1) / chunk_capacity;
+    const std::size_t parts = (total + chunk_capacity - 1) / chunk_capacity;
     std::size_t from = 0;
-    for (std::size_t piece = 1; piece <= pieces; ++piece) {
-      const std::size_t until = total * piece / pieces;
+    for (std::size_t part = 1; part <= parts; ++part) {
+      const std::size_t until = total * part / parts;
       auto chunk = std::make_shared<section_chunk>();
       chunk->sections.reserve(until - from);
       chunk->owners.reserve(until - from);
@@ -93,8 +93,8 @@ class view_builder {
 
 /// `changed` and every whole section that overlaps or meets it: a section's neighbours decide
 /// whether it merges.
-[[nodiscard]] inline extent<guest_address> widened(flat_view const& view,
-                                                   extent<guest_address> changed) noexcept {
+[[nodiscard]] inline extent<guest_address> widened_to_sections(
+    flat_view const& view, extent<guest_address> changed) noexcept {
   constexpr std::uint64_t top = std::numeric_limits<std::uint64_t>::max();
   const guest_address from{changed.first.value == 0 ? 0 : changed.first.value - 1};
   const guest_address to{changed.last.value == top ? top : changed.last.value + 1};
@@ -107,30 +107,30 @@ class view_builder {
 }
 
 /// The view that follows `before` if only `changed` (sorted, disjoint) was edited since.
-/// Ensures: the same sections as a view rendered from scratch. Cost: that of the change, and one
+/// Ensures: the same sections as a view made from scratch. Cost: that of the change, and one
 /// pointer for each 512 sections. Fails: throws `std::bad_alloc`.
-[[nodiscard]] inline flat_view updated(flat_view const& before, region_table const& regions,
-                                       std::vector<extent<guest_address>> changed) {
-  for (auto& one : changed) one = widened(before, one);
+[[nodiscard]] inline flat_view next_view(flat_view const& before, region_table const& regions,
+                                         std::vector<extent<guest_address>> changed) {
+  for (auto& one : changed) one = widened_to_sections(before, one);
   coalesce(changed);
   view_builder builder{before};
-  section_run seen;
+  section_run flattened;
   for (auto const& one : changed) {
     const auto begin = before.first_ending_at_or_after(one.first);
     const auto end = before.first_beginning_after(one.last);
-    seen.clear();
-    render(regions, one, seen);
+    flattened.clear();
+    flatten(regions, one, flattened);
     // An edit that is hidden below another region costs no copy.
     auto at = begin;
     std::size_t same = 0;
-    for (; at != end && same < seen.size() && before.at(at) == seen.sections[same] &&
-           before.owner_at(at) == seen.owners[same];
+    for (; at != end && same < flattened.size() && before.at(at) == flattened.sections[same] &&
+           before.owner_at(at) == flattened.owners[same];
          ++same)
       at = before.after(at);
-    if (at == end && same == seen.size()) continue;
+    if (at == end && same == flattened.size()) continue;
     builder.keep_until(begin);
     builder.drop_until(end);
-    builder.add(seen);
+    builder.add(flattened);
   }
   return builder.finish();
 }

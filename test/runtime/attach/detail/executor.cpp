@@ -37,7 +37,7 @@ struct watched_listener {
   void begin(commit_kind) noexcept { told += 'b'; }
   void remove(section const&) noexcept { told += 'r'; }
   void add(section const&) noexcept { told += 'a'; }
-  result<void> commit_attended(unmonitored&) noexcept {
+  result<void> commit_monitored(unmonitored&) noexcept {
     told += 'c';
     return {};
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The books behind `io_uring_buffers`: options, and mappings that take several slots.
+// The state behind `io_uring_buffers`: options, and mappings that take several slots.
 #include <tether/backend/io_uring/pins.hpp>
 
 #include <tether/backend/io_uring_buffers.hpp>

@@ -20,7 +20,7 @@ using tether_test::must;
 namespace {
 
 pin_class look(vfio_cdev const& named, vfio_sysfs const& sysfs) {
-  return detail::look_at_cdev<fake_iommufd_kernel>(named, sysfs);
+  return detail::classify_cdev<fake_iommufd_kernel>(named, sysfs);
 }
 
 }  // namespace

@@ -148,7 +148,7 @@ TEST_CASE(
     must(b.first.unmap(at(0x10000, 4 * KiB)));
     must(b.first.map(b.memory.at(0x10000, 32 * KiB, 4 * KiB)));
   };
-  SUBCASE("the share is taken back, and the memory mapped") {
+  SUBCASE("the share is rolled back, and the memory mapped") {
     b.machine.before_copy = swap_it;
     must(b.second.map(b.memory.at(0x70000, 0, 4 * KiB)));
     CHECK(b.writes(0x70000, std::byte{7}));
@@ -166,7 +166,7 @@ TEST_CASE(
     CHECK(b.writes(0x70000, std::byte{7}));
     CHECK(b.memory.bytes()[0] == std::byte{7});
   }
-  SUBCASE("a share that cannot be taken back is stuck, recorded, and nobody shares it") {
+  SUBCASE("a share that cannot be rolled back is stuck, recorded, and nobody shares it") {
     b.machine.before_copy = [&] {
       swap_it();
       faulty_kernel::fail_at(1, EIO);

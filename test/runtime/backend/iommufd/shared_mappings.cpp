@@ -12,7 +12,7 @@ namespace runtime_backend_iommufd_shared_mappings {
 using namespace tether;
 using namespace tether::detail;
 using tether_test::must;
-using book = tether::detail::shared_mappings;
+using mappings = tether::detail::shared_mappings;
 
 namespace {
 
@@ -25,7 +25,7 @@ mapping of(std::uint64_t host, std::uint64_t size, std::uint64_t iova = 0,
 }  // namespace
 
 TEST_CASE("only the same memory with no fewer rights, pinned by another container, is a source") {
-  book all;
+  mappings all;
   all.publish(must(all.prepare(1, of(0x10000, 0x4000, 0x70000), false)), false);
   CHECK(!all.find(2, of(0x10000, 0x4000), false));  // nothing pins it, so sharing saves nothing
   all.set_pinned(1, true);
@@ -49,7 +49,7 @@ TEST_CASE("only the same memory with no fewer rights, pinned by another containe
 
 TEST_CASE(
     "what is written down is no source before it is mapped, nor once its unmap is under way") {
-  book all;
+  mappings all;
   all.set_pinned(1, true);
   const auto place = must(all.prepare(1, of(0x10000, 0x1000), false));
   CHECK(!all.find(2, of(0x10000, 0x1000), false));
@@ -64,7 +64,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a copy counts only if its source was there all along, even if the same is there again") {
-  book all;
+  mappings all;
   all.set_pinned(1, true);
   const auto source = must(all.prepare(1, of(0x10000, 0x1000), false));
   all.publish(source, false);

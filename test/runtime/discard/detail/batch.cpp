@@ -36,7 +36,7 @@ struct two_blocks {
   }
 };
 
-const auto nobody = [](detail::piece const&, bool) {};
+const auto nobody = [](detail::complete_page const&, bool) {};
 
 }  // namespace
 
@@ -52,8 +52,8 @@ TEST_CASE(
     for (const auto number : numbers) two_blocks::add(all, memory.first, number);
     discard_report report;
     discard_gate<> gate;
-    const auto leave = gate.permit(discard_kind::uncoordinated);
-    all.discard(leave, report, nobody);
+    const auto permit = gate.permit(discard_kind::uncoordinated);
+    all.discard(permit, report, nobody);
     CAPTURE(round);
     CHECK(report.calls == 4);
     CHECK(faulty_kernel::calls_of(kernel_call::madvise) == 4);
@@ -72,8 +72,8 @@ TEST_CASE("neighbouring offsets in two blocks are no neighbours") {
     two_blocks::add(all, number % 2 == 0 ? memory.first : memory.second, number);
   discard_report report;
   discard_gate<> gate;
-  const auto leave = gate.permit(discard_kind::uncoordinated);
-  all.discard(leave, report, nobody);
+  const auto permit = gate.permit(discard_kind::uncoordinated);
+  all.discard(permit, report, nobody);
   CHECK(report.calls == 8);
   CHECK(tether_test::count(memory.first).gone == 4);
   CHECK(tether_test::count(memory.second).gone == 4);
@@ -85,8 +85,8 @@ TEST_CASE("a page that was named twice goes once, and is counted twice") {
   for (const std::uint64_t number : {5u, 5u, 6u, 5u}) two_blocks::add(all, memory.first, number);
   discard_report report;
   discard_gate<> gate;
-  const auto leave = gate.permit(discard_kind::uncoordinated);
-  all.discard(leave, report, nobody);
+  const auto permit = gate.permit(discard_kind::uncoordinated);
+  all.discard(permit, report, nobody);
   CHECK(report.calls == 1);
   CHECK(report.discarded == 4);
   CHECK(tether_test::count(memory.first).gone == 2);
@@ -100,8 +100,8 @@ TEST_CASE("a full batch goes in one call where it can") {
   CHECK(all.size() == batch::capacity);
   discard_report report;
   discard_gate<> gate;
-  const auto leave = gate.permit(discard_kind::uncoordinated);
-  all.discard(leave, report, nobody);
+  const auto permit = gate.permit(discard_kind::uncoordinated);
+  all.discard(permit, report, nobody);
   CHECK(report.calls == 1);
   CHECK(tether_test::count(ram).gone == batch::capacity);
 }
@@ -114,13 +114,13 @@ TEST_CASE(
   two_blocks::add(all, memory.first, 9);
   discard_report report;
   discard_gate<> gate;
-  const auto leave = gate.permit(discard_kind::uncoordinated);
+  const auto permit = gate.permit(discard_kind::uncoordinated);
   std::vector<bool> told;
   {
     const injected_fault fault{1, EINVAL, false, 2};  // the run, then its first page
-    all.discard(leave, report, [&](detail::piece const& one, bool gone) {
+    all.discard(permit, report, [&](detail::complete_page const& one, bool discarded) {
       CHECK(one.offset == std::vector<std::uint64_t>{0, 1, 2, 3, 9}[told.size()] * frame);
-      told.push_back(gone);
+      told.push_back(discarded);
     });
     CHECK(fault.fired());
   }

@@ -14,7 +14,7 @@ namespace runtime_discard_detail_partial_pages {
 
 using namespace tether;
 using namespace tether::detail;
-using detail::block_notes;
+using detail::block_records;
 using detail::partial_page;
 using detail::partial_pages;
 
@@ -50,7 +50,7 @@ TEST_CASE("a page is complete with its last frame, and not before, in whatever o
       const std::uint64_t frame = (i * 7 + 3) % frames;
       CHECK(page.mark_free(frame));
       CHECK_FALSE(page.mark_free(frame));
-      CHECK(page.given() == i + 1);
+      CHECK(page.inflated() == i + 1);
     }
     CHECK(page.complete());
     CHECK(page.mark_used(frames - 1));
@@ -70,13 +70,13 @@ TEST_CASE("what one request was told is not taken for what another was") {
   CHECK(page.pending_in_request == 1);
   page.start_request(2);
   CHECK(page.pending_in_request == 0);
-  CHECK(page.given() == 1);
+  CHECK(page.inflated() == 1);
 }
 
 TEST_CASE("frames of one host page meet, and those of two do not") {
   large_pages memory;
   partial_pages all{std::pmr::get_default_resource()};
-  block_notes* const notes = all.of(memory.ram.backing(), memory.generation(), memory.owner);
+  block_records* const notes = all.of(memory.ram.backing(), memory.generation(), memory.owner);
   REQUIRE(notes != nullptr);
   CHECK(all.of(memory.ram.backing(), memory.generation(), memory.owner) == notes);
   partial_page* const first = notes->at(0);
@@ -91,7 +91,7 @@ TEST_CASE(
   large_pages memory;
   partial_pages all{std::pmr::get_default_resource()};
   memory_backing& block = memory.ram.backing();
-  block_notes* const notes = all.of(block, memory.generation(), memory.owner);
+  block_records* const notes = all.of(block, memory.generation(), memory.owner);
   notes->at(0)->mark_free(0);
   notes->at(4 * KiB)->mark_free(1);
   all.mark_used(block, 4 * KiB);
@@ -122,7 +122,7 @@ TEST_CASE(
   all.erase(block);
   CHECK(all.size() == 0);
   CHECK(all.of(block, now, memory.owner)->generation() == now);
-  CHECK(all.of(block, now, memory.owner)->at(0)->given() == 0);
+  CHECK(all.of(block, now, memory.owner)->at(0)->inflated() == 0);
 }
 
 TEST_CASE(
@@ -132,11 +132,11 @@ TEST_CASE(
   partial_pages all{std::pmr::get_default_resource()};
   memory_backing& block = memory.ram.backing();
   all.of(block, memory.generation(), memory.owner)->at(0)->mark_free(0);
-  all.forget_abandoned();
+  all.erase_expired();
   CHECK(all.size() == 1);
   memory.owner.reset();
   CHECK(block.references() == 0);
-  all.forget_abandoned();
+  all.erase_expired();
   CHECK(all.size() == 0);
 }
 
@@ -145,7 +145,8 @@ TEST_CASE("where there is no memory to note a frame, nothing is noted and nothin
   partial_pages all{std::pmr::null_memory_resource()};
   CHECK(all.of(memory.ram.backing(), memory.generation(), memory.owner) == nullptr);
   CHECK(all.size() == 0);
-  block_notes notes{memory.generation(), 64 * KiB, memory.owner, std::pmr::null_memory_resource()};
+  block_records notes{memory.generation(), 64 * KiB, memory.owner,
+                      std::pmr::null_memory_resource()};
   CHECK(notes.at(0) == nullptr);
   CHECK(notes.empty());
 }

@@ -51,14 +51,14 @@ static_assert(sound_rule<two_faced> && sound_rule<admits_in_the_program> &&
 
 TEST_CASE_TEMPLATE("our own rules answer in the program as they do inside the compiler", Policy,
                    inhibit_per_group, inhibit_per_device, inhibit_per_container, no_inhibition) {
-  detail::examine_at_run_time<Policy>();
-  detail::examine_at_run_time<Policy>();
+  detail::check_at_run_time<Policy>();
+  detail::check_at_run_time<Policy>();
 }
 
 TEST_CASE_TEMPLATE("a rule that answers otherwise in the program stops it", Policy, two_faced,
                    admits_in_the_program, one_more_in_the_program) {
   CHECK(tether_test::stopped_by([] {
-          detail::examine_at_run_time<Policy>();
+          detail::check_at_run_time<Policy>();
         }).find("tether[I16]") != std::string::npos);
 }
 

@@ -28,14 +28,14 @@ section at(ram_block& block, std::uint64_t page) {
 }  // namespace
 
 TEST_CASE_TEMPLATE("what is told is kept until the change ends, with room for all of it to go",
-                   Feed, judged_feed, trusted_feed) {
+                   Feed, checked_feed, trusted_feed) {
   ram_block block = must(ram_block::allocate("ram", 64 * KiB));
   announced_change<Feed> change;
   for (std::uint64_t i = 0; i != 9; ++i) {
     change.begin(commit_kind::compulsory);
     CHECK(change.kind() == commit_kind::compulsory);
     change.add(at(block, i));
-    change.judge();
+    change.validate();
     CHECK(change.verdict().has_value());
     CHECK(change.added().size() == 1);
     change.end(true);
@@ -55,20 +55,20 @@ TEST_CASE_TEMPLATE("what is told is kept until the change ends, with room for al
 
 TEST_CASE("what the judge finds wrong is not kept") {
   ram_block block = must(ram_block::allocate("ram", 64 * KiB));
-  announced_change<judged_feed> change;
+  announced_change<checked_feed> change;
   change.begin(commit_kind::refusable);
   change.remove(at(block, 0));
   change.add(at(block, 1));
   change.add(at(block, 1));
   CHECK(change.removed().empty());
-  change.judge();
+  change.validate();
   CHECK(change.added().size() == 1);
   CHECK(change.verdict().error().is(errc::not_mapped));
   change.end(true);
   change.reset();
   change.begin(commit_kind::refusable);
   change.add(at(block, 1));
-  change.judge();
+  change.validate();
   CHECK(change.verdict().has_value());
 }
 

@@ -23,7 +23,7 @@ namespace {
 
 struct rig {
   ram_block block = must(ram_block::allocate("ram", 64 * KiB));
-  judged_feed feed;
+  checked_feed feed;
 
   section at(std::uint64_t page, std::uint64_t pages = 1) {
     return {.where = {guest_address{page * 4 * KiB}, guest_address{(page + pages) * 4 * KiB - 1}},
@@ -35,7 +35,7 @@ struct rig {
   bool add(section one) {
     std::vector<section_plan> added;
     if (feed.adds(one)) added.push_back({.what = one});
-    CHECK(feed.judge(added));
+    CHECK(feed.validate(added));
     return !added.empty();
   }
 };

@@ -188,16 +188,16 @@ TEST_CASE(
 TEST_CASE("a view is known to be the one that is published until another one is") {
   address_space guest;
   const auto first = guest.view();
-  CHECK(guest.shows(first));
+  CHECK(guest.is_current(first));
   const auto id = must(guest.place(region::mmio("registers", 4 * KiB), guest_address{0}));
-  CHECK_FALSE(guest.shows(first));
+  CHECK_FALSE(guest.is_current(first));
   const auto second = guest.view();
-  CHECK(guest.shows(second));
+  CHECK(guest.is_current(second));
   must(guest.set_enabled(id, true));  // changes nothing
-  CHECK(guest.shows(second));
+  CHECK(guest.is_current(second));
   must(guest.remove(id));
-  CHECK_FALSE(guest.shows(second));
-  CHECK(guest.shows(guest.view()));
+  CHECK_FALSE(guest.is_current(second));
+  CHECK(guest.is_current(guest.view()));
 }
 
 }  // namespace runtime_topology_detail_commit_pipeline

@@ -36,8 +36,8 @@ TEST_CASE("a view differs from itself and from its like in nothing") {
   auto block = must(ram_block::allocate("ram", 16 * page));
   region_table table;
   tether_test::placed(table, region::ram(block), pages(0, 16), 0);
-  const auto one = detail::updated(flat_view{}, table, {pages(0, 16)});
-  const auto like = detail::updated(flat_view{}, table, {pages(0, 16)});
+  const auto one = detail::next_view(flat_view{}, table, {pages(0, 16)});
+  const auto like = detail::next_view(flat_view{}, table, {pages(0, 16)});
   CHECK(difference::between(one, one).empty());
   CHECK(difference::between(one, like).empty());
   CHECK(difference::between(flat_view{}, one).additions == listed(one));
@@ -48,9 +48,9 @@ TEST_CASE("other rights at the same place are a removal and an addition") {
   auto block = must(ram_block::allocate("ram", 16 * page));
   region_table table;
   const auto id = tether_test::placed(table, region::ram(block), pages(0, 16), 0);
-  const auto before = detail::updated(flat_view{}, table, {pages(0, 16)});
+  const auto before = detail::next_view(flat_view{}, table, {pages(0, 16)});
   table.set_flag(id, &detail::placed_region::read_only, true);
-  const auto after = detail::updated(before, table, {pages(0, 16)});
+  const auto after = detail::next_view(before, table, {pages(0, 16)});
   const auto change = difference::between(before, after);
   CHECK(change.removals == listed(before));
   CHECK(change.additions == listed(after));
@@ -80,7 +80,7 @@ TEST_CASE("however views share their chunks, the difference is what comparing ev
         ids.pop_back();
       }
     }
-    const auto next = detail::updated(view, table, table.changed_extents());
+    const auto next = detail::next_view(view, table, table.changed_extents());
     table.keep();
     const auto change = difference::between(view, next);
     const auto old_sections = listed(view);

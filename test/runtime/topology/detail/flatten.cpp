@@ -29,7 +29,7 @@ extent<guest_address> everything() { return extent<guest_address>::everything();
 std::vector<section> rendered(region_table const& table,
                               extent<guest_address> within = everything()) {
   detail::section_run run;
-  detail::render(table, within, run);
+  detail::flatten(table, within, run);
   REQUIRE(run.sections.size() == run.owners.size());
   for (std::size_t i = 0; i < run.size(); ++i)
     CHECK(run.owners[i]->name().view() == run.sections[i].name);

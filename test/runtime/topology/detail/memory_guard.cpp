@@ -35,9 +35,9 @@ TEST_CASE("memory is one gate's until it was let go of as often as it was taken"
 TEST_CASE("a discard has it for a while, and what is refused leaves it as it was") {
   memory_guard guard;
   {
-    const memory_guard::for_a_while discarding{guard, one};
+    const memory_guard::scoped_guard discarding{guard, one};
     CHECK(discarding);
-    const memory_guard::for_a_while refused{guard, other};
+    const memory_guard::scoped_guard refused{guard, other};
     CHECK_FALSE(refused);
   }
   CHECK(guard.guard(other));

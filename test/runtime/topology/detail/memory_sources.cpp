@@ -19,7 +19,6 @@
 #include <fstream>
 #include <string>
 #include <sys/mman.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 #include <utility>
 
@@ -236,20 +235,6 @@ TEST_CASE("a descriptor that is not what it claims is refused by name, and nothi
   CHECK(descriptors() == before);
 }
 
-TEST_CASE("a file on a disk is refused: its pages cannot be given back to the host") {
-  char path[] = "/var/tmp/tether-XXXXXX";
-  const file disk{::mkostemp(path, O_CLOEXEC)};
-  ::unlink(path);
-  REQUIRE(linux_kernel::ftruncate(disk.descriptor, 4 * page) == 0);
-  struct statfs system{};
-  REQUIRE(::fstatfs(disk.descriptor, &system) == 0);
-  if (static_cast<std::uint64_t>(system.f_type) == detail::tmpfs_magic)
-    return tether_test::skip_because("/var/tmp is a tmpfs here");
-  const auto refused = ram_block::from_descriptor("ram", disk.descriptor, 0, 4 * page);
-  REQUIRE_FALSE(refused);
-  CHECK(refused.error().is(errc::bad_descriptor));
-}
-
 TEST_CASE("the same file and offset are the same memory, another offset is not") {
   const file source = memfd(4 * page);
   const auto one = must(ram_block::from_descriptor("one", source.descriptor, page, 2 * page));
@@ -295,32 +280,6 @@ TEST_CASE(
   must(discard_freely(block, {block_offset{3 * page}, block_offset{4 * page - 1}}));
   CHECK(block.data()[3 * page] == std::byte{0});
   CHECK(must(ram_block::allocate("private", page)).seals().error().is(errc::unsupported));
-}
-
-TEST_CASE("a seal that is asked for must be there, else the sentence says which is missing") {
-  const file source = memfd(4 * page);
-  const auto with = [&](unsigned seals) {
-    return ram_block::from_descriptor("ram", source.descriptor, 0, page, {.seals = seals});
-  };
-  CHECK(must(must(with(0)).seals()) == 0);
-  const auto missing = [&](unsigned seals, const char* name) {
-    const auto refused = with(seals);
-    REQUIRE_FALSE(refused);
-    CHECK(refused.error().is(errc::bad_descriptor));
-    CHECK(refused.error().subject() == "ram");
-    CHECK_MESSAGE(refused.error().sentence().find(name) != std::string::npos,
-                  refused.error().sentence());
-  };
-  missing(F_SEAL_SHRINK, "F_SEAL_SHRINK is missing");
-  missing(F_SEAL_SHRINK | F_SEAL_SEAL, "F_SEAL_SHRINK is missing");
-  REQUIRE(linux_kernel::add_seals(source.descriptor, F_SEAL_SHRINK) == 0);
-  CHECK(must(must(with(F_SEAL_SHRINK)).seals()) == F_SEAL_SHRINK);
-  missing(F_SEAL_SHRINK | F_SEAL_GROW, "F_SEAL_GROW is missing");
-  missing(F_SEAL_SEAL, "F_SEAL_SEAL is missing");
-  missing(0x20, "the seals 32");
-  REQUIRE(linux_kernel::add_seals(source.descriptor, F_SEAL_SEAL) == 0);
-  const auto sealed = must(with(F_SEAL_SHRINK | F_SEAL_SEAL));
-  CHECK(sealed.data()[0] == std::byte{0});
 }
 
 namespace {

@@ -16,11 +16,11 @@ using namespace tether;
 using namespace tether::detail;
 using tether_test::must;
 
-TEST_CASE("a hold keeps memory from being freed until it ends, and passes on what it keeps") {
+TEST_CASE("a reference keeps memory from being freed until it ends, and passes on what it keeps") {
   auto block = must(ram_block::allocate("ram", 64 * KiB));
   const region whole = region::ram(block);
   {
-    auto kept = whole.hold();
+    auto kept = whole.reference();
     CHECK(kept.get() == &block.backing());
     CHECK(block.backing().references() == 1);
     const auto passed_on = std::move(kept);
@@ -29,8 +29,8 @@ TEST_CASE("a hold keeps memory from being freed until it ends, and passes on wha
     CHECK(block.free().error().is(errc::still_in_use));
   }
   must(block.free());
-  CHECK(whole.hold().get() == nullptr);
-  CHECK(detail::memory_hold{}.get() == nullptr);
+  CHECK(whole.reference().get() == nullptr);
+  CHECK(detail::memory_reference{}.get() == nullptr);
 }
 
 }  // namespace runtime_topology_detail_memory_window

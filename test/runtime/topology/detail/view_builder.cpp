@@ -30,7 +30,7 @@ extent<guest_address> pages(std::uint64_t first, std::uint64_t count) {
 }
 
 flat_view from_nothing(region_table const& table) {
-  return detail::updated(flat_view{}, table, {extent<guest_address>::everything()});
+  return detail::next_view(flat_view{}, table, {extent<guest_address>::everything()});
 }
 
 std::vector<section> listed(flat_view const& view) { return {view.begin(), view.end()}; }
@@ -74,7 +74,7 @@ TEST_CASE("one change among 100,000 sections copies a bounded number of them") {
   check_chunks(guest.view);
   const auto copied_by = [&](auto edit) {
     edit();
-    const auto next = detail::updated(guest.view, guest.table, guest.table.changed_extents());
+    const auto next = detail::next_view(guest.view, guest.table, guest.table.changed_extents());
     check_chunks(next);
     const auto copied = next.size() - sections_shared(next, guest.view);
     guest.table.keep();
@@ -104,11 +104,11 @@ TEST_CASE("an overlay that hides 100,000 sections and goes again brings all of t
   const auto before = guest.view;
   const auto id = tether_test::placed(guest.table, region::mmio("overlay", 200'000 * page),
                                       pages(0, 200'000), 1);
-  const auto hidden = detail::updated(before, guest.table, guest.table.changed_extents());
+  const auto hidden = detail::next_view(before, guest.table, guest.table.changed_extents());
   CHECK(hidden.size() == 1);
   guest.table.keep();
   guest.table.remove(id);
-  const auto again = detail::updated(hidden, guest.table, guest.table.changed_extents());
+  const auto again = detail::next_view(hidden, guest.table, guest.table.changed_extents());
   CHECK(std::equal(again.begin(), again.end(), before.begin(), before.end()));
   check_chunks(again);
 }
@@ -118,7 +118,7 @@ TEST_CASE("what an overlay leaves of a chunk never stays behind as a small chunk
   for (std::uint64_t from = 0; from < 1200; from += 60) {
     tether_test::placed(guest.table, region::mmio("overlay", 1800 * page), pages(2 * from, 1800),
                         1);
-    const auto next = detail::updated(guest.view, guest.table, guest.table.changed_extents());
+    const auto next = detail::next_view(guest.view, guest.table, guest.table.changed_extents());
     guest.table.roll_back_to(0);
     check_chunks(next);
     CHECK(next.size() == large_guest::sections - 900 + 1);
@@ -164,7 +164,7 @@ TEST_CASE("a view that was updated step by step is the view rendered from nothin
         }
       }
     }
-    view = detail::updated(view, table, table.changed_extents());
+    view = detail::next_view(view, table, table.changed_extents());
     table.keep();
     check_chunks(view);
     if (step % 20 == 0) {

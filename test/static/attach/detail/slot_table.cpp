@@ -45,7 +45,7 @@ static_assert(fills_a_slot<by_nobody> && fills_a_slot<in_blocks> && !fills_a_slo
               !fills_a_slot<of_no_slot>);
 
 // Each slot's standard policy is one that the slot accepts.
-static_assert(decltype(boost::hana::all_of(slots, [](auto entry) {
+static_assert(decltype(boost::hana::all_of(slot_table, [](auto entry) {
   return boost::hana::bool_c<decltype(entry)::template accepts<typename decltype(entry)::standard>>;
 }))::value);
 

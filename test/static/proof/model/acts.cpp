@@ -68,6 +68,22 @@ constexpr group_state mediated{.counts = {.declined = 1, .attached = true},
                                .joined = true,
                                .mediated = true};
 static_assert(allowed(mediated, consent::none) && !allowed(mediated, consent::given));
+// The verdict is `judge`'s, of the counts that the code under proof leads to.
+constexpr auto opens = [](auto subject_type, consent agrees) {
+  using asked = acts<decltype(subject_type), small_scope>;
+  const auto container = at_work(operation::open, mediated, agrees).containers[0];
+  return asked::allowed(container) ==
+         (judge<inhibit_per_group>(asked::after(container).group, agrees, asked::pins(container)) ==
+          verdict::allowed);
+};
+static_assert(opens(subject{}, consent::none) && opens(subject{}, consent::given));
+struct never_counts : machinery {
+  static constexpr void apply_change(container_counts&, group_counts&, change, consent) noexcept {}
+};
+using uncounted = abstraction<inhibit_per_group, lifecycle_of<attach_unit::group>, true,
+                              hold_kind::any, never_counts>;
+static_assert(acts<uncounted, small_scope>::allowed(
+    at_work(operation::open, mediated, consent::given).containers[0]));
 
 // Groups: what a kernel must refuse.
 static_assert(broken_by_doing<subject>(attaching, act::join) == 0);

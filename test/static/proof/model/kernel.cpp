@@ -99,7 +99,7 @@ constexpr little unmapped_again = [] {
   little here = left_again;
   discard(here);
   here.containers[0].page = page_relation::none;
-  overlook(here);
+  clear_absent_if_unmapped(here);
   return here;
 }();
 static_assert(!unmapped_again.absent);

@@ -38,7 +38,7 @@ static_assert(broken(pinning, [](auto&, auto& here) { here.leaked = true; }) ==
               bit(property::unbalanced_holds));
 static_assert(broken(pinning, [](auto& container, auto&) { container.groups[0].held = 0; }) ==
               bit(property::unbalanced_holds));
-static_assert(broken(pinning, [](auto& container, auto&) { container.groups[0].told = true; }) ==
+static_assert(broken(pinning, [](auto& container, auto&) { container.groups[0].in_kvm = true; }) ==
               bit(property::left_behind));
 static_assert(broken(pinning, [](auto& container, auto&) {
                 container.page = page_relation::none;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// In slices a search inside the compiler finds what it finds in one go, and its table grows where
+// In portions a search inside the compiler finds what it finds in one go, and its table grows where
 // it has to.
 #include <tether/proof/search/at_compile_time.hpp>
 
@@ -20,20 +20,20 @@ static_assert(counterexample_of<subject, tiny>.length == 0 &&
 
 // Grown, it knows all that it knew, and goes on.
 constexpr auto small_one = [] {
-  detail::sliced<subject, tiny, every_property, 16> search{};
+  detail::search_with<subject, tiny, every_property, 16> search{};
   search.begin();
   search.expand(1000);
   return search;
 }();
 static_assert(small_one.now.full);
-constexpr auto large_one = detail::next_slice<subject, tiny, every_property, 64>(small_one);
+constexpr auto large_one = detail::next_portion<subject, tiny, every_property, 64>(small_one);
 static_assert(large_one.found.size == small_one.found.size && !large_one.now.full);
 static_assert(large_one.now.expanded == small_one.now.expanded &&
               large_one.now.transitions == small_one.now.transitions);
 // And ends as if the table had been large enough from the first: nothing is lost, nothing counted
 // twice.
 constexpr auto gone_on = [] {
-  auto search = detail::next_slice<subject, tiny, every_property, 256>(small_one);
+  auto search = detail::next_portion<subject, tiny, every_property, 256>(small_one);
   search.expand(1000);
   return search;
 }();

@@ -25,7 +25,7 @@ constexpr world<Scope> busy() {
   first.groups[1] = {.counts = {.declined = 1, .attached = true},
                      .held = 15,
                      .declining = 1,
-                     .told = true,
+                     .in_kvm = true,
                      .acquired = true,
                      .mediated = true};
   first.active = 1;
