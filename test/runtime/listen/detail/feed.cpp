@@ -47,7 +47,7 @@ TEST_CASE("who is trusted is not asked") {
   section one;
   CHECK(trusted_feed::removes(one));
   CHECK(trusted_feed::adds(one));
-  CHECK(trusted_feed::judge({}));
+  CHECK(trusted_feed::validate({}));
   CHECK(trusted_feed::verdict().has_value());
 }
 
