@@ -8,9 +8,9 @@
 // succeeds.
 // Outside of the model, and covered by something else or assumed:
 //
-//   more groups and devices      inhibit/detail/truth_table.hpp evaluates the policy for every count
-//                                up to 16, then powers of two and their neighbours; between those
-//                                it is assumed to answer alike
+//   more groups and devices      inhibit/detail/truth_table.hpp evaluates the policy for counts up
+//                                to 16, then powers of two and their neighbours; between those it
+//                                is assumed to answer alike
 //   a policy's run-time answers  checked when its first container is made (tether[I16])
 //   what a kernel pins, when     kernel.hpp models it; the system tests check that on real kernels
 //   a backend's own code         the laws suites, the lockstep and the hostile balloon; they also

@@ -24,7 +24,7 @@ constexpr std::array<bool, 6> answers(Kind kind) {
   return all;
 }
 
-//                                                                           nothing any_h unc_h any_r coo_r susp
+// Columns: nothing, any hold, uncoordinated hold, any requirement, coordinated one, suspension.
 static_assert(answers(hold_kind::any) == std::array<bool, 6>{true, true, true, false, false, true});
 static_assert(answers(hold_kind::uncoordinated) ==
               std::array<bool, 6>{true, true, true, false, true, true});

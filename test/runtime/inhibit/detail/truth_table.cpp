@@ -57,9 +57,8 @@ TEST_CASE_TEMPLATE("our own rules answer in the program as they do inside the co
 
 TEST_CASE_TEMPLATE("a rule that answers otherwise in the program stops it", Policy, two_faced,
                    admits_in_the_program, one_more_in_the_program) {
-  CHECK(tether_test::stopped_by([] {
-          detail::check_at_run_time<Policy>();
-        }).find("tether[I16]") != std::string::npos);
+  CHECK(tether_test::stopped_by([] { detail::check_at_run_time<Policy>(); }).find("tether[I16]") !=
+        std::string::npos);
 }
 
 }  // namespace runtime_inhibit_detail_truth_table
