@@ -31,7 +31,7 @@ struct as_long_as_anything_is_attached {
 };
 
 // The third. The second was safe, but memory was given back that nothing could have pinned, and the
-// discard was refused. So: hold until *every* group that is attached has settled, that is, it is
+// discard was refused. So: hold until *every* group that is attached needs no hold, that is, it is
 // known not to pin and no device is open in it that did not agree.
 struct until_all_have_agreed {
   using slot = tether::inhibition_slot;

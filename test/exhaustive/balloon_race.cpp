@@ -102,7 +102,7 @@ void race(int rounds) {
     for (int round = 0; round < rounds; ++round) {
       std::optional<attached_group<container<io_uring_buffers, Policies...>>> mediated;
       if (round % 3 == 2) {
-        // A settled mediated group first: the balloon works beside it, then the pinning group
+        // A mediated group that needs no hold first: the balloon works beside it, then the pinning group
         // joins.
         mediated.emplace(must(dma.attach(vgpus)));
         static_cast<void>(must(mediated->open("vgpu", agrees_to_discards)));

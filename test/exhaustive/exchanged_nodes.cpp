@@ -64,10 +64,10 @@ struct single_devices {
     else return opened;
   }
   [[nodiscard]] std::string seen() const {
-    const auto books = dma->membership();
+    const auto counts = dma->membership();
     return machine.seen() + " files " + std::to_string(machine.files.size()) + " holds " +
-           std::to_string(gate.counts().any_holds) + " members " + std::to_string(books.members) +
-           "/" + std::to_string(books.need_no_hold) + (dma->diverged() ? " diverged" : "");
+           std::to_string(gate.counts().any_holds) + " members " + std::to_string(counts.members) +
+           "/" + std::to_string(counts.need_no_hold) + (dma->diverged() ? " diverged" : "");
   }
   /// A balloon would get through, although the kernel has pinned.
   [[nodiscard]] bool corrupts() {

@@ -75,7 +75,7 @@ std::vector<story<Rig>> stories() {
        [](Rig& r) { return plain(r.dma->attach(mediated_group())); }},
       {"attach another group", [](Rig& r) { r.attach(pinning_group()); },
        [](Rig& r) { return plain(r.dma->attach(pinning_group("disks"))); }},
-      {"attach a pinning group to a settled mediated one",
+      {"attach a pinning group to a mediated one without a hold",
        [](Rig& r) {
          r.attach(mediated_group());
          r.open(0, "vgpu", agrees_to_discards);
@@ -118,7 +118,7 @@ std::vector<story<Rig>> stories() {
        [](Rig& r) { return r.groups[1].detach(); }},
       {"detach the last group", [](Rig& r) { r.attach(pinning_group()); },
        [](Rig& r) { return r.groups[0].detach(); }, true},
-      {"detach the last group, settled",
+      {"detach the last group, without a hold",
        [](Rig& r) {
          r.attach(mediated_group());
          r.open(0, "vgpu", agrees_to_discards);
@@ -181,7 +181,7 @@ void check_diverged(Rig& r, seen_state const& before) {
   const auto anew = r.state();
   CHECK(anew.holds() == 0);
   CHECK(anew.holders.empty());
-  CHECK(anew.books == container_counts{});
+  CHECK(anew.counts == container_counts{});
   CHECK(anew.usage == mapped_usage{});
   CHECK(anew.pinned == 0);
   CHECK_FALSE(anew.diverged);

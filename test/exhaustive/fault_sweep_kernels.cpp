@@ -198,8 +198,8 @@ struct world {
     gate.for_each_holder([&](holder_info const& who) {
       all += std::string{who.name} + ":" + std::to_string(who.count) + " ";
     });
-    const auto books = dma->membership();
-    all += "] members " + std::to_string(books.members) + "/" + std::to_string(books.need_no_hold) +
+    const auto counts = dma->membership();
+    all += "] members " + std::to_string(counts.members) + "/" + std::to_string(counts.need_no_hold) +
            " mapped " + std::to_string(dma->usage().mappings) + "/" +
            std::to_string(dma->usage().bytes) + " left out " +
            std::to_string(dma->left_out().size()) + (dma->diverged() ? " diverged" : "") + " KVM";

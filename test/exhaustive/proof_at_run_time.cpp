@@ -48,7 +48,7 @@ void prove_all_policies() {
   prove<abstraction<inhibit_per_device, lifecycle_of<Unit>>, scope<2, 2, 2>>("inhibit_per_device");
 }
 
-/// A rule over a group's books, or over a container's, that is a number: a bit for each membership.
+/// A rule over a group's counts, or over a container's, that is a number: a bit for each membership.
 inline std::uint32_t rule = 0;
 struct group_rule {
   using slot = inhibition_slot;
@@ -64,7 +64,7 @@ struct group_rule {
 struct container_rule {
   using slot = inhibition_slot;
   static std::uint32_t holds(container_counts container) noexcept {
-    // (0,0) (0,1) (1,1) (0,2) (1,2) (2,2) as (settled, members)
+    // (0,0) (0,1) (1,1) (0,2) (1,2) (2,2) as (need no hold, members)
     constexpr std::array<std::uint32_t, 3> first{0, 1, 3};
     const std::uint32_t members = std::min<std::uint32_t>(container.members, 2);
     return rule >> (first[members] + std::min(container.need_no_hold, members)) & 1U;
@@ -291,8 +291,9 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "of the 64 rules over a group's (known, others) exactly one is right: a hold while it has not "
-    "settled") {
+    "of the 64 rules over a group's (consent known, declined) exactly one is right: a hold unless "
+    "it "
+    "needs none") {
   const census groups = count_rules<group_rule, attach_unit::group>();
   CHECK(groups.accepted == 1);
   CHECK(groups.last == 0b110'111);
@@ -305,8 +306,8 @@ TEST_CASE(
   CHECK(devices.last == 0b110'111);
 }
 TEST_CASE(
-    "of the 64 rules over a container's (settled, members) exactly one is right: a hold while "
-    "settled < members") {
+    "of the 64 rules over a container's (need no hold, members) exactly one is right: a hold while "
+    "not all of them need none") {
   CHECK(count_rules<container_rule, attach_unit::group>().accepted == 1);
   const census devices = count_rules<container_rule, attach_unit::device>();
   CHECK(devices.accepted == 1);

@@ -97,7 +97,7 @@ template <inhibition Policy>
         return true;
       });
 }
-/// An attach releases no hold: the books are updated after the pin point, and nothing is lowered
+/// An attach releases no hold: the counts are updated after the pin point, and nothing is lowered
 /// before.
 template <inhibition Policy>
 [[nodiscard]] constexpr bool attaching_releases_nothing() {

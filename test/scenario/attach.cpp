@@ -117,7 +117,7 @@ void story_of_one_group() {
   CHECK(group.detach().error().is(errc::stale_handle));
 }
 
-/// A mediated group has settled, memory has been ballooned; then one that pins joins the populated
+/// A mediated group needs no hold, memory has been ballooned; then one that pins joins the populated
 /// container.
 template <class... Policies>
 void story_of_a_late_pin() {
@@ -149,7 +149,7 @@ void story_of_a_late_pin() {
 
   must(group.detach());
   CHECK(pinned_by_the_kernel() == pinned_at_first);
-  CHECK(rig->gate.counts() == gate_counts{});  // the mediated one is still settled
+  CHECK(rig->gate.counts() == gate_counts{});  // the mediated one still needs none
   CHECK(rig->dma->usage().mappings != 0);      // a group that is not the last unmaps nothing
   rig->strike();
   CHECK(rig->disagreements(*vgpu) == 0);

@@ -63,12 +63,12 @@ void random_programs(std::uint32_t seed) {
 }  // namespace
 
 TEST_CASE(
-    "what a VMM's own memory model tells is judged, and the books are right after every change: "
+    "what a VMM's own memory model tells is judged, and the counts are right after every change: "
     "whole sections") {
   random_programs<tether::whole_section, 0>(17);
 }
 TEST_CASE(
-    "what a VMM's own memory model tells is judged, and the books are right after every change: "
+    "what a VMM's own memory model tells is judged, and the counts are right after every change: "
     "blocks") {
   random_programs<tether::fixed_block<8 * tether::KiB>, 8 * tether::KiB>(18);
 }

@@ -59,7 +59,7 @@ constexpr rule rule_of = std::same_as<Policy, inhibit_per_container> ? rule::con
 /// Group 0 pins; the others are mediated and may agree. Two devices each.
 constexpr std::array<const char*, 2> device_names{"a", "b"};
 
-/// What a bystander knows: who is there, who agreed. Nothing of tether's books.
+/// What a bystander knows: who is there, who agreed. Nothing of tether's counts.
 struct bystander {
   struct seen_group {
     bool attached = false;

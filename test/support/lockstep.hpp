@@ -6,7 +6,7 @@
 //
 //     operation, faults --> container --> calls and how each ended --> world --> the same calls, in the same order?
 //                               |                                        |
-//                               +---- books, holds, divergence, facts ---+--- the same?
+//                               +---- counts, holds, divergence, facts ---+--- the same?
 #pragma once
 
 #include <support/lockstep_calls.hpp>
@@ -374,7 +374,7 @@ class in_lockstep {
     if (taken) requirement_.emplace(std::move(*taken));
   }
   /// The world has no such operation: an abandoned container starts afresh there. Where it fails
-  /// books and holds stay, and it can be tried again.
+  /// counts and holds stay, and it can be tried again.
   void abandon(std::size_t which) {
     container_type& container = *containers_[which];
     if (const auto given_up = container.abandon(); !given_up) {
@@ -382,7 +382,7 @@ class in_lockstep {
       if (!container.diverged())
         return object("abandon failed, but the container goes on", given_up);
       world_.has_diverged(which);
-      if (const char* differing = comparison_of(which).books(false))
+      if (const char* differing = comparison_of(which).counts(false))
         return static_cast<void>(differs(which, differing));
       if (!compare_gate()) return;
       lists_[which]->end();
@@ -409,7 +409,7 @@ class in_lockstep {
   [[nodiscard]] bool compare() {
     for (std::size_t which = 0; which < used_; ++which) {
       const auto one = comparison_of(which);
-      if (const char* what = one.books()) return differs(which, what);
+      if (const char* what = one.counts()) return differs(which, what);
       if (const char* what = one.facts()) return differs(which, what);
       if (which != done_.back().what.container && !lists_[which]->calls.empty())
         return differs(which, "calls of its own");

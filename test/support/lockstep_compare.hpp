@@ -129,13 +129,13 @@ class comparison {
         open_{open},
         last_device_{last_device} {}
 
-  /// What the container keeps: divergence, books, holds, groups and their devices; not the devices
+  /// What the container keeps: divergence, counts, holds, groups and their devices; not the devices
   /// while an abandon is half done.
-  [[nodiscard]] const char* books(bool devices_too = true) const {
+  [[nodiscard]] const char* counts(bool devices_too = true) const {
     using look = inside<container_type>;
     auto const& wanted = world_.container(which_);
     if (container_.diverged() != wanted.diverged) return "whether it has diverged";
-    if (container_.membership() != wanted.counts()) return "the container's books";
+    if (container_.membership() != wanted.counts()) return "the container's counts";
     if (look::held(container_) != wanted.held) return "the container's holds";
     std::size_t records = 0;
     for (std::size_t g = 0; g < groups; ++g) {
@@ -151,7 +151,7 @@ class comparison {
         in_list = record.devices.size();
         ++records;
       }
-      if (counts != world_.group(which_, g).counts) return "a group's books";
+      if (counts != world_.group(which_, g).counts) return "a group's counts";
       if (held != world_.group(which_, g).held) return "a group's holds";
       if (is_listed != world_.listed(which_, g)) return "whether a group is in the list";
       const bool came_last =
@@ -197,7 +197,7 @@ class comparison {
   [[nodiscard]] const char* devices_of(std::size_t g) const {
     const tether::proof::device_state at_hand = world_.container(which_).device;
     std::uint32_t users = 0;
-    std::uint32_t vouched = 0;
+    std::uint32_t consenting = 0;
     for (std::size_t d = 0; d < devices; ++d) {
       const auto place = std::ranges::find(open_[g], d, &open_device::device);
       device_facts wanted{};
@@ -205,14 +205,14 @@ class comparison {
         wanted = {at_hand.open, at_hand.bound, at_hand.joined, at_hand.in_kvm};
       } else if (place != open_[g].end()) {
         wanted = {true, !of_groups, !of_groups, !of_groups && Configuration::tells};
-        (place->agrees == tether::consent::given ? vouched : users) += 1;
+        (place->agrees == tether::consent::given ? consenting : users) += 1;
       }
       device_facts seen = kernel_.all[g].of[d];
       seen.kept_by_kernel = false;
       if (seen != wanted) return "what the kernel has of a device";
     }
     return users == world_.group(which_, g).declining &&
-                   vouched == world_.group(which_, g).consenting
+                   consenting == world_.group(which_, g).consenting
                ? nullptr
                : "how many devices are open";
   }

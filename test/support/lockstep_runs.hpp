@@ -170,7 +170,7 @@ void check(std::string const& name) {
   print_figures(name, length, sum);
 }
 
-/// A user's policy that looks at both scopes: the group's hold until it has settled, and one more
+/// A user's policy that looks at both scopes: the group's hold until it needs none, and one more
 /// for the container meanwhile.
 struct holds_twice {
   using slot = tether::inhibition_slot;

@@ -185,7 +185,7 @@ struct counts_but_does_not_drain : proof::machinery {
 struct abandons_what_it_knows : proof::machinery {
   static constexpr bool abandon_unpins = false;
 };
-/// A closed device stays in the books.
+/// A closed device stays in the counts.
 struct never_counts_down : proof::machinery {
   static constexpr void apply_change(container_counts& container, group_counts& group, change what,
                                      consent agrees) noexcept {

@@ -75,7 +75,7 @@ struct expected_call {
       if (fails) return {call(backend_call::quiesce, true)};
       return {call(backend_call::quiesce, false), call(backend_call::unmap, false),
               call(backend_call::unmap, false)};
-    default: return {};  // a step of the gate or of the books: no call to the backend
+    default: return {};  // a step of the gate or of the counts: no call to the backend
   }
 }
 

@@ -7,7 +7,7 @@
 //     who has pinned what   = the world's, exactly, wherever an IOMMU decides it: pages and the very frames
 //                           <= the world's where only a mediated device could pin: its driver may pin what requests name, and this one
 //                             never does. So: never pinned where the world says that none can.
-//     at rest               = books, mappings and divergence; now and then the bytes of a transfer
+//     at rest               = counts, mappings and divergence; now and then the bytes of a transfer
 #pragma once
 
 #include <system/in_machine.hpp>

@@ -67,7 +67,8 @@ struct error_category final : std::error_category {
       case errc::no_such_device: return "there is nothing of that name";
       case errc::already_there: return "it is there already";
       case errc::still_in_use: return "it is still in use";
-      case errc::diverged: return "an earlier rollback failed, so tether and the kernel may disagree";
+      case errc::diverged:
+        return "an earlier rollback failed, so tether and the kernel may disagree";
       case errc::unsupported: return "tether does not support this";
       case errc::bad_descriptor: return "the file descriptor is not what it was said to be";
       case errc::strategy_mismatch: return "the strategy's block size does not fit";

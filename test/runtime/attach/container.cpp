@@ -48,7 +48,7 @@ TEST_CASE_FIXTURE(small_guest,
 
 TEST_CASE_FIXTURE(
     small_guest,
-    "books and usage follow attach and detach, and hot-plugged memory is mapped and unmapped") {
+    "counts and usage follow attach and detach, and hot-plugged memory is mapped and unmapped") {
   in_blocks dma{guest, gate};
   auto first = must(dma.attach({"a", {{"nic"}}}));
   auto second = must(dma.attach({"b", {{"nic"}}}));

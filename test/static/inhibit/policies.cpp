@@ -27,7 +27,7 @@ static_assert(std::is_empty_v<inhibit_per_container>, "a policy has no state of 
 static_assert(inhibit_per_container::holds(container_counts{}) == 0);
 static_assert(inhibit_per_container::holds(container_counts{1, 0}) == 1);
 static_assert(inhibit_per_container::holds(container_counts{7, 6}) == 1,
-              "one hold, however many have not settled");
+              "one hold, however many groups need one");
 static_assert(inhibit_per_container::holds(container_counts{7, 0}) == 1);
 static_assert(inhibit_per_container::holds(container_counts{7, 7}) == 0);
 static_assert(holds_for_a_container<inhibit_per_container> &&

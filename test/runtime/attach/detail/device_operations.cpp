@@ -34,7 +34,7 @@ TEST_CASE("the same device is attached once, and none of a group that is to go")
 }
 
 TEST_CASE(
-    "books count a group from its first device to its last, and each device for what it said") {
+    "counts count a group from its first device to its last, and each device for what it said") {
   passthrough<lone_software> w{must(lone_software::make())};
   auto vgpu = must(w.dma->attach(lone_vgpu("one", "9"), agrees_to_discards));
   CHECK(w.dma->membership() == container_counts{.members = 1, .need_no_hold = 1});

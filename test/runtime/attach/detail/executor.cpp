@@ -49,7 +49,7 @@ struct pins_by_its_word : software_iommu {
   using software_iommu::software_iommu;
 };
 
-/// A user's policy of two scopes: a hold for the group until it has settled, and one for the
+/// A user's policy of two scopes: a hold for the group until it needs none, and one for the
 /// container meanwhile.
 struct for_both_scopes {
   using slot = inhibition_slot;

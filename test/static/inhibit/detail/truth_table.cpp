@@ -17,7 +17,7 @@ namespace {
 static_assert(sound_rule<inhibit_per_group> && sound_rule<inhibit_per_device> &&
               sound_rule<inhibit_per_container> && sound_rule<no_inhibition>);
 
-/// A policy from a lambda over a group's books, or a container's.
+/// A policy from a lambda over a group's counts, or a container's.
 template <auto Rule>
 struct of_group {
   using slot = inhibition_slot;
@@ -105,9 +105,9 @@ static_assert(group_fault<[](group_counts group) -> u32 {
 static_assert(group_fault<[](group_counts group) -> u32 {
                 return !group.consent_known || group.agreed < 3 * group.declined ? 1 : 0;
               }> == rule_fault::many_unlike_few);
-static_assert(container_fault<[](u32 pending, u32 settled) -> u32 {
-                return settled < 100 * pending ? 1 : 0;
-              }> == rule_fault::many_unlike_few);
+static_assert(
+    container_fault<[](u32 pending, u32 free) -> u32 { return free < 100 * pending ? 1 : 0; }> ==
+    rule_fault::many_unlike_few);
 static_assert(
     fault_of<admitting<[](u32 agreed, u32 others) { return agreed % 4 == 0 || others == 0; }>> ==
     rule_fault::many_unlike_few);
@@ -132,11 +132,11 @@ static_assert(group_fault<[](group_counts group) -> u32 {
 static_assert(container_fault<[](u32 pending, u32) -> u32 {
                 return pending == 0 ? 0 : pending == 1 ? 2 : 1;
               }> == rule_fault::more_after_a_close);
-static_assert(container_fault<[](u32 pending, u32 settled) -> u32 {
-                return pending == 0 ? 0 : settled == 0 ? 2 : 1;
+static_assert(container_fault<[](u32 pending, u32 free) -> u32 {
+                return pending == 0 ? 0 : free == 0 ? 2 : 1;
               }> == rule_fault::more_after_a_close);
-static_assert(container_fault<[](u32 pending, u32 settled) -> u32 {
-                return pending == 0 ? 0 : pending + 2 * settled;
+static_assert(container_fault<[](u32 pending, u32 free) -> u32 {
+                return pending == 0 ? 0 : pending + 2 * free;
               }> == rule_fault::more_after_a_close);
 static_assert(fault_of<admitting<[](u32, u32 others) { return others != 5; }>> ==
               rule_fault::more_after_a_close);

@@ -45,7 +45,7 @@ static_assert(broken(pinning, [](auto& container, auto&) {
               }) == bit(property::left_behind));
 static_assert(broken(pinning, [](auto& container, auto&) { container.groups[0].declining = 1; }) ==
               bit(property::left_behind));
-// A hold for a group that has settled: unbalanced, and the balloon is refused for nothing.
+// A hold for a group that needs none: unbalanced, and the balloon is refused for nothing.
 static_assert(broken(agreed, [](auto& container, auto&) { container.groups[0].held = 1; }) ==
               (bit(property::unbalanced_holds) | bit(property::needless_refusal)));
 // With no device open nobody knows yet, so holding is no refusal for nothing.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// A world counts holds as the gate does, and a container's books are its groups'.
+// A world counts holds as the gate does, and a container's counts are its groups'.
 #include <tether/proof/model/state.hpp>
 
 #include <tether/proof/model/abstraction.hpp>

@@ -41,7 +41,7 @@ constexpr world<lasting> held = [] {
   return found;
 }();
 static_assert(held.holds() == 1 && !held.containers[0].at_rest());
-// Then the join, in three ways; no permit any more, and the books are not entered yet.
+// Then the join, in three ways; no permit any more, and the counts are not entered yet.
 static_assert(count(held, any) == 3 &&
               count(held, [](auto const& next) { return next.by.what == act::join; }) == 3);
 static_assert(count(held, [](auto const& next) {
