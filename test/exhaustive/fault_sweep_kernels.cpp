@@ -198,11 +198,12 @@ struct world {
     gate.for_each_holder([&](holder_info const& who) {
       all += std::string{who.name} + ":" + std::to_string(who.count) + " ";
     });
-    const auto counts = dma->membership();
-    all += "] members " + std::to_string(counts.members) + "/" + std::to_string(counts.need_no_hold) +
-           " mapped " + std::to_string(dma->usage().mappings) + "/" +
-           std::to_string(dma->usage().bytes) + " left out " +
-           std::to_string(dma->left_out().size()) + (dma->diverged() ? " diverged" : "") + " KVM";
+    const auto members = dma->membership();
+    all += "] members " + std::to_string(members.members) + "/" +
+           std::to_string(members.need_no_hold) + " mapped " +
+           std::to_string(dma->usage().mappings) + "/" + std::to_string(dma->usage().bytes) +
+           " left out " + std::to_string(dma->left_out().size()) +
+           (dma->diverged() ? " diverged" : "") + " KVM";
     for (const int file : Machine::fake::told) all += " " + std::to_string(file);
     all += " machine" + Machine::text() + " view";
     for (section const& part : *guest.view())

@@ -71,7 +71,7 @@ struct world {
 
   struct seen {
     gate_counts counts;
-    container_counts counts;
+    container_counts members;
     mapped_usage usage;
     std::uint64_t free_mappings;
     std::size_t left_out;

@@ -93,7 +93,7 @@ inline std::vector<std::unique_ptr<tether::ram_block>>& kept_blocks() {
 struct seen_state {
   tether::gate_counts counts{};
   std::vector<std::string> holders{};
-  tether::container_counts counts{};
+  tether::container_counts members{};
   tether::mapped_usage usage{};
   std::uint64_t free_mappings = 0;
   std::uint64_t pinned = 0;
@@ -115,7 +115,7 @@ struct seen_state {
     std::string all = "holds " + std::to_string(counts.any_holds) + "/" +
                       std::to_string(counts.uncoordinated_holds) + " [";
     for (auto const& one : holders) all += one + " ";
-    all += "] members " + std::to_string(counts.members) + "/" + std::to_string(counts.need_no_hold) +
+    all += "] members " + std::to_string(members.members) + "/" + std::to_string(members.need_no_hold) +
            " mapped " + std::to_string(usage.mappings) + "/" + std::to_string(usage.bytes) +
            " free " + std::to_string(free_mappings) + " pinned " + std::to_string(pinned) + "/" +
            std::to_string(pinned_by_kernel) + " left out " + std::to_string(left_out) +
@@ -185,7 +185,7 @@ class passthrough {
                             std::to_string(who.count));
     });
     std::ranges::sort(now.holders);
-    now.counts = dma->membership();
+    now.members = dma->membership();
     now.usage = dma->usage();
     now.free_mappings = dma->backend().free_mappings();
     now.pinned = Model::pinned(dma->backend().watched());
