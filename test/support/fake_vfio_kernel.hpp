@@ -90,7 +90,8 @@ class fake_vfio {
   std::uint64_t unmaps_too_little = 0;  // bytes by which an unmap under-reports
   // reported instead of the real information, if not empty
   std::vector<std::byte> info_to_tell{};
-  std::vector<unsigned long> requests{};  // every ioctl
+  std::vector<unsigned long> requests{};    // every ioctl
+  std::map<unsigned long, int> refusals{};  // ioctls that fail, each with an errno
 
   /// Everything that a failure must leave unchanged: open devices and groups, and all mappings.
   [[nodiscard]] std::vector<std::pair<std::uint64_t, entry>> mapped() const {
@@ -152,6 +153,7 @@ class fake_vfio {
 
   std::int64_t control(int descriptor, unsigned long request, void* argument) {
     requests.push_back(request);
+    if (const auto no = refusals.find(request); no != refusals.end()) return -no->second;
     const auto at = files.find(descriptor);
     if (at == files.end()) return -EBADF;
     if (at->second.as_container)
