@@ -173,8 +173,8 @@ class fake_iommufd {
     const auto descriptor = give({nullptr, &at->second});
     if (descriptor < 0) return descriptor;
     ++at->second.users;
-    static_cast<void>(tether::linux_kernel::ftruncate(static_cast<int>(descriptor),
-                                                      fake_bar_size + fake_config_size));
+    static_cast<void>(
+        tether::linux_kernel::ftruncate(static_cast<int>(descriptor), fake_device_size));
     return descriptor;
   }
   void duplicated(int from, int to) {

@@ -127,6 +127,10 @@ class fake_vfio {
     if (gone.of_group != nullptr) release_device(*gone.of_group);
     if (gone.as_group != nullptr && --gone.as_group->descriptors == 0) release(*gone.as_group);
   }
+  [[nodiscard]] bool is_device(int descriptor) const {
+    const auto at = files.find(descriptor);
+    return at != files.end() && at->second.of_group != nullptr;
+  }
   void mapped_bar(int descriptor, std::int64_t at) {
     const auto found = files.find(descriptor);
     if (at < 0 || found == files.end() || found->second.of_group == nullptr) return;
@@ -419,8 +423,8 @@ class fake_vfio {
         const auto descriptor = give({nullptr, nullptr, &one});
         if (descriptor < 0) return descriptor;
         ++one.devices_open;
-        static_cast<void>(tether::linux_kernel::ftruncate(static_cast<int>(descriptor),
-                                                          bar_size + fake_config_size));
+        static_cast<void>(
+            tether::linux_kernel::ftruncate(static_cast<int>(descriptor), fake_device_size));
         return descriptor;
       }
       default: return -ENOTTY;
@@ -465,6 +469,7 @@ struct fake_vfio_kernel : tether::faulty_kernel {
 
   [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor,
                                    std::uint64_t offset) noexcept {
+    if (machine().is_device(descriptor) && !fake_device_maps(offset, size)) return -EINVAL;
     const answer at = faulty_kernel::mmap(size, protection, flags, descriptor, offset);
     machine().mapped_bar(descriptor, at);
     return at;
