@@ -51,6 +51,7 @@
 #include <tether/backend/vfio/group.hpp>
 #include <tether/backend/vfio/region.hpp>
 #include <tether/backend/vfio/sysfs.hpp>
+#include <tether/backend/vfio/vf_token.hpp>
 #include <tether/backend/vfio_type1.hpp>
 
 #include <tether/inhibit/concepts.hpp>

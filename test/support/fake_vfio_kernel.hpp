@@ -48,6 +48,7 @@ struct fake_group {
       {tether::io_address{0xfef0'0000}, tether::io_address{0x7f'ffff'ffff}}};
   // minor number of its node, under major 509; else what its path ends in
   std::optional<unsigned> number{};
+  std::map<std::string, std::string> tokens{};  // of devices that want one
 };
 
 /// The kernel's whole state; process-wide, like a real kernel's. Not thread-safe.
@@ -417,9 +418,14 @@ class fake_vfio {
         return 0;
       case VFIO_GROUP_GET_DEVICE_FD: {
         if (!one.in || !one.in->set) return -EINVAL;
-        if (std::ranges::find(one.is.devices, static_cast<const char*>(argument)) ==
-            one.is.devices.end())
-          return -ENODEV;
+        // "BDF vf_token=UUID", as vfio_pci_core_match reads it
+        const std::string asked_for = static_cast<const char*>(argument);
+        const std::string name = asked_for.substr(0, asked_for.find(' '));
+        if (std::ranges::find(one.is.devices, name) == one.is.devices.end()) return -ENODEV;
+        const auto wanted = one.is.tokens.find(name);
+        if (wanted == one.is.tokens.end() && name != asked_for) return -EINVAL;
+        if (wanted != one.is.tokens.end() && asked_for != name + " vf_token=" + wanted->second)
+          return -EACCES;
         const auto descriptor = give({nullptr, nullptr, &one});
         if (descriptor < 0) return descriptor;
         ++one.devices_open;

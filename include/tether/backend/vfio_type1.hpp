@@ -189,10 +189,11 @@ class basic_vfio_type1 {
     if (!is_in(joined)) return failure(error{"open device", errc::stale_handle}.of(name));
     return sysfs_.pins(joined->number(), name);
   }
-  /// Fails: `stale_handle`, `no_such_device`, the kernel's errno.
+  /// With the token that the group was given for it (`vfio_group::with_token`). Fails:
+  /// `stale_handle`, `no_such_device`, EACCES if it needs a token, the kernel's errno.
   [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
     if (!is_in(joined)) return failure(error{"open device", errc::stale_handle}.of(name));
-    return device_type::open(joined->descriptor(), name);
+    return device_type::open(joined->descriptor(), name, joined->token_of(name));
   }
   /// Fails, still open: `still_in_use` while a BAR is mapped.
   [[nodiscard]] result<void> close(device_type& device) noexcept { return device.close(); }

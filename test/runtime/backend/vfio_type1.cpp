@@ -446,4 +446,47 @@ TEST_CASE(
   }
 }
 
+TEST_CASE(
+    "a virtual function is opened with the token that its group was given, under its plain name") {
+  const std::string uuid = "bd8d9d2b-5a5f-4f5a-a211-f591514ba1f3";
+  const auto right = must(vf_token::of(uuid));
+  const auto wrong = must(vf_token::of("bd8d9d2b-5a5f-4f5a-a211-f591514ba1f4"));
+  auto& machine = anew();
+  machine.groups["/dev/vfio/1"].is = {.devices = {"0000:01:00.0", "0000:01:10.0"},
+                                      .tokens = {{"0000:01:10.0", uuid}}};
+  tether_test::fake_sysfs sysfs;
+  sysfs.add("0000:01:00.0", "pci", "1", "vfio-pci");
+  sysfs.add("0000:01:10.0", "pci", "1", "vfio-pci");
+  type1 iommu{vfio_sysfs{sysfs.root()}};
+  const auto why = [&](vfio_group const& group, std::string_view device) {
+    auto joined = must(iommu.join(group));
+    const auto opened = iommu.open(joined, device);
+    REQUIRE(!opened);
+    CHECK(opened.error().subject() == device);
+    must(iommu.leave(joined));
+    return opened.error();
+  };
+  const auto without = why(edu, "0000:01:10.0");
+  CHECK(without.is_errno(EACCES));
+  CHECK(without.sentence().find("vfio_group::with_token()") != std::string::npos);
+  const auto other = why(edu.with_token("0000:01:10.0", wrong), "0000:01:10.0");
+  CHECK(other.is_errno(EACCES));
+  CHECK(other.sentence().find("another VF token") != std::string::npos);
+  const auto needless = why(edu.with_token("0000:01:00.0", right), "0000:01:00.0");
+  CHECK(needless.is_errno(EINVAL));
+  CHECK(needless.sentence().find("no VF token") != std::string::npos);
+
+  auto joined = must(iommu.join(edu.with_token("0000:01:10.0", right)));
+  CHECK(must(iommu.classify(joined, "0000:01:10.0")) == pin_class::pins);
+  auto function = must(iommu.open(joined, "0000:01:10.0"));
+  CHECK(function.name() == "0000:01:10.0");
+  auto plain = must(iommu.open(joined, "0000:01:00.0"));
+  const auto as_one = iommu.classify(joined, "0000:01:10.0 vf_token=" + uuid);
+  REQUIRE(!as_one);
+  CHECK(as_one.error().sentence().find("vfio_group::with_token()") != std::string::npos);
+  must(iommu.close(function));
+  must(iommu.close(plain));
+  must(iommu.leave(joined));
+}
+
 }  // namespace runtime_backend_vfio_type1

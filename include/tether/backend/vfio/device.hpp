@@ -7,6 +7,7 @@
 #include <tether/backend/vfio/capability_chain.hpp>
 #include <tether/backend/vfio/device_state.hpp>
 #include <tether/backend/vfio/region.hpp>
+#include <tether/backend/vfio/vf_token.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/kernel_handles.hpp>
@@ -45,20 +46,23 @@ class basic_vfio_device {
     if (state_ != nullptr && state_->views.drop_handle()) static_cast<void>(state_.release());
   }
 
-  /// Opens a device through its group's descriptor. Fails: `no_such_device`, the kernel's errno.
-  [[nodiscard]] static result<basic_vfio_device> open(int group, std::string_view name) noexcept
+  /// Opens a device through its group's descriptor, with a token where it needs one. Fails:
+  /// `no_such_device`, EACCES without the right token, EINVAL with a needless one, the kernel's
+  /// errno.
+  [[nodiscard]] static result<basic_vfio_device> open(int group, std::string_view name,
+                                                      vf_token const* token = nullptr) noexcept
       try {
     auto state = std::make_unique<detail::vfio_device_state<Kernel>>();
     state->name = name;
-    const auto answer =
-        Kernel::call(SYS_ioctl, group, VFIO_GROUP_GET_DEVICE_FD, state->name.c_str());
+    std::string asked_for = state->name;
+    if (token != nullptr) asked_for.append(" vf_token=").append(token->text());
+    const auto answer = Kernel::call(SYS_ioctl, group, VFIO_GROUP_GET_DEVICE_FD, asked_for.c_str());
     if (answer == -ENODEV) {
       return failure(error{"open device", errc::no_such_device}.of(name).advise(
           "it is not in this group, or not bound: write vfio-pci to its driver_override, then its "
           "address to drivers/vfio-pci/bind"));
     }
-    if (answer < 0)
-      return failure(error::from_errno("open device", static_cast<int>(-answer)).of(name));
+    if (answer < 0) return failure(why_not_open(name, static_cast<int>(-answer), token != nullptr));
     state->descriptor = kernel_descriptor<Kernel>{answer};
     return basic_vfio_device{std::move(state)};
   } catch (std::bad_alloc const&) {
@@ -209,6 +213,21 @@ class basic_vfio_device {
   [[nodiscard]] detail::vfio_device_state<Kernel>* state() const noexcept { return state_.get(); }
 
  private:
+  [[gnu::cold]] static error why_not_open(std::string_view name, int number,
+                                          bool with_token) noexcept {
+    const auto why = error::from_errno("open device", number).of(name);
+    if (number == EACCES) {
+      return why.advise(
+          with_token ? "it wants another VF token: the one that its physical function was given"
+                     : "it wants a VF token, the one that its physical function was given: name it "
+                       "with vfio_group::with_token()");
+    }
+    if (number == EINVAL && with_token) {
+      return why.advise(
+          "it wants no VF token, because no physical function of it is bound to vfio-pci");
+    }
+    return why;
+  }
   explicit basic_vfio_device(std::unique_ptr<detail::vfio_device_state<Kernel>> state) noexcept
       : state_{std::move(state)} {}
 

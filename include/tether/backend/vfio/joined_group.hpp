@@ -5,12 +5,14 @@
 
 #include <tether/backend/vfio/group.hpp>
 #include <tether/backend/vfio/sysfs.hpp>
+#include <tether/backend/vfio/vf_token.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/kernel_handles.hpp>
 
 #include <linux/vfio.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <memory>
@@ -19,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <utility>
+#include <vector>
 
 namespace tether::detail {
 
@@ -34,6 +37,7 @@ class joined_vfio_group {
                                                                        vfio_sysfs const& sysfs) {
     auto opened = std::make_unique<joined_vfio_group>();
     opened->name_ = group.name();
+    opened->tokens_ = group.tokens();
     const auto answer = group.descriptor() >= 0 ? Kernel::duplicate(group.descriptor())
                                                 : Kernel::call(SYS_openat, AT_FDCWD, group.path(),
                                                                O_RDWR | O_CLOEXEC, 0);
@@ -83,6 +87,12 @@ class joined_vfio_group {
   /// The group's own descriptor: open until `close`, because KVM's VFIO device may have to drop it
   /// after it has left.
   [[nodiscard]] int descriptor() const noexcept { return descriptor_.number(); }
+  /// The token that a device is opened with; null: none.
+  [[nodiscard]] vf_token const* token_of(std::string_view device) const noexcept {
+    const auto at = std::ranges::find(
+        tokens_, device, [](auto const& one) -> std::string_view { return one.first; });
+    return at == tokens_.end() ? nullptr : &at->second;
+  }
   [[nodiscard]] bool in_container() const noexcept { return in_container_; }
 
   /// A pin point. `first`: nothing is mapped in the container yet. Fails, still outside: the
@@ -139,6 +149,7 @@ class joined_vfio_group {
 
   std::string name_;
   std::string number_;
+  std::vector<std::pair<std::string, vf_token>> tokens_;
   kernel_descriptor<Kernel> descriptor_;
   bool in_container_ = false;
 };
