@@ -61,7 +61,8 @@ struct vfio_type1_info {
   return failure(error::out_of_memory("read IOMMU info"));
 }
 
-/// One capability. An unknown one is ignored.
+/// One capability. An unknown one is ignored, and so is one in an unknown version, unless nothing
+/// else tells what it does: which addresses are usable.
 [[nodiscard]] inline result<void> read_capability(std::span<std::byte const> bytes, std::size_t at,
                                                   vfio_info_cap_header header,
                                                   vfio_type1_info& info) noexcept {
@@ -69,8 +70,14 @@ struct vfio_type1_info {
   const bool known = header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE ||
                      header.id == VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL;
   if (!known) return {};
-  if (header.version != known_version) return failure(malformed_info());
-  if (header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE) return read_ranges(bytes, at, info);
+  if (header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE) {
+    if (header.version == known_version) return read_ranges(bytes, at, info);
+    return failure(error{"read IOMMU info", errc::unsupported}.advise(
+        "what its IOMMU can reach is told in version {} of the capability: use iommufd",
+        header.version));
+  }
+  // How many fit is told by the module's limit as well.
+  if (header.version != known_version) return {};
   const auto avail = read_at<vfio_iommu_type1_info_dma_avail>(bytes, at);
   if (!avail) return failure(malformed_info());
   info.available = avail->avail;
@@ -78,8 +85,8 @@ struct vfio_type1_info {
 }
 
 /// Parses what the kernel has written. Fails: `bad_descriptor` for a struct or chain that does not
-/// fit into its own `argsz`, goes backwards, names no range or ranges out of order, or is of an
-/// undefined version; not enough memory.
+/// fit into its own `argsz`, goes backwards, names no range or ranges out of order; `unsupported`
+/// if the ranges are told in a version that is not known; not enough memory.
 [[nodiscard]] inline result<vfio_type1_info> parse_type1_info(std::span<std::byte const> bytes,
                                                               page_sizes host) noexcept try {
   const auto argsz = read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, argsz));
