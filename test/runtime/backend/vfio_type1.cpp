@@ -181,6 +181,42 @@ TEST_CASE("a join that reveals a conflict is a named error, and changes nothing"
   CHECK(iommu.join(edu));
 }
 
+TEST_CASE("a join beyond the IOMMU's reach is one error whatever the kernel calls it") {
+  auto& machine = anew();
+  type1 iommu;
+  auto company = must(iommu.join(mtty));
+  const auto before = look(iommu);
+  for (const int why : {EINVAL, EFAULT, ERANGE}) {  // ERANGE: Linux 7
+    CAPTURE(why);
+    machine.refusals = {{VFIO_GROUP_SET_CONTAINER, why}};
+    const auto refused = iommu.join(edu);
+    REQUIRE(!refused);
+    CHECK(refused.error().is(errc::outside_aperture));
+    CHECK(look(iommu) == before);
+  }
+}
+
+TEST_CASE("an attach while a device of the group is being reset is to be tried again") {
+  auto& machine = anew();
+  for (const bool first : {true, false}) {
+    CAPTURE(first);
+    type1 iommu;
+    type1::joined_group company;
+    if (!first) company = must(iommu.join(mtty));
+    const auto before = look(iommu);
+    machine.refusals = {{first ? VFIO_SET_IOMMU : VFIO_GROUP_SET_CONTAINER, EBUSY}};
+    const auto refused = iommu.join(edu);
+    REQUIRE(!refused);
+    CHECK(refused.error().is_errno(EBUSY));
+    CHECK(refused.error().sentence().find("being reset: try again") != std::string::npos);
+    CHECK(look(iommu) == before);
+    machine.refusals.clear();
+    auto group = must(iommu.join(edu));
+    must(iommu.leave(group));
+    if (!first) must(iommu.leave(company));
+  }
+}
+
 TEST_CASE("each refusal of a mapping is told by its cause") {
   auto& machine = anew();
   tether_test::host_memory memory{16 * KiB};

@@ -25,6 +25,10 @@
 
 namespace tether::detail {
 
+/// The advice for EBUSY where an IOMMU is attached. Source: `pci_dev_reset_iommu_prepare`, Linux 7.
+inline constexpr const char* try_after_reset =
+    "one of its devices is being reset: try again when that is done";
+
 /// One open group. Its destructor closes it, which takes it out of its container.
 template <class Kernel>
 class joined_vfio_group {
@@ -96,15 +100,15 @@ class joined_vfio_group {
   [[nodiscard]] bool in_container() const noexcept { return in_container_; }
 
   /// A pin point. `first`: nothing is mapped in the container yet. Fails, still outside: the
-  /// kernel's errno; `outside_aperture` if what is mapped does not suit this group's IOMMU, which
-  /// only the join reveals (law 13).
+  /// kernel's errno, EBUSY to be tried again; `outside_aperture` if what is mapped does not suit
+  /// this group's IOMMU, which only the join reveals (law 13; ERANGE since Linux 7).
   [[nodiscard]] result<void> enter(int container, bool first) noexcept {
     const auto answer = control(VFIO_GROUP_SET_CONTAINER, &container);
     if (answer >= 0) {
       in_container_ = true;
       return {};
     }
-    if (!first && (answer == -EINVAL || answer == -EFAULT)) {
+    if (!first && (answer == -EINVAL || answer == -EFAULT || answer == -ERANGE)) {
       return failure(error{"join", errc::outside_aperture}.of(name_).advise(
           "something is mapped where this group's IOMMU cannot reach"));
     }
@@ -112,6 +116,7 @@ class joined_vfio_group {
     if (answer == -ENOMEM)
       return failure(
           why.advise("raise the locked-memory limit (ulimit -l): all guest memory is pinned"));
+    if (answer == -EBUSY) return failure(why.advise(try_after_reset));
     return failure(why);
   }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <tether/backend/vfio/capability_chain.hpp>
+#include <tether/backend/vfio/joined_group.hpp>
 #include <tether/backend/vfio/type1_info.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
@@ -58,10 +59,10 @@ class vfio_type1_container {
         Kernel::call(SYS_ioctl, descriptor_.number(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU);
     if (answer >= 0) return read_info();
     const auto why = error::from_errno("set IOMMU", static_cast<int>(-answer)).of(first);
-    return failure(
-        answer == -EPERM
-            ? why.advise("the platform does not isolate interrupts: see allow_unsafe_interrupts")
-            : why);
+    if (answer == -EPERM)
+      return failure(
+          why.advise("the platform does not isolate interrupts: see allow_unsafe_interrupts"));
+    return failure(answer == -EBUSY ? why.advise(try_after_reset) : why);
   }
 
   /// Fails: the kernel's errno, as `parse_type1_info`.
