@@ -31,7 +31,7 @@ class vf_token {
       const auto digit = value_of(uuid[i]);
       well_formed = digit < 16;
       auto& byte = made.bytes_[digits++ / 2];
-      byte = static_cast<std::uint8_t>(byte << 4 | (digit & 15U));
+      byte = static_cast<std::uint8_t>(byte * 16U + (digit & 15U));
     }
     if (!well_formed) {
       const auto invalid = std::make_error_code(std::errc::invalid_argument);
