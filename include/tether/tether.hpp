@@ -45,10 +45,13 @@
 #include <tether/backend/iommufd.hpp>
 #include <tether/backend/iommufd/context.hpp>
 #include <tether/backend/software_iommu.hpp>
+#include <tether/backend/vfio/bar_view.hpp>
 #include <tether/backend/vfio/cdev.hpp>
 #include <tether/backend/vfio/device.hpp>
 #include <tether/backend/vfio/group.hpp>
+#include <tether/backend/vfio/region.hpp>
 #include <tether/backend/vfio/sysfs.hpp>
+#include <tether/backend/vfio/vf_token.hpp>
 #include <tether/backend/vfio_type1.hpp>
 
 #include <tether/inhibit/concepts.hpp>

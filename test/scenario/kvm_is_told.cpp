@@ -177,4 +177,33 @@ TEST_CASE_FIXTURE(machine,
   CHECK(gate.counts() == gate_counts{});
 }
 
+TEST_CASE_FIXTURE(
+    machine,
+    "a group whose join got stuck keeps its hold until the kernel has taken it out, although KVM "
+    "has forgotten it and its descriptor would be closed") {
+  auto& kernel = fake_vfio_kernel::machine();
+  static_cast<void>(must(dma.attach(nic)));
+  // As KVM has it that was told on another descriptor of its device: its file stays open.
+  const kernel_descriptor<fake_vfio_kernel> told_before{
+      fake_vfio_kernel::call(SYS_openat, AT_FDCWD, "/dev/vfio/1", O_RDWR, 0)};
+  static_cast<void>(told());
+  kernel.refusals = {{VFIO_IOMMU_GET_INFO, EIO}, {VFIO_GROUP_UNSET_CONTAINER, EBUSY}};
+  const auto stuck = dma.attach(vfio_group::from_descriptor(told_before.number(), "/dev/vfio/1"));
+  REQUIRE_FALSE(stuck);
+  CHECK(stuck.error().rollback_failed());
+  CHECK(dma.diverged());
+  CHECK(told() == "acquire tell join ");
+  kernel.refusals.erase(VFIO_IOMMU_GET_INFO);
+  const auto refused = dma.abandon();
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().subject() == "/dev/vfio/1");
+  CHECK(kernel.groups.at("/dev/vfio/1").in != nullptr);
+  CHECK(gate.counts().any_holds == 2);
+  kernel.refusals.clear();
+  must(dma.abandon());
+  CHECK(kernel.groups.at("/dev/vfio/1").in == nullptr);
+  CHECK(kernel.groups.at("/dev/vfio/2").in == nullptr);
+  CHECK(gate.counts() == gate_counts{});
+}
+
 }  // namespace scenario_kvm_is_told

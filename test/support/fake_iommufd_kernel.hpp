@@ -46,8 +46,9 @@ struct fake_cdev {
                                               tether::io_address{0x7f'ffff'ffff}};
   std::vector<tether::extent<tether::io_address>> reserved{
       {tether::io_address{0xfee0'0000}, tether::io_address{0xfeef'ffff}}};
-  unsigned number = 0;  // minor number of its node, under major 510
-  bool busy = false;    // its group has another owner
+  unsigned number = 0;                // minor number of its node, under major 510
+  bool busy = false;                  // its group has another owner
+  std::vector<std::uint8_t> token{};  // empty: it wants none
 };
 
 /// The kernel's whole state; process-wide, like a real kernel's.
@@ -108,8 +109,9 @@ class fake_iommufd {
   std::map<std::string, device> devices;  // by path
   std::map<int, file> files;
   std::map<std::uint64_t, device*> bars;
-  bool there = true;       // /dev/iommu
-  bool privileged = true;  // CAP_SYS_RESOURCE
+  bool there = true;         // /dev/iommu
+  bool knows_tokens = true;  // at a bind
+  bool privileged = true;    // CAP_SYS_RESOURCE
   bool allocates_page_tables = true;
   bool maps_files = true;
   std::uint64_t lockable = ~std::uint64_t{0};
@@ -173,8 +175,8 @@ class fake_iommufd {
     const auto descriptor = give({nullptr, &at->second});
     if (descriptor < 0) return descriptor;
     ++at->second.users;
-    static_cast<void>(tether::linux_kernel::ftruncate(static_cast<int>(descriptor),
-                                                      fake_bar_size + fake_config_size));
+    static_cast<void>(
+        tether::linux_kernel::ftruncate(static_cast<int>(descriptor), fake_device_size));
     return descriptor;
   }
   void duplicated(int from, int to) {
@@ -566,8 +568,21 @@ class fake_iommufd {
     namespace to = tether::detail::iommufd_uapi;
     if (request == to::bind_device.number) {
       to::device_binding binding{};
-      if (!read(argument, binding) || binding.flags != 0) return -EINVAL;
+      if (!read(argument, binding)) return -EINVAL;
+      std::vector<std::uint8_t> token;
+      if (binding.flags == to::device_binding_with_token::has_token && knows_tokens) {
+        to::device_binding_with_token longer{};
+        if (!read(argument, longer.plain) || binding.size < sizeof longer) return -EINVAL;
+        std::memcpy(&longer, argument, sizeof longer);
+        auto const* const bytes =
+            reinterpret_cast<std::uint8_t const*>(static_cast<std::uintptr_t>(longer.token));
+        token.assign(bytes, bytes + 16);
+        if (of.is.token.empty()) return -EINVAL;
+      } else if (binding.flags != 0) {
+        return -EINVAL;
+      }
       if (of.bound) return -EINVAL;
+      if (token != of.is.token) return -EACCES;
       const auto at = files.find(binding.iommufd);
       if (at == files.end() || !at->second.as_context) return -EBADF;
       if (of.is.busy) return -EBUSY;

@@ -1,23 +1,73 @@
 // SPDX-License-Identifier: BSL-1.0
-// A VFIO device in a fake kernel, whichever interface maps for it: one BAR and configuration space,
-// in a file.
+// A VFIO device in a fake kernel, whichever interface maps for it: BARs and configuration space, in
+// a file. BAR 0 can be mapped whole, BAR 2 but for its MSI-X table, BAR 3 not at all although it
+// says so, BAR 4 not at all.
+//
+//     BAR 2 |== 8 KiB ==|-- 12 KiB: table --|=== 12 KiB ===|
 #pragma once
 
 #include <tether/core/address.hpp>
 
 #include <linux/vfio.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <type_traits>
+#include <vector>
 
 namespace tether_test {
 
 inline constexpr std::uint64_t fake_bar_size = 64 * tether::KiB;
 inline constexpr std::uint64_t fake_config_size = 256;
+
+inline constexpr std::uint64_t fake_sparse_bar = 2 * fake_bar_size;  // where BAR 2 is in the file
+inline constexpr std::uint64_t fake_sparse_bar_size = 32 * tether::KiB;
+inline constexpr std::uint64_t fake_device_size = fake_sparse_bar + fake_sparse_bar_size;
+inline constexpr std::array fake_areas{
+    vfio_region_sparse_mmap_area{0, 8 * tether::KiB},
+    vfio_region_sparse_mmap_area{16 * tether::KiB, 0},  // some drivers list such
+    vfio_region_sparse_mmap_area{20 * tether::KiB, 12 * tether::KiB}};
+
+/// Whether the driver lets this part of a device's file be mapped; else it answers EINVAL.
+[[nodiscard]] inline bool fake_device_maps(std::uint64_t offset, std::uint64_t size) {
+  if (offset < fake_sparse_bar) return size <= fake_bar_size;
+  return std::ranges::any_of(fake_areas, [&](auto const& area) {
+    const std::uint64_t first = fake_sparse_bar + area.offset;
+    return offset >= first && offset - first < area.size && size <= area.size - (offset - first);
+  });
+}
+
+/// BARs 2 and 3: a chain of two capabilities behind the struct, as far as there is room.
+[[nodiscard]] inline std::int64_t tell_fake_areas(vfio_region_info info, void* argument) {
+  std::vector<std::byte> said;
+  const auto append = [&](auto const& part) {
+    const auto* const bytes = reinterpret_cast<std::byte const*>(&part);
+    said.insert(said.end(), bytes, bytes + sizeof part);
+  };
+  const auto areas = info.index == VFIO_PCI_BAR2_REGION_INDEX ? std::span{fake_areas}
+                                                              : std::span{fake_areas}.subspan(1, 1);
+  const std::uint32_t room = info.argsz;
+  constexpr std::uint32_t first = sizeof info;
+  constexpr std::uint32_t second = first + sizeof(vfio_info_cap_header);
+  info.argsz = static_cast<std::uint32_t>(second + sizeof(vfio_region_info_cap_sparse_mmap) +
+                                          areas.size_bytes());
+  info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE |
+               VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_CAPS;
+  info.cap_offset = room < info.argsz ? 0 : first;
+  append(info);
+  append(vfio_info_cap_header{VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, 1, second});
+  // Its struct ends in an array of no elements, so it is written in parts.
+  append(vfio_info_cap_header{VFIO_REGION_INFO_CAP_SPARSE_MMAP, 1, 0});
+  append(std::array<std::uint32_t, 2>{static_cast<std::uint32_t>(areas.size()), 0});
+  for (auto const& area : areas) append(area);
+  std::memcpy(argument, said.data(), room < info.argsz ? sizeof info : said.size());
+  return 0;
+}
 
 /// What any device answers: its regions, reset and interrupts.
 [[nodiscard]] inline std::int64_t control_fake_device(unsigned long request, void* argument) {
@@ -42,6 +92,14 @@ inline constexpr std::uint64_t fake_config_size = 256;
     info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
     info.size = fake_config_size;
     info.offset = fake_bar_size;
+  } else if (info.index == VFIO_PCI_BAR2_REGION_INDEX || info.index == VFIO_PCI_BAR3_REGION_INDEX) {
+    info.size = fake_sparse_bar_size;
+    info.offset = fake_sparse_bar;
+    return tell_fake_areas(info, argument);
+  } else if (info.index == VFIO_PCI_BAR4_REGION_INDEX) {
+    info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+    info.size = fake_sparse_bar_size;
+    info.offset = fake_sparse_bar;
   }
   std::memcpy(argument, &info, sizeof info);
   return 0;

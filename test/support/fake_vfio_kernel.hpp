@@ -48,6 +48,7 @@ struct fake_group {
       {tether::io_address{0xfef0'0000}, tether::io_address{0x7f'ffff'ffff}}};
   // minor number of its node, under major 509; else what its path ends in
   std::optional<unsigned> number{};
+  std::map<std::string, std::string> tokens{};  // of devices that want one
 };
 
 /// The kernel's whole state; process-wide, like a real kernel's. Not thread-safe.
@@ -90,7 +91,8 @@ class fake_vfio {
   std::uint64_t unmaps_too_little = 0;  // bytes by which an unmap under-reports
   // reported instead of the real information, if not empty
   std::vector<std::byte> info_to_tell{};
-  std::vector<unsigned long> requests{};  // every ioctl
+  std::vector<unsigned long> requests{};    // every ioctl
+  std::map<unsigned long, int> refusals{};  // ioctls that fail, each with an errno
 
   /// Everything that a failure must leave unchanged: open devices and groups, and all mappings.
   [[nodiscard]] std::vector<std::pair<std::uint64_t, entry>> mapped() const {
@@ -126,6 +128,10 @@ class fake_vfio {
     if (gone.of_group != nullptr) release_device(*gone.of_group);
     if (gone.as_group != nullptr && --gone.as_group->descriptors == 0) release(*gone.as_group);
   }
+  [[nodiscard]] bool is_device(int descriptor) const {
+    const auto at = files.find(descriptor);
+    return at != files.end() && at->second.of_group != nullptr;
+  }
   void mapped_bar(int descriptor, std::int64_t at) {
     const auto found = files.find(descriptor);
     if (at < 0 || found == files.end() || found->second.of_group == nullptr) return;
@@ -152,6 +158,7 @@ class fake_vfio {
 
   std::int64_t control(int descriptor, unsigned long request, void* argument) {
     requests.push_back(request);
+    if (const auto no = refusals.find(request); no != refusals.end()) return -no->second;
     const auto at = files.find(descriptor);
     if (at == files.end()) return -EBADF;
     if (at->second.as_container)
@@ -411,14 +418,19 @@ class fake_vfio {
         return 0;
       case VFIO_GROUP_GET_DEVICE_FD: {
         if (!one.in || !one.in->set) return -EINVAL;
-        if (std::ranges::find(one.is.devices, static_cast<const char*>(argument)) ==
-            one.is.devices.end())
-          return -ENODEV;
+        // "BDF vf_token=UUID", as vfio_pci_core_match reads it
+        const std::string asked_for = static_cast<const char*>(argument);
+        const std::string name = asked_for.substr(0, asked_for.find(' '));
+        if (std::ranges::find(one.is.devices, name) == one.is.devices.end()) return -ENODEV;
+        const auto wanted = one.is.tokens.find(name);
+        if (wanted == one.is.tokens.end() && name != asked_for) return -EINVAL;
+        if (wanted != one.is.tokens.end() && asked_for != name + " vf_token=" + wanted->second)
+          return -EACCES;
         const auto descriptor = give({nullptr, nullptr, &one});
         if (descriptor < 0) return descriptor;
         ++one.devices_open;
-        static_cast<void>(tether::linux_kernel::ftruncate(static_cast<int>(descriptor),
-                                                          bar_size + fake_config_size));
+        static_cast<void>(
+            tether::linux_kernel::ftruncate(static_cast<int>(descriptor), fake_device_size));
         return descriptor;
       }
       default: return -ENOTTY;
@@ -463,6 +475,7 @@ struct fake_vfio_kernel : tether::faulty_kernel {
 
   [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor,
                                    std::uint64_t offset) noexcept {
+    if (machine().is_device(descriptor) && !fake_device_maps(offset, size)) return -EINVAL;
     const answer at = faulty_kernel::mmap(size, protection, flags, descriptor, offset);
     machine().mapped_bar(descriptor, at);
     return at;

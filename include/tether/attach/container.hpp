@@ -216,8 +216,7 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     if (auto forgotten = remove_all_from_kvm(); !forgotten) return forgotten;
     if (auto gone = abandon_backend(); !gone) return gone;
     if constexpr (of_groups) {
-      // A group whose join got stuck is in no backend's list: closing its descriptor removes it. So
-      // that comes before its hold is released.
+      // Nothing of a group is open when its hold is released.
       for (group_record& group : this->groups_) group.joined.reset();
     } else {
       if (auto closed = close_every_device(); !closed) return closed;

@@ -113,7 +113,8 @@ class basic_iommufd {
   }
   /// Binds it to the context: its regions can be used now, and its DMA is blocked. Nothing is
   /// pinned. Fails: `stale_handle`, `already_there`, `bad_descriptor` if it is no device's own
-  /// node, `still_in_use` naming the devices of its group that are in the way, EBUSY.
+  /// node, `still_in_use` naming the devices of its group that are in the way, EBUSY; EACCES if it
+  /// needs a token (`vfio_cdev::with_token`), EINVAL for a needless one.
   [[nodiscard]] result<void> bind(device_type& device) noexcept {
     auto* const who = device.state();
     if (who == nullptr || who->descriptor.number() < 0)
@@ -121,8 +122,7 @@ class basic_iommufd {
     if (who->attachment.context != nullptr)
       return failure(error{"bind device", errc::already_there}.of(who->name));
     detail::iommufd_uapi::device_binding request{.iommufd = descriptor()};
-    const auto answer = detail::call_iommufd<Kernel>(who->descriptor.number(),
-                                                     detail::iommufd_uapi::bind_device, request);
+    const auto answer = ask_to_bind(*who, request);
     if (answer < 0) return failure(why_not_bound(*who, static_cast<int>(-answer)));
     who->attachment.context = &state_->ioas.context().shared();
     who->attachment.device = request.device;
@@ -234,8 +234,32 @@ class basic_iommufd {
   explicit basic_iommufd(std::unique_ptr<state> made) noexcept : state_{std::move(made)} {}
 
   [[nodiscard]] int descriptor() const noexcept { return state_->descriptor(); }
+  /// The kernel fills in the device's id. Without a token the request is the one of every kernel.
+  static typename Kernel::answer ask_to_bind(
+      device_state const& who, detail::iommufd_uapi::device_binding& request) noexcept {
+    namespace abi = detail::iommufd_uapi;
+    const int node = who.descriptor.number();
+    if (!who.attachment.token) return detail::call_iommufd<Kernel>(node, abi::bind_device, request);
+    auto const& token = who.attachment.token->bytes();
+    abi::device_binding_with_token longer{.token = reinterpret_cast<std::uintptr_t>(token.data())};
+    longer.plain.iommufd = request.iommufd;
+    const auto answer = detail::call_iommufd<Kernel>(node, abi::bind_device_with_token, longer);
+    request.device = longer.plain.device;
+    return answer;
+  }
   error why_not_bound(device_state const& who, int number) const noexcept try {
     const auto why = error::from_errno("bind device", number).of(who.name);
+    const bool with_token = who.attachment.token.has_value();
+    if (number == EACCES) {
+      return why.advise(
+          with_token ? "it wants another VF token: the one that its physical function was given"
+                     : "it wants a VF token, the one that its physical function was given: name it "
+                       "with vfio_cdev::with_token()");
+    }
+    if (number == EINVAL && with_token) {
+      return why.advise(
+          "it wants no VF token, or this kernel takes none here (Linux 6.17): then use vfio_type1");
+    }
     if (number == EINVAL || number == ENOTTY) {
       return error{"bind device", errc::bad_descriptor}.of(who.name).advise(
           "it is no device's own node, or bound already: another process, or KVM, may still have "

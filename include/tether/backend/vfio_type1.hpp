@@ -120,7 +120,8 @@ class basic_vfio_type1 {
   }
   /// A pin point. Requires: acquired, and it leaves before it is destroyed, unless the backend is
   /// not used any more. Fails, leaving nothing behind: as `joined_vfio_group::enter`, `unsupported`
-  /// without type1v2, the kernel's errno.
+  /// without type1v2, the kernel's errno. Stuck, if it could not be taken out again: it counts as
+  /// joined until `abandon` has taken it out, and is not destroyed before.
   [[nodiscard]] result<void> join(joined_group& joined) noexcept try {
     groups_.reserve(groups_.size() + 1);
     const bool first = !container_.is_open();
@@ -132,23 +133,28 @@ class basic_vfio_type1 {
       auto info = first ? container_.set_iommu(joined->name()) : container_.read_info();
       if (info) {
         info_ = std::move(*info);
-        groups_.push_back(joined.get());
-        return {};
+      } else {
+        const error why = info.error().of(joined->name());
+        inside = failure(joined->leave("join") ? why : why.with_failed_rollback());
       }
-      const error why = info.error().of(joined->name());
-      inside = failure(joined->leave("join") ? why : why.with_failed_rollback());
     }
-    if (first) container_.close();
+    if (joined->in_container()) groups_.push_back(joined.get());
+    else if (first) container_.close();
     return inside;
   } catch (std::exception const&) {
     return failure(error::out_of_memory("join").of(joined->name()));
   }
-  /// `acquire` and `join` in one.
-  [[nodiscard]] result<joined_group> join(group_type const& group) noexcept {
+  /// `acquire` and `join` in one. A group that is stuck stays the backend's.
+  [[nodiscard]] result<joined_group> join(group_type const& group) noexcept try {
+    stuck_.reserve(stuck_.size() + 1);
     auto joined = acquire(group);
     if (!joined) return joined;
-    if (auto inside = join(*joined); !inside) return failure(inside.error());
-    return joined;
+    auto inside = join(*joined);
+    if (inside) return joined;
+    if (is_in(*joined)) stuck_.push_back(std::move(*joined));
+    return failure(inside.error());
+  } catch (std::exception const&) {
+    return failure(error::out_of_memory("join").of(group.name()));
   }
   /// The descriptor that KVM's VFIO device is given. Open until the handle is destroyed.
   [[nodiscard]] static int kvm_file(joined_group const& joined) noexcept {
@@ -183,10 +189,11 @@ class basic_vfio_type1 {
     if (!is_in(joined)) return failure(error{"open device", errc::stale_handle}.of(name));
     return sysfs_.pins(joined->number(), name);
   }
-  /// Fails: `stale_handle`, `no_such_device`, the kernel's errno.
+  /// With the token that the group was given for it (`vfio_group::with_token`). Fails:
+  /// `stale_handle`, `no_such_device`, EACCES if it needs a token, the kernel's errno.
   [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
     if (!is_in(joined)) return failure(error{"open device", errc::stale_handle}.of(name));
-    return device_type::open(joined->descriptor(), name);
+    return device_type::open(joined->descriptor(), name, joined->token_of(name));
   }
   /// Fails, still open: `still_in_use` while a BAR is mapped.
   [[nodiscard]] result<void> close(device_type& device) noexcept { return device.close(); }
@@ -195,14 +202,15 @@ class basic_vfio_type1 {
   /// itself waits for the IOMMU.
   [[nodiscard]] result<void> quiesce() noexcept { return {}; }
 
-  /// Detaches all groups and closes the container: nothing stays mapped. Fails: as `leave`, naming
-  /// the group.
+  /// Detaches all groups, those too whose join got stuck, and closes the container: nothing stays
+  /// mapped. Fails: as `leave`, naming the group.
   [[nodiscard]] result<void> abandon() noexcept {
     while (!groups_.empty()) {
       if (auto left = groups_.back()->leave("abandon"); !left) return left;
       groups_.back()->close();
       groups_.pop_back();
     }
+    stuck_.clear();
     container_.close();
     reset_limits();
     return {};
@@ -241,7 +249,8 @@ class basic_vfio_type1 {
   vfio_sysfs sysfs_;
   detail::vfio_type1_container<Kernel> container_{};
   detail::vfio_type1_info info_{};
-  std::vector<detail::joined_vfio_group<Kernel>*> groups_;
+  std::vector<detail::joined_vfio_group<Kernel>*> groups_;  // all that are in the container
+  std::vector<joined_group> stuck_;                         // of those, the ones that no caller has
 };
 
 /// The backend, on Linux itself.

@@ -157,13 +157,15 @@ class dma_listener {
       for (detail::section_plan const& plan : change_.removed()) left_out_.remove(plan.what);
       return failure(first.value_or(*divergence_).with_failed_rollback());
     }
+    std::uint64_t left = change_.added().empty() ? 0 : backend_->free_mappings();  // a system call
     for (detail::section_plan& plan : change_.added()) {
       plan = detail::plan_section<Granularity>(plan.what, mapper_.sizes());
       result<void> done =
           detail::check_plan<Granularity, Edges>(plan, mapper_.sizes(), backend_->usable_iova());
       if (done && plan.pieces != 0) {
-        done = plan.pieces > backend_->free_mappings() ? failure(detail::over_budget(plan, 0))
-                                                       : mapper_.map(plan, monitor);
+        done =
+            plan.pieces > left ? failure(detail::over_budget(plan, 0)) : mapper_.map(plan, monitor);
+        if (done) left -= plan.pieces;
       }
       if (done) {
         if (plan.pieces == 0) leave_out_unless_skipped(plan);

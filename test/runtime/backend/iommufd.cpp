@@ -631,4 +631,32 @@ TEST_CASE("what is no iommufd is refused as one") {
   CHECK(refused.error().is(errc::bad_descriptor));
 }
 
+TEST_CASE("a virtual function is bound with its token, and any other by the request of old") {
+  iommufd_bench b;
+  const auto right = must(vf_token::of("00112233-4455-6677-8899-aabbccddeeff"));
+  const auto wrong = must(vf_token::of("00112233-4455-6677-8899-aabbccddee00"));
+  b.machine.devices.at(b.edu.path()).is.token.assign(right.bytes().begin(), right.bytes().end());
+  auto iommu = b.container();
+  const auto why = [&](vfio_cdev const& named) {
+    auto device = must(iommu.open(named));
+    const auto bound = iommu.bind(device);
+    REQUIRE(!bound);
+    must(iommu.close(device));
+    return bound.error();
+  };
+  CHECK(why(b.edu).is_errno(EACCES));
+  CHECK(why(b.edu).sentence().find("vfio_cdev::with_token()") != std::string::npos);
+  CHECK(why(b.edu.with_token(wrong)).is_errno(EACCES));
+  CHECK(why(b.edu.with_token(wrong)).sentence().find("another VF token") != std::string::npos);
+  CHECK(why(b.nic.with_token(right)).is_errno(EINVAL));
+  b.machine.knows_tokens = false;
+  CHECK(why(b.edu.with_token(right)).sentence().find("use vfio_type1") != std::string::npos);
+  b.machine.knows_tokens = true;
+  auto device = b.joined(iommu, b.edu.with_token(right));
+  CHECK(device.name() == b.edu.name());
+  auto neighbour = b.joined(iommu, b.nic);
+  must(iommu.leave(neighbour));
+  must(iommu.leave(device));
+}
+
 }  // namespace runtime_backend_iommufd

@@ -181,6 +181,42 @@ TEST_CASE("a join that reveals a conflict is a named error, and changes nothing"
   CHECK(iommu.join(edu));
 }
 
+TEST_CASE("a join beyond the IOMMU's reach is one error whatever the kernel calls it") {
+  auto& machine = anew();
+  type1 iommu;
+  auto company = must(iommu.join(mtty));
+  const auto before = look(iommu);
+  for (const int why : {EINVAL, EFAULT, ERANGE}) {  // ERANGE: Linux 7
+    CAPTURE(why);
+    machine.refusals = {{VFIO_GROUP_SET_CONTAINER, why}};
+    const auto refused = iommu.join(edu);
+    REQUIRE(!refused);
+    CHECK(refused.error().is(errc::outside_aperture));
+    CHECK(look(iommu) == before);
+  }
+}
+
+TEST_CASE("an attach while a device of the group is being reset is to be tried again") {
+  auto& machine = anew();
+  for (const bool first : {true, false}) {
+    CAPTURE(first);
+    type1 iommu;
+    type1::joined_group company;
+    if (!first) company = must(iommu.join(mtty));
+    const auto before = look(iommu);
+    machine.refusals = {{first ? VFIO_SET_IOMMU : VFIO_GROUP_SET_CONTAINER, EBUSY}};
+    const auto refused = iommu.join(edu);
+    REQUIRE(!refused);
+    CHECK(refused.error().is_errno(EBUSY));
+    CHECK(refused.error().sentence().find("being reset: try again") != std::string::npos);
+    CHECK(look(iommu) == before);
+    machine.refusals.clear();
+    auto group = must(iommu.join(edu));
+    must(iommu.leave(group));
+    if (!first) must(iommu.leave(company));
+  }
+}
+
 TEST_CASE("each refusal of a mapping is told by its cause") {
   auto& machine = anew();
   tether_test::host_memory memory{16 * KiB};
@@ -407,17 +443,86 @@ TEST_CASE("leaving succeeds although the limits cannot be read again: the narrow
   CHECK(second->in_container());
 }
 
-TEST_CASE("a rollback that fails says that something was left behind") {
+TEST_CASE(
+    "a group whose join got stuck is in the container until it is abandoned, whoever else has it "
+    "open") {
+  for (const bool is_first : {false, true}) {
+    for (const bool acquired_first : {false, true}) {
+      CAPTURE(is_first);
+      CAPTURE(acquired_first);
+      auto& machine = anew();
+      type1 iommu;
+      type1::joined_group company;
+      if (!is_first) company = must(iommu.join(mtty));
+      // Somebody else's descriptor, KVM's or a management layer's: closing ours is not enough.
+      const kernel_descriptor<fake_vfio_kernel> theirs{
+          fake_vfio_kernel::call(SYS_openat, AT_FDCWD, "/dev/vfio/1", O_RDWR, 0)};
+      const auto passed_in = vfio_group::from_descriptor(theirs.number(), "/dev/vfio/1");
+      auto const& group = machine.groups.at("/dev/vfio/1");
+      machine.refusals = {{VFIO_IOMMU_GET_INFO, EIO}, {VFIO_GROUP_UNSET_CONTAINER, EBUSY}};
+      type1::joined_group acquired;
+      if (acquired_first) acquired = must(iommu.acquire(passed_in));
+      const auto stuck = acquired_first ? iommu.join(acquired)
+                                        : iommu.join(passed_in).map([](auto const&) noexcept {});
+      REQUIRE(!stuck);
+      CHECK(stuck.error().is_errno(EIO));
+      CHECK(stuck.error().rollback_failed());
+      CHECK(group.in != nullptr);
+      const auto still = iommu.abandon();
+      REQUIRE(!still);
+      CHECK(still.error().is(errc::still_in_use));
+      CHECK(still.error().subject() == "/dev/vfio/1");
+      machine.refusals.clear();
+      must(iommu.abandon());
+      CHECK(group.in == nullptr);
+      CHECK(group.open);
+      CHECK(machine.files.size() == 1);
+      CHECK(iommu.join(nic));
+    }
+  }
+}
+
+TEST_CASE(
+    "a virtual function is opened with the token that its group was given, under its plain name") {
+  const std::string uuid = "bd8d9d2b-5a5f-4f5a-a211-f591514ba1f3";
+  const auto right = must(vf_token::of(uuid));
+  const auto wrong = must(vf_token::of("bd8d9d2b-5a5f-4f5a-a211-f591514ba1f4"));
   auto& machine = anew();
-  type1 iommu;
-  auto first = must(iommu.join(mtty));
-  // Opening, the look at what was opened, GET_STATUS, SET_CONTAINER, GET_INFO, then the rollback
-  // of SET_CONTAINER.
-  const injected_fault both{5, EIO, false, 2};
-  const auto stuck = iommu.join(edu);
-  REQUIRE(!stuck);
-  CHECK(stuck.error().rollback_failed());
-  CHECK(machine.files.size() == 2);  // closing the group took it out all the same
+  machine.groups["/dev/vfio/1"].is = {.devices = {"0000:01:00.0", "0000:01:10.0"},
+                                      .tokens = {{"0000:01:10.0", uuid}}};
+  tether_test::fake_sysfs sysfs;
+  sysfs.add("0000:01:00.0", "pci", "1", "vfio-pci");
+  sysfs.add("0000:01:10.0", "pci", "1", "vfio-pci");
+  type1 iommu{vfio_sysfs{sysfs.root()}};
+  const auto why = [&](vfio_group const& group, std::string_view device) {
+    auto joined = must(iommu.join(group));
+    const auto opened = iommu.open(joined, device);
+    REQUIRE(!opened);
+    CHECK(opened.error().subject() == device);
+    must(iommu.leave(joined));
+    return opened.error();
+  };
+  const auto without = why(edu, "0000:01:10.0");
+  CHECK(without.is_errno(EACCES));
+  CHECK(without.sentence().find("vfio_group::with_token()") != std::string::npos);
+  const auto other = why(edu.with_token("0000:01:10.0", wrong), "0000:01:10.0");
+  CHECK(other.is_errno(EACCES));
+  CHECK(other.sentence().find("another VF token") != std::string::npos);
+  const auto needless = why(edu.with_token("0000:01:00.0", right), "0000:01:00.0");
+  CHECK(needless.is_errno(EINVAL));
+  CHECK(needless.sentence().find("no VF token") != std::string::npos);
+
+  auto joined = must(iommu.join(edu.with_token("0000:01:10.0", right)));
+  CHECK(must(iommu.classify(joined, "0000:01:10.0")) == pin_class::pins);
+  auto function = must(iommu.open(joined, "0000:01:10.0"));
+  CHECK(function.name() == "0000:01:10.0");
+  auto plain = must(iommu.open(joined, "0000:01:00.0"));
+  const auto as_one = iommu.classify(joined, "0000:01:10.0 vf_token=" + uuid);
+  REQUIRE(!as_one);
+  CHECK(as_one.error().sentence().find("vfio_group::with_token()") != std::string::npos);
+  must(iommu.close(function));
+  must(iommu.close(plain));
+  must(iommu.leave(joined));
 }
 
 }  // namespace runtime_backend_vfio_type1

@@ -92,6 +92,7 @@ template <class Kernel>
   const bool is_as_named = found.empty() || found == endpoint.name() || passed_in;
   device->state()->attachment.group =
       is_as_named ? std::string{endpoint.group()} : sysfs.group_of(found).value_or(found);
+  device->state()->attachment.token = endpoint.token();
   device->state()->attachment.pins = pins_as(endpoint, found, sysfs);
   return device;
 } catch (std::exception const&) {

@@ -146,6 +146,7 @@ class iommufd_hwpts {
     const auto why = error::from_errno("join", number).of(who.name);
     switch (number) {
       case EADDRINUSE:
+      case ERANGE:
         return error{"join", errc::outside_aperture}.of(who.name).advise(
             "something is mapped where this device's IOMMU cannot reach");
       case EFAULT:
@@ -162,7 +163,10 @@ class iommufd_hwpts {
         return why.advise(
             "another device of its group is attached elsewhere, or its IOMMU has no pages as small "
             "as the host's");
-      case EBUSY: return why.advise("another device of its group is attached elsewhere");
+      case EBUSY:
+        return why.advise(
+            "another device of its group is attached elsewhere, or is being reset: then try again "
+            "when that is done");
       default: return why;
     }
   }

@@ -144,6 +144,14 @@ struct device_binding {
   std::uint32_t device = 0;
 };
 inline constexpr request<device_binding> bind_device{_IO(';', 100 + 18)};
+/// The same, longer: with the token of a PCI device, `token` being a pointer to its 16 bytes. A
+/// kernel before 6.17 knows no such flag: EINVAL.
+struct device_binding_with_token {
+  device_binding plain{.size = sizeof(device_binding_with_token), .flags = has_token};
+  std::uint64_t token = 0;
+  static constexpr std::uint32_t has_token = 1U << 0;
+};
+inline constexpr request<device_binding_with_token> bind_device_with_token{_IO(';', 100 + 18)};
 
 /// `page_table` is the id of an HWPT or of an IOAS; the kernel sets it to the HWPT in use.
 struct device_attachment {
@@ -165,6 +173,8 @@ static_assert(sizeof(object) == 8 && sizeof(new_ioas) == 12 && sizeof(iova_range
 static_assert(sizeof(memory_mapping) == 40 && sizeof(file_mapping) == 40 &&
               sizeof(shared_mapping) == 40 && sizeof(unmapping) == 24);
 static_assert(sizeof(option) == 24 && sizeof(new_page_table) == 48);
+static_assert(sizeof(device_binding_with_token) == 24 &&
+              offsetof(device_binding_with_token, token) == 16);
 static_assert(sizeof(device_binding) == 16 && sizeof(device_attachment) == 12 &&
               sizeof(device_detachment) == 8);
 static_assert(offsetof(memory_mapping, host) == 16 && offsetof(file_mapping, offset) == 16 &&

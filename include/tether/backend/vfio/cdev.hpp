@@ -4,9 +4,11 @@
 #pragma once
 
 #include <tether/backend/vfio/sysfs.hpp>
+#include <tether/backend/vfio/vf_token.hpp>
 #include <tether/core/error.hpp>
 
 #include <exception>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -50,6 +52,13 @@ class vfio_cdev {
     return device;
   }
 
+  /// The same device, with the token that it is bound with. One that needs none must be given none.
+  [[nodiscard]] vfio_cdev with_token(vf_token token) const {
+    vfio_cdev more{*this};
+    more.token_ = token;
+    return more;
+  }
+
   [[nodiscard]] std::string_view name() const noexcept { return name_; }
   /// The number of its IOMMU group, as text: the devices that the IOMMU cannot isolate from this
   /// one. Its own name if it has none.
@@ -58,6 +67,7 @@ class vfio_cdev {
   [[nodiscard]] const char* path() const noexcept { return path_.c_str(); }
   /// Negative: open the node.
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+  [[nodiscard]] std::optional<vf_token> const& token() const noexcept { return token_; }
   /// Whether it was asked for by name (`of`): then a node that leads to another device is refused.
   [[nodiscard]] bool by_name() const noexcept { return by_name_; }
 
@@ -73,6 +83,7 @@ class vfio_cdev {
   std::string group_;
   int descriptor_ = -1;
   bool by_name_ = false;
+  std::optional<vf_token> token_;
 };
 
 }  // namespace tether

@@ -3,7 +3,11 @@
 // through an eventfd. Enough to drive a real device.
 #pragma once
 
+#include <tether/backend/vfio/bar_view.hpp>
+#include <tether/backend/vfio/capability_chain.hpp>
 #include <tether/backend/vfio/device_state.hpp>
+#include <tether/backend/vfio/region.hpp>
+#include <tether/backend/vfio/vf_token.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/kernel_handles.hpp>
@@ -17,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <new>
 #include <string>
@@ -24,53 +29,9 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace tether {
-
-/// One of a device's regions: a BAR, the ROM, the configuration space.
-struct vfio_region {
-  std::uint64_t size = 0;    ///< bytes; 0: not there
-  std::uint64_t offset = 0;  ///< where it begins in the device's descriptor
-  bool mappable = false;
-};
-
-/// A BAR that is mapped into this process. Unmaps itself. While it exists its device cannot be
-/// closed, because the kernel would keep the group busy (measured); a device that is destroyed
-/// anyway stays open until its last view is destroyed, on any thread.
-template <class Kernel>
-class basic_bar_view {
- public:
-  basic_bar_view(basic_bar_view&& other) noexcept
-      : device_{std::exchange(other.device_, nullptr)}, area_{std::move(other.area_)} {}
-  basic_bar_view& operator=(basic_bar_view&&) = delete;
-  ~basic_bar_view() {
-    area_ = {};
-    if (device_ != nullptr && device_->views.drop_view()) delete device_;
-  }
-
-  [[nodiscard]] std::uint64_t size() const noexcept { return area_.size(); }
-  /// Reads or writes a register of the width of `T`. Requires: `offset` is aligned to it and
-  /// inside.
-  template <class T>
-  [[nodiscard]] T read(std::uint64_t offset) const noexcept {
-    return *area_.template as<T const volatile>(offset);
-  }
-  template <class T>
-  void write(std::uint64_t offset, std::type_identity_t<T> value) const noexcept {
-    *area_.template as<T volatile>(offset) = value;
-  }
-
- private:
-  template <class>
-  friend class basic_vfio_device;
-  basic_bar_view(detail::vfio_device_state<Kernel>& device, kernel_area<Kernel> area) noexcept
-      : device_{&device}, area_{std::move(area)} {
-    device_->views.add();
-  }
-
-  detail::vfio_device_state<Kernel>* device_;
-  kernel_area<Kernel> area_;
-};
 
 /// An open device. Move-only; closed by its container.
 template <class Kernel>
@@ -85,20 +46,23 @@ class basic_vfio_device {
     if (state_ != nullptr && state_->views.drop_handle()) static_cast<void>(state_.release());
   }
 
-  /// Opens a device through its group's descriptor. Fails: `no_such_device`, the kernel's errno.
-  [[nodiscard]] static result<basic_vfio_device> open(int group, std::string_view name) noexcept
+  /// Opens a device through its group's descriptor, with a token where it needs one. Fails:
+  /// `no_such_device`, EACCES without the right token, EINVAL with a needless one, the kernel's
+  /// errno.
+  [[nodiscard]] static result<basic_vfio_device> open(int group, std::string_view name,
+                                                      vf_token const* token = nullptr) noexcept
       try {
     auto state = std::make_unique<detail::vfio_device_state<Kernel>>();
     state->name = name;
-    const auto answer =
-        Kernel::call(SYS_ioctl, group, VFIO_GROUP_GET_DEVICE_FD, state->name.c_str());
+    std::string asked_for = state->name;
+    if (token != nullptr) asked_for.append(" vf_token=").append(token->text());
+    const auto answer = Kernel::call(SYS_ioctl, group, VFIO_GROUP_GET_DEVICE_FD, asked_for.c_str());
     if (answer == -ENODEV) {
       return failure(error{"open device", errc::no_such_device}.of(name).advise(
           "it is not in this group, or not bound: write vfio-pci to its driver_override, then its "
           "address to drivers/vfio-pci/bind"));
     }
-    if (answer < 0)
-      return failure(error::from_errno("open device", static_cast<int>(-answer)).of(name));
+    if (answer < 0) return failure(why_not_open(name, static_cast<int>(-answer), token != nullptr));
     state->descriptor = kernel_descriptor<Kernel>{answer};
     return basic_vfio_device{std::move(state)};
   } catch (std::bad_alloc const&) {
@@ -132,31 +96,67 @@ class basic_vfio_device {
     return vfio_region{info.size, info.offset, (info.flags & VFIO_REGION_INFO_FLAG_MMAP) != 0};
   }
 
-  /// Maps a BAR. Fails: `unsupported` if it is absent or cannot be mapped, the kernel's errno.
+  /// Maps a whole BAR. Fails: `unsupported` if it is absent, or cannot be mapped whole; the
+  /// kernel's errno.
   [[nodiscard]] result<basic_bar_view<Kernel>> map_bar(std::uint32_t index) noexcept {
-    auto info = region(index);
-    if (!info) return failure(info.error());
-    if (info->size == 0 || !info->mappable) {
-      return failure(error{"map BAR", errc::unsupported}.of(name()).advise(
-          "region {} cannot be mapped", index));
+    const auto bar = layout(index);
+    if (!bar) return failure(bar.error());
+    if (bar->areas.empty()) return failure(not_mappable(index));
+    const vfio_area whole{0, bar->region.size};
+    if (bar->areas.front() == whole) return map_area(bar->region, whole);
+    return failure(error{"map BAR", errc::unsupported}.of(name()).advise(
+        "only parts of region {} can be mapped: use map_areas(), and read_region() and "
+        "write_region() for the rest",
+        index));
+  }
+  /// Maps every area of a BAR that the kernel lets be mapped, all or none, each as a view: one for
+  /// a whole BAR. The rest is for `read_region` and `write_region`. Fails: `unsupported` if it is
+  /// absent or nothing of it can be mapped, the kernel's errno, not enough memory.
+  [[nodiscard]] result<std::vector<basic_bar_view<Kernel>>> map_areas(std::uint32_t index) noexcept
+      try {
+    const auto bar = layout(index);
+    if (!bar) return failure(bar.error());
+    if (bar->areas.empty()) return failure(not_mappable(index));
+    std::vector<basic_bar_view<Kernel>> views;
+    views.reserve(bar->areas.size());
+    for (vfio_area const& one : bar->areas) {
+      auto mapped = map_area(bar->region, one);
+      if (!mapped) return failure(mapped.error());
+      views.push_back(std::move(*mapped));
     }
-    const auto at =
-        Kernel::mmap(info->size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor(), info->offset);
-    if (at < 0) return failure(error::from_errno("map BAR", static_cast<int>(-at)).of(name()));
-    return basic_bar_view<Kernel>{*state_, kernel_area<Kernel>{at, info->size}};
+    return views;
+  } catch (std::exception const&) {
+    return failure(error::out_of_memory("map BAR").of(name()));
   }
 
+  /// Reads or writes a register of any region, mappable or not, by a call to the kernel, in the
+  /// device's byte order. `offset` in bytes. Fails: `past_the_end`, the kernel's errno, EIO where
+  /// it moved fewer bytes.
+  template <class T>
+  [[nodiscard]] result<T> read_region(std::uint32_t index, std::uint64_t offset) const noexcept {
+    T value{};
+    auto done = transfer("read region", index, SYS_pread64, &value, sizeof value, offset);
+    if (!done) return failure(done.error());
+    return value;
+  }
+  template <class T>
+  result<void> write_region(std::uint32_t index, std::uint64_t offset,
+                            std::type_identity_t<T> value) noexcept {
+    return transfer("write region", index, SYS_pwrite64, &value, sizeof value, offset);
+  }
   /// Reads or writes configuration space, little-endian as PCI has it. `offset` in bytes.
   template <class T>
   [[nodiscard]] result<T> read_config(std::uint64_t offset) const noexcept {
     T value{};
-    auto done = transfer_config(SYS_pread64, &value, sizeof value, offset);
+    auto done = transfer(config_access, VFIO_PCI_CONFIG_REGION_INDEX, SYS_pread64, &value,
+                         sizeof value, offset);
     if (!done) return failure(done.error());
     return value;
   }
   template <class T>
   result<void> write_config(std::uint64_t offset, std::type_identity_t<T> value) noexcept {
-    return transfer_config(SYS_pwrite64, &value, sizeof value, offset);
+    return transfer(config_access, VFIO_PCI_CONFIG_REGION_INDEX, SYS_pwrite64, &value, sizeof value,
+                    offset);
   }
 
   /// Enables memory space (BARs) and bus mastering (DMA).
@@ -213,6 +213,21 @@ class basic_vfio_device {
   [[nodiscard]] detail::vfio_device_state<Kernel>* state() const noexcept { return state_.get(); }
 
  private:
+  [[gnu::cold]] static error why_not_open(std::string_view name, int number,
+                                          bool with_token) noexcept {
+    const auto why = error::from_errno("open device", number).of(name);
+    if (number == EACCES) {
+      return why.advise(
+          with_token ? "it wants another VF token: the one that its physical function was given"
+                     : "it wants a VF token, the one that its physical function was given: name it "
+                       "with vfio_group::with_token()");
+    }
+    if (number == EINVAL && with_token) {
+      return why.advise(
+          "it wants no VF token, because no physical function of it is bound to vfio-pci");
+    }
+    return why;
+  }
   explicit basic_vfio_device(std::unique_ptr<detail::vfio_device_state<Kernel>> state) noexcept
       : state_{std::move(state)} {}
 
@@ -223,27 +238,50 @@ class basic_vfio_device {
       return failure(error::from_errno(operation, static_cast<int>(-answer)).of(name()));
     return {};
   }
-  result<void> transfer_config(long call, void* value, std::uint64_t bytes,
-                               std::uint64_t offset) const noexcept {
-    auto config = region(VFIO_PCI_CONFIG_REGION_INDEX);
-    if (!config) return failure(config.error());
-    if (offset > config->size || config->size - offset < bytes) {
-      return failure(error{"access configuration space", errc::past_the_end}.of(name()));
+  static constexpr const char* config_access = "access configuration space";
+  result<void> transfer(const char* operation, std::uint32_t index, long call, void* value,
+                        std::uint64_t bytes, std::uint64_t offset) const noexcept {
+    auto at = region(index);
+    if (!at) return failure(at.error());
+    if (offset > at->size || at->size - offset < bytes) {
+      return failure(error{operation, errc::past_the_end}.of(name()).advise(
+          "region {} ends before that", index));
     }
-    const auto answer = Kernel::call(call, descriptor(), value, bytes, config->offset + offset);
+    const auto answer = Kernel::call(call, descriptor(), value, bytes, at->offset + offset);
     if (answer < 0)
-      return failure(
-          error::from_errno("access configuration space", static_cast<int>(-answer)).of(name()));
+      return failure(error::from_errno(operation, static_cast<int>(-answer)).of(name()));
     if (static_cast<std::uint64_t>(answer) != bytes)
-      return failure(error::from_errno("access configuration space", EIO).of(name()));
+      return failure(error::from_errno(operation, EIO).of(name()));
     return {};
+  }
+  [[nodiscard]] result<detail::vfio_region_layout> layout(std::uint32_t index) const noexcept {
+    vfio_region_info question{};
+    question.index = index;
+    const auto said = detail::ask_with_room(
+        "read region info", question, detail::malformed_region(), [this](void* info) noexcept {
+          return Kernel::call(SYS_ioctl, descriptor(), VFIO_DEVICE_GET_REGION_INFO, info);
+        });
+    if (!said) return failure(said.error().of(name()));
+    auto read = detail::parse_region(*said);
+    if (!read) return failure(read.error().of(name()));
+    return read;
+  }
+  [[nodiscard]] error not_mappable(std::uint32_t index) const noexcept {
+    return error{"map BAR", errc::unsupported}.of(name()).advise("region {} cannot be mapped",
+                                                                 index);
+  }
+  [[nodiscard]] result<basic_bar_view<Kernel>> map_area(vfio_region const& of,
+                                                        vfio_area const& one) const noexcept {
+    const auto at = Kernel::mmap(one.size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor(),
+                                 of.offset + one.offset);
+    if (at < 0) return failure(error::from_errno("map BAR", static_cast<int>(-at)).of(name()));
+    return basic_bar_view<Kernel>{*state_, one.offset, kernel_area<Kernel>{at, one.size}};
   }
 
   std::unique_ptr<detail::vfio_device_state<Kernel>> state_;
 };
 
-/// A device and a mapped BAR of it, on Linux itself.
+/// A device, on Linux itself.
 using vfio_device = basic_vfio_device<>;
-using bar_view = basic_bar_view<>;
 
 }  // namespace tether

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <tether/backend/vfio/sysfs.hpp>
+#include <tether/backend/vfio/vf_token.hpp>
 #include <tether/core/error.hpp>
 
 #include <exception>
@@ -11,6 +12,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace tether {
 
@@ -40,10 +42,22 @@ class vfio_group {
     return group;
   }
 
+  /// The same group, with the token that one of its devices, named as for `open`, is opened with.
+  /// A device that needs none must be given none: the kernel refuses it.
+  [[nodiscard]] vfio_group with_token(std::string device, vf_token token) const {
+    vfio_group more{*this};
+    more.tokens_.emplace_back(std::move(device), token);
+    return more;
+  }
+
   [[nodiscard]] std::string_view name() const noexcept { return path_; }
   [[nodiscard]] const char* path() const noexcept { return path_.c_str(); }
   /// Negative: open the node.
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+  /// Devices and their tokens.
+  [[nodiscard]] std::vector<std::pair<std::string, vf_token>> const& tokens() const noexcept {
+    return tokens_;
+  }
   /// Whether it was asked for by device (`of`): then a node that leads to another group is refused.
   [[nodiscard]] bool by_device() const noexcept { return by_device_; }
   /// The number that its path ends in, as text. The group that is really opened may be another: see
@@ -56,6 +70,7 @@ class vfio_group {
   std::string path_;
   int descriptor_ = -1;
   bool by_device_ = false;
+  std::vector<std::pair<std::string, vf_token>> tokens_;
 };
 
 }  // namespace tether

@@ -6,9 +6,11 @@
 //     attach:  device --> page table    the container's own HWPT, or the kernel's choice
 #pragma once
 
+#include <tether/backend/vfio/vf_token.hpp>
 #include <tether/core/attachment.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace tether::detail {
@@ -19,6 +21,8 @@ struct iommufd_attachment {
   std::string group{};
   /// How it pins, as found when it was opened.
   pin_class pins = pin_class::pins;
+  /// The token that it is bound with.
+  std::optional<vf_token> token{};
   /// Identifies the iommufd context that it is bound to; null if it is not bound.
   void const* context = nullptr;
   /// Its id in that context.

@@ -5,12 +5,14 @@
 
 #include <tether/backend/vfio/group.hpp>
 #include <tether/backend/vfio/sysfs.hpp>
+#include <tether/backend/vfio/vf_token.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/kernel_handles.hpp>
 
 #include <linux/vfio.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <memory>
@@ -19,8 +21,13 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <utility>
+#include <vector>
 
 namespace tether::detail {
+
+/// The advice for EBUSY where an IOMMU is attached. Source: `pci_dev_reset_iommu_prepare`, Linux 7.
+inline constexpr const char* try_after_reset =
+    "one of its devices is being reset: try again when that is done";
 
 /// One open group. Its destructor closes it, which takes it out of its container.
 template <class Kernel>
@@ -34,6 +41,7 @@ class joined_vfio_group {
                                                                        vfio_sysfs const& sysfs) {
     auto opened = std::make_unique<joined_vfio_group>();
     opened->name_ = group.name();
+    opened->tokens_ = group.tokens();
     const auto answer = group.descriptor() >= 0 ? Kernel::duplicate(group.descriptor())
                                                 : Kernel::call(SYS_openat, AT_FDCWD, group.path(),
                                                                O_RDWR | O_CLOEXEC, 0);
@@ -83,18 +91,24 @@ class joined_vfio_group {
   /// The group's own descriptor: open until `close`, because KVM's VFIO device may have to drop it
   /// after it has left.
   [[nodiscard]] int descriptor() const noexcept { return descriptor_.number(); }
+  /// The token that a device is opened with; null: none.
+  [[nodiscard]] vf_token const* token_of(std::string_view device) const noexcept {
+    const auto at = std::ranges::find(
+        tokens_, device, [](auto const& one) -> std::string_view { return one.first; });
+    return at == tokens_.end() ? nullptr : &at->second;
+  }
   [[nodiscard]] bool in_container() const noexcept { return in_container_; }
 
   /// A pin point. `first`: nothing is mapped in the container yet. Fails, still outside: the
-  /// kernel's errno; `outside_aperture` if what is mapped does not suit this group's IOMMU, which
-  /// only the join reveals (law 13).
+  /// kernel's errno, EBUSY to be tried again; `outside_aperture` if what is mapped does not suit
+  /// this group's IOMMU, which only the join reveals (law 13; ERANGE since Linux 7).
   [[nodiscard]] result<void> enter(int container, bool first) noexcept {
     const auto answer = control(VFIO_GROUP_SET_CONTAINER, &container);
     if (answer >= 0) {
       in_container_ = true;
       return {};
     }
-    if (!first && (answer == -EINVAL || answer == -EFAULT)) {
+    if (!first && (answer == -EINVAL || answer == -EFAULT || answer == -ERANGE)) {
       return failure(error{"join", errc::outside_aperture}.of(name_).advise(
           "something is mapped where this group's IOMMU cannot reach"));
     }
@@ -102,6 +116,7 @@ class joined_vfio_group {
     if (answer == -ENOMEM)
       return failure(
           why.advise("raise the locked-memory limit (ulimit -l): all guest memory is pinned"));
+    if (answer == -EBUSY) return failure(why.advise(try_after_reset));
     return failure(why);
   }
 
@@ -139,6 +154,7 @@ class joined_vfio_group {
 
   std::string name_;
   std::string number_;
+  std::vector<std::pair<std::string, vf_token>> tokens_;
   kernel_descriptor<Kernel> descriptor_;
   bool in_container_ = false;
 };

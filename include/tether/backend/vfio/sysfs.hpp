@@ -66,7 +66,9 @@ class vfio_sysfs {
     const auto devices = devices_of(group);
     if (!devices.empty() && std::ranges::find(devices, device) == devices.end()) {
       return failure(error{"find device", errc::no_such_device}.of(device).advise(
-          "name one of the group's devices"));
+          device.find(" vf_token=") != std::string_view::npos
+              ? "name the device alone, and its token with vfio_group::with_token()"
+              : "name one of the group's devices"));
     }
     return class_of(group, devices);
   } catch (std::exception const&) {

@@ -7,6 +7,8 @@
 //       +---- close <-----+------------------------------------------------+
 #pragma once
 
+#include <tether/backend/vfio/capability_chain.hpp>
+#include <tether/backend/vfio/joined_group.hpp>
 #include <tether/backend/vfio/type1_info.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
@@ -16,13 +18,9 @@
 #include <linux/vfio.h>
 
 #include <cerrno>
-#include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <exception>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 namespace tether::detail {
 
@@ -61,31 +59,19 @@ class vfio_type1_container {
         Kernel::call(SYS_ioctl, descriptor_.number(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU);
     if (answer >= 0) return read_info();
     const auto why = error::from_errno("set IOMMU", static_cast<int>(-answer)).of(first);
-    return failure(
-        answer == -EPERM
-            ? why.advise("the platform does not isolate interrupts: see allow_unsafe_interrupts")
-            : why);
+    if (answer == -EPERM)
+      return failure(
+          why.advise("the platform does not isolate interrupts: see allow_unsafe_interrupts"));
+    return failure(answer == -EBUSY ? why.advise(try_after_reset) : why);
   }
 
-  /// Asks for the size of the answer, then for the answer; again if it grew meanwhile. Fails: the
-  /// kernel's errno, as `parse_type1_info`.
-  [[nodiscard]] result<vfio_type1_info> read_info() const noexcept try {
-    std::vector<std::byte> room(sizeof(vfio_iommu_type1_info));
-    for (int attempt = 0; attempt < 3; ++attempt) {
-      const auto size = static_cast<std::uint32_t>(room.size());
-      std::memcpy(room.data() + offsetof(vfio_iommu_type1_info, argsz), &size, sizeof size);
-      if (const auto answer = control(VFIO_IOMMU_GET_INFO, room.data()); answer < 0) {
-        return failure(error::from_errno("read IOMMU info", static_cast<int>(-answer)));
-      }
-      const auto needed =
-          read_at<std::uint32_t>(room, offsetof(vfio_iommu_type1_info, argsz)).value_or(0);
-      if (needed <= room.size()) return parse_type1_info(room, {Kernel::page_size()});
-      if (needed > largest_info) break;
-      room.assign(needed, std::byte{});
-    }
-    return failure(malformed_info());
-  } catch (std::exception const&) {
-    return failure(error::out_of_memory("read IOMMU info"));
+  /// Fails: the kernel's errno, as `parse_type1_info`.
+  [[nodiscard]] result<vfio_type1_info> read_info() const noexcept {
+    const auto said = ask_with_room(
+        "read IOMMU info", vfio_iommu_type1_info{}, malformed_info(),
+        [this](void* question) noexcept { return control(VFIO_IOMMU_GET_INFO, question); });
+    if (!said) return failure(said.error());
+    return parse_type1_info(*said, {Kernel::page_size()});
   }
 
   /// Unmaps all of it: one call if the kernel has it (5.12), else two halves: 2^64 does not fit
@@ -118,8 +104,6 @@ class vfio_type1_container {
 
  private:
   static constexpr const char* node = "/dev/vfio/vfio";
-  /// More than any kernel reports. Units: bytes.
-  static constexpr std::uint32_t largest_info = 1U << 20;
 
   kernel_descriptor<Kernel> descriptor_{};
 };

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 // What VFIO_IOMMU_GET_INFO answers: a struct and, behind it, a chain of capabilities at offsets
-// that the kernel names. Read here as bytes, bounds checked at every step: a malformed chain is an
-// error, never a crash.
+// that the kernel names (`capability_chain.hpp`).
 //
 //     | argsz flags pgsizes cap_offset |..| id version next | ranges |..| id version next | avail |
 //                               +-----------^           +-----------------^
 #pragma once
 
+#include <tether/backend/vfio/capability_chain.hpp>
 #include <tether/core/address.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
@@ -17,7 +17,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <exception>
 #include <optional>
 #include <span>
@@ -35,16 +34,6 @@ struct vfio_type1_info {
   /// How many mappings may still be made, if the kernel reports it (since 5.10).
   std::optional<std::uint32_t> available{};
 };
-
-/// The `T` at `offset` bytes, or nullopt if it does not fit into `bytes`.
-template <class T>
-[[nodiscard]] std::optional<T> read_at(std::span<std::byte const> bytes,
-                                       std::size_t offset) noexcept {
-  if (offset > bytes.size() || bytes.size() - offset < sizeof(T)) return std::nullopt;
-  T value;
-  std::memcpy(&value, bytes.data() + offset, sizeof(T));
-  return value;
-}
 
 /// The error for an answer that cannot be what the kernel meant to write.
 [[nodiscard]] inline error malformed_info() noexcept {
@@ -72,7 +61,8 @@ template <class T>
   return failure(error::out_of_memory("read IOMMU info"));
 }
 
-/// One capability. An unknown one is ignored.
+/// One capability. An unknown one is ignored, and so is one in an unknown version, unless nothing
+/// else tells what it does: which addresses are usable.
 [[nodiscard]] inline result<void> read_capability(std::span<std::byte const> bytes, std::size_t at,
                                                   vfio_info_cap_header header,
                                                   vfio_type1_info& info) noexcept {
@@ -80,8 +70,14 @@ template <class T>
   const bool known = header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE ||
                      header.id == VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL;
   if (!known) return {};
-  if (header.version != known_version) return failure(malformed_info());
-  if (header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE) return read_ranges(bytes, at, info);
+  if (header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE) {
+    if (header.version == known_version) return read_ranges(bytes, at, info);
+    return failure(error{"read IOMMU info", errc::unsupported}.advise(
+        "what its IOMMU can reach is told in version {} of the capability: use iommufd",
+        header.version));
+  }
+  // How many fit is told by the module's limit as well.
+  if (header.version != known_version) return {};
   const auto avail = read_at<vfio_iommu_type1_info_dma_avail>(bytes, at);
   if (!avail) return failure(malformed_info());
   info.available = avail->avail;
@@ -89,8 +85,8 @@ template <class T>
 }
 
 /// Parses what the kernel has written. Fails: `bad_descriptor` for a struct or chain that does not
-/// fit into its own `argsz`, goes backwards, names no range or ranges out of order, or is of an
-/// undefined version; not enough memory.
+/// fit into its own `argsz`, goes backwards, names no range or ranges out of order; `unsupported`
+/// if the ranges are told in a version that is not known; not enough memory.
 [[nodiscard]] inline result<vfio_type1_info> parse_type1_info(std::span<std::byte const> bytes,
                                                               page_sizes host) noexcept try {
   const auto argsz = read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, argsz));
@@ -107,15 +103,12 @@ template <class T>
 
   const auto first = read_at<std::uint32_t>(bytes, offsetof(vfio_iommu_type1_info, cap_offset));
   if (!first) return failure(malformed_info());
-  // Each capability must start after the header of the one before, so every chain ends.
-  std::size_t behind = offsetof(vfio_iommu_type1_info, cap_offset) + sizeof(std::uint32_t);
-  for (std::size_t at = *first; at != 0;) {
-    const auto header = read_at<vfio_info_cap_header>(bytes, at);
-    if (at < behind || !header) return failure(malformed_info());
-    if (auto read = read_capability(bytes, at, *header, info); !read) return failure(read.error());
-    behind = at + sizeof(vfio_info_cap_header);
-    at = header->next;
-  }
+  auto walked =
+      read_chain(bytes, *first, offsetof(vfio_iommu_type1_info, cap_offset) + sizeof(std::uint32_t),
+                 malformed_info(), [&](std::size_t at, vfio_info_cap_header header) noexcept {
+                   return read_capability(bytes, at, header, info);
+                 });
+  if (!walked) return failure(walked.error());
   return info;
 } catch (std::exception const&) {  // `info` begins with one usable range
   return failure(error::out_of_memory("read IOMMU info"));

@@ -71,12 +71,15 @@ TEST_CASE(
   auto iommu = b.container();
   auto device = b.bound(iommu, b.edu);
   const auto before = b.machine.seen();
-  for (const int why : {EPERM, ENOMEM, EBUSY, EADDRINUSE}) {
+  for (const int why : {EPERM, ENOMEM, EBUSY, EADDRINUSE, ERANGE}) {
     for (const std::uint64_t n : {1U, 2U}) {
       const injected_fault fault{n, why};
       const auto refused = iommu.join(device);
       REQUIRE(!refused);
       CHECK(refused.error().subject() == "0000:01:00.0");
+      CHECK(refused.error().is(errc::outside_aperture) == (why == EADDRINUSE || why == ERANGE));
+      if (why == EBUSY)
+        CHECK(refused.error().sentence().find("being reset: then try again") != std::string::npos);
       CHECK(b.machine.seen() == before);
     }
   }

@@ -4,19 +4,14 @@
 #include <tether/backend/vfio_type1.hpp>
 
 #include <support/fake_vfio_kernel.hpp>
-#include <support/iommufd_bench.hpp>
 #include <support/must.hpp>
 #include <support/pinned_memory.hpp>
 
 #include <doctest/doctest.h>
 
-#include <barrier>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
-#include <thread>
-#include <utility>
 
 namespace runtime_backend_vfio_device {
 
@@ -68,108 +63,21 @@ TEST_CASE("configuration space is read and written where it is, and never past i
   CHECK(must(one.region(VFIO_PCI_CONFIG_REGION_INDEX)).size == 256);
 }
 
-TEST_CASE("a BAR is mapped, used, and keeps its device open") {
+TEST_CASE(
+    "a region is read and written by calls where it is, mappable or not, and never past its end") {
   joined at;
   auto one = at.open();
-  CHECK(one.map_bar(1).error().is(errc::unsupported));
-  CHECK(one.map_bar(VFIO_PCI_CONFIG_REGION_INDEX).error().is(errc::unsupported));
-  {
-    auto bar = must(one.map_bar(0));
-    auto moved = std::move(bar);
-    CHECK(one.views() == 1);
-    CHECK(moved.size() == tether_test::fake_vfio::bar_size);
-    moved.write<std::uint32_t>(8, 0xcafe'f00d);
-    CHECK(moved.read<std::uint32_t>(8) == 0xcafe'f00d);
-    const auto busy = one.close();
-    REQUIRE(!busy);
-    CHECK(busy.error().is(errc::still_in_use));
-    CHECK(one.descriptor() >= 0);
-  }
-  CHECK(one.views() == 0);
-  must(one.close());
-  CHECK(one.close().error().is(errc::stale_handle));
-  must(at.iommu.leave(at.group));
-  at.group.reset();
-  CHECK(tether_test::open_descriptors() == at.before);
-}
-
-TEST_CASE("a view that outlives its device is still good, and the last one closes the device") {
-  joined at;
-  std::optional<basic_bar_view<fake_vfio_kernel>> bar;
-  std::size_t opened = 0;
-  {
-    auto one = at.open();
-    bar.emplace(must(one.map_bar(0)));
-    opened = tether_test::open_descriptors();
-  }
-  CHECK(tether_test::open_descriptors() == opened);
-  bar->write<std::uint32_t>(0, 5);
-  CHECK(bar->read<std::uint32_t>(0) == 5);
-  const auto busy = at.iommu.leave(at.group);
-  REQUIRE(!busy);
-  CHECK(busy.error().is(errc::still_in_use));
-  CHECK(busy.error().subject() == "/dev/vfio/12");
-  bar.reset();
-  must(at.iommu.leave(at.group));
-  at.group.reset();
-  CHECK(tether_test::open_descriptors() == at.before);
-}
-
-TEST_CASE("views begin and end on any thread: none is lost, or the device could never be closed") {
-  tether_test::iommufd_bench b;
-  auto iommu = b.container();
-  auto device = b.joined(iommu, b.edu);
-  const auto use = [&] {
-    for (int i = 0; i < 2'000; ++i) {
-      auto bar = must(device.map_bar(0));
-      bar.write<std::uint32_t>(8, 1);
-    }
-  };
-  std::thread other{use};
-  use();
-  other.join();
-  CHECK(device.views() == 0);
-  must(iommu.leave(device));
-  must(iommu.close(device));
-}
-
-TEST_CASE(
-    "views and their device end on threads of their own while the container is asked: one of them "
-    "closes the device, once") {
-  tether_test::iommufd_bench b;
-  const auto before = tether_test::open_descriptors();
-  for (int round = 0; round < 300; ++round) {
-    auto iommu = b.container();
-    auto device = std::make_optional(b.joined(iommu, b.edu));
-    auto neighbour = b.joined(iommu, b.nic);
-    std::optional<basic_bar_view<tether_test::fake_iommufd_kernel>> one{must(device->map_bar(0))};
-    std::optional<basic_bar_view<tether_test::fake_iommufd_kernel>> two{must(device->map_bar(0))};
-    std::barrier together{4};
-    std::thread first{[&] {
-      together.arrive_and_wait();
-      one.reset();
-    }};
-    std::thread second{[&] {
-      together.arrive_and_wait();
-      two.reset();
-    }};
-    std::thread third{[&] {
-      together.arrive_and_wait();
-      device.reset();
-    }};
-    together.arrive_and_wait();
-    static_cast<void>(iommu.pins_now());
-    static_cast<void>(iommu.quiesce());
-    must(iommu.leave(neighbour));
-    first.join();
-    second.join();
-    third.join();
-    CHECK(b.machine.devices.at(b.edu.path()).users == 0);
-    must(iommu.quiesce());
-    must(iommu.close(neighbour));
-    must(iommu.abandon());
-  }
-  CHECK(tether_test::open_descriptors() == before);
+  auto bar = must(one.map_bar(0));
+  must(one.write_region<std::uint32_t>(0, 8, 0xcafe'f00d));
+  CHECK(bar.read<std::uint32_t>(8) == 0xcafe'f00d);
+  constexpr std::uint64_t end = tether_test::fake_bar_size;
+  bar.write<std::uint16_t>(end - 2, 0x1234);
+  CHECK(must(one.read_region<std::uint16_t>(0, end - 2)) == 0x1234);
+  CHECK(one.read_region<std::uint32_t>(0, end - 2).error().is(errc::past_the_end));
+  must(one.write_region<std::uint64_t>(4, 16, 99));
+  CHECK(must(one.read_region<std::uint64_t>(4, 16)) == 99);
+  CHECK(one.write_region<std::uint8_t>(1, 0, 1).error().is(errc::past_the_end));  // not there
+  CHECK(one.read_region<std::uint8_t>(17, 0).error().is_errno(EINVAL));
 }
 
 TEST_CASE("interrupts go to an eventfd, and off again by disabling the whole index") {

@@ -19,6 +19,7 @@ namespace abi = tether::detail::iommufd_uapi;
 // the kernel.
 static_assert(abi::destroy.number == 0x3b80 && abi::map.number == 0x3b85 &&
               abi::map_file.number == 0x3b8f);
+static_assert(abi::bind_device_with_token.number == abi::bind_device.number);
 static_assert(abi::bind_device.number == 0x3b76 && abi::attach_device.number == 0x3b77 &&
               abi::detach_device.number == 0x3b78);
 static_assert(std::is_trivially_copyable_v<abi::new_page_table> &&
@@ -136,6 +137,11 @@ TETHER_SAME(abi::device_binding, size, vfio_device_bind_iommufd, argsz);
 TETHER_SAME(abi::device_binding, flags, vfio_device_bind_iommufd, flags);
 TETHER_SAME(abi::device_binding, iommufd, vfio_device_bind_iommufd, iommufd);
 TETHER_SAME(abi::device_binding, device, vfio_device_bind_iommufd, out_devid);
+#ifdef VFIO_DEVICE_BIND_FLAG_TOKEN
+static_assert(abi::device_binding_with_token::has_token == VFIO_DEVICE_BIND_FLAG_TOKEN);
+TETHER_BEGINS(abi::device_binding_with_token, vfio_device_bind_iommufd);
+TETHER_SAME(abi::device_binding_with_token, token, vfio_device_bind_iommufd, token_uuid_ptr);
+#endif
 
 static_assert(abi::attach_device.number == VFIO_DEVICE_ATTACH_IOMMUFD_PT);
 TETHER_BEGINS(abi::device_attachment, vfio_device_attach_iommufd_pt);
