@@ -80,7 +80,7 @@ class basic_io_uring_buffers {
       return failure(row.error());
     }
     if (state_->groups.pinning() == 0) return {};
-    const detail::table_run run{*row, *row + 1};
+    const detail::table_run run = state_->table.only(*row);
     auto pinned = state_->pin("map", run);
     // If the rollback failed, it stays recorded: a later unmap tries again to unpin its pages.
     if (!pinned && !pinned.error().rollback_failed()) state_->erase_rows(run);
@@ -199,7 +199,7 @@ class basic_io_uring_buffers {
   explicit basic_io_uring_buffers(std::unique_ptr<detail::io_uring_pins<Kernel>> state) noexcept
       : state_{std::move(state)} {}
 
-  [[nodiscard]] detail::table_run everything() const noexcept { return {0, state_->table.size()}; }
+  [[nodiscard]] detail::table_run everything() const noexcept { return state_->table.all(); }
 
   std::unique_ptr<detail::io_uring_pins<Kernel>> state_;
 };

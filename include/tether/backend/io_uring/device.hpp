@@ -111,14 +111,14 @@ class basic_io_uring_device {
       return failure(error{operation, errc::invalid_extent}.at(extent<io_address>{at, at}));
     const auto run = pins_->table.covering(*range);
     if (!run) return failure(error{operation, errc::not_mapped}.at(*range));
-    for (std::size_t row = run->from; row != run->to; ++row) {
+    for (std::size_t row = run->from; row != run->to; row = pins_->table.next(row)) {
       if (!allows(pins_->table[row].rights, wanted))
         return failure(error{operation, errc::access_denied}.at(*range));
     }
     if (const answer waited = pins_->wait_for_requests(); waited < 0)
       return failed(operation, waited, *range);
     std::uint64_t done = 0;
-    for (std::size_t row = run->from; row != run->to; ++row) {
+    for (std::size_t row = run->from; row != run->to; row = pins_->table.next(row)) {
       const auto part = *range->intersection(pins_->table.where(row));
       for (io_address next = part.first; done != bytes && part.contains(next);) {
         const auto [slot, room] = pins_->slot_at(row, next);

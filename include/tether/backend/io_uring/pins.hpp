@@ -41,7 +41,7 @@ struct io_uring_pins {
   ~io_uring_pins() {
     if (pinned_bytes() == 0) return;
     static_cast<void>(wait_for_requests());
-    static_cast<void>(unpin("close", {0, table.size()}));
+    static_cast<void>(unpin("close", table.all()));
   }
 
   /// Checks the options and sets the ring up. Fails: EINVAL for an option, not enough memory, as
@@ -67,11 +67,11 @@ struct io_uring_pins {
   /// Pins every slot of the rows. Fails: the kernel's errno, with nothing of the rows pinned, or
   /// stuck.
   [[nodiscard]] result<void> pin(const char* operation, table_run run) noexcept {
-    for (std::size_t row = run.from; row != run.to; ++row) {
+    for (std::size_t row = run.from; row != run.to; row = table.next(row)) {
       const answer pinned = pin_row(row);
       if (pinned >= 0) continue;
       error why = refusal(operation, pinned, row, run);
-      const answer begun = begin_unpin({run.from, row + 1});
+      const answer begun = begin_unpin({run.from, table.next(row)});
       const answer waited = wait_for_unpins();
       if (begun < 0 || waited < 0) why = why.with_failed_rollback();
       return failure(why);
@@ -88,7 +88,7 @@ struct io_uring_pins {
     error why = error::from_errno(operation, static_cast<int>(-(begun < 0 ? begun : waited)));
     if (run.from != run.to) why = why.at(table.where(run.from));
     if (waited < 0) return failure(why.with_failed_rollback());
-    for (std::size_t row = run.from; row != run.to; ++row) {
+    for (std::size_t row = run.from; row != run.to; row = table.next(row)) {
       if (pin_row(row) < 0) return failure(why.with_failed_rollback());
     }
     return failure(why);
@@ -96,7 +96,8 @@ struct io_uring_pins {
 
   /// Removes rows from the table and frees their slots. Requires: their pages are unpinned.
   void erase_rows(table_run run) noexcept {
-    for (std::size_t row = run.from; row != run.to; ++row) slots.free(table.payload(row));
+    for (std::size_t row = run.from; row != run.to; row = table.next(row))
+      slots.free(table.payload(row));
     table.erase(run);
   }
 
@@ -175,7 +176,7 @@ struct io_uring_pins {
   /// Begins to empty the pinned slots of the rows: tries all of them and returns the first failure.
   [[nodiscard]] answer begin_unpin(table_run run) noexcept {
     answer first = 0;
-    for (std::size_t row = run.from; row != run.to; ++row) {
+    for (std::size_t row = run.from; row != run.to; row = table.next(row)) {
       for (std::uint32_t slot = table.payload(row).head; slot != slot_chains::end;
            slot = slots.next(slot)) {
         if (slots.pinned(slot) == 0) continue;
@@ -202,7 +203,7 @@ struct io_uring_pins {
     const error plain = error::from_errno(operation, static_cast<int>(-why)).at(table.where(row));
     if (why == -ENOMEM || why == -EPERM) {
       std::uint64_t bytes = 0;
-      for (std::size_t i = 0; i != table.size(); ++i) {
+      for (std::size_t i = 0; i != table.all().to; i = table.next(i)) {
         const bool wanted = run.from <= i && i < run.to;
         if (wanted || slots.pinned(table.payload(i).head) != 0) bytes += table.where(i).size();
       }
