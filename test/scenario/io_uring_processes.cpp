@@ -36,8 +36,8 @@ using namespace tether_test;
 
 namespace {
 
-/// Linux, but a slot can be made to stay full when it is emptied, so that its tag does not come, and
-/// waits to end at once as if their time had passed.
+/// Linux, but a slot can be made to stay full when it is emptied, so that its tag does not come,
+/// and waits to end at once as if their time had passed.
 struct tagless_kernel : linux_kernel {
   static inline bool lost = false;
   struct emptied_slot {

@@ -12,8 +12,9 @@
 
 namespace tether_test {
 
-/// Runs both in a child process and counts the instructions of `counted`, to `most` at most. Nullopt
-/// where tracing is forbidden. Cost: up to 50 microseconds for each instruction, so count thousands and not millions.
+/// Runs both in a child process and counts the instructions of `counted`, to `most` at most.
+/// Nullopt where tracing is forbidden. Cost: up to 50 microseconds for each instruction, so count
+/// thousands and not millions.
 template <class Prepare, class Counted>
 [[nodiscard]] std::optional<std::uint64_t> instructions_of(Prepare prepare, Counted counted,
                                                            std::uint64_t most) {

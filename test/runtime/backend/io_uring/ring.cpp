@@ -48,7 +48,7 @@ struct waited_for_kernel : linux_kernel {
   }
 };
 
-/// Linux, but it refuses the next calls that set up a ring, or that fill a slot, for want of memory.
+/// Linux, but it refuses the next calls that set up a ring or fill a slot, for want of memory.
 struct short_of_memory_kernel : linux_kernel {
   static inline std::uint64_t refusals = 0;
   static inline std::uint64_t asked = 0;
