@@ -22,7 +22,7 @@
 namespace tether::detail {
 
 /// Completions that a ring holds. Few, because a ring counts against the locked-memory limit: with
-/// 64 it takes two pages, with 4,096 nineteen.
+/// 64 it takes two pages, with 4,096 eighteen.
 inline constexpr std::uint32_t io_uring_completions = 64;
 
 /// Everything that belongs to one ring; released in the reverse order.
