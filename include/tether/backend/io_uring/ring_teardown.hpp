@@ -21,7 +21,7 @@ namespace tether::detail {
 template <class Kernel>
 class ring_teardown {
  public:
-  /// How long after a close the kernel is taken to be freeing the ring still: a bound that we chose.
+  /// How long after a close the kernel is taken to be freeing the ring still: a bound of our own.
   static constexpr std::chrono::milliseconds longest{2000};
 
   /// Notes that a ring is being closed.
