@@ -33,7 +33,12 @@ namespace tether {
 /// The backend: one container. Movable; its devices and joined groups stay valid when it is moved.
 /// Ensures: when `unmap` returns, the pins are gone (law 5: the completion with each slot's tag has
 /// arrived).
-/// Cost: one system call for each 1 GiB of a mapping. Linux 6.1 may take a second to send the tags.
+/// In a child of a fork it is the parent's still: there it maps and opens nothing (`stale_handle`),
+/// and unmapping, leaving, abandoning and destroying succeed without touching what is the parent's.
+/// A wait that gets no answer for `io_uring_options::longest_wait` fails with ETIME, stuck.
+/// Cost: one system call for each 1 GiB of a mapping. Linux 6.1 may take a second to send the tags
+/// of 63 slots. A pin or an open that is refused for memory is repeated for two seconds after a
+/// close at most, because the kernel returns a closed ring's share of the limit late.
 template <class Kernel>
 class basic_io_uring_buffers {
  public:
@@ -62,7 +67,8 @@ class basic_io_uring_buffers {
   /// not writable.
   [[nodiscard]] result<void> map(mapping const& what) noexcept {
     if (auto shaped = detail::check_shape(what, Kernel::page_size()); !shaped) return shaped;
-    const std::lock_guard lock{state_->mutex};
+    const auto lock = state_->lock();
+    if (state_->is_inherited()) return failure(state_->inherited("map"));
     if (state_->table.touches(what.where))
       return failure(error{"map", errc::overlaps}.at(what.where));
     const std::uint64_t slots = state_->slots_for(what.where);
@@ -80,7 +86,7 @@ class basic_io_uring_buffers {
       return failure(row.error());
     }
     if (state_->groups.pinning() == 0) return {};
-    const detail::table_run run{*row, *row + 1};
+    const detail::table_run run = state_->table.only(*row);
     auto pinned = state_->pin("map", run);
     // If the rollback failed, it stays recorded: a later unmap tries again to unpin its pages.
     if (!pinned && !pinned.error().rollback_failed()) state_->erase_rows(run);
@@ -90,7 +96,8 @@ class basic_io_uring_buffers {
   /// it returns. Fails, removing nothing: `invalid_extent`, `cuts_a_mapping`, `not_mapped`, the
   /// kernel's errno (then perhaps stuck: still recorded, try again).
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
-    const std::lock_guard lock{state_->mutex};
+    const auto lock = state_->lock();
+    if (state_->is_inherited()) return {};
     const auto run = state_->table.whole(where);
     if (!run) return failure(run.error());
     auto unpinned = state_->unpin("unmap", *run);
@@ -107,25 +114,26 @@ class basic_io_uring_buffers {
   }
   /// Free slots. A mapping takes one for each 1 GiB, rounded up.
   [[nodiscard]] std::uint64_t free_mappings() const noexcept {
-    const std::lock_guard lock{state_->mutex};
+    const auto lock = state_->lock();
     return state_->slots.free();
   }
   /// Whether a group that pins for good has joined.
   [[nodiscard]] bool pins_now() const noexcept {
-    const std::lock_guard lock{state_->mutex};
+    const auto lock = state_->lock();
     return state_->groups.pinning() != 0;
   }
   /// What the kernel pins for this container now. Units: bytes. VmPin in /proc/self/status shows
   /// the same, or more where huge pages are pinned in part.
   [[nodiscard]] std::uint64_t pinned_bytes() const noexcept {
-    const std::lock_guard lock{state_->mutex};
+    const auto lock = state_->lock();
     return state_->pinned_bytes();
   }
 
   /// A pin point: the first pinning group pins all that is recorded. Fails, leaving nothing behind:
   /// `already_there`, and as `map`.
   [[nodiscard]] result<joined_group> join(group_type const& group) noexcept {
-    const std::lock_guard lock{state_->mutex};
+    const auto lock = state_->lock();
+    if (state_->is_inherited()) return failure(state_->inherited("join"));
     const bool was_pinning = state_->groups.pinning() != 0;
     auto joined = state_->groups.join(group);
     if (!joined || was_pinning || state_->groups.pinning() == 0) return joined;
@@ -139,7 +147,11 @@ class basic_io_uring_buffers {
   /// Fails, still joined: `still_in_use` while a device of it is open, `stale_handle`, the kernel's
   /// errno.
   [[nodiscard]] result<void> leave(joined_group& joined) noexcept {
-    const std::lock_guard lock{state_->mutex};
+    const auto lock = state_->lock();
+    if (state_->is_inherited()) {
+      joined = {};
+      return {};
+    }
     if (auto may = state_->groups.may_leave(joined); !may) return may;
     if (detail::endpoint_registry::pins(joined) == pin_class::pins &&
         state_->groups.pinning() == 1) {
@@ -157,7 +169,8 @@ class basic_io_uring_buffers {
   }
   /// Fails: `no_such_device`, `stale_handle`.
   [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
-    const std::lock_guard lock{state_->mutex};
+    const auto lock = state_->lock();
+    if (state_->is_inherited()) return failure(state_->inherited("open"));
     return detail::endpoint_registry::open(joined, name)
         .map(
             [this](detail::open_endpoint opened) noexcept { return device_type{*state_, opened}; });
@@ -165,7 +178,7 @@ class basic_io_uring_buffers {
   /// Ensures: no DMA of the device runs or can start. Fails: `stale_handle` if it is closed
   /// already.
   [[nodiscard]] result<void> close(device_type& device) noexcept {
-    const std::lock_guard lock{state_->mutex};
+    const auto lock = state_->lock();
     if (!device.opened_) return failure(error{"close", errc::stale_handle});
     detail::endpoint_registry::close(device.opened_);
     return {};
@@ -174,19 +187,20 @@ class basic_io_uring_buffers {
   /// Ensures: no request is in flight, and what a mediated endpoint's request pinned is unpinned.
   /// Fails: the kernel's errno.
   [[nodiscard]] result<void> quiesce() noexcept {
-    const std::lock_guard nothing_in_flight{state_->mutex};
+    const auto nothing_in_flight = state_->lock();
+    if (state_->is_inherited()) return {};
     if (const auto waited = state_->wait_for_requests(); waited < 0)
-      return failure(error::from_errno("quiesce", static_cast<int>(-waited)));
+      return failure(state_->failed("quiesce", waited));
     return {};
   }
   /// Ensures: nothing is mapped, joined or pinned, and the kernel has confirmed it. Fails:
   /// `still_in_use` while a device is open; the kernel's errno, and then it may be called again.
   [[nodiscard]] result<void> abandon() noexcept {
-    const std::lock_guard lock{state_->mutex};
+    const auto lock = state_->lock();
+    if (state_->is_inherited()) return {};
     if (auto may = state_->groups.may_abandon(); !may) return may;
     if (const auto waited = state_->wait_for_requests(); waited < 0) {
-      return failure(
-          error::from_errno("abandon", static_cast<int>(-waited)).with_failed_rollback());
+      return failure(state_->failed("abandon", waited).with_failed_rollback());
     }
     if (auto unpinned = state_->unpin("abandon", everything()); !unpinned)
       return failure(unpinned.error().with_failed_rollback());
@@ -199,7 +213,7 @@ class basic_io_uring_buffers {
   explicit basic_io_uring_buffers(std::unique_ptr<detail::io_uring_pins<Kernel>> state) noexcept
       : state_{std::move(state)} {}
 
-  [[nodiscard]] detail::table_run everything() const noexcept { return {0, state_->table.size()}; }
+  [[nodiscard]] detail::table_run everything() const noexcept { return state_->table.all(); }
 
   std::unique_ptr<detail::io_uring_pins<Kernel>> state_;
 };

@@ -119,11 +119,11 @@ class software_device {
     detail::iova_table<> const& table = iommu_->table;
     const auto run = table.covering(*range);
     if (!run) return failure(error{operation, errc::not_mapped}.at(*range));
-    for (std::size_t row = run->from; row != run->to; ++row) {
+    for (std::size_t row = run->from; row != run->to; row = table.next(row)) {
       if (!allows(table[row].rights, wanted))
         return failure(error{operation, errc::access_denied}.at(*range));
     }
-    for (std::size_t row = run->from; row != run->to; ++row) {
+    for (std::size_t row = run->from; row != run->to; row = table.next(row)) {
       const auto part = *range->intersection(table.where(row));
       auto* const host = reinterpret_cast<std::byte*>(
           static_cast<std::uintptr_t>(table[row].host_at(part.first).value));

@@ -323,7 +323,7 @@ TEST_CASE("io_uring: opening that fails at any call leaves no descriptor") {
   const auto descriptors = open_descriptors();
   std::uint64_t failures = 0;
   for (std::uint64_t n = 1;; ++n) {
-    const injected_fault fault{n, ENOMEM};
+    const injected_fault fault{n, ENFILE};
     const bool opened = faulty_buffers::open({.slots = 4}).has_value();
     CHECK(opened == !fault.fired());
     CHECK(open_descriptors() == descriptors);

@@ -30,7 +30,8 @@ template <class Kernel>
 class basic_io_uring_buffers;
 
 /// The device. Move-only; closed on destruction. Requires: the backend outlives it. One thread may
-/// use it while the backend maps, unmaps or closes on another.
+/// use it while the backend maps, unmaps or closes on another. In a child of a fork it does nothing
+/// but close, without touching the parent's.
 /// An endpoint that pins uses the mappings' own slots; one that `pins_on_demand` pins what a
 /// request uses and unpins it before the request ends.
 template <class Kernel>
@@ -50,7 +51,7 @@ class basic_io_uring_device {
 
   /// Empty once closed. Valid until its group leaves.
   [[nodiscard]] std::string_view name() const noexcept {
-    const std::lock_guard lock{pins_->mutex};
+    const auto lock = pins_->lock();
     return opened_.name();
   }
 
@@ -90,19 +91,20 @@ class basic_io_uring_device {
   /// destroyed or assigned, and `open` moves one while it holds the lock.
   void close() noexcept {
     if (!opened_) return;
-    const std::lock_guard lock{pins_->mutex};
+    const auto lock = pins_->lock();
     detail::endpoint_registry::close(opened_);
   }
 
-  [[nodiscard]] static tl::unexpected<error> failed(const char* operation, answer why,
-                                                    extent<io_address> where) noexcept {
-    return failure(error::from_errno(operation, static_cast<int>(-why)).at(where));
+  [[nodiscard]] tl::unexpected<error> failed(const char* operation, answer why,
+                                             extent<io_address> where) const noexcept {
+    return failure(pins_->failed(operation, why).at(where));
   }
 
   template <class Move>
   result<void> transfer(const char* operation, access wanted, io_address at, std::uint64_t bytes,
                         Move move) noexcept {
-    const std::lock_guard lock{pins_->mutex};
+    const auto lock = pins_->lock();
+    if (pins_->is_inherited()) return failure(pins_->inherited(operation));
     if (!opened_)
       return failure(error{operation, errc::stale_handle}.advise("the device is closed"));
     if (bytes == 0) return {};
@@ -111,14 +113,14 @@ class basic_io_uring_device {
       return failure(error{operation, errc::invalid_extent}.at(extent<io_address>{at, at}));
     const auto run = pins_->table.covering(*range);
     if (!run) return failure(error{operation, errc::not_mapped}.at(*range));
-    for (std::size_t row = run->from; row != run->to; ++row) {
+    for (std::size_t row = run->from; row != run->to; row = pins_->table.next(row)) {
       if (!allows(pins_->table[row].rights, wanted))
         return failure(error{operation, errc::access_denied}.at(*range));
     }
     if (const answer waited = pins_->wait_for_requests(); waited < 0)
       return failed(operation, waited, *range);
     std::uint64_t done = 0;
-    for (std::size_t row = run->from; row != run->to; ++row) {
+    for (std::size_t row = run->from; row != run->to; row = pins_->table.next(row)) {
       const auto part = *range->intersection(pins_->table.where(row));
       for (io_address next = part.first; done != bytes && part.contains(next);) {
         const auto [slot, room] = pins_->slot_at(row, next);

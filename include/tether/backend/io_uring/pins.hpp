@@ -23,13 +23,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
 namespace tether::detail {
 
 /// What the backend and its devices share, at a fixed address. Requires of every function but
-/// `open`: `mutex` is held.
+/// `open`, `lock` and `is_inherited`: `lock` is held, and it is not inherited.
+/// The kernel's part belongs to the process that opened it: in a child of a fork the ring's memory
+/// and descriptor are the parent's own, and a tag that the child took would be waited for by the
+/// parent in vain. A child has nothing pinned, so there is nothing to be undone there.
 template <class Kernel>
 struct io_uring_pins {
   using answer = typename Kernel::answer;
@@ -39,9 +43,9 @@ struct io_uring_pins {
   io_uring_pins& operator=(io_uring_pins const&) = delete;
   /// The kernel unpins a closed ring's pages only some time later, so they are unpinned first.
   ~io_uring_pins() {
-    if (pinned_bytes() == 0) return;
+    if (is_inherited() || pinned_bytes() == 0) return;
     static_cast<void>(wait_for_requests());
-    static_cast<void>(unpin("close", {0, table.size()}));
+    static_cast<void>(unpin("close", table.all()));
   }
 
   /// Checks the options and sets the ring up. Fails: EINVAL for an option, not enough memory, as
@@ -56,7 +60,27 @@ struct io_uring_pins {
     }
     if (!slots.make(options.slots)) return failure(error::out_of_memory("open io_uring"));
     spare = slots.allocate(1).head;
-    return ring.open(options.slots);
+    return ring.open(options.slots, options.longest_wait);
+  }
+
+  /// Whether this process has it from its parent, by a fork.
+  [[nodiscard]] bool is_inherited() const noexcept { return ::getpid() != owner_; }
+  /// The lock, unless it is inherited: a thread that is not there any more may hold it for ever.
+  [[nodiscard]] std::unique_lock<std::mutex> lock() const noexcept {
+    return is_inherited() ? std::unique_lock<std::mutex>{} : std::unique_lock{mutex_};
+  }
+  /// What asks a child's copy for anything is refused with.
+  [[nodiscard]] static error inherited(const char* operation) noexcept {
+    return error{operation, errc::stale_handle}.advise(
+        "it belongs to the process that forked this one: open another one here");
+  }
+  /// The error of a wait or a call that failed, with what to do about it.
+  [[nodiscard]] error failed(const char* operation, answer why) const noexcept {
+    const error plain = error::from_errno(operation, static_cast<int>(-why));
+    if (why != -ETIME) return plain;
+    return plain.advise(
+        "the kernel has not confirmed an unpin for {} ms: call abandon() when it has, or close all",
+        static_cast<std::uint64_t>(options.longest_wait.count()));
   }
 
   /// How many slots a mapping takes.
@@ -67,11 +91,11 @@ struct io_uring_pins {
   /// Pins every slot of the rows. Fails: the kernel's errno, with nothing of the rows pinned, or
   /// stuck.
   [[nodiscard]] result<void> pin(const char* operation, table_run run) noexcept {
-    for (std::size_t row = run.from; row != run.to; ++row) {
+    for (std::size_t row = run.from; row != run.to; row = table.next(row)) {
       const answer pinned = pin_row(row);
       if (pinned >= 0) continue;
       error why = refusal(operation, pinned, row, run);
-      const answer begun = begin_unpin({run.from, row + 1});
+      const answer begun = begin_unpin({run.from, table.next(row)});
       const answer waited = wait_for_unpins();
       if (begun < 0 || waited < 0) why = why.with_failed_rollback();
       return failure(why);
@@ -85,10 +109,10 @@ struct io_uring_pins {
     const answer begun = begin_unpin(run);
     const answer waited = wait_for_unpins();
     if (begun >= 0 && waited >= 0) return {};
-    error why = error::from_errno(operation, static_cast<int>(-(begun < 0 ? begun : waited)));
+    error why = failed(operation, waited < 0 ? waited : begun);
     if (run.from != run.to) why = why.at(table.where(run.from));
     if (waited < 0) return failure(why.with_failed_rollback());
-    for (std::size_t row = run.from; row != run.to; ++row) {
+    for (std::size_t row = run.from; row != run.to; row = table.next(row)) {
       if (pin_row(row) < 0) return failure(why.with_failed_rollback());
     }
     return failure(why);
@@ -96,7 +120,8 @@ struct io_uring_pins {
 
   /// Removes rows from the table and frees their slots. Requires: their pages are unpinned.
   void erase_rows(table_run run) noexcept {
-    for (std::size_t row = run.from; row != run.to; ++row) slots.free(table.payload(row));
+    for (std::size_t row = run.from; row != run.to; row = table.next(row))
+      slots.free(table.payload(row));
     table.erase(run);
   }
 
@@ -145,7 +170,6 @@ struct io_uring_pins {
   }
 
   io_uring_options options;
-  mutable std::mutex mutex;
   io_uring_ring<Kernel> ring;
   slot_chains slots;
   iova_table<slot_chain> table;
@@ -155,6 +179,9 @@ struct io_uring_pins {
   std::uint64_t unpinning_bytes = 0;
 
  private:
+  pid_t owner_ = ::getpid();
+  mutable std::mutex mutex_;
+
   /// Pins those slots of a row that are not pinned yet.
   [[nodiscard]] answer pin_row(std::size_t row) noexcept {
     const mapping what = table[row];
@@ -175,7 +202,7 @@ struct io_uring_pins {
   /// Begins to empty the pinned slots of the rows: tries all of them and returns the first failure.
   [[nodiscard]] answer begin_unpin(table_run run) noexcept {
     answer first = 0;
-    for (std::size_t row = run.from; row != run.to; ++row) {
+    for (std::size_t row = run.from; row != run.to; row = table.next(row)) {
       for (std::uint32_t slot = table.payload(row).head; slot != slot_chains::end;
            slot = slots.next(slot)) {
         if (slots.pinned(slot) == 0) continue;
@@ -202,7 +229,7 @@ struct io_uring_pins {
     const error plain = error::from_errno(operation, static_cast<int>(-why)).at(table.where(row));
     if (why == -ENOMEM || why == -EPERM) {
       std::uint64_t bytes = 0;
-      for (std::size_t i = 0; i != table.size(); ++i) {
+      for (std::size_t i = 0; i != table.all().to; i = table.next(i)) {
         const bool wanted = run.from <= i && i < run.to;
         if (wanted || slots.pinned(table.payload(i).head) != 0) bytes += table.where(i).size();
       }

@@ -11,19 +11,21 @@
 #pragma once
 
 #include <tether/backend/io_uring/options.hpp>
+#include <tether/backend/io_uring/ring_setup.hpp>
+#include <tether/backend/io_uring/ring_teardown.hpp>
 #include <tether/core/address.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/kernel_handles.hpp>
 
 #include <linux/io_uring.h>
+#include <linux/time_types.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <utility>
@@ -37,78 +39,52 @@ class io_uring_ring {
  public:
   using answer = typename Kernel::answer;
   /// What one `move` can carry. Units: bytes.
-  static constexpr std::uint64_t scratch_size = 64 * KiB;
+  static constexpr std::uint64_t scratch_size = ring_parts<Kernel>::scratch_size;
 
   io_uring_ring() noexcept = default;
   io_uring_ring(io_uring_ring const&) = delete;
   io_uring_ring& operator=(io_uring_ring const&) = delete;
 
-  /// Sets the ring up with a table of `slots` empty slots. Requires: called once, 0 < slots <=
-  /// `io_uring_most_slots`. Fails, leaving nothing behind: the kernel's errno, with what to do
-  /// about it; `unsupported` by an old kernel.
-  [[nodiscard]] result<void> open(std::uint32_t slots) noexcept {
-    io_uring_params asked{};
-    asked.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
-    asked.cq_entries = 4096;
-    const answer ring = Kernel::call(SYS_io_uring_setup, 8L, &asked);
-    if (ring < 0) return failure(refusal("open io_uring", ring));
-    kernel_descriptor<Kernel> descriptor{ring};
-    constexpr std::uint32_t needed =
-        IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_RSRC_TAGS;
-    if ((asked.features & needed) != needed) return failure(too_old());
+  ~io_uring_ring() {
+    if (parts_.descriptor.number() >= 0) ring_teardown<Kernel>::begins();
+  }
 
-    const std::uint64_t ring_size =
-        std::max<std::uint64_t>(asked.sq_off.array + asked.sq_entries * sizeof(std::uint32_t),
-                                asked.cq_off.cqes + asked.cq_entries * sizeof(io_uring_cqe));
-    kernel_area<Kernel> rings;
-    kernel_area<Kernel> entries;
-    kernel_area<Kernel> scratch;
-    if (auto why = map(rings, ring_size, descriptor.number(), IORING_OFF_SQ_RING); why < 0)
-      return failed(why);
-    if (auto why = map(entries, asked.sq_entries * sizeof(io_uring_sqe), descriptor.number(),
-                       IORING_OFF_SQES);
-        why < 0)
-      return failed(why);
-
-    io_uring_rsrc_register table{};
-    table.nr = slots;
-    table.flags = IORING_RSRC_REGISTER_SPARSE;
-    const answer registered =
-        register_with(descriptor.number(), IORING_REGISTER_BUFFERS2, &table, sizeof table);
-    if (registered == -EINVAL) return failure(too_old());
-    if (registered < 0) return failed(registered);
-
-    const answer file = Kernel::memfd_create("tether-io_uring-scratch", MFD_CLOEXEC);
-    if (file < 0) return failed(file);
-    kernel_descriptor<Kernel> scratch_file{file};
-    if (const answer sized = Kernel::ftruncate(scratch_file.number(), scratch_size); sized < 0)
-      return failed(sized);
-    if (auto why = map(scratch, scratch_size, scratch_file.number(), 0); why < 0)
-      return failed(why);
-
-    descriptor_ = std::move(descriptor);
-    scratch_file_ = std::move(scratch_file);
-    rings_ = std::move(rings);
-    entries_ = std::move(entries);
-    scratch_ = std::move(scratch);
-    offsets_ = asked;
+  /// Sets the ring up with a table of `slots` empty slots, and how long it waits for a completion
+  /// at most. Requires: called once, 0 < slots <= `io_uring_most_slots`. Fails, leaving nothing
+  /// behind: as `ring_parts::make`.
+  [[nodiscard]] result<void> open(std::uint32_t slots, std::chrono::milliseconds longest_wait =
+                                                           io_uring_longest_wait) noexcept {
+    auto made = ring_teardown<Kernel>::retried(
+        [&]() noexcept { return ring_parts<Kernel>::make(slots); },
+        [](auto const& answered) noexcept {
+          return !answered && answered.error().is_errno(ENOMEM) ? -ENOMEM : 0;
+        });
+    if (!made) return failure(made.error());
+    parts_ = std::move(*made);
+    longest_wait_ = longest_wait;
     return {};
   }
 
   /// The bytes that `move` carries: fill them before a `READ_FIXED`, read them after a
   /// `WRITE_FIXED`.
-  [[nodiscard]] std::byte* scratch() const noexcept { return scratch_.template as<std::byte>(); }
+  [[nodiscard]] std::byte* scratch() const noexcept {
+    return parts_.scratch.template as<std::byte>();
+  }
 
   /// Pins `size` bytes at `host` into the empty `slot`. Requires: 0 < size <=
   /// `io_uring_largest_buffer`. Fails, pinning nothing: -ENOMEM past the locked-memory limit,
   /// -EFAULT where the memory is gone or not writable.
   [[nodiscard]] answer pin(std::uint32_t slot, host_address host, std::uint64_t size) noexcept {
-    return update(slot, host, size, std::uint64_t{slot} + 1);
+    return ring_teardown<Kernel>::retried(
+        [&]() noexcept { return update(slot, host, size, std::uint64_t{slot} + 1); },
+        [](answer answered) noexcept { return answered; });
   }
   /// Begins to empty `slot`. Its pages stay pinned until `wait_for_unpins` has returned.
   [[nodiscard]] answer begin_unpin(std::uint32_t slot) noexcept {
     // An overflowing completion ring may lose a tag when memory is short, so overflow is prevented.
-    if (unpinning_ + 1 >= offsets_.cq_entries) {
+    // Most tags have come by now, and are taken without a system call.
+    if (unpinning_ + 1 >= parts_.offsets.cq_entries) static_cast<void>(reap());
+    if (unpinning_ + 1 >= parts_.offsets.cq_entries) {
       if (const answer waited = wait_for_unpins(); waited < 0) return waited;
     }
     const answer emptied = update(slot, host_address{}, 0, 0);
@@ -127,7 +103,7 @@ class io_uring_ring {
                             std::uint64_t size) noexcept {
     for (std::uint64_t done = 0; done < size;) {
       const answer moved =
-          request(opcode, scratch_file_.number(), done, slot, host + done, size - done);
+          request(opcode, parts_.scratch_file.number(), done, slot, host + done, size - done);
       if (moved < 0) return moved;
       if (moved == 0) return -EIO;
       done += static_cast<std::uint64_t>(moved);
@@ -147,10 +123,11 @@ class io_uring_ring {
     // One request at a time: a wait that failed may have left the last one in flight, with the
     // scratch bytes in use.
     if (const answer waited = wait_for_requests(); waited < 0) return waited;
-    const std::uint32_t tail = ring_word(offsets_.sq_off.tail).load(std::memory_order_relaxed);
+    const std::uint32_t tail =
+        ring_word(parts_.offsets.sq_off.tail).load(std::memory_order_relaxed);
     const std::uint32_t index =
-        tail & ring_word(offsets_.sq_off.ring_mask).load(std::memory_order_relaxed);
-    io_uring_sqe& entry = entries_.template as<io_uring_sqe>()[index];
+        tail & ring_word(parts_.offsets.sq_off.ring_mask).load(std::memory_order_relaxed);
+    io_uring_sqe& entry = parts_.entries.template as<io_uring_sqe>()[index];
     entry = {};
     entry.opcode = opcode;
     entry.fd = file;
@@ -159,14 +136,14 @@ class io_uring_ring {
     entry.len = static_cast<std::uint32_t>(size);
     entry.buf_index = static_cast<std::uint16_t>(slot);
     entry.user_data = request_mark;
-    rings_.template as<std::uint32_t>(offsets_.sq_off.array)[index] = index;
-    ring_word(offsets_.sq_off.tail).store(tail + 1, std::memory_order_release);
+    parts_.rings.template as<std::uint32_t>(parts_.offsets.sq_off.array)[index] = index;
+    ring_word(parts_.offsets.sq_off.tail).store(tail + 1, std::memory_order_release);
     answer entered = 0;
-    do entered = enter(1, 0);
+    do entered = submit();
     while (entered == -EINTR);
-    if (ring_word(offsets_.sq_off.head).load(std::memory_order_acquire) != tail + 1) {
+    if (ring_word(parts_.offsets.sq_off.head).load(std::memory_order_acquire) != tail + 1) {
       // Not consumed by the kernel: take it off the queue, so that no later call submits it.
-      ring_word(offsets_.sq_off.tail).store(tail, std::memory_order_release);
+      ring_word(parts_.offsets.sq_off.tail).store(tail, std::memory_order_release);
       return entered < 0 ? entered : -EAGAIN;
     }
     in_flight_ = true;
@@ -185,41 +162,8 @@ class io_uring_ring {
   /// Distinguishes a request's completion from a buffer's tag.
   static constexpr std::uint64_t request_mark = std::uint64_t{1} << 63;
 
-  [[nodiscard]] static error refusal(const char* operation, answer why) noexcept {
-    const error plain = error::from_errno(operation, static_cast<int>(-why));
-    if (why == -EPERM || why == -EACCES || why == -ENOSYS) {
-      return plain.advise(
-          "the kernel or a sandbox forbids io_uring: set kernel.io_uring_disabled to 0, or allow "
-          "it in the seccomp profile");
-    }
-    if (why == -ENOMEM) return plain.advise("raise the locked-memory limit (ulimit -l)");
-    return plain;
-  }
-  [[nodiscard]] static error too_old() noexcept {
-    return error{"open io_uring", errc::unsupported}.advise(
-        "it takes Linux 5.19 or later, for sparse tables of tagged buffers");
-  }
-  [[nodiscard]] static tl::unexpected<error> failed(answer why) noexcept {
-    return failure(refusal("set up io_uring", why));
-  }
-
-  /// Maps `size` bytes of a file, shared with the kernel. Returns 0 or the negative errno.
-  [[nodiscard]] static answer map(kernel_area<Kernel>& area, std::uint64_t size, int file,
-                                  std::uint64_t offset) noexcept {
-    const answer at =
-        Kernel::mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, file, offset);
-    if (at < 0) return at;
-    area = kernel_area<Kernel>{at, size};
-    return 0;
-  }
-  [[nodiscard]] static answer register_with(int ring, unsigned what, void* argument,
-                                            std::size_t size) noexcept {
-    return Kernel::call(SYS_io_uring_register, static_cast<long>(ring), static_cast<long>(what),
-                        argument, static_cast<long>(size));
-  }
-
   [[nodiscard]] std::atomic_ref<std::uint32_t> ring_word(std::uint32_t offset) const noexcept {
-    return std::atomic_ref<std::uint32_t>{*rings_.template as<std::uint32_t>(offset)};
+    return std::atomic_ref<std::uint32_t>{*parts_.rings.template as<std::uint32_t>(offset)};
   }
 
   [[nodiscard]] answer update(std::uint32_t slot, host_address host, std::uint64_t size,
@@ -231,26 +175,39 @@ class io_uring_ring {
     change.data = reinterpret_cast<std::uintptr_t>(&buffer);
     change.tags = reinterpret_cast<std::uintptr_t>(&tag);
     change.nr = 1;
-    const answer updated =
-        register_with(descriptor_.number(), IORING_REGISTER_BUFFERS_UPDATE, &change, sizeof change);
+    const answer updated = ring_parts<Kernel>::register_with(
+        parts_.descriptor.number(), IORING_REGISTER_BUFFERS_UPDATE, &change, sizeof change);
     return updated < 0 ? updated : 0;
   }
 
-  [[nodiscard]] answer enter(unsigned to_submit, unsigned to_complete) noexcept {
-    return Kernel::call(SYS_io_uring_enter, static_cast<long>(descriptor_.number()),
-                        static_cast<long>(to_submit), static_cast<long>(to_complete),
-                        static_cast<long>(to_complete != 0 ? IORING_ENTER_GETEVENTS : 0),
-                        static_cast<void*>(nullptr), 0L);
+  [[nodiscard]] answer submit() noexcept {
+    return Kernel::call(SYS_io_uring_enter, static_cast<long>(parts_.descriptor.number()), 1L, 0L,
+                        0L, static_cast<void*>(nullptr), 0L);
+  }
+  /// Waits for a completion. Fails: -ETIME when none has come in time, as `io_uring_enter`.
+  [[nodiscard]] answer wait_for_one(std::chrono::nanoseconds at_most) noexcept {
+    __kernel_timespec time{};
+    time.tv_sec = at_most / std::chrono::seconds{1};
+    time.tv_nsec = (at_most % std::chrono::seconds{1}).count();
+    io_uring_getevents_arg limits{};
+    limits.ts = reinterpret_cast<std::uintptr_t>(&time);
+    return Kernel::call(SYS_io_uring_enter, static_cast<long>(parts_.descriptor.number()), 0L, 1L,
+                        static_cast<long>(IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG),
+                        static_cast<void*>(&limits), static_cast<long>(sizeof limits));
   }
 
-  void reap() noexcept {
-    auto head = ring_word(offsets_.cq_off.head);
-    const std::uint32_t mask = ring_word(offsets_.cq_off.ring_mask).load(std::memory_order_relaxed);
-    const std::uint32_t tail = ring_word(offsets_.cq_off.tail).load(std::memory_order_acquire);
-    std::uint32_t at = head.load(std::memory_order_relaxed);
+  /// Returns whether anything had come.
+  bool reap() noexcept {
+    auto head = ring_word(parts_.offsets.cq_off.head);
+    const std::uint32_t mask =
+        ring_word(parts_.offsets.cq_off.ring_mask).load(std::memory_order_relaxed);
+    const std::uint32_t tail =
+        ring_word(parts_.offsets.cq_off.tail).load(std::memory_order_acquire);
+    const std::uint32_t first = head.load(std::memory_order_relaxed);
+    std::uint32_t at = first;
     for (; at != tail; ++at) {
       io_uring_cqe const& completion =
-          rings_.template as<io_uring_cqe>(offsets_.cq_off.cqes)[at & mask];
+          parts_.rings.template as<io_uring_cqe>(parts_.offsets.cq_off.cqes)[at & mask];
       if (completion.user_data == request_mark) {
         in_flight_ = false;
         result_ = completion.res;
@@ -259,27 +216,29 @@ class io_uring_ring {
       }
     }
     head.store(at, std::memory_order_release);
+    return at != first;
   }
 
+  /// Fails: -ETIME when nothing has come for `longest_wait`, whatever interrupts the wait; the
+  /// kernel's errno. The condition can be waited for again.
   template <class Condition>
   [[nodiscard]] answer wait_until(Condition met) noexcept {
-    for (;;) {
+    using clock = std::chrono::steady_clock;
+    if (met()) return 0;
+    for (auto give_up = clock::now() + longest_wait_;;) {
+      if (reap()) give_up = clock::now() + longest_wait_;
       if (met()) return 0;
-      reap();
-      if (met()) return 0;
-      const answer entered = enter(0, 1);
+      const auto left = give_up - clock::now();
+      if (left <= clock::duration::zero()) return -ETIME;
+      const answer entered = wait_for_one(left);
       // An interrupted wait is repeated; a full completion ring is reaped first.
       if (entered < 0 && entered != -EINTR && entered != -EAGAIN && entered != -EBUSY)
-        return entered;
+        return entered != -ETIME || !reap() ? entered : wait_until(met);
     }
   }
 
-  kernel_descriptor<Kernel> descriptor_;
-  kernel_descriptor<Kernel> scratch_file_;
-  kernel_area<Kernel> rings_;
-  kernel_area<Kernel> entries_;
-  kernel_area<Kernel> scratch_;
-  io_uring_params offsets_{};
+  ring_parts<Kernel> parts_;
+  std::chrono::milliseconds longest_wait_ = io_uring_longest_wait;
   std::uint32_t unpinning_ = 0;
   bool in_flight_ = false;
   answer result_ = 0;

@@ -39,7 +39,7 @@ class iommufd_ioas {
       : context_{std::move(context)}, huge_pages_{huge_pages} {}
   iommufd_ioas(iommufd_ioas const&) = delete;
   iommufd_ioas& operator=(iommufd_ioas const&) = delete;
-  ~iommufd_ioas() { erase_rows({0, table_.size()}); }
+  ~iommufd_ioas() { erase_rows(table_.all()); }
 
   /// Its id, 0 until it is allocated.
   [[nodiscard]] std::uint32_t id() const noexcept { return id_; }
@@ -81,7 +81,7 @@ class iommufd_ioas {
     }
     shared().set_pinned(id_, false);
     id_ = 0;
-    erase_rows({0, table_.size()});
+    erase_rows(table_.all());
     limits_.reset();
     return {};
   }
@@ -109,7 +109,7 @@ class iommufd_ioas {
                       : *shared ? result<void>{}
                                 : pin(what, by_file, from, *mine);
     if (!done && !done.error().rollback_failed()) [[unlikely]]
-      erase_rows({*row, *row + 1});
+      erase_rows(table_.only(*row));
     return done;
   }
 
@@ -119,13 +119,13 @@ class iommufd_ioas {
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
     const bool all = where.is_everything();
     if (all && id_ == 0) return {};
-    const auto run = all ? result<table_run>{table_run{0, table_.size()}} : table_.whole(where);
+    const auto run = all ? result<table_run>{table_.all()} : table_.whole(where);
     if (!run) [[unlikely]]
       return failure(run.error());
     iommufd_uapi::unmapping request{.ioas = id_, .iova = where.first.value};
     request.length = all ? std::numeric_limits<std::uint64_t>::max() : where.size();
     std::uint64_t bytes = 0;  // everything may be 2^64, which wraps to 0 in the kernel as well
-    for (std::size_t row = run->from; row != run->to; ++row) {
+    for (std::size_t row = run->from; row != run->to; row = table_.next(row)) {
       shared().unpublish(table_.payload(row));
       bytes += table_.where(row).size();
     }
@@ -223,8 +223,10 @@ class iommufd_ioas {
   [[gnu::cold]] error why_not_unmapped(extent<io_address> where, table_run run,
                                        int number) noexcept {
     const auto why = error::from_errno("unmap", number).at(where);
-    if (run.to - run.from > 1 || number == ENOENT) return why.with_failed_rollback();
-    for (std::size_t row = run.from; row != run.to; ++row) shared().republish(table_.payload(row));
+    const bool several = run.from != run.to && table_.next(run.from) != run.to;
+    if (several || number == ENOENT) return why.with_failed_rollback();
+    for (std::size_t row = run.from; row != run.to; row = table_.next(row))
+      shared().republish(table_.payload(row));
     return number == EDEADLK
                ? why.advise("a mediated device's driver does not let go of what it has pinned")
                : why;
@@ -239,7 +241,8 @@ class iommufd_ioas {
     return {};
   }
   void erase_rows(table_run run) noexcept {
-    for (std::size_t row = run.from; row != run.to; ++row) shared().erase(table_.payload(row));
+    for (std::size_t row = run.from; row != run.to; row = table_.next(row))
+      shared().erase(table_.payload(row));
     table_.erase(run);
   }
 
