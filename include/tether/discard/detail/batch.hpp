@@ -26,7 +26,7 @@
 
 namespace tether::detail {
 
-class partial_page;
+struct page_in_request;
 
 /// A host page that the guest has inflated completely, ready to be discarded.
 struct complete_page {
@@ -35,7 +35,7 @@ struct complete_page {
   std::uint64_t bytes = 0;   ///< the block's page size
   /// how many frames of the request it accounts for, duplicates included
   std::uint64_t frames = 0;
-  partial_page* record = nullptr;  ///< collected its frames; null if it has only one
+  page_in_request* note = nullptr;  ///< null if it has only one frame
 
   [[nodiscard]] constexpr std::uint64_t end() const noexcept { return offset + bytes; }
 };
