@@ -79,6 +79,9 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   /// The unit of discard, in bytes: the host's page, or the huge page.
   [[nodiscard]] std::uint64_t page_size() const noexcept { return page_size_; }
   [[nodiscard]] memory_kind kind() const noexcept { return kind_; }
+  /// Whether it may be written. False where a file is open for reading only: then it is good for
+  /// ROM and read-only regions, and neither discarded nor populated.
+  [[nodiscard]] bool writable() const noexcept { return writable_; }
   [[nodiscard]] std::string_view name() const noexcept { return name_.view(); }
   [[nodiscard]] backing_identity identity() const noexcept { return identity_; }
   /// Where in its file a byte lies; descriptor -1 if it has none. For backends that map by file.
@@ -100,7 +103,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     if (!permit.granted())
       return failure(error{"discard", errc::discards_disabled}.at(what).of(name()).advise(
           "ask the gate for a permit"));
-    const detail::memory_guard::scoped_guard discarding{guard_, permit.gate()};
+    const detail::memory_guard::scoped_guard discarding{the_guard(), permit.gate()};
     if (!discarding)
       return failure(
           error{"discard", errc::other_gate}.at(what).of(name()).advise(detail::one_gate));
@@ -110,6 +113,8 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     if (!what.aligned_to(page_size_))
       return failure(error{"discard", errc::not_aligned}.at(what).of(name()).advise(
           "use multiples of {} bytes", page_size_));
+    if (!writable())
+      return failure(error{"discard", errc::access_denied}.at(what).of(name()).advise(only_read));
     if (method_ == detail::discard_method::refuse)
       return failure(error{"discard", errc::unsupported}.at(what).of(name()));
     const auto answer = detail::discard_pages(*calls_, method_,
@@ -136,6 +141,8 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
       return failure(error{"populate", errc::past_the_end}.at(what).of(name()));
     if (kind_ == memory_kind::device)
       return failure(error{"populate", errc::unsupported}.at(what).of(name()));
+    if (!writable())
+      return failure(error{"populate", errc::access_denied}.at(what).of(name()).advise(only_read));
     const extent<block_offset> pages{block_offset{round_down(what.first.value, page_size_)},
                                      block_offset{what.last.value | (page_size_ - 1)}};
     const auto answer =
@@ -148,9 +155,9 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
 
   /// From now on only permits of `gate` discard it. Each address space that shows it calls this.
   /// Fails (false): another gate guards it.
-  [[nodiscard]] bool guard(gate_id gate) noexcept { return guard_.guard(gate); }
+  [[nodiscard]] bool guard(gate_id gate) noexcept { return the_guard().guard(gate); }
   /// Requires: an earlier `guard` that succeeded.
-  void unguard() noexcept { guard_.unguard(); }
+  void unguard() noexcept { the_guard().unguard(); }
 
   /// Takes a reference (for a placed region, a view): referenced memory cannot be freed.
   void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
@@ -188,6 +195,10 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   explicit memory_backing(label name, detail::memory_calls const& calls) noexcept
       : calls_{&calls}, name_{name} {}
 
+  static constexpr const char* only_read = "its file is open for reading only";
+  [[nodiscard]] detail::memory_guard& the_guard() noexcept {
+    return file_guard_ ? *file_guard_ : own_guard_;
+  }
   [[nodiscard]] std::uint64_t host_at(extent<block_offset> what) const noexcept {
     return host_.value + what.first.value;
   }
@@ -254,12 +265,15 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   int protection_ = PROT_READ | PROT_WRITE;
   memory_kind kind_ = memory_kind::private_anonymous;
   detail::discard_method method_ = detail::discard_method::refuse;
+  bool writable_ = true;
   bool owned_ = false;
   std::uint32_t blocks_ = 1;  ///< that show it; guarded by the registry's lock, if there is one
   detail::file_registry* registry_ = nullptr;
   memory_backing* older_ = nullptr;  ///< next in the registry's list
   std::atomic<std::uint32_t> references_{0};
-  detail::memory_guard guard_;
+  detail::memory_guard own_guard_;
+  /// Instead of it, for shared files: a file may be mapped in several parts, and for reading only.
+  std::shared_ptr<detail::memory_guard> file_guard_;
   detail::edit_generation generation_;
   label name_;
 };
