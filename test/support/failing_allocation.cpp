@@ -9,6 +9,7 @@
 #include <new>
 
 thread_local std::uint64_t tether_test::failing_allocation = 0;
+thread_local std::uint64_t tether_test::bytes_allocated = 0;
 
 namespace {
 
@@ -22,7 +23,9 @@ namespace {
 // Every form is replaced: a sanitizer supplies its own for those that are missing, and the two do
 // not mix. Not inlined, or g++ sees a free of memory from another operator new.
 [[gnu::noinline]] void* operator new(std::size_t size, std::nothrow_t const&) noexcept {
-  return fails() ? nullptr : std::malloc(size != 0 ? size : 1);
+  if (fails()) return nullptr;
+  tether_test::bytes_allocated += size;
+  return std::malloc(size != 0 ? size : 1);
 }
 [[gnu::noinline]] void* operator new(std::size_t size) {
   if (void* const at = operator new(size, std::nothrow)) return at;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Makes the n-th allocation of this thread fail, in executables that link failing_allocation.cpp,
-// which replaces the global operator new.
+// Makes the n-th allocation of this thread fail, and counts the bytes that it allocates, in
+// executables that link failing_allocation.cpp, which replaces the global operator new.
 #pragma once
 
 #include <support/skip.hpp>
@@ -31,5 +31,8 @@ inline void cannot_fail_allocations() {
 
 /// Which allocation of this thread fails, counted from now: 0 none, 1 the next.
 extern thread_local std::uint64_t failing_allocation;
+/// Bytes that this thread has allocated so far, also those that it has freed again. Stays 0 unless
+/// `allocations_can_fail`.
+extern thread_local std::uint64_t bytes_allocated;
 
 }  // namespace tether_test

@@ -61,6 +61,12 @@ class [[nodiscard]] error {
     that.number_ = number;
     return that;
   }
+  /// Another cause, an errno, that was found for the same failure.
+  [[nodiscard]] error because(int number) const noexcept {
+    error that = *this;
+    that.cause_ = {number, std::generic_category()};
+    return that;
+  }
   /// Marks that the roll-back failed too: the kernel's state may differ from ours (law 6: *stuck*).
   [[nodiscard]] error with_failed_rollback() const noexcept {
     error that = *this;

@@ -17,6 +17,16 @@ namespace tether {
 /// A closed interval of addresses. Invariant: `first <= last`; there is no empty extent. The two
 /// ends may come from a guest or a user, so public functions that take an extent refuse one that is
 /// not `valid`.
+///
+/// From an address and a length, as a queue's descriptor has them (virtio: le64 addr, le32 len), an
+/// extent is made by `of`, which answers nothing for no bytes, and for a length that wraps:
+///
+///     auto range = tether::extent<tether::guest_address>::of(tether::guest_address{addr}, len);
+///     if (range) ranges.push_back(*range);
+///
+/// Where a device must account for what wraps, too (page reporting counts it as `not_ram`), write
+/// `{first, first + (len - 1)}` for every len but 0: it wraps as well, and is not `valid`. Mind the
+/// `- 1`: `{first, first + len}` has a byte too many, and reports a page of somebody else's.
 template <class Address>
 struct extent {
   Address first{};

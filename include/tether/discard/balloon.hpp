@@ -14,6 +14,7 @@
 #include <tether/discard/detail/checked_view.hpp>
 #include <tether/discard/detail/guest_memory.hpp>
 #include <tether/discard/detail/partial_pages.hpp>
+#include <tether/discard/detail/request_notes.hpp>
 #include <tether/discard/frames.hpp>
 #include <tether/discard/report.hpp>
 
@@ -41,8 +42,8 @@ struct balloon_options {
   /// moves or removes memory, or changes its access rights, voids the record of which of its frames
   /// were inflated.
   bool must_tell_host = false;
-  /// Allocates the records of incomplete host pages. Only needed for host pages larger than 4 KiB.
-  /// Must be thread-safe if the gate is, and outlive the balloon.
+  /// Allocates the records of inflated frames, about a bit for each. Only needed for host pages
+  /// larger than 4 KiB. Must be thread-safe if the gate is, and outlive the balloon.
   std::pmr::memory_resource* memory = std::pmr::get_default_resource();
 };
 
@@ -82,10 +83,18 @@ class balloon {
   }
 
   /// The guest uses these frames again. Nothing is populated: the first access faults in a zeroed
-  /// page. Their host pages are incomplete from now on, whatever the map says of the frames at that
-  /// moment: where a frame is read-only, ROM, or crosses sections or host pages, all memory in it
-  /// is in use again, also if it was inflated through an alias. Frames that could be inflated now
-  /// are counted as returned, all others as `not_ram`. Holds do not matter here.
+  /// page. Their host pages are incomplete from now on, also if they were inflated through an
+  /// alias. Holds do not matter here, and no frame fails. By what the map shows at that moment:
+  ///
+  ///     RAM, writable, in one section        in use again, counted as returned
+  ///     RAM that is read-only, ROM           in use again, but counted as not_ram: it could not
+  ///                                          be inflated now
+  ///     several sections, or a part of one   all memory in it is in use again, in each block and
+  ///                                          host page that it touches; counted as not_ram
+  ///     a BAR, registers, an IOMMU window,   nothing is done: nothing was inflated there, and of
+  ///     a hole, past the end of the map      memory hidden there the edit that hid it has voided
+  ///                                          the records; counted as not_ram
+  ///
   discard_report deflate(std::span<std::byte const> little_endian) noexcept {
     return mark_used(little_endian_frames{little_endian});
   }
@@ -113,7 +122,7 @@ class balloon {
     }
     detail::batch ready;
     detail::partial_pages of_this_request{options_.memory};
-    const std::uint64_t request = next_request();
+    detail::request_notes request{options_.memory};
 
     unsigned outdated = 0;
     for (std::size_t begin = 0; begin < frames.size();) {
@@ -155,18 +164,11 @@ class balloon {
     return report;
   }
 
-  /// A number that distinguishes this request from earlier ones, where records outlive a request.
-  std::uint64_t next_request() noexcept {
-    if (!options_.must_tell_host) return 1;
-    std::lock_guard lock{mutex_};
-    return ++requests_;
-  }
-
   /// Returns whether the frame is accounted for. False, and nothing recorded, if an edit of the map
   /// may have concerned its block since the view was taken.
   static bool add_frame(std::uint32_t number, detail::checked_view& view,
                         detail::guest_memory& memory, detail::partial_pages& pages,
-                        std::uint64_t request, detail::batch& ready,
+                        detail::request_notes& request, detail::batch& ready,
                         discard_report& report) noexcept {
     const auto frame = frame_extent(number);
     section const* const found = memory.find_discardable(frame);
@@ -192,47 +194,52 @@ class balloon {
       pages.erase(block);
       records = pages.of(block, *generation, memory.owner());
     }
-    if (detail::partial_page* const page = records == nullptr ? nullptr : records->at(offset);
-        page != nullptr) {
-      add_to_page(*page, block, offset, request, ready, report);
-    } else {
+    if (records == nullptr || !add_to_page(*records, block, offset, request, ready, report))
       report.fail(1, error::out_of_memory("note a part of a host page").at(frame).of(block.name()));
-    }
     return true;
   }
 
-  static void add_to_page(detail::partial_page& page, memory_backing& block, std::uint64_t offset,
-                          std::uint64_t request, detail::batch& ready,
-                          discard_report& report) noexcept {
-    page.start_request(request);
-    page.mark_free(offset % block.page_size() / frame_size);
-    if (page.discarded_in_request == request) {
+  /// Returns false, and nothing is recorded, if out of memory.
+  static bool add_to_page(detail::block_records& records, memory_backing& block,
+                          std::uint64_t offset, detail::request_notes& request,
+                          detail::batch& ready, discard_report& report) noexcept {
+    const detail::partial_page page = records.at(offset);
+    if (!page) return false;
+    const auto key = records.key_of(offset);
+    if (page.discarded() && request.has_discarded(key)) {
       report.discarded += 1;  // a duplicate within the request
-    } else if (page.queued != detail::partial_page::not_queued) {
-      ready[page.queued].frames += 1;
+      return true;
+    }
+    detail::page_in_request* const note = request.at(key, page);
+    if (note == nullptr) return false;
+    page.mark_free(offset % block.page_size() / frame_size);
+    if (note->queued != detail::page_in_request::not_queued) {
+      ready[note->queued].frames += 1;
     } else if (page.complete()) {
-      page.queued =
-          ready.add({&block, round_down(offset, block.page_size()), block.page_size(), 1, &page});
+      note->queued =
+          ready.add({&block, round_down(offset, block.page_size()), block.page_size(), 1, note});
     } else {
       report.partial += 1;
-      page.pending_in_request += 1;
+      note->pending += 1;
     }
+    return true;
   }
 
   /// After an attempt to discard a host page. If it succeeded, the frames reported as partial so
   /// far become discarded ones.
   static void record_outcome(detail::complete_page const& one, bool discarded,
-                             std::uint64_t request, discard_report& report) noexcept {
-    if (one.record == nullptr) return;
-    one.record->queued = detail::partial_page::not_queued;
+                             detail::request_notes& request, discard_report& report) noexcept {
+    if (one.note == nullptr) return;
+    detail::page_in_request& note = *one.note;
+    note.queued = detail::page_in_request::not_queued;
     if (!discarded) return;
-    const std::uint64_t named = one.frames + one.record->pending_in_request;
-    report.partial -= one.record->pending_in_request;
-    report.discarded += one.record->pending_in_request;
-    if (one.record->discarded_in_request == 0)
-      report.completed += one.record->frames() - std::min(one.record->frames(), named);
-    one.record->pending_in_request = 0;
-    one.record->discarded_in_request = request;
+    const std::uint64_t named = one.frames + note.pending;
+    report.partial -= note.pending;
+    report.discarded += note.pending;
+    if (!note.page.discarded())
+      report.completed += note.page.frames() - std::min(note.page.frames(), named);
+    note.page.mark_discarded();
+    request.note_discarded(note);
   }
 
   template <class Frames>
@@ -263,7 +270,6 @@ class balloon {
   detail::guarded_space guarded_;
   balloon_options options_;
   typename Threading::mutex mutex_;
-  std::uint64_t requests_ = 0;
   detail::partial_pages gathered_;
 };
 

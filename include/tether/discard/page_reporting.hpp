@@ -35,7 +35,8 @@ class page_reporting {
   page_reporting(address_space const& guest, discard_gate<Threading>& gate) noexcept
       : guest_{guest}, gate_{gate}, guarded_{guest, gate.id()} {}
 
-  /// One element of the queue: the ranges that it reports. Complete it to the guest whatever the
+  /// One element of the queue: the ranges that it reports, made of its descriptors' addresses and
+  /// lengths as core/extent says. Complete it to the guest whatever the
   /// report says. A range, or the part of it that lies in one section, is left out as a whole, and
   /// counted as partial, if it does not begin and end on page boundaries of its block.
   /// `poison_value` is what the guest fills free pages with, if it negotiated that and checks it: a

@@ -79,6 +79,9 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   /// The unit of discard, in bytes: the host's page, or the huge page.
   [[nodiscard]] std::uint64_t page_size() const noexcept { return page_size_; }
   [[nodiscard]] memory_kind kind() const noexcept { return kind_; }
+  /// Whether it may be written. False where a file is open for reading only: then it is good for
+  /// ROM and read-only regions, and neither discarded nor populated.
+  [[nodiscard]] bool writable() const noexcept { return writable_; }
   [[nodiscard]] std::string_view name() const noexcept { return name_.view(); }
   [[nodiscard]] backing_identity identity() const noexcept { return identity_; }
   /// Where in its file a byte lies; descriptor -1 if it has none. For backends that map by file.
@@ -97,50 +100,67 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   /// memory; the kernel's errno.
   [[nodiscard]] result<void> discard(extent<block_offset> what,
                                      discard_permit const& permit) noexcept {
+    const auto refused = [&](errc why) { return error{"discard", why}.at(what).of(name()); };
     if (!permit.granted())
-      return failure(error{"discard", errc::discards_disabled}.at(what).of(name()).advise(
-          "ask the gate for a permit"));
-    const detail::memory_guard::scoped_guard discarding{guard_, permit.gate()};
-    if (!discarding)
-      return failure(
-          error{"discard", errc::other_gate}.at(what).of(name()).advise(detail::one_gate));
-    if (!what.valid()) return failure(error{"discard", errc::invalid_extent}.at(what).of(name()));
-    if (what.last.value >= size())
-      return failure(error{"discard", errc::past_the_end}.at(what).of(name()));
+      return failure(refused(errc::discards_disabled).advise("ask the gate for a permit"));
+    const detail::memory_guard::scoped_guard discarding{the_guard(), permit.gate()};
+    if (!discarding) return failure(refused(errc::other_gate).advise(detail::one_gate));
+    if (!what.valid()) return failure(refused(errc::invalid_extent));
+    if (what.last.value >= size()) return failure(refused(errc::past_the_end));
     if (!what.aligned_to(page_size_))
-      return failure(error{"discard", errc::not_aligned}.at(what).of(name()).advise(
-          "use multiples of {} bytes", page_size_));
-    if (method_ == detail::discard_method::refuse)
-      return failure(error{"discard", errc::unsupported}.at(what).of(name()));
+      return failure(refused(errc::not_aligned).advise("use multiples of {} bytes", page_size_));
+    if (!writable()) return failure(refused(errc::access_denied).advise(only_read));
+    if (method_ == detail::discard_method::refuse) return failure(refused(errc::unsupported));
     const auto answer = detail::discard_pages(*calls_, method_,
                                               {.host = host_at(what),
                                                .size = what.size(),
                                                .protection = protection_,
                                                .descriptor = descriptor_,
                                                .file_offset = file_offset_ + what.first.value});
-    if (answer < 0)
-      return failure(error::from_errno("discard", static_cast<int>(-answer)).at(what).of(name()));
+    if (answer < 0) {
+      const error why = error::from_errno("discard", static_cast<int>(-answer)).at(what).of(name());
+      const bool locked = answer == -EINVAL && calls_->any_locked(host_at(what), what.size());
+      return failure(locked ? why.advise(is_locked) : why);
+    }
     return {};
+  }
+
+  /// Where locked memory from `at` on ends at the soonest: none of it can be discarded. `at` itself
+  /// if it is not locked. Cost: asks the kernel; for the time after a discard has failed.
+  [[nodiscard]] block_offset locked_until(block_offset at) const noexcept {
+    const std::uint64_t end = calls_->locked_until(host_.value + at.value);
+    return end == 0 ? at : block_offset{end - host_.value};
+  }
+
+  /// `why`, or if that is `memory_gone`, that the file system behind it is full.
+  [[nodiscard]] error why_gone(error const& why, extent<block_offset> what) const noexcept {
+    if (!why.is(errc::memory_gone) || descriptor_ < 0 ||
+        !calls_->file_system_is_full(descriptor_, file_offset_ + what.last.value + 1))
+      return why;
+    return why.because(ENOSPC).advise(is_full);
   }
 
   /// Faults the pages in for writing; their contents stay. Law 15: without it Linux 6.1 pins the
   /// shared zero page behind a read-only mapping of private memory, and the CPU's next write goes
   /// to another page.
   /// Cost: a page fault for each absent page. Safe against concurrent writers.
-  /// Fails: `invalid_extent`; `past_the_end`; `memory_gone` if the file behind it shrank;
-  /// `unsupported` for a device's memory; the kernel's errno. Pages faulted in by then stay
-  /// resident.
+  /// Fails: `invalid_extent`; `past_the_end`; `memory_gone` if the file behind it shrank; ENOSPC if
+  /// its tmpfs is full; `unsupported` for a device's memory; `access_denied`; the kernel's errno.
+  /// Pages faulted in by then stay resident.
   [[nodiscard]] result<void> populate(extent<block_offset> what) noexcept {
     if (!what.valid()) return failure(error{"populate", errc::invalid_extent}.at(what).of(name()));
     if (what.last.value >= size())
       return failure(error{"populate", errc::past_the_end}.at(what).of(name()));
     if (kind_ == memory_kind::device)
       return failure(error{"populate", errc::unsupported}.at(what).of(name()));
+    if (!writable())
+      return failure(error{"populate", errc::access_denied}.at(what).of(name()).advise(only_read));
     const extent<block_offset> pages{block_offset{round_down(what.first.value, page_size_)},
                                      block_offset{what.last.value | (page_size_ - 1)}};
     const auto answer =
         detail::populate_pages(*calls_, host_at(pages), pages.size(), is_private(kind_));
-    if (answer == -EFAULT) return failure(error{"populate", errc::memory_gone}.at(what).of(name()));
+    if (answer == -EFAULT)
+      return failure(why_gone(error{"populate", errc::memory_gone}.at(what).of(name()), what));
     if (answer < 0)
       return failure(error::from_errno("populate", static_cast<int>(-answer)).at(what).of(name()));
     return {};
@@ -148,9 +168,9 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
 
   /// From now on only permits of `gate` discard it. Each address space that shows it calls this.
   /// Fails (false): another gate guards it.
-  [[nodiscard]] bool guard(gate_id gate) noexcept { return guard_.guard(gate); }
+  [[nodiscard]] bool guard(gate_id gate) noexcept { return the_guard().guard(gate); }
   /// Requires: an earlier `guard` that succeeded.
-  void unguard() noexcept { guard_.unguard(); }
+  void unguard() noexcept { the_guard().unguard(); }
 
   /// Takes a reference (for a placed region, a view): referenced memory cannot be freed.
   void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
@@ -188,6 +208,14 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   explicit memory_backing(label name, detail::memory_calls const& calls) noexcept
       : calls_{&calls}, name_{name} {}
 
+  static constexpr const char* is_locked =
+      "it is locked (mlock), which forbids discards: munlock it, or use other memory";
+  static constexpr const char* is_full =
+      "the tmpfs of its file is full: enlarge it, or free some of it";
+  static constexpr const char* only_read = "its file is open for reading only";
+  [[nodiscard]] detail::memory_guard& the_guard() noexcept {
+    return file_guard_ ? *file_guard_ : own_guard_;
+  }
   [[nodiscard]] std::uint64_t host_at(extent<block_offset> what) const noexcept {
     return host_.value + what.first.value;
   }
@@ -254,12 +282,15 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   int protection_ = PROT_READ | PROT_WRITE;
   memory_kind kind_ = memory_kind::private_anonymous;
   detail::discard_method method_ = detail::discard_method::refuse;
+  bool writable_ = true;
   bool owned_ = false;
   std::uint32_t blocks_ = 1;  ///< that show it; guarded by the registry's lock, if there is one
   detail::file_registry* registry_ = nullptr;
   memory_backing* older_ = nullptr;  ///< next in the registry's list
   std::atomic<std::uint32_t> references_{0};
-  detail::memory_guard guard_;
+  detail::memory_guard own_guard_;
+  /// Instead of it, for shared files: a file may be mapped in several parts, and for reading only.
+  std::shared_ptr<detail::memory_guard> file_guard_;
   detail::edit_generation generation_;
   label name_;
 };

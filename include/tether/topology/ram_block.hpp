@@ -70,9 +70,11 @@ class ram_block {
   /// `memory_backing`, so replacing one by another that shows the same bytes changes nothing for a
   /// device. It is mapped until the last one is freed. If a file outgrows its reservation and the
   /// addresses there are taken, its rest is new memory.
+  /// A descriptor that is open for reading only is good for ROM and read-only regions: placing it
+  /// as RAM, discarding and populating it are refused.
   /// Fails: `bad_descriptor` unless it is a file of tmpfs (a memfd is) or hugetlbfs, open for
-  /// reading and writing, not sealed against writing, and as `required`; `past_the_end` if it is
-  /// too short; `not_aligned`; the errno.
+  /// reading, sealed as `required`, and not sealed against writing if it is open for that;
+  /// `past_the_end` if it is too short; `not_aligned`; the errno.
   template <class Kernel = linux_kernel>
   [[nodiscard]] static result<ram_block> from_descriptor(std::string_view name, int fd,
                                                          std::uint64_t file_offset,
@@ -107,6 +109,8 @@ class ram_block {
   [[nodiscard]] std::uint64_t size() const noexcept { return window_->size; }
   [[nodiscard]] std::uint64_t page_size() const noexcept { return backing().page_size(); }
   [[nodiscard]] memory_kind kind() const noexcept { return backing().kind(); }
+  /// False if its descriptor is open for reading only.
+  [[nodiscard]] bool writable() const noexcept { return window_->writable; }
   [[nodiscard]] backing_identity identity() const noexcept {
     auto that = backing().identity();
     if (that.inode != 0) that.offset = backing().source_at(window_->first).offset;
@@ -165,8 +169,12 @@ class ram_block {
 
   [[nodiscard]] result<void> check(const char* operation,
                                    extent<block_offset> what) const noexcept {
-    if (what.last.value < size()) return {};
-    return failure(error{operation, errc::past_the_end}.at(what).of(name()));
+    if (what.last.value >= size())
+      return failure(error{operation, errc::past_the_end}.at(what).of(name()));
+    if (!writable())
+      return failure(error{operation, errc::access_denied}.at(what).of(name()).advise(
+          "its descriptor is open for reading only"));
+    return {};
   }
 
   void free_or_stop() noexcept {

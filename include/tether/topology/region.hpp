@@ -101,6 +101,12 @@ class region {
   [[nodiscard]] bool is_read_only() const noexcept { return read_only_; }
   [[nodiscard]] bool is_unmergeable() const noexcept { return unmergeable_; }
   [[nodiscard]] bool has_dirty_log() const noexcept { return dirty_log_; }
+  /// Whether it can be placed as it is: RAM needs a block that may be written.
+  [[nodiscard]] bool suits_its_block() const noexcept {
+    return block_writable_ || kind_ == region_kind::rom || read_only_;
+  }
+  /// Whether its block may be written: its descriptor is open for that.
+  [[nodiscard]] bool block_is_writable() const noexcept { return block_writable_; }
   /// Whether regions of this kind have memory at all.
   [[nodiscard]] bool needs_memory() const noexcept {
     return kind_ != region_kind::mmio && kind_ != region_kind::iommu_window;
@@ -115,6 +121,7 @@ class region {
     block_begins_ = block.first();
     block_size_ = block.size();
     size_ = block.size();
+    block_writable_ = block.writable();
     name_ = block.name();
   }
   region(region_kind kind, ram_block& block, block_offset first, std::uint64_t size) noexcept
@@ -132,6 +139,7 @@ class region {
   bool read_only_ = false;
   bool unmergeable_ = false;
   bool dirty_log_ = false;
+  bool block_writable_ = true;
   label name_;
 };
 

@@ -44,7 +44,8 @@ class [[nodiscard]] transaction {
 
   /// Places a region. The highest priority is visible, among equals the one placed last.
   /// Fails: `invalid_extent` for no bytes or past 2^64; `past_the_end` of its memory;
-  /// `stale_handle` if its block is gone; `other_gate` if another address space's gate guards it;
+  /// `stale_handle` if its block is gone; `access_denied` for RAM whose descriptor is open for
+  /// reading only; `other_gate` if another address space's gate guards it;
   /// not enough memory.
   [[nodiscard]] result<region_id> place(region const& what, guest_address at,
                                         int priority = 0) noexcept {
@@ -61,6 +62,8 @@ class [[nodiscard]] transaction {
       if (where && !what.fits_its_block())
         return failure(error{operation, errc::past_the_end}.at(*where).of(name).advise(
             "there are {} bytes", what.block_size()));
+      if (!what.suits_its_block())
+        return failure(error{operation, errc::access_denied}.of(name).advise(only_read));
     }
     if (!where) return failure(error{operation, errc::invalid_extent}.of(name));
     try {
@@ -93,8 +96,16 @@ class [[nodiscard]] transaction {
   }
 
   /// Makes it read-only or writable, for devices and guest: listeners see a removal and an
-  /// addition.
+  /// addition. Fails also: `access_denied` if it would become RAM, but its descriptor is open for
+  /// reading only.
   [[nodiscard]] result<void> set_read_only(region_id id, bool on) noexcept {
+    if (auto* const region = open_ ? writer_->regions().find(id) : nullptr; region != nullptr) {
+      if (!on && !region->block_is_writable && region->kind != region_kind::rom)
+        return failure(error{"set read-only", errc::access_denied}
+                           .at(region->where)
+                           .of(region->owner->name().view())
+                           .advise(only_read));
+    }
     return flip("set read-only", id, &placed_region::read_only, on);
   }
   /// A disabled region shows nothing, but keeps its place.
@@ -138,6 +149,10 @@ class [[nodiscard]] transaction {
         kind_{kind},
         was_compulsory_{writer.made_compulsory()} {}
 
+  static constexpr const char* only_read =
+      "its descriptor is open for reading only: place it as ROM or read-only, or open it for "
+      "reading "
+      "and writing";
   static error out_of_memory(const char* operation) noexcept {
     return error::out_of_memory(operation);
   }

@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -616,6 +617,117 @@ TEST_CASE(
     CHECK(one.deflate(frames_up(0, 256)).returned == 256);
   }
   CHECK_FALSE(notes.overlapped);
+}
+
+TEST_CASE("a frame that is deflated where nothing can be inflated changes nothing, and says so") {
+  auto registers = ram_block::allocate("BAR", 64 * KiB).value();
+  auto bar = ram_block::borrow("BAR", registers.host(), 64 * KiB, memory_kind::device).value();
+  large_guest one{true};
+  constexpr std::uint32_t elsewhere = 0x8000;
+  REQUIRE(one.guest.place(region::ram_device(bar), frame_address(elsewhere)));
+  REQUIRE(one.guest.place(region::mmio("uart", 64 * KiB), frame_address(elsewhere + 16)));
+  REQUIRE(one.guest.place(region::iommu_window("viommu", 64 * KiB), frame_address(elsewhere + 32)));
+  CHECK(one.inflate(frames_up(0, 15)).partial == 15);
+  for (const std::uint32_t at :
+       {elsewhere, elsewhere + 16, elsewhere + 32, elsewhere + 48, 0U, ~std::uint32_t{0}}) {
+    CAPTURE(at);
+    const auto told = one.device.deflate(std::array{at});
+    CHECK(told.not_ram == 1);
+    CHECK(told.adds_up());
+    CHECK(told.errors + told.returned == 0);
+  }
+  CHECK(one.inflate({15}).completed == 15);
+  CHECK(one.gone() == 16);
+  // Memory that registers hide is not in use there; and once hidden, its frames start anew.
+  CHECK(one.inflate(frames_up(16, 15)).partial == 15);
+  const auto overlay =
+      one.guest.place(region::mmio("hides", 4 * KiB), frame_address(ram_frame + 20), 1);
+  REQUIRE(overlay);
+  CHECK(one.deflate({20}).not_ram == 1);
+  REQUIRE(one.guest.remove(*overlay));
+  CHECK(one.inflate({31}).partial == 1);
+  CHECK(one.gone() == 16);
+}
+
+namespace {
+
+/// Counts the bytes that are not given back, and the most of them so far.
+class counted_memory final : public std::pmr::memory_resource {
+ public:
+  std::size_t now = 0;
+  std::size_t most = 0;
+
+ private:
+  void* do_allocate(std::size_t bytes, std::size_t alignment) override {
+    now += bytes;
+    most = std::max(most, now);
+    return std::pmr::new_delete_resource()->allocate(bytes, alignment);
+  }
+  void do_deallocate(void* at, std::size_t bytes, std::size_t alignment) override {
+    now -= bytes;
+    std::pmr::new_delete_resource()->deallocate(at, bytes, alignment);
+  }
+  bool do_is_equal(std::pmr::memory_resource const& other) const noexcept override {
+    return this == &other;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("the notes of 4 GiB of inflated memory with pages of 64 KiB take a bit a frame") {
+  constexpr std::uint64_t bytes = 4 * 1024 * MiB;
+  constexpr std::uint32_t frames = bytes / frame_size;
+  auto ram = ram_block::allocate("ram", bytes, memory_kind::private_anonymous, 64 * KiB).value();
+  address_space guest;
+  REQUIRE(guest.place(region::ram(ram), guest_address{0}));
+  discard_gate<> gate;
+  const auto inflate_all = [&](balloon<multi_threaded>& device, std::uint32_t at_once) {
+    discard_report all;
+    std::vector<std::uint32_t> request;
+    for (std::uint32_t next = 0; next < frames;) {
+      request.clear();
+      for (const auto end = std::min(next + at_once, frames); next < end; ++next)
+        request.push_back(next);
+      all += device.inflate(request);
+    }
+    return all;
+  };
+  // As Linux's balloon asks, and all of it in one request.
+  for (const std::uint32_t at_once : {256U, frames}) {
+    for (const bool must_tell_host : {true, false}) {
+      CAPTURE(at_once);
+      CAPTURE(must_tell_host);
+      counted_memory notes;
+      {
+        balloon device{guest, gate, {.must_tell_host = must_tell_host, .memory = &notes}};
+        const auto told = inflate_all(device, at_once);
+        CHECK(told.adds_up());
+        CHECK(told.discarded == frames);
+        // and half a bit for what holds the bits, which pages were discarded, and the request
+        CHECK(notes.most <= frames / 8 * 3 / 2 + 32 * KiB);
+        if (must_tell_host) CHECK(notes.now >= frames / 8);
+        else CHECK(notes.now == 0);
+      }
+      CHECK(notes.now == 0);
+    }
+  }
+}
+
+TEST_CASE("notes of a lone frame here and there take no more than those of all frames") {
+  constexpr std::uint64_t bytes = 4 * 1024 * MiB;
+  constexpr std::uint32_t frames = bytes / frame_size;
+  auto ram = ram_block::allocate("ram", bytes, memory_kind::private_anonymous, 64 * KiB).value();
+  address_space guest;
+  REQUIRE(guest.place(region::ram(ram), guest_address{0}));
+  discard_gate<> gate;
+  counted_memory notes;
+  balloon device{guest, gate, {.must_tell_host = true, .memory = &notes}};
+  for (std::uint32_t one = 0; one < frames; one += 16)
+    REQUIRE(device.inflate(std::array{one}).partial == 1);
+  CHECK(notes.now <= frames / 8 * 3 / 2);
+  for (std::uint32_t one = 0; one < frames; one += 16)
+    REQUIRE(device.deflate(std::array{one}).returned == 1);
+  CHECK(notes.now == 0);
 }
 
 namespace {

@@ -28,6 +28,14 @@ static_assert(from_to(5, 5).valid() && from_to(0, end).valid() && from_to(end, e
 static_assert(!from_to(5, 4).valid() && !from_to(end, 0).valid() &&
               !run{io_address{end - 0xfff}, io_address{end} + 0x1000}.valid());
 
+// An address and a length as a queue has them, where what wraps must be accounted for, too.
+constexpr run described(std::uint64_t address, std::uint64_t length) {
+  return {io_address{address}, io_address{address} + (length - 1)};
+}
+static_assert(described(0x1000, 0x1000) == *run::of(io_address{0x1000}, 0x1000));
+static_assert(described(end, 1).valid() && !described(end, 2).valid() &&
+              !described(end - 0xfff, 0x2000).valid());
+
 static_assert(from_to(5, 5).size() == 1 && from_to(0x1000, 0x1fff).size() == 0x1000 &&
               from_to(1, end).size() == end);
 

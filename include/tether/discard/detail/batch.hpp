@@ -19,6 +19,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -26,7 +27,7 @@
 
 namespace tether::detail {
 
-class partial_page;
+struct page_in_request;
 
 /// A host page that the guest has inflated completely, ready to be discarded.
 struct complete_page {
@@ -35,7 +36,7 @@ struct complete_page {
   std::uint64_t bytes = 0;   ///< the block's page size
   /// how many frames of the request it accounts for, duplicates included
   std::uint64_t frames = 0;
-  partial_page* record = nullptr;  ///< collected its frames; null if it has only one
+  page_in_request* note = nullptr;  ///< null if it has only one frame
 
   [[nodiscard]] constexpr std::uint64_t end() const noexcept { return offset + bytes; }
 };
@@ -66,7 +67,7 @@ class batch {
 
   /// Discards them all, adjacent ones in one call, calls `after(complete_page, discarded)` for
   /// each, and empties the batch. If a call for several fails, each is tried alone: a page that
-  /// cannot be discarded does not stop the others.
+  /// cannot be discarded does not stop the others. Locked memory is not asked for twice.
   /// Requires: something that keeps the memory alive.
   template <class After>
   void discard(discard_permit const& permit, discard_report& report, After after) noexcept {
@@ -76,20 +77,45 @@ class batch {
       std::ranges::reverse(pages);
       if (!std::ranges::is_sorted(pages, lies_before)) std::ranges::sort(pages, lies_before);
     }
+    locked_part locked;
     for (auto&& neighbours : pages | ranges::views::chunk_by(continues)) {
       const std::span<complete_page const> run{neighbours.begin(), neighbours.end()};
-      if (run.size() > 1 && discard_run(run, permit, report, after)) continue;
+      if (run.size() > 1 && !locked.contains(run.front()) &&
+          discard_run(run, permit, report, after))
+        continue;
       for (complete_page const& one : run) {
-        if (auto done = discard_run({&one, 1}, permit, report, after); !done) {
-          report.fail(one.frames, done.error());
-          after(one, false);
+        if (!locked.contains(one)) {
+          const auto done = discard_run({&one, 1}, permit, report, after);
+          if (done) continue;
+          locked = locked_part::around(one, done.error());
         }
+        report.fail(one.frames, locked.why);
+        after(one, false);
       }
     }
     size_ = 0;
   }
 
  private:
+  /// Memory that the kernel has just refused to discard because it is locked (mlock), so that it is
+  /// not asked for each page of it. Known for one batch only: it may be unlocked at any time.
+  struct locked_part {
+    memory_backing const* memory = nullptr;
+    std::uint64_t offset = 0;
+    std::uint64_t end = 0;
+    error why{"discard", errc::unsupported};
+
+    [[nodiscard]] bool contains(complete_page const& one) const noexcept {
+      return one.memory == memory && offset <= one.offset && one.end() <= end;
+    }
+    /// Empty if `one` failed for another reason.
+    [[nodiscard]] static locked_part around(complete_page const& one, error const& why) noexcept {
+      if (!why.is_errno(EINVAL)) return {nullptr, 0, 0, why};
+      return {one.memory, one.offset, one.memory->locked_until(block_offset{one.offset}).value,
+              why};
+    }
+  };
+
   template <class After>
   static result<void> discard_run(std::span<complete_page const> run, discard_permit const& permit,
                                   discard_report& report, After& after) noexcept {

@@ -6,121 +6,86 @@
 //     host page of 64 KiB   |x|x|.|x|x|x|x|x|x|x|x|x|x|x|x|x|   15 of 16: wait
 #pragma once
 
-#include <tether/core/address.hpp>
+#include <tether/discard/detail/page_group.hpp>
+#include <tether/discard/detail/request_notes.hpp>
 #include <tether/discard/frames.hpp>
 #include <tether/topology/detail/section_owner.hpp>
 #include <tether/topology/memory_backing.hpp>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <map>
 #include <memory>
 #include <memory_resource>
-#include <vector>
 
 namespace tether::detail {
-
-/// A bitmap of the frames of one host page that the guest has inflated.
-class partial_page {
- public:
-  partial_page(std::uint64_t page_bytes, std::pmr::memory_resource* memory)
-      : frames_{page_bytes / frame_size}, bits_((frames_ + 63) / 64, 0, memory) {}
-
-  /// Marks a frame as inflated. Returns whether it was not before.
-  bool mark_free(std::uint64_t frame) noexcept {
-    std::uint64_t& word = bits_[frame / 64];
-    const std::uint64_t bit = std::uint64_t{1} << (frame % 64);
-    const bool is_new = (word & bit) == 0;
-    word |= bit;
-    inflated_ += is_new ? 1 : 0;
-    return is_new;
-  }
-  /// Marks a frame as deflated, so the page is in use again. Returns whether it was inflated.
-  bool mark_used(std::uint64_t frame) noexcept {
-    std::uint64_t& word = bits_[frame / 64];
-    const std::uint64_t bit = std::uint64_t{1} << (frame % 64);
-    if ((word & bit) == 0) return false;
-    word &= ~bit;
-    inflated_ -= 1;
-    discarded_in_request = 0;
-    return true;
-  }
-  /// Whether all its frames are inflated.
-  [[nodiscard]] bool complete() const noexcept { return inflated_ == frames_; }
-  [[nodiscard]] bool empty() const noexcept { return inflated_ == 0; }
-  [[nodiscard]] std::uint64_t inflated() const noexcept { return inflated_; }
-  [[nodiscard]] std::uint64_t frames() const noexcept { return frames_; }
-
-  /// Sets the request (a number, not 0) that handles the page now; a new one counts from zero.
-  void start_request(std::uint64_t request) noexcept {
-    if (request_ == request) return;
-    request_ = request;
-    pending_in_request = 0;
-  }
-  static constexpr std::size_t not_queued = std::numeric_limits<std::size_t>::max();
-
-  /// frames of the current request that were reported as partial
-  std::uint64_t pending_in_request = 0;
-  std::size_t queued = not_queued;  ///< index in the batch, once complete
-  /// the request that discarded it; 0 if none did since a frame was deflated
-  std::uint64_t discarded_in_request = 0;
-
- private:
-  std::uint64_t frames_;
-  std::uint64_t inflated_ = 0;
-  std::uint64_t request_ = 0;
-  std::pmr::vector<std::uint64_t> bits_;
-};
 
 /// The partially inflated host pages of one block, all recorded under one generation of the block:
 /// records from before an edit of the map that concerned the block are void, because the guest may
 /// have lost the memory and got it again meanwhile.
 class block_records {
  public:
-  /// `owner` keeps the block alive. The records refer to it weakly, so they never delay an unplug.
-  block_records(std::uint64_t generation, std::uint64_t page_bytes,
+  /// `number` is no other records' in their lifetime or a request's. `owner` keeps the block alive.
+  /// The records refer to it weakly, so they never delay an unplug.
+  block_records(std::uint64_t number, std::uint64_t generation, std::uint64_t page_bytes,
                 section_owner_pointer const& owner, std::pmr::memory_resource* memory)
-      : generation_{generation},
+      : number_{number},
+        generation_{generation},
         page_bytes_{page_bytes},
         owner_{owner},
         memory_{memory},
-        pages_{memory} {}
+        groups_{memory} {}
 
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
   /// Whether the map and every view have dropped the memory: then the address of the block may be
   /// dangling or reused.
   [[nodiscard]] bool expired() const noexcept { return owner_.expired(); }
-  [[nodiscard]] bool empty() const noexcept { return pages_.empty(); }
-  [[nodiscard]] std::size_t size() const noexcept { return pages_.size(); }
+  [[nodiscard]] bool empty() const noexcept { return groups_.empty(); }
+  /// Number of host pages with inflated frames.
+  [[nodiscard]] std::size_t size() const noexcept {
+    std::size_t pages = 0;
+    for (auto const& [number, group] : groups_) pages += group.size();
+    return pages;
+  }
 
-  /// The record of the page that contains `offset`, created if there is none; null if out of
-  /// memory.
-  [[nodiscard]] partial_page* at(std::uint64_t offset) noexcept {
+  /// Names the page that contains `offset`, for the notes of a request.
+  [[nodiscard]] page_key key_of(std::uint64_t offset) const noexcept {
+    return {number_, offset / page_bytes_};
+  }
+  /// The page that contains `offset`, with its record; none if out of memory.
+  [[nodiscard]] partial_page at(std::uint64_t offset) noexcept {
     try {
-      return &pages_.try_emplace(offset / page_bytes_, page_bytes_, memory_).first->second;
+      page_group& group =
+          groups_.try_emplace(offset / group_bytes(), frames_per_page(), memory_).first->second;
+      return {group, offset % group_bytes() / page_bytes_};
     } catch (...) {
-      return nullptr;
+      return {};
     }
   }
   /// The guest uses the frame at `offset` again.
   void mark_used(std::uint64_t offset) noexcept {
-    const auto found = pages_.find(offset / page_bytes_);
-    if (found == pages_.end()) return;
-    found->second.mark_used(offset % page_bytes_ / frame_size);
-    if (found->second.empty()) pages_.erase(found);
+    const auto found = groups_.find(offset / group_bytes());
+    if (found == groups_.end()) return;
+    found->second.mark_used(offset % group_bytes() / frame_size);
+    if (found->second.empty()) groups_.erase(found);
   }
 
  private:
+  [[nodiscard]] std::uint64_t frames_per_page() const noexcept { return page_bytes_ / frame_size; }
+  [[nodiscard]] std::uint64_t group_bytes() const noexcept {
+    return page_group::frames_in(frames_per_page()) * frame_size;
+  }
+
+  std::uint64_t number_;
   std::uint64_t generation_;
   std::uint64_t page_bytes_;
   std::weak_ptr<section_owner const> owner_;
   std::pmr::memory_resource* memory_;
-  std::pmr::map<std::uint64_t, partial_page> pages_;
+  std::pmr::map<std::uint64_t, page_group> groups_;  // only those with inflated frames
 };
 
-/// All partially inflated host pages. Not thread-safe. Allocates nothing before the first frame.
+/// All partially inflated host pages. Not thread-safe. Allocates nothing before the first frame,
+/// and then a bit for each frame of the groups that have inflated frames.
 class partial_pages {
  public:
   explicit partial_pages(std::pmr::memory_resource* memory) noexcept
@@ -138,8 +103,10 @@ class partial_pages {
   [[nodiscard]] block_records* of(memory_backing const& block, std::uint64_t generation,
                                   section_owner_pointer const& owner) noexcept {
     try {
-      return &blocks_.try_emplace(&block, generation, block.page_size(), owner, memory_)
-                  .first->second;
+      const auto [at, fresh] = blocks_.try_emplace(&block, last_number_ + 1, generation,
+                                                   block.page_size(), owner, memory_);
+      last_number_ += fresh ? 1 : 0;
+      return &at->second;
     } catch (...) {
       return nullptr;
     }
@@ -164,6 +131,7 @@ class partial_pages {
 
  private:
   std::pmr::memory_resource* memory_;
+  std::uint64_t last_number_ = 0;
   std::pmr::map<memory_backing const*, block_records> blocks_;
 };
 

@@ -167,7 +167,8 @@ class section_mapper {
   [[gnu::cold, gnu::noinline]] result<void> roll_back(section_plan const& plan,
                                                       io_address stopped_at,
                                                       error const& cause) noexcept {
-    const error why = cause.of(plan.what.name);
+    const extent<block_offset> memory = plan.fit.inside.where.moved_to(plan.offset);
+    const error why = plan.what.memory->why_gone(cause, memory).of(plan.what.name);
     if constexpr (Backend::pins) {
       if (may_pin_the_zero_page(plan)) drop_read_only(plan);
     }

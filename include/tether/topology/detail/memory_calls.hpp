@@ -3,6 +3,8 @@
 // `memory_backing`, and with it every section and view, is no template of the kernel.
 #pragma once
 
+#include <tether/topology/detail/memory_state.hpp>
+
 #include <cstdint>
 
 namespace tether::detail {
@@ -17,11 +19,22 @@ struct memory_calls {
   std::int64_t (*munmap)(std::uint64_t, std::uint64_t) noexcept;
   std::int64_t (*seals)(int) noexcept;
   std::int64_t (*close)(int) noexcept;
+  /// The questions of memory_state.
+  bool (*any_locked)(std::uint64_t, std::uint64_t) noexcept;
+  std::uint64_t (*locked_until)(std::uint64_t) noexcept;
+  bool (*file_system_is_full)(int, std::uint64_t) noexcept;
 };
 
 template <class Kernel>
-inline constexpr memory_calls memory_calls_of{
-    &Kernel::madvise, &Kernel::fallocate, &Kernel::mmap, &Kernel::move_mapping,
-    &Kernel::munmap,  &Kernel::seals,     &Kernel::close};
+inline constexpr memory_calls memory_calls_of{&Kernel::madvise,
+                                              &Kernel::fallocate,
+                                              &Kernel::mmap,
+                                              &Kernel::move_mapping,
+                                              &Kernel::munmap,
+                                              &Kernel::seals,
+                                              &Kernel::close,
+                                              &detail::any_locked<Kernel>,
+                                              &detail::locked_until<Kernel>,
+                                              &detail::file_system_is_full<Kernel>};
 
 }  // namespace tether::detail

@@ -133,7 +133,9 @@ class memory_sources {
           error{what, errc::past_the_end}.of(name).advise("the file has {} bytes", file->size));
 
     memory.kind_ = file->is_hugetlb ? memory_kind::hugetlb : memory_kind::shared;
-    memory.method_ = discard_method::punch_hole;
+    memory.method_ = file->writable ? discard_method::punch_hole : discard_method::refuse;
+    memory.writable_ = file->writable;
+    memory.protection_ = file->writable ? PROT_READ | PROT_WRITE : PROT_READ;
     memory.page_size_ = file->page_size;
     memory.identity_ = {file->device, file->inode, 0};
     if (((size | file_offset) & (memory.page_size_ - 1)) != 0)

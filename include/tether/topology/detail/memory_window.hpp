@@ -21,6 +21,8 @@ struct memory_window {
   block_offset first{};
   std::uint64_t size = 0;
   label name{};
+  /// False if it came by a descriptor that is open for reading only, whatever the memory allows.
+  bool writable = true;
 };
 
 /// A scoped reference, which keeps memory from being freed as a placed region does. Empty if there

@@ -53,6 +53,7 @@ struct placed_region {
   bool unmergeable = false;
   bool dirty_log = false;
   bool enabled = true;
+  bool block_is_writable = true;
   section_owner_pointer owner;
 
   [[nodiscard]] bool hides(placed_region const& other) const noexcept {
@@ -109,6 +110,7 @@ class region_table {
                     what.is_unmergeable(),
                     what.has_dirty_log(),
                     true,
+                    what.block_is_writable(),
                     std::move(owner)};
       index_.insert(key_of(id, at->second));
     } catch (...) {

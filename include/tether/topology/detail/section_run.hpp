@@ -25,6 +25,11 @@ struct section_run {
     sections.push_back(one);
     owners.push_back(std::move(owner));
   }
+  /// Requires: `at < size()`.
+  void erase(std::size_t at) noexcept {
+    sections.erase(sections.begin() + static_cast<std::ptrdiff_t>(at));
+    owners.erase(owners.begin() + static_cast<std::ptrdiff_t>(at));
+  }
   void clear() noexcept {
     sections.clear();
     owners.clear();

@@ -53,7 +53,8 @@ class shared_files {
 
   /// Requires: `record` has the descriptor, identity, kind, method and page size. It is kept only
   /// for a file not mapped yet. A file that has outgrown its reservation is extended in place or,
-  /// if the addresses there are taken, is other memory.
+  /// if the addresses there are taken, is other memory; so is one that was only mapped for reading,
+  /// if it is to be written. All memory of one file has one guard.
   /// Fails: the kernel's errno; not enough memory; nothing is left behind.
   static window_result window(request const& asked, std::unique_ptr<memory_backing> record) noexcept
       try {
@@ -62,11 +63,15 @@ class shared_files {
     fresh->name = asked.name;
     file_registry& all = registry_of<Kernel>.value;
     const std::lock_guard changing{all.changing};
+    fresh->writable = record->writable();
     for (memory_backing* one = all.newest; one != nullptr; one = one->older_) {
-      if (!is_same(*one, *record) || !reaches(*one, asked)) continue;
+      if (!is_same(*one, *record)) continue;
+      record->file_guard_ = one->file_guard_;
+      if ((record->writable() && !one->writable()) || !reaches(*one, asked)) continue;
       if (const auto answer = open(*one, asked); answer < 0) return refused(asked, answer);
       return joined(*one, asked, std::move(fresh));
     }
+    if (!record->file_guard_) record->file_guard_ = std::make_shared<memory_guard>();
     if (const auto answer = reserve(*record, asked); answer < 0) return refused(asked, answer);
     const std::shared_ptr<memory_backing> memory{std::move(record)};
     memory->registry_ = &all;
@@ -129,7 +134,7 @@ class shared_files {
       static_cast<void>(Kernel::munmap(static_cast<std::uint64_t>(taking), asked.size));
     }
     return Kernel::mprotect(memory.host_.value + (asked.first - memory.file_offset_), asked.size,
-                            PROT_READ | PROT_WRITE);
+                            memory.protection_);
   }
 
   /// Reserves addresses for the file, or if they run short, the window. 0, or the negative errno.
@@ -144,7 +149,7 @@ class shared_files {
   }
   static std::int64_t map(memory_backing& memory, std::uint64_t first, std::uint64_t size,
                           bool opened) noexcept {
-    const int protection = opened ? PROT_READ | PROT_WRITE : PROT_NONE;
+    const int protection = opened ? memory.protection_ : PROT_NONE;
     const int flags = opened ? MAP_SHARED : MAP_SHARED | MAP_NORESERVE;
     const std::uint64_t large = sizes_of_page_tables(Kernel::page_size()).largest_at(0, size);
     std::int64_t answer = 0;

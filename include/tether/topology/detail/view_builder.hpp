@@ -91,35 +91,76 @@ class view_builder {
   section_run pending_;
 };
 
-/// `changed` and every whole section that overlaps or meets it: a section's neighbours decide
-/// whether it merges.
-[[nodiscard]] inline extent<guest_address> widened_to_sections(
-    flat_view const& view, extent<guest_address> changed) noexcept {
+/// `changed` and one byte on either side: they show whether what was edited merges with its
+/// neighbours.
+[[nodiscard]] constexpr extent<guest_address> with_borders(extent<guest_address> changed) noexcept {
   constexpr std::uint64_t top = std::numeric_limits<std::uint64_t>::max();
-  const guest_address from{changed.first.value == 0 ? 0 : changed.first.value - 1};
-  const guest_address to{changed.last.value == top ? top : changed.last.value + 1};
-  for (auto at = view.first_ending_at_or_after(from), end = view.first_beginning_after(to);
-       at != end; at = view.after(at)) {
-    changed.first = std::min(changed.first, view.at(at).where.first);
-    changed.last = std::max(changed.last, view.at(at).where.last);
-  }
+  if (changed.first.value != 0) changed.first = changed.first - 1;
+  if (changed.last.value != top) changed.last = changed.last + 1;
   return changed;
 }
 
+/// The last section of `view` that begins at or in front of `where`, if it reaches behind it.
+[[nodiscard]] inline section const* crossing(flat_view const& view, guest_address where) noexcept {
+  section const* const found = view.find(where);
+  return found != nullptr && found->where.last > where ? found : nullptr;
+}
+
+/// Appends to `into` the sections visible `within`. Those at its ends reach as far as the sections
+/// of `before` that lie across these ends: out there nothing was edited, so nothing is flattened.
+///
+///     before    [-------------- S ---------------]        S may be the merger of 100,000 regions
+///     within                  |..edit..|
+///     flattened               [a][ b ][c]
+///     appended  [--------------a][ b ][c---------]
+///
+/// Requires: `within` has borders; `into` is empty, or ends with what an extent in front of
+/// `within` appended. Fails: throws `std::bad_alloc`.
+inline void flatten_between_neighbours(flat_view const& before, region_table const& regions,
+                                       extent<guest_address> within, section_run& into) {
+  const std::size_t begin = into.size();
+  flatten(regions, within, into);
+  if (begin == into.size()) return;
+  if (const auto at = before.first_ending_at_or_after(within.first);
+      at != before.end_position() && before.at(at).where.first < within.first) {
+    section& first = into.sections[begin];
+    if (begin != 0 && into.sections[begin - 1].where.last >= within.first) {
+      // The section between two edits: the one in front has appended it as far as it went.
+      into.sections[begin - 1].where.last = first.where.last;
+      into.erase(begin);
+    } else {
+      const guest_address last = first.where.last;
+      first = before.at(at);
+      first.where.last = last;
+      into.owners[begin] = before.owner_at(at);
+    }
+  }
+  if (section const* const behind = crossing(before, within.last); behind != nullptr)
+    into.sections.back().where.last = behind->where.last;
+}
+
 /// The view that follows `before` if only `changed` (sorted, disjoint) was edited since.
-/// Ensures: the same sections as a view made from scratch. Cost: that of the change, and one
-/// pointer for each 512 sections. Fails: throws `std::bad_alloc`.
+/// Ensures: the same sections as a view made from scratch. Cost: that of the regions that overlap
+/// `changed`, however long the sections are that they merge with; one pointer for each 512
+/// sections. Fails: throws `std::bad_alloc`.
 [[nodiscard]] inline flat_view next_view(flat_view const& before, region_table const& regions,
                                          std::vector<extent<guest_address>> changed) {
-  for (auto& one : changed) one = widened_to_sections(before, one);
+  for (auto& one : changed) one = with_borders(one);
   coalesce(changed);
   view_builder builder{before};
   section_run flattened;
-  for (auto const& one : changed) {
-    const auto begin = before.first_ending_at_or_after(one.first);
-    const auto end = before.first_beginning_after(one.last);
+  for (auto next = changed.begin(); next != changed.end();) {
+    const auto begin = before.first_ending_at_or_after(next->first);
+    auto end = begin;
     flattened.clear();
-    flatten(regions, one, flattened);
+    // One edit, and those behind it with a section in common.
+    for (bool shared = true; shared;) {
+      flatten_between_neighbours(before, regions, *next, flattened);
+      end = before.first_beginning_after(next->last);
+      section const* const behind = crossing(before, next->last);
+      ++next;
+      shared = behind != nullptr && next != changed.end() && behind->where.last >= next->first;
+    }
     // An edit that is hidden below another region costs no copy.
     auto at = begin;
     std::size_t same = 0;

@@ -117,7 +117,8 @@ TEST_CASE(
   const auto permit = gate.permit(discard_kind::uncoordinated);
   std::vector<bool> told;
   {
-    const injected_fault fault{1, EINVAL, false, 2};  // the run, then its first page
+    // The run, the question whether it is locked, then its first page.
+    const injected_fault fault{1, EINVAL, false, 3};
     all.discard(permit, report, [&](detail::complete_page const& one, bool discarded) {
       CHECK(one.offset == std::vector<std::uint64_t>{0, 1, 2, 3, 9}[told.size()] * frame);
       told.push_back(discarded);

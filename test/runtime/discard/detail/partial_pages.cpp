@@ -39,50 +39,24 @@ struct large_pages {
 
 }  // namespace
 
-TEST_CASE("a page is complete with its last frame, and not before, in whatever order they come") {
-  for (const std::uint64_t bytes : {8 * KiB, 64 * KiB, 2 * MiB}) {
-    partial_page page{bytes, std::pmr::get_default_resource()};
-    const std::uint64_t frames = bytes / frame_size;
-    CAPTURE(frames);
-    for (std::uint64_t i = 0; i < frames; ++i) {
-      CHECK_FALSE(page.complete());
-      // 7 divides no power of two, so each comes once
-      const std::uint64_t frame = (i * 7 + 3) % frames;
-      CHECK(page.mark_free(frame));
-      CHECK_FALSE(page.mark_free(frame));
-      CHECK(page.inflated() == i + 1);
-    }
-    CHECK(page.complete());
-    CHECK(page.mark_used(frames - 1));
-    CHECK_FALSE(page.mark_used(frames - 1));
-    CHECK_FALSE(page.complete());
-    CHECK(page.mark_free(frames - 1));
-    CHECK(page.complete());
-  }
-}
-
-TEST_CASE("what one request was told is not taken for what another was") {
-  partial_page page{64 * KiB, std::pmr::get_default_resource()};
-  page.start_request(1);
-  page.mark_free(0);
-  page.pending_in_request = 1;
-  page.start_request(1);
-  CHECK(page.pending_in_request == 1);
-  page.start_request(2);
-  CHECK(page.pending_in_request == 0);
-  CHECK(page.inflated() == 1);
-}
-
 TEST_CASE("frames of one host page meet, and those of two do not") {
   large_pages memory;
   partial_pages all{std::pmr::get_default_resource()};
   block_records* const notes = all.of(memory.ram.backing(), memory.generation(), memory.owner);
   REQUIRE(notes != nullptr);
   CHECK(all.of(memory.ram.backing(), memory.generation(), memory.owner) == notes);
-  partial_page* const first = notes->at(0);
-  REQUIRE(first != nullptr);
+  const partial_page first = notes->at(0);
+  REQUIRE(first);
   CHECK(notes->at(60 * KiB) == first);
-  CHECK(notes->at(64 * KiB) != first);
+  CHECK(notes->key_of(60 * KiB) == notes->key_of(0));
+  const partial_page second = notes->at(64 * KiB);
+  CHECK_FALSE(second == first);
+  CHECK_FALSE(notes->key_of(64 * KiB) == notes->key_of(0));
+  CHECK(all.size() == 0);
+  first.mark_free(15);
+  CHECK(second.inflated() == 0);
+  second.mark_free(0);
+  CHECK(first.inflated() == 1);
   CHECK(all.size() == 2);
 }
 
@@ -92,8 +66,8 @@ TEST_CASE(
   partial_pages all{std::pmr::get_default_resource()};
   memory_backing& block = memory.ram.backing();
   block_records* const notes = all.of(block, memory.generation(), memory.owner);
-  notes->at(0)->mark_free(0);
-  notes->at(4 * KiB)->mark_free(1);
+  notes->at(0).mark_free(0);
+  notes->at(4 * KiB).mark_free(1);
   all.mark_used(block, 4 * KiB);
   CHECK(all.size() == 1);
   all.mark_used(block, 8 * KiB);
@@ -111,7 +85,7 @@ TEST_CASE(
   partial_pages all{std::pmr::get_default_resource()};
   memory_backing& block = memory.ram.backing();
   const auto before = memory.generation();
-  all.of(block, before, memory.owner)->at(0)->mark_free(0);
+  all.of(block, before, memory.owner)->at(0).mark_free(0);
   block.generation().begin_edit();
   block.generation().end_edit();
   const auto now = memory.generation();
@@ -119,10 +93,13 @@ TEST_CASE(
   CHECK(all.of(block, now, memory.owner)->generation() == before);
   all.mark_used(block, 0);  // nothing that it means
   CHECK(all.size() == 1);
+  const page_key old = all.of(block, now, memory.owner)->key_of(0);
   all.erase(block);
   CHECK(all.size() == 0);
+  // what a request knows of the old ones' pages it does not take for these'
+  CHECK_FALSE(all.of(block, now, memory.owner)->key_of(0) == old);
   CHECK(all.of(block, now, memory.owner)->generation() == now);
-  CHECK(all.of(block, now, memory.owner)->at(0)->inflated() == 0);
+  CHECK(all.of(block, now, memory.owner)->at(0).inflated() == 0);
 }
 
 TEST_CASE(
@@ -131,7 +108,7 @@ TEST_CASE(
   large_pages memory;
   partial_pages all{std::pmr::get_default_resource()};
   memory_backing& block = memory.ram.backing();
-  all.of(block, memory.generation(), memory.owner)->at(0)->mark_free(0);
+  all.of(block, memory.generation(), memory.owner)->at(0).mark_free(0);
   all.erase_expired();
   CHECK(all.size() == 1);
   memory.owner.reset();
@@ -145,9 +122,9 @@ TEST_CASE("where there is no memory to note a frame, nothing is noted and nothin
   partial_pages all{std::pmr::null_memory_resource()};
   CHECK(all.of(memory.ram.backing(), memory.generation(), memory.owner) == nullptr);
   CHECK(all.size() == 0);
-  block_records notes{memory.generation(), 64 * KiB, memory.owner,
+  block_records notes{1, memory.generation(), 64 * KiB, memory.owner,
                       std::pmr::null_memory_resource()};
-  CHECK(notes.at(0) == nullptr);
+  CHECK_FALSE(notes.at(0));
   CHECK(notes.empty());
 }
 

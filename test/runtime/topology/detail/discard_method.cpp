@@ -53,7 +53,10 @@ struct record {
       },
       [](std::uint64_t host, std::uint64_t size) noexcept { return note('u', host, size); },
       [](int) noexcept { return std::int64_t{0}; },
-      [](int) noexcept { return std::int64_t{0}; }};
+      [](int) noexcept { return std::int64_t{0}; },
+      nullptr,
+      nullptr,
+      nullptr};
 };
 
 std::string done(discard_method how, std::int64_t expected = 0) {

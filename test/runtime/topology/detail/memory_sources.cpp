@@ -216,8 +216,10 @@ TEST_CASE("a descriptor that is not what it claims is refused by name, and nothi
     refused(real.descriptor, 0, page + 1, errc::not_aligned);
     refused(real.descriptor, 100, page, errc::not_aligned);
     const std::string path = "/proc/self/fd/" + std::to_string(real.descriptor);
-    const file read_only{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-    refused(read_only.descriptor, 0, page, errc::bad_descriptor);
+    const file write_only{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
+    refused(write_only.descriptor, 0, page, errc::bad_descriptor);
+    const file named_only{::open(path.c_str(), O_PATH | O_CLOEXEC)};
+    refused(named_only.descriptor, 0, page, errc::bad_descriptor);
     REQUIRE(::fcntl(real.descriptor, F_ADD_SEALS, F_SEAL_WRITE) == 0);
     refused(real.descriptor, 0, page, errc::bad_descriptor);
     CHECK(ram_block::from_descriptor("ram", real.descriptor, 0, page)

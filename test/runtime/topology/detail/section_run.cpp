@@ -22,6 +22,12 @@ TEST_CASE("a section and what keeps it alive are appended together, and go toget
   }
   CHECK(owner.use_count() == 101);
   CHECK(run.sections.back().name == "uart");
+  run.sections[41].name = "the 42nd";
+  run.erase(40);
+  CHECK(run.size() == 99);
+  CHECK(run.owners.size() == 99);
+  CHECK(run.sections[40].name == "the 42nd");
+  CHECK(owner.use_count() == 100);
   run.clear();
   CHECK(run.size() == 0);
   CHECK(owner.use_count() == 1);

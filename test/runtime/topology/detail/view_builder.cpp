@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <random>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -175,6 +176,72 @@ TEST_CASE("a view that was updated step by step is the view rendered from nothin
     }
   }
   CHECK(view.chunks().size() > 2);
+}
+
+TEST_CASE("where most neighbours merge, too, a view updated by steps is the one from nothing") {
+  constexpr std::uint64_t most = 400;
+  auto block = must(ram_block::allocate("ram", most * page));
+  std::mt19937_64 random{7};
+  region_table table;
+  flat_view view;
+  std::vector<region_id> ids;
+  const auto name = [&] { return std::string(1, static_cast<char>('a' + random() % 26)); };
+  for (int step = 0; step < 2000; ++step) {
+    for (auto edits = 1 + random() % 5; edits > 0; --edits) {
+      const std::uint64_t size = random() % 8 == 0 ? 1 + random() % 60 : 1 + random() % 3;
+      const std::uint64_t first = random() % (most - size);
+      const auto choice = random() % 10;
+      if (ids.size() < 150 || choice < 3) {
+        region what = random() % 8 == 0
+                          ? region::mmio(name(), size * page)
+                          : region::ram(block, block_offset{first * page}, size * page);
+        if (random() % 16 == 0) what = what.unmergeable();
+        ids.push_back(tether_test::placed(table, what.named(name()), pages(first, size),
+                                          static_cast<int>(random() % 3)));
+        continue;
+      }
+      auto& id = ids[random() % ids.size()];
+      if (choice < 7) {
+        table.remove(id);
+        id = ids.back();
+        ids.pop_back();
+      } else if (choice == 7) {
+        const auto length = table.find(id)->where.size() / page;
+        table.move(id, pages(random() % (most - length), length));
+      } else {
+        table.set_flag(
+            id, choice == 8 ? &detail::placed_region::enabled : &detail::placed_region::read_only,
+            random() % 4 == 0);
+      }
+    }
+    view = detail::next_view(view, table, table.changed_extents());
+    table.keep();
+    const auto whole = from_nothing(table);
+    REQUIRE(listed(view) == listed(whole));
+    auto theirs = whole.begin();
+    for (auto at = flat_view::position{}; at != view.end_position(); at = view.after(at)) {
+      REQUIRE(view.at(at).name == theirs->name);
+      // what keeps a name alive is what has it
+      REQUIRE(view.owner_at(at)->name().view().data() == view.at(at).name.data());
+      ++theirs;
+    }
+  }
+}
+
+TEST_CASE("neighbours merge at both ends of the address space") {
+  constexpr std::uint64_t last_page = ~std::uint64_t{0} / page;
+  auto block = must(ram_block::allocate("ram", 4 * page));
+  region_table table;
+  flat_view view;
+  for (const auto& [at, offset] :
+       {std::pair{std::uint64_t{0}, 0U}, {1, 1}, {last_page - 1, 2}, {last_page, 3}}) {
+    tether_test::placed(table, region::ram(block, block_offset{offset * page}, page),
+                        {guest_address{at * page}, guest_address{at * page + (page - 1)}}, 0);
+    view = detail::next_view(view, table, table.changed_extents());
+    table.keep();
+    REQUIRE(listed(view) == listed(from_nothing(table)));
+  }
+  CHECK(view.size() == 2);
 }
 
 TEST_CASE("a view keeps the memory that it shows, and only that") {
