@@ -75,6 +75,7 @@ class device_operations : public executor<Backend, Configuration> {
     const std::uint64_t id = fresh.back().id;
     group->devices.splice(group->devices.end(), fresh);
     this->groups_.splice(this->groups_.end(), fresh_group);
+    this->name_listener();
     if (end == ending::diverged) return failure(this->diverge(*task.first_error));
     return handle_ids{group->id, id};
   }
@@ -93,8 +94,10 @@ class device_operations : public executor<Backend, Configuration> {
     const ending end = last ? this->template run<cursor{operation::detach_last}>(task)
                             : this->template run<cursor{operation::detach_next}>(task);
     if (auto done = this->answer(end, task); !done) return failure(done.error());
-    group->devices.erase(device);
+    std::list<device_record<Backend>> gone;  // its name may be in use until there is another
+    gone.splice(gone.end(), group->devices, device);
     if (group->devices.empty()) this->groups_.erase(group);
+    this->name_listener();
     return {};
   }
 };

@@ -63,6 +63,7 @@ class group_operations : public executor<Backend, Configuration> {
                            : this->template run<cursor{operation::attach_next}>(task);
     if (end == ending::rolled_back) return failure(*task.first_error);
     this->groups_.splice(this->groups_.end(), fresh);
+    this->name_listener();
     if (end == ending::diverged) return failure(this->diverge(*task.first_error));
     return handle_ids{.group = task.group.id};
   }
@@ -82,7 +83,9 @@ class group_operations : public executor<Backend, Configuration> {
                            ? this->template run<cursor{operation::detach_last}>(task)
                            : this->template run<cursor{operation::detach_next}>(task);
     if (auto done = this->answer(end, task); !done) return failure(done.error());
-    this->groups_.erase(group);
+    std::list<group_record> gone;  // its name may be in use until there is another
+    gone.splice(gone.end(), this->groups_, group);
+    this->name_listener();
     return {};
   }
 
