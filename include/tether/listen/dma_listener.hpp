@@ -284,7 +284,7 @@ class dma_listener {
 
   Backend* backend_;
   Mutex* mutex_;
-  detail::section_mapper<Backend, Granularity, Observation> mapper_;
+  detail::section_mapper<Backend, Granularity, Observation, typename Feed::order> mapper_;
   detail::announced_change<Feed> change_;
   basic_left_out_list<typename Feed::order> left_out_;
   detail::kept_memory kept_;

@@ -10,7 +10,10 @@
 namespace tether::detail {
 
 struct section_order {
-  constexpr bool operator()(guest_address a, guest_address b) const noexcept { return a < b; }
+  template <class Address>
+  constexpr bool operator()(Address a, Address b) const noexcept {
+    return a < b;
+  }
 };
 
 /// The same for sections themselves, and to find one by its first address.
