@@ -5,7 +5,6 @@
 
 #include <tether/attach/detail/records.hpp>
 #include <tether/attach/lease.hpp>
-#include <tether/core/attachment.hpp>
 #include <tether/core/error.hpp>
 #include <tether/inhibit/concepts.hpp>
 #include <tether/inhibit/detail/truth_table.hpp>
@@ -86,16 +85,8 @@ class container_state {
     return {};
   }
 
-  /// Names the listener after what has been attached longest. Requires: `operation_` is held; what
-  /// it was named after is still there.
-  void name_listener() noexcept {
-    std::string_view name;
-    if (!groups_.empty()) {
-      record const& first = groups_.front();
-      name = first.name;
-      if constexpr (Backend::unit == attach_unit::device)
-        name = first.devices.empty() ? std::string_view{} : first.devices.front().name;
-    }
+  /// Names the listener after what has been attached longest: whenever that is another.
+  void name_listener(std::string_view name) noexcept {
     std::lock_guard turn{mutex_};
     listener_.name(name);
   }
