@@ -15,8 +15,8 @@
 #include <bit>
 #include <cstdint>
 #include <exception>
+#include <map>
 #include <system_error>
-#include <vector>
 
 namespace codegen {
 
@@ -32,9 +32,8 @@ struct mapper_state {
     tether::memory_backing* memory;
     std::uint64_t first;
     std::uint64_t last;
-    std::uint64_t iova;
   };
-  std::vector<needed> read_only{};
+  std::map<std::uint64_t, needed> read_only{};  // by IOVA
 
   using plan_type = tether::detail::section_plan;
 
@@ -47,8 +46,9 @@ struct mapper_state {
     const std::uint64_t length =
         plan.fit.inside.where.last.value - plan.fit.inside.where.first.value;
     try {
-      read_only.push_back({plan.what.memory, plan.offset.value, plan.offset.value + length,
-                           plan.fit.inside.where.first.value});
+      read_only.insert_or_assign(
+          plan.fit.inside.where.first.value,
+          needed{plan.what.memory, plan.offset.value, plan.offset.value + length});
     } catch (std::exception const&) {
       return tether::failure(
           tether::error{"map", std::make_error_code(std::errc::not_enough_memory)});
@@ -62,8 +62,7 @@ struct mapper_state {
                        static_cast<unsigned>(plan.fit.inside.rights));
   }
   [[gnu::cold, gnu::noinline]] void forget(plan_type const& plan) noexcept {
-    std::erase_if(read_only,
-                  [&](needed const& one) { return one.iova == plan.fit.inside.where.first.value; });
+    read_only.erase(plan.fit.inside.where.first.value);
   }
   /// Unmaps what is before `stopped_at`.
   [[gnu::cold, gnu::noinline]] tether::result<void> take_back(plan_type const& plan,

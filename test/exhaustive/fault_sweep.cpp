@@ -181,7 +181,7 @@ void check_diverged(Rig& r, seen_state const& before) {
   const auto anew = r.state();
   CHECK(anew.holds() == 0);
   CHECK(anew.holders.empty());
-  CHECK(anew.members == container_counts{});
+  CHECK(anew.membership == container_counts{});
   CHECK(anew.usage == mapped_usage{});
   CHECK(anew.pinned == 0);
   CHECK_FALSE(anew.diverged);

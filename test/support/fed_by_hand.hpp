@@ -350,19 +350,21 @@ class fed_by_hand {
                 tether::result<void> const& outcome) {
     for (section const& one : now.goes) demand(take(standing_, one), "what goes was there");
     standing_.insert(standing_.end(), now.comes.begin(), now.comes.end());
-    // What was left out before and not removed is still there, in order; the rest came with this
-    // change.
+    // What was left out before and not removed is still there; the rest came with this change.
     std::vector<extent_text> expected;
     for (extent_text const& one : before.left_out)
       if (std::none_of(now.goes.begin(), now.goes.end(),
                        [&](section const& gone) { return one.first == gone.where.first.value; }))
         expected.push_back(one);
     const auto left = left_out();
-    demand(left.size() >= expected.size() &&
-               std::equal(expected.begin(), expected.end(), left.begin()),
-           "what was left out stays so");
+    demand(std::is_sorted(left.begin(), left.end(),
+                          [](auto const& a, auto const& b) { return a.first < b.first; }),
+           "what is left out is listed by address");
+    for (extent_text const& one : expected)
+      demand(std::find(left.begin(), left.end(), one) != left.end(), "what was left out stays so");
     bool memory_left_out = false;
-    for (std::size_t i = expected.size(); i != left.size(); ++i) {
+    for (std::size_t i = 0; i != left.size(); ++i) {
+      if (std::find(expected.begin(), expected.end(), left[i]) != expected.end()) continue;
       const auto came = std::find_if(now.comes.begin(), now.comes.end(), [&](section const& one) {
         return one.where.first.value == left[i].first && one.where.last.value == left[i].last &&
                one.name == left[i].name;

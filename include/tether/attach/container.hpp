@@ -29,6 +29,11 @@
 namespace tether {
 
 /// A container. The backend comes first, then policies in any order, each slot at most once.
+/// While something is attached it listens to `space`, at priority 0: among equals in the order of
+/// their first attaches, so a listener of yours that must come before has a priority below 0. Where
+/// it refuses a change of the map, or is fenced by one, the error names it by what has been
+/// attached to it longest (`error::container`). One that has diverged refuses every refusable
+/// change of the map, until `abandon`.
 /// Requires: `space` and `gate` outlive it. Thread-safe as far as its gate is; one lifecycle
 /// operation runs at a time, the others wait. An operation may wait for discards (to take a hold)
 /// and take seconds (pinning): call it without a permit and without a lock that a discard needs.
@@ -152,8 +157,8 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     std::lock_guard turn{this->mutex_};
     return this->listener_.trimmed_bytes();
   }
-  /// Sections that devices do not see although they are memory, and why. Fails: may throw
-  /// `std::bad_alloc`.
+  /// Sections that devices do not see although they are memory, by address, and why. Fails: may
+  /// throw `std::bad_alloc`.
   [[nodiscard]] std::vector<left_out_section> left_out() const {
     std::lock_guard turn{this->mutex_};
     return this->listener_.left_out();
@@ -233,6 +238,7 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   /// first error.
   result<void> close_every_device() noexcept {
     std::lock_guard turn{this->mutex_};
+    this->listener_.name({});  // it may be a device's
     result<void> first{};
     for (group_record& group : this->groups_) {
       std::erase_if(group.devices, [&](auto& one) {

@@ -54,6 +54,12 @@ class [[nodiscard]] error {
     that.subject_ = label{subject};
     return that;
   }
+  /// Adds which container refuses, where there are several. Cut at 47 bytes.
+  [[nodiscard]] error in(std::string_view container) const noexcept {
+    error that = *this;
+    that.container_ = label{container};
+    return that;
+  }
   /// Adds what to do about it: a string literal, in which `{}` stands for `number`.
   [[nodiscard]] error advise(const char* advice, std::uint64_t number = 0) const noexcept {
     error that = *this;
@@ -85,6 +91,9 @@ class [[nodiscard]] error {
   [[nodiscard]] bool rollback_failed() const noexcept { return rollback_failed_; }
   /// The region, group or device concerned; empty if none.
   [[nodiscard]] std::string_view subject() const noexcept { return subject_.view(); }
+  /// The container that refuses, by what is attached to it; empty if there is none, or just one
+  /// that could be meant.
+  [[nodiscard]] std::string_view container() const noexcept { return container_.view(); }
   /// The extent concerned, if there is one: its space, first and last byte.
   [[nodiscard]] bool has_extent() const noexcept { return space_ != space::none; }
   [[nodiscard]] space extent_space() const noexcept { return space_; }
@@ -104,6 +113,7 @@ class [[nodiscard]] error {
                     static_cast<unsigned long long>(last_));
       text.append(" at ").append(name_of(space_)).append(where.data());
     }
+    if (!container().empty()) text.append(" in container '").append(container()).append("'");
     text.append(": ").append(cause_.message());
     if (advice_ != nullptr) {
       text.append("; ");
@@ -129,6 +139,7 @@ class [[nodiscard]] error {
   space space_ = space::none;
   bool rollback_failed_ = false;
   label subject_{};
+  label container_{};
 };
 
 static_assert(std::is_trivially_copyable_v<error>);

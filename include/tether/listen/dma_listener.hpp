@@ -24,9 +24,11 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -35,7 +37,14 @@ namespace tether {
 /// Models `memory_listener`. `Mutex` is held over a commit: the caller's lock around every call
 /// into this backend. `Feed` says whether announced changes are validated (`checked_feed`) or
 /// trusted (`trusted_feed`, a container's).
-/// Requires: backend and mutex outlive it; one thread from `begin` to `commit`.
+///
+/// Fed by a VMM's own memory model, a change is: `begin(kind)`; `remove` for each section that
+/// goes, once, exactly as it was added (but for its name); `add` for each that comes; `commit`.
+/// However announced, removals take effect first, so a section that moves, or whose rights change,
+/// is removed and added. What was left out, or could not be followed in a compulsory change, was
+/// added all the same, and is removed like any other. A refused change has added and removed
+/// nothing. To end, remove everything in a compulsory change.
+/// Requires: backend, mutex and memory outlive it; one thread from `begin` to `commit`.
 template <class Backend, granularity Granularity, edges Edges, observation Observation, class Mutex,
           class Feed = detail::checked_feed>
 class dma_listener {
@@ -46,6 +55,7 @@ class dma_listener {
   dma_listener& operator=(dma_listener const&) = delete;
 
   void begin(commit_kind kind) noexcept { change_.begin(kind); }
+  void begin_rollback() noexcept { change_.begin_rollback(); }
   void remove(section const& one) noexcept { change_.remove(one); }
   void add(section const& one) noexcept {
     change_.add(one);
@@ -53,7 +63,8 @@ class dma_listener {
     if (!kept_.reserve(change_.room())) change_.note_out_of_memory();
   }
   /// Fails: what the backend says; whatever can be refused up front (law 14); `not_enough_memory`;
-  /// `diverged`; what the feed finds wrong.
+  /// `diverged`; what the feed finds wrong, a `commit` without `begin` too (tether[M4]), which
+  /// changes nothing.
   [[nodiscard]] result<void> commit() noexcept {
     unmonitored none;
     return commit_monitored(none);
@@ -63,29 +74,31 @@ class dma_listener {
   [[nodiscard]] result<void> commit_monitored(Monitor& monitor) noexcept {
     std::lock_guard lock{*mutex_};
     mapper_.refresh_sizes();
-    left_out_.begin_change();
+    left_out_.begin_change(change_.rolls_back());
     change_.validate();
     auto followed = change_.kind() == commit_kind::refusable ? follow_or_refuse(monitor)
                                                              : follow_or_fence(monitor);
     change_.end(followed || change_.kind() == commit_kind::compulsory);
-    return followed;
+    return followed || name_.empty() ? followed : failure(followed.error().in(name_));
   }
+
+  /// Names the container: an error of `commit` bears it, so that who has several knows which one
+  /// refuses. Requires: the mutex is held, or no commit is running; the name outlives its use.
+  void name(std::string_view container) noexcept { name_ = container; }
 
   // The current state. Requires: the mutex is held, or no commit is running.
 
   [[nodiscard]] mapped_usage usage() const noexcept { return mapper_.usage(); }
   /// Bytes at the edges of mapped sections that devices do not see.
   [[nodiscard]] std::uint64_t trimmed_bytes() const noexcept { return trimmed_; }
-  [[nodiscard]] std::vector<left_out_section> const& left_out() const noexcept {
-    return left_out_.all();
-  }
+  /// What devices do not see although it is memory, by address. Fails: may throw `std::bad_alloc`.
+  [[nodiscard]] std::vector<left_out_section> left_out() const { return left_out_.all(); }
   /// A rollback failed: what is mapped is not known any more, and every change is refused (law 6).
   [[nodiscard]] bool diverged() const noexcept { return divergence_.has_value(); }
   [[nodiscard]] Observation& observer() noexcept { return mapper_.observer(); }
 
   /// Populates the pages behind read-only mappings of private memory, before something pins them
-  /// (law 15): they were present when mapped, and may have been discarded since. Requires: the
-  /// mutex is held, and so is a hold, so that they stay present.
+  /// (law 15): they may have been discarded since. Requires: the mutex and a hold are held.
   /// Fails: as `memory_backing::populate`, naming the section.
   [[nodiscard]] result<void> populate_read_only() noexcept { return mapper_.populate_read_only(); }
 
@@ -96,8 +109,7 @@ class dma_listener {
   }
   /// Never frees the memory that devices may still reach, not even when this is destroyed.
   void keep_memory_for_ever() noexcept { kept_.keep_for_ever(); }
-  /// Resets it to no sections. Requires: the backend was abandoned, so nothing is mapped; no change
-  /// is in progress.
+  /// Forgets all sections. Requires: the backend was abandoned; no change is in progress.
   void reset() noexcept {
     mapper_.reset();
     left_out_.clear();
@@ -133,6 +145,7 @@ class dma_listener {
       leave_out(plan, done.error());
     }
     if (change_.out_of_memory()) return roll_back(log, no_memory());
+    for (detail::section_plan const& plan : change_.removed()) left_out_.remove(plan.what);
     finish();
     return {};
   }
@@ -153,12 +166,14 @@ class dma_listener {
     }
     if (first && !divergence_) diverge(*first);
     if (change_.out_of_memory() && !divergence_) diverge(no_memory());
+    for (detail::section_plan const& plan : change_.removed()) left_out_.remove(plan.what);
     if (divergence_) {
-      for (detail::section_plan const& plan : change_.removed()) left_out_.remove(plan.what);
+      left_out_.keep();
       return failure(first.value_or(*divergence_).with_failed_rollback());
     }
     std::uint64_t left = change_.added().empty() ? 0 : backend_->free_mappings();  // a system call
     for (detail::section_plan& plan : change_.added()) {
+      if (left_out_.restore(plan.what)) continue;  // as before the change that is rolled back
       plan = detail::plan_section<Granularity>(plan.what, mapper_.sizes());
       result<void> done =
           detail::check_plan<Granularity, Edges>(plan, mapper_.sizes(), backend_->usable_iova());
@@ -195,8 +210,7 @@ class dma_listener {
 
   /// Refuses up front whatever can be known before the kernel is asked (law 14).
   result<void> plan_additions() noexcept {
-    std::uint64_t available = backend_->free_mappings();
-    // no overflow without a limit
+    std::uint64_t available = backend_->free_mappings();  // may be unlimited
     for (detail::section_plan const& plan : change_.removed())
       available += std::min(plan.pieces, ~available);
     for (detail::section_plan& plan : change_.added()) {
@@ -211,26 +225,15 @@ class dma_listener {
         leave_out_unless_skipped(plan);
       }
     }
-    std::uint64_t left = available;
-    for (const bool optional : {false, true})  // what devices must see comes first
-      for (detail::section_plan& plan : change_.added()) {
-        if ((detail::treatment_of(plan.what) == detail::treatment::may_map) != optional) continue;
-        if (plan.pieces <= left) left -= plan.pieces;
-        else if (optional) leave_out(plan, detail::over_budget(plan, 0));
-        else
-          return roll_back(
-              {}, detail::over_budget(plan, detail::block_that_fits(change_.added(), available)));
-      }
-    return {};
+    const auto too_many = [&](auto& plan, error const& why) { leave_out(plan, why); };
+    const auto fits = detail::fit_to_budget(change_.added(), available, too_many);
+    return fits ? fits : roll_back({}, fits.error());
   }
 
   /// Leaves out a section that passes the filter but contains no whole page.
   void leave_out_unless_skipped(detail::section_plan& plan) noexcept {
-    if (detail::treatment_of(plan.what) == detail::treatment::skip) return;
-    const error why{"map", errc::not_aligned};
-    leave_out(plan, why.at(plan.what.where)
-                        .of(plan.what.name)
-                        .advise("the IOMMU's pages are {} bytes", mapper_.sizes().smallest()));
+    if (detail::treatment_of(plan.what) != detail::treatment::skip)
+      leave_out(plan, detail::no_whole_page(plan.what, mapper_.sizes()));
   }
   /// What is not mapped must be remembered, or its removal would unmap a hole: if out of memory,
   /// the change is refused.
@@ -260,23 +263,18 @@ class dma_listener {
 
   /// The change has happened: updates the lists and notifies the observer.
   void finish() noexcept {
-    for (detail::section_plan const& plan : change_.removed()) {
+    for (detail::section_plan const& plan : change_.removed())
       trimmed_ -= plan.pieces != 0 ? plan.fit.trimmed : 0;
-      left_out_.remove(plan.what);
-    }
     for (detail::section_plan const& plan : change_.added()) {
-      if (plan.pieces != 0 && plan.fit.trimmed != 0) {
+      if (plan.pieces == 0) {
+        if (auto const* const one = left_out_.added(plan.what))
+          detail::notify_left_out(mapper_.observer(), plan.what, one->why);
+      } else if (plan.fit.trimmed != 0) {
         trimmed_ += plan.fit.trimmed;
         detail::notify_trimmed(mapper_.observer(), plan.what, plan.fit.trimmed);
       }
     }
-    for (left_out_section const& one : left_out_.added()) {
-      const auto plan = std::ranges::find_if(change_.added(), [&](detail::section_plan const& it) {
-        return it.what.where == one.what.where;
-      });
-      if (plan != change_.added().end())
-        detail::notify_left_out(mapper_.observer(), plan->what, one.why);
-    }
+    left_out_.keep();
   }
 
   static error no_memory() noexcept { return error::out_of_memory("follow the memory map"); }
@@ -288,12 +286,13 @@ class dma_listener {
 
   Backend* backend_;
   Mutex* mutex_;
-  detail::section_mapper<Backend, Granularity, Observation> mapper_;
+  detail::section_mapper<Backend, Granularity, Observation, typename Feed::order> mapper_;
   detail::announced_change<Feed> change_;
-  left_out_list left_out_;
+  basic_left_out_list<typename Feed::order> left_out_;
   detail::kept_memory kept_;
   std::uint64_t trimmed_ = 0;
   std::optional<error> divergence_;
+  std::string_view name_{};
 };
 
 }  // namespace tether

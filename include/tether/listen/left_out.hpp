@@ -2,7 +2,8 @@
 // The sections that passed the filter but are not mapped. They must be remembered: removing one
 // must not unmap a hole.
 //
-//     |  left out before this change  |  left out by it  |     a rollback cuts the second part off
+//     present | 0x1000  0x8000 |      remove: to `removed`, from where a rollback restores it
+//     added   | 0x4000 |              change happened: becomes present      refused: dropped
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -10,12 +11,13 @@
 #include <tether/core/extent.hpp>
 #include <tether/core/label.hpp>
 #include <tether/core/mapping.hpp>
+#include <tether/listen/detail/section_order.hpp>
 #include <tether/topology/section.hpp>
 
-#include <algorithm>
 #include <cstddef>
 #include <exception>
-#include <span>
+#include <map>
+#include <utility>
 #include <vector>
 
 namespace tether {
@@ -39,22 +41,36 @@ struct left_out_section {
   error why;
 };
 
-/// All of them. Sections present at one time do not overlap, so an extent identifies one section
-/// from before the change, or one that it adds.
-class left_out_list {
+/// All of them, by address. Sections present at one time do not overlap, so a first address
+/// identifies one from before the change, or one that it adds. Cost: of each lookup, log of those
+/// left out, counted in comparisons by `Order`; only `add` needs memory.
+template <class Order = detail::section_order>
+class basic_left_out_list {
  public:
-  [[nodiscard]] std::vector<left_out_section> const& all() const noexcept { return all_; }
+  /// All, ascending. Requires: no change is in progress. Cost: copies them. Fails: throws
+  /// `std::bad_alloc`.
+  [[nodiscard]] std::vector<left_out_section> all() const {
+    std::vector<left_out_section> every;
+    every.reserve(present_.size());
+    for (auto const& [first, one] : present_) every.push_back(one);
+    return every;
+  }
+  [[nodiscard]] std::size_t size() const noexcept { return present_.size(); }
 
-  void begin_change() noexcept { before_ = all_.size(); }
-  /// Whether this section was left out before the change. Cost: linear in those left out.
+  /// `rolls_back`: this change is the inverse of the one that has just ended, so `restore` knows
+  /// those that it removed.
+  void begin_change(bool rolls_back = false) noexcept {
+    rolls_back_ = rolls_back;
+    if (!rolls_back) removed_.clear();
+  }
+  /// Whether this section was left out before the change.
   [[nodiscard]] bool was_left_out(section const& one) const noexcept {
-    const auto same = [&](left_out_section const& other) { return other.what.where == one.where; };
-    return std::any_of(all_.begin(), all_.begin() + static_cast<std::ptrdiff_t>(before_), same);
+    return find(present_, one) != present_.end();
   }
   /// Leaves out a section that this change adds. False: out of memory.
   [[nodiscard]] bool add(section const& one, error const& why) noexcept {
     try {
-      all_.push_back({describe(one), why});
+      added_.insert_or_assign(one.where.first, left_out_section{describe(one), why});
       return true;
     } catch (std::exception const&) {
       return false;
@@ -62,30 +78,56 @@ class left_out_list {
   }
   /// Drops a section left out before, which this change removes.
   void remove(section const& one) noexcept {
-    const auto end = all_.begin() + static_cast<std::ptrdiff_t>(before_);
-    const auto found = std::find_if(all_.begin(), end, [&](left_out_section const& other) {
-      return other.what.where == one.where;
-    });
-    if (found == end) return;
-    all_.erase(found);
-    before_ -= 1;
+    const auto found = find(present_, one);
+    if (found == present_.end()) return;
+    auto node = present_.extract(found);
+    if (!rolls_back_) removed_.insert(std::move(node));
   }
-  /// Rolls a change back. Requires: none of its removals was applied here.
+  /// In a rollback: whether the change that is rolled back removed this section from here. Ensures:
+  /// if so it is left out again, for its old reason. Requires: the removals were applied.
+  [[nodiscard]] bool restore(section const& one) noexcept {
+    if (!rolls_back_) return false;
+    const auto found = find(removed_, one);
+    if (found == removed_.end()) return false;
+    present_.insert(removed_.extract(found));
+    return true;
+  }
+  /// Ends a change that did not happen. Requires: none of its removals was applied here.
   void roll_back() noexcept {
-    all_.erase(all_.begin() + static_cast<std::ptrdiff_t>(before_), all_.end());
+    added_.clear();
+    rolls_back_ = false;
   }
-  /// Those that this change left out.
-  [[nodiscard]] std::span<left_out_section const> added() const noexcept {
-    return std::span{all_}.subspan(before_);
+  /// The one left out by this change, or null.
+  [[nodiscard]] left_out_section const* added(section const& one) const noexcept {
+    const auto found = find(added_, one);
+    return found == added_.end() ? nullptr : &found->second;
+  }
+  /// Ends a change that happened. Requires: its removals were applied.
+  void keep() noexcept {
+    present_.merge(added_);
+    roll_back();
   }
   void clear() noexcept {
-    all_.clear();
-    before_ = 0;
+    present_.clear();
+    removed_.clear();
+    roll_back();
   }
 
  private:
-  std::vector<left_out_section> all_;
-  std::size_t before_ = 0;
+  using sections = std::map<guest_address, left_out_section, Order>;
+
+  template <class Sections>
+  static auto find(Sections& all, section const& one) noexcept {
+    const auto found = all.find(one.where.first);
+    return found != all.end() && found->second.what.where == one.where ? found : all.end();
+  }
+
+  sections present_;
+  sections removed_;  // by the last change, if it happened: it may be rolled back
+  sections added_;
+  bool rolls_back_ = false;
 };
+
+using left_out_list = basic_left_out_list<>;
 
 }  // namespace tether

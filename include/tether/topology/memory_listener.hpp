@@ -27,15 +27,24 @@ struct commit_report {
   std::uint64_t removed = 0;  ///< sections that were removed from the listeners
   std::uint64_t added = 0;    ///< sections that were added to them
   /// Compulsory commits: of each listener that could not follow, and fenced what it concerned.
+  /// `error::container` says which one.
   std::vector<error> fenced;
 };
 
-/// Minimal: the four calls, all `noexcept`.
+/// Minimal: the four calls, all `noexcept`. Optional: `begin_rollback()` (`rolls_back`), called
+/// instead of `begin(compulsory)` where the change that the listener has just followed is rolled
+/// back, because another one refused it: its inverse follows.
 /// Laws: after a failed `commit` of a refusable change the listener is exactly as before `begin`
-/// (or its error is `rollback_failed()`); after a failed `commit` of a compulsory change nothing of
-/// what was removed is mapped, and of what was added only what works. Within one change every
-/// removal takes effect before any addition. It must not begin a transaction on the address space
-/// that calls it.
+/// (or its error is `rollback_failed()`). After a failed `commit` of a compulsory change nothing of
+/// what was removed is mapped, and of what was added only what works; but all of it counts as
+/// added: whoever could not follow an addition hears of its removal. After a rollback it is as
+/// before the change, also in what it had not been able to follow. Within one change every removal
+/// takes effect before any addition. A `commit` without `begin` changes nothing. It must not begin
+/// a transaction on the address space that calls it.
+/// Order: listeners of lower priority get additions first and removals last; among equals the order
+/// of registration decides. A container registers at priority 0, with its first attach. A change
+/// that one refuses happens to none, so one that refuses everything, as a diverged container does,
+/// lets every refusable change of the map fail.
 /// Models: `dma_listener`, the recorder in `test/support`.
 template <class L>
 concept memory_listener = requires(L& listener, section const& one, commit_kind kind) {
@@ -43,6 +52,12 @@ concept memory_listener = requires(L& listener, section const& one, commit_kind 
   { listener.remove(one) } noexcept -> std::same_as<void>;
   { listener.add(one) } noexcept -> std::same_as<void>;
   { listener.commit() } noexcept -> std::same_as<result<void>>;
+};
+
+/// A listener that is told when a change which it has followed is rolled back.
+template <class L>
+concept rolls_back = requires(L& listener) {
+  { listener.begin_rollback() } noexcept -> std::same_as<void>;
 };
 
 }  // namespace tether

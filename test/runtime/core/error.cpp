@@ -29,6 +29,10 @@ TEST_CASE("an error prints as one sentence: operation, subject, extent, cause, a
         "use blocks of 65536 bytes or larger");
   CHECK(error{"attach", errc::mixed_group}.sentence() ==
         "attach: the devices of a group must all agree to discards, or none of them");
+  CHECK(whole.container().empty());
+  CHECK(whole.in("/dev/vfio/12").container() == "/dev/vfio/12");
+  CHECK(error{"map", errc::overlaps}.of("ram").in("/dev/vfio/12").sentence() ==
+        "map of 'ram' in container '/dev/vfio/12': " + make_error_code(errc::overlaps).message());
   CHECK(error{"map", errc::overlaps}.advise("unmap it first").sentence() ==
         "map: something is there already; unmap it first");
 }

@@ -4,6 +4,7 @@
 
 #include <tether/backend/software_iommu.hpp>
 #include <tether/granule/fixed_block.hpp>
+#include <tether/granule/largest_page.hpp>
 #include <tether/granule/whole_section.hpp>
 #include <tether/testing/recording.hpp>
 #include <tether/topology/ram_block.hpp>
@@ -569,6 +570,228 @@ TEST_CASE(
   CHECK(r.change({r.low}, {}).error().is(errc::not_mapped));
   must(r.change({}, {r.low, r.middle, r.high, r.at(r.b, 0x400000)}));
   CHECK(r.listener->usage() == mapped_usage{4, 76 * KiB});
+}
+
+namespace {
+
+/// Counts the comparisons by which sections are found.
+struct counting_order {
+  static inline std::uint64_t steps = 0;
+  template <class Address>
+  bool operator()(Address a, Address b) const noexcept {
+    ++steps;
+    return a < b;
+  }
+};
+enum class ending { followed, refused, compulsory };
+
+/// What pins is told of read-only memory.
+struct pinning_iommu : software_iommu {
+  static constexpr bool pins = true;
+  using software_iommu::software_iommu;
+};
+
+/// The steps of one commit that replaces `count` sections, writable ones by read-only ones or the
+/// other way round.
+template <class Feed, bool FromReadOnly = false>
+std::uint64_t steps_to_replace(std::uint64_t count, bool left_out, ending how) {
+  ram_block block = must(ram_block::allocate("ram", 8 * KiB));
+  journal book;
+  const std::vector<extent<io_address>> usable{{io_address{0}, io_address{16 * MiB - 1}}};
+  recording<pinning_iommu> iommu{book, pinning_iommu{{.usable = usable}}};
+  no_lock mutex;
+  dma_listener<recording<pinning_iommu>, whole_section, trim_edges, no_observation, no_lock, Feed>
+      listener{iommu, mutex};
+  const auto at = [&](std::uint64_t i, bool read_only) {
+    section one = part(block, (left_out ? 16 * MiB : 0) + i * 8 * KiB, 0, 1);
+    if (left_out) one.kind = region_kind::ram_device;
+    one.read_only = read_only != FromReadOnly;
+    return one;
+  };
+  listener.begin(commit_kind::refusable);
+  for (std::uint64_t i = 0; i != count; ++i) listener.add(at(i, false));
+  must(listener.commit());
+  counting_order::steps = 0;
+  listener.begin(how == ending::compulsory ? commit_kind::compulsory : commit_kind::refusable);
+  for (std::uint64_t i = 0; i != count; ++i) listener.remove(at(i, false));
+  for (std::uint64_t i = 0; i != count; ++i) listener.add(at(i, true));
+  if (how == ending::refused) {
+    listener.add(part(block, 12 * MiB, 1, 1));
+    book.fail_at(backend_call::map, left_out ? 1 : count + 1, error::from_errno("map", ENOMEM));
+  }
+  CHECK(listener.commit().has_value() == (how != ending::refused));
+  const std::uint64_t steps = counting_order::steps;
+  CHECK(listener.left_out().size() == (left_out ? count : 0));
+  CHECK(listener.usage().mappings == (left_out ? 0 : count));
+  return steps;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE(
+    "a commit that replaces four times as many sections takes about four times the steps, also "
+    "where they are left out, refused or fenced",
+    Feed, detail::basic_trusted_feed<counting_order>, detail::basic_checked_feed<counting_order>) {
+  for (const bool left_out : {false, true})
+    for (const ending how : {ending::followed, ending::refused, ending::compulsory}) {
+      CAPTURE(left_out);
+      CAPTURE(static_cast<int>(how));
+      const auto once = steps_to_replace<Feed>(256, left_out, how);
+      const auto four_times = steps_to_replace<Feed>(1024, left_out, how);
+      CHECK(four_times <= 6 * once);  // 1024 log 1024 against 256 log 256 is 5
+      CHECK(once != 0);
+      const auto back = steps_to_replace<Feed, true>(256, left_out, how);
+      CHECK(steps_to_replace<Feed, true>(1024, left_out, how) <= 6 * back);
+    }
+}
+
+TEST_CASE("a commit without a begin is told by number, and neither repeats nor adds anything") {
+  for (const commit_kind kind : {commit_kind::refusable, commit_kind::compulsory}) {
+    rig<> r;
+    must(r.change({}, {r.at(r.a, 0x100000)}, kind));
+    static_cast<void>(r.told());
+    for (int again = 0; again != 2; ++again) {
+      r.listener->remove(r.at(r.a, 0x100000));
+      r.listener->add(r.at(r.b, 0x200000));
+      const auto wrong = r.listener->commit();
+      REQUIRE_FALSE(wrong);
+      CHECK(wrong.error().code() == std::make_error_code(std::errc::operation_not_permitted));
+      CHECK(wrong.error().sentence().find("tether[M4]: call begin() first") != std::string::npos);
+      CHECK(r.told().empty());
+      CHECK(r.listener->usage() == mapped_usage{1, 64 * KiB});
+    }
+    must(r.change({r.at(r.a, 0x100000)}, {}));
+  }
+}
+
+TEST_CASE(
+    "memory and windows that the IOMMU does not reach are refused, or left out and told, from 2^63 "
+    "on as anywhere else") {
+  constexpr std::uint64_t half = std::uint64_t{1} << 63;
+  constexpr std::uint64_t width = std::uint64_t{1} << 48;
+  for (const std::uint64_t first : {width - 32 * KiB, width, half - 32 * KiB, half, half + 64 * KiB,
+                                    std::uint64_t{0} - 64 * KiB}) {
+    for (const region_kind kind : {region_kind::ram, region_kind::rom, region_kind::iommu_window}) {
+      CAPTURE(first);
+      rig<> r;
+      section far = r.at(r.a, first, kind);
+      if (kind == region_kind::iommu_window) far.memory = nullptr;
+      const errc why =
+          kind == region_kind::iommu_window ? errc::unsupported : errc::outside_aperture;
+      const auto refused = r.change({}, {far});
+      REQUIRE_FALSE(refused);
+      CHECK(refused.error().is(why));
+      CHECK(r.listener->left_out().empty());
+      const auto fenced = r.change({}, {far}, commit_kind::compulsory);
+      REQUIRE_FALSE(fenced);
+      CHECK(fenced.error().is(why));
+      REQUIRE(r.listener->left_out().size() == 1);
+      CHECK(r.listener->left_out()[0].what.where == far.where);
+      CHECK(r.listener->left_out()[0].why.is(why));
+      must(r.change({far}, {}));
+      CHECK(r.listener->left_out().empty());
+      CHECK(r.told().empty());
+    }
+  }
+  rig<> r;  // a BAR that is being sized is no memory
+  must(r.change({}, {r.at(r.a, half, region_kind::ram_device)}));
+  CHECK(r.listener->left_out().empty());
+}
+
+TEST_CASE_TEMPLATE("the last page of 2^64 is mapped, used and unmapped where the IOMMU reaches it",
+                   Granularity, whole_section, fixed_block<4 * KiB>, largest_page) {
+  ram_block ram = must(ram_block::allocate("ram", 64 * KiB));
+  software_iommu iommu{{.usable = {extent<io_address>::everything()}}};
+  auto joined = must(iommu.join(endpoint_group{"group", {{"device", pin_class::pins}}}));
+  auto device = must(iommu.open(joined, "device"));
+  no_lock mutex;
+  dma_listener<software_iommu, Granularity, trim_edges, no_observation, no_lock> listener{iommu,
+                                                                                          mutex};
+  for (const std::uint64_t first :
+       {std::uint64_t{0} - 64 * KiB, (std::uint64_t{1} << 63) - 32 * KiB}) {
+    CAPTURE(first);
+    const section top = part(ram, first, 0, 16);
+    listener.begin(commit_kind::refusable);
+    listener.add(top);
+    must(listener.commit());
+    CHECK(listener.usage().bytes == 64 * KiB);
+    const std::byte sent{0x5a};
+    must(device.dma_write(io_address{top.where.last.value}, {&sent, 1}));
+    CHECK(ram.data()[64 * KiB - 1] == sent);
+    listener.begin(commit_kind::compulsory);
+    listener.remove(top);
+    must(listener.commit());
+    CHECK(listener.usage() == mapped_usage{});
+    CHECK_FALSE(device.dma_write(io_address{top.where.last.value}, {&sent, 1}));
+    ram.data()[64 * KiB - 1] = {};
+  }
+}
+
+TEST_CASE("its errors bear the name that it was given") {
+  rig<> r;
+  r.book.fail_at(backend_call::map, 1, error::from_errno("map", ENOMEM));
+  CHECK(r.change({}, {r.at(r.a, 0x100000)}).error().container().empty());
+  r.listener->name("first");
+  for (const commit_kind kind : {commit_kind::refusable, commit_kind::compulsory}) {
+    r.book.fail_at(backend_call::map, 1, error::from_errno("map", ENOMEM));
+    const auto refused = r.change({}, {r.at(r.a, 0x100000)}, kind);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().container() == "first");
+    CHECK(refused.error().subject() == "a");
+    CHECK(refused.error().sentence().find(" in container 'first': ") != std::string::npos);
+  }
+}
+
+TEST_CASE(
+    "a rollback leaves out again what the change had taken away unmapped, for the same reason, and "
+    "only a rollback does") {
+  const auto rolled_back = [](rig<>& r, std::vector<section> const& removals,
+                              std::vector<section> const& additions) {
+    r.listener->begin_rollback();
+    for (auto const& one : removals) r.listener->remove(one);
+    for (auto const& one : additions) r.listener->add(one);
+    return r.listener->commit();
+  };
+  rig<> r;
+  const section x = r.at(r.a, 0x100000);
+  section x_read_only = x;
+  x_read_only.read_only = true;
+  const section elsewhere = r.at(r.a, 0x200000);
+  const section y = r.at(r.b, 0x300000);
+  r.book.fail_at(backend_call::map, 1, error::from_errno("map", ENOMEM));
+  CHECK_FALSE(r.change({}, {x}, commit_kind::compulsory));
+  must(r.change({}, {y}));
+  const auto as_before = [&] {
+    const auto left_out = r.listener->left_out();
+    REQUIRE(left_out.size() == 1);
+    CHECK(left_out[0].what.where == x.where);
+    CHECK(left_out[0].what.rights == access::read_write);
+    CHECK(left_out[0].why.is_errno(ENOMEM));
+    CHECK(r.listener->usage() == mapped_usage{1, 64 * KiB});
+  };
+  as_before();
+  static_cast<void>(r.told());
+  must(r.change({x}, {}));
+  must(rolled_back(r, {}, {x}));
+  CHECK(r.told().empty());
+  as_before();
+  must(r.change({x, y}, {elsewhere}));  // mapped there
+  static_cast<void>(r.told());
+  must(rolled_back(r, {elsewhere}, {x, y}));
+  CHECK(r.told() == lines{"unmap [0x200000, 0x20ffff]", "map [0x300000, 0x30ffff]"});
+  as_before();
+  r.book.fail_at(backend_call::map, 1, error::from_errno("map", EFAULT));
+  CHECK_FALSE(
+      r.change({x}, {x_read_only}, commit_kind::compulsory));  // left out for another reason
+  static_cast<void>(r.told());
+  must(rolled_back(r, {x_read_only}, {x}));
+  CHECK(r.told().empty());
+  as_before();
+  // A change of its own maps it.
+  must(r.change({x}, {}));
+  must(r.change({}, {x}, commit_kind::compulsory));
+  CHECK(r.listener->left_out().empty());
+  CHECK(r.listener->usage() == mapped_usage{2, 128 * KiB});
 }
 
 }  // namespace runtime_listen_dma_listener

@@ -85,6 +85,12 @@ class container_state {
     return {};
   }
 
+  /// Names the listener after what has been attached longest: whenever that is another.
+  void name_listener(std::string_view name) noexcept {
+    std::lock_guard turn{mutex_};
+    listener_.name(name);
+  }
+
   [[nodiscard]] bool is_diverged() const noexcept {
     std::lock_guard turn{mutex_};
     return listener_.diverged();

@@ -75,6 +75,7 @@ class device_operations : public executor<Backend, Configuration> {
     const std::uint64_t id = fresh.back().id;
     group->devices.splice(group->devices.end(), fresh);
     this->groups_.splice(this->groups_.end(), fresh_group);
+    if (first_device()->id == id) this->name_listener(first_device()->name);
     if (end == ending::diverged) return failure(this->diverge(*task.first_error));
     return handle_ids{group->id, id};
   }
@@ -93,9 +94,20 @@ class device_operations : public executor<Backend, Configuration> {
     const ending end = last ? this->template run<cursor{operation::detach_last}>(task)
                             : this->template run<cursor{operation::detach_next}>(task);
     if (auto done = this->answer(end, task); !done) return failure(done.error());
-    group->devices.erase(device);
+    const bool named_after = first_device() == &*device;
+    std::list<device_record<Backend>> gone;  // its name is in use until there is another
+    gone.splice(gone.end(), group->devices, device);
     if (group->devices.empty()) this->groups_.erase(group);
+    if (named_after)
+      this->name_listener(first_device() ? std::string_view{first_device()->name}
+                                         : std::string_view{});
     return {};
+  }
+
+ private:
+  device_record<Backend> const* first_device() const noexcept {
+    if (this->groups_.empty() || this->groups_.front().devices.empty()) return nullptr;
+    return &this->groups_.front().devices.front();
   }
 };
 

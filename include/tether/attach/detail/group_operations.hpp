@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <exception>
+#include <iterator>
 #include <list>
 #include <mutex>
 #include <string_view>
@@ -63,6 +64,7 @@ class group_operations : public executor<Backend, Configuration> {
                            : this->template run<cursor{operation::attach_next}>(task);
     if (end == ending::rolled_back) return failure(*task.first_error);
     this->groups_.splice(this->groups_.end(), fresh);
+    if (this->groups_.front().id == task.group.id) this->name_listener(task.group.name);
     if (end == ending::diverged) return failure(this->diverge(*task.first_error));
     return handle_ids{.group = task.group.id};
   }
@@ -82,6 +84,8 @@ class group_operations : public executor<Backend, Configuration> {
                            ? this->template run<cursor{operation::detach_last}>(task)
                            : this->template run<cursor{operation::detach_next}>(task);
     if (auto done = this->answer(end, task); !done) return failure(done.error());
+    if (this->groups_.size() == 1) this->listener_.name({});  // it follows nothing any more
+    else if (group == this->groups_.begin()) this->name_listener(std::next(group)->name);
     this->groups_.erase(group);
     return {};
   }

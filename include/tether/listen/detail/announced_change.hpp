@@ -23,6 +23,11 @@ class announced_change {
     clear();
     feed_.begin();
   }
+  /// Begins the inverse of the change that has just ended.
+  void begin_rollback() noexcept {
+    begin(commit_kind::compulsory);
+    rolls_back_ = true;
+  }
   void remove(section one) noexcept {
     if (feed_.removes(one)) append(removed_, one);
   }
@@ -54,6 +59,7 @@ class announced_change {
   }
 
   [[nodiscard]] commit_kind kind() const noexcept { return kind_; }
+  [[nodiscard]] bool rolls_back() const noexcept { return rolls_back_; }
   [[nodiscard]] std::vector<section_plan>& removed() noexcept { return removed_; }
   [[nodiscard]] std::vector<section_plan>& added() noexcept { return added_; }
   /// How many removed sections there is memory for.
@@ -66,6 +72,7 @@ class announced_change {
     removed_.clear();
     added_.clear();
     out_of_memory_ = false;
+    rolls_back_ = false;
   }
   void append(std::vector<section_plan>& list, section const& one) noexcept {
     try {
@@ -88,6 +95,7 @@ class announced_change {
   std::size_t present_ = 0;  // sections present, mapped or left out
   commit_kind kind_ = commit_kind::refusable;
   bool out_of_memory_ = false;
+  bool rolls_back_ = false;
   [[no_unique_address]] Feed feed_{};
 };
 

@@ -13,6 +13,7 @@
 #include <tether/core/errc.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/label.hpp>
+#include <tether/listen/detail/section_order.hpp>
 #include <tether/listen/detail/section_plan.hpp>
 #include <tether/topology/section.hpp>
 
@@ -30,7 +31,9 @@ namespace tether::detail {
 /// For a feeder that is right by construction: no state, no code. Requires: each removal is equal
 /// to an earlier addition, no two sections present overlap, each lies within its memory, names live
 /// until `commit` has returned, and each commit has its `begin`.
-struct trusted_feed {
+template <class Order>
+struct basic_trusted_feed {
+  using order = Order;
   static constexpr void begin() noexcept {}
   static constexpr bool removes(section&) noexcept { return true; }
   static constexpr bool adds(section&) noexcept { return true; }
@@ -45,8 +48,10 @@ struct trusted_feed {
 /// the call only. The memory of sections present is compared by pointer, never dereferenced.
 /// Cost: some 100 bytes and O(log n) for each of the n sections present; a removal and a rollback
 /// need no memory.
-class checked_feed {
+template <class Order>
+class basic_checked_feed {
  public:
+  using order = Order;
   /// Drops a change that was begun and never committed.
   void begin() noexcept {
     end(false);
@@ -93,13 +98,13 @@ class checked_feed {
   }
   /// Fails: the first thing that was wrong. `invalid_extent`; `not_mapped` where nothing is
   /// present, `cuts_a_mapping` where part of a section is, `invalid_argument` where others are, or
-  /// where a section names no memory; `overlaps`; `past_the_end`; `operation_not_permitted` without
-  /// a `begin`.
+  /// where a section names no memory; `overlaps`; `past_the_end`; `operation_not_permitted`
+  /// (tether[M4]) without a `begin`.
   [[nodiscard]] result<void> verdict() const noexcept {
     if (!open_)
       return failure(
           error{"commit", std::make_error_code(std::errc::operation_not_permitted)}.advise(
-              "call begin() first"));
+              "tether[M4]: call begin() first; nothing has changed"));
     return wrong_ ? failure(*wrong_) : result<void>{};
   }
   void end(bool happened) noexcept {
@@ -116,17 +121,8 @@ class checked_feed {
   }
 
  private:
-  struct by_place {
-    using is_transparent = void;
-    static guest_address place(section const& one) noexcept { return one.where.first; }
-    static guest_address place(guest_address at) noexcept { return at; }
-    template <class A, class B>
-    bool operator()(A const& a, B const& b) const noexcept {
-      return place(a) < place(b);
-    }
-  };
   /// Disjoint, ordered by first address, without names.
-  using sections = std::set<section, by_place>;
+  using sections = std::set<section, by_place<Order>>;
 
   /// The last of those that `one` overlaps, or null.
   static section const* overlapped(sections const& all, section const& one) noexcept {
@@ -185,5 +181,8 @@ class checked_feed {
   std::optional<error> wrong_;
   bool open_ = false;
 };
+
+using trusted_feed = basic_trusted_feed<section_order>;
+using checked_feed = basic_checked_feed<section_order>;
 
 }  // namespace tether::detail

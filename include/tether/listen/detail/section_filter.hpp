@@ -19,13 +19,14 @@ enum class treatment : std::uint8_t {
 /// Cost: a few instructions; pure.
 [[nodiscard]] constexpr treatment treatment_of(section const& one) noexcept {
   // A 64-bit BAR that is being sized shows up here for a moment, far above anything that can be
-  // mapped.
+  // mapped. Memory of the guest's up there is no such thing: it is mapped, refused or left out as
+  // anywhere else.
   constexpr std::uint64_t sizing_artefact = std::uint64_t{1} << 63;
-  if ((one.where.first.value & sizing_artefact) != 0) return treatment::skip;
   switch (one.kind) {
     case region_kind::ram:
     case region_kind::rom: return treatment::map;
-    case region_kind::ram_device: return treatment::may_map;
+    case region_kind::ram_device:
+      return (one.where.first.value & sizing_artefact) != 0 ? treatment::skip : treatment::may_map;
     case region_kind::iommu_window: return treatment::refuse;
     case region_kind::mmio: break;
   }

@@ -8,22 +8,23 @@
 #include <tether/core/mapping.hpp>
 #include <tether/core/page_sizes.hpp>
 #include <tether/granule/concepts.hpp>
+#include <tether/listen/detail/section_order.hpp>
 #include <tether/listen/detail/section_plan.hpp>
 #include <tether/listen/mapped_usage.hpp>
 #include <tether/listen/observation.hpp>
 #include <tether/listen/progress.hpp>
 #include <tether/topology/memory_backing.hpp>
 
-#include <algorithm>
 #include <cstdint>
 #include <exception>
+#include <map>
 #include <system_error>
-#include <vector>
 
 namespace tether::detail {
 
 /// The map and unmap path of one configuration. Not thread-safe; the listener locks around it.
-template <class Backend, granularity Granularity, observation Observation>
+template <class Backend, granularity Granularity, observation Observation,
+          class Order = section_order>
   requires maps_memory<Backend> && has_limits<Backend>
 class section_mapper {
  public:
@@ -123,12 +124,12 @@ class section_mapper {
       return backend_->map(piece, from);
     return backend_->map(piece);
   }
-  /// Memory that is mapped read-only. Few sections are, so a list suffices.
+  /// Memory that is mapped read-only, by where it is mapped.
   struct read_only_part {
     memory_backing* memory;
     extent<block_offset> where;
-    io_address mapped_at;
   };
+  using read_only_parts = std::map<io_address, read_only_part, Order>;
 
   /// Law 15: a read-only pin of absent private memory pins the shared zero page, and the CPU's next
   /// write goes to another page (copy-on-write).
@@ -138,30 +139,26 @@ class section_mapper {
   /// So it is populated: here, and by `populate_read_only` before anything else begins to pin.
   /// Static: with `this` g++ allocates the registers of the whole map path worse.
   [[gnu::cold, gnu::noinline]] static result<void> populate_first(
-      std::vector<read_only_part>& list, section_plan const& plan) noexcept {
+      read_only_parts& all, section_plan const& plan) noexcept {
     const extent<block_offset> where = plan.fit.inside.where.moved_to(plan.offset);
     try {
-      list.push_back({plan.what.memory, where, plan.fit.inside.where.first});
+      all.insert_or_assign(plan.fit.inside.where.first, read_only_part{plan.what.memory, where});
     } catch (std::exception const&) {
       return failure(error::out_of_memory("map").of(plan.what.name));
     }
     auto present = plan.what.memory->populate(where);
-    if (!present) list.pop_back();
+    if (!present) all.erase(plan.fit.inside.where.first);
     return present;
   }
   [[gnu::cold, gnu::noinline]] result<void> populate_each() noexcept {
-    for (read_only_part const& one : read_only_) {
+    for (auto const& [mapped_at, one] : read_only_) {
       if (auto present = one.memory->populate(one.where); !present)
         return failure(present.error().of(one.memory->name()));
     }
     return {};
   }
   [[gnu::cold, gnu::noinline]] void drop_read_only(section_plan const& plan) noexcept {
-    const auto at =
-        std::ranges::find(read_only_, plan.fit.inside.where.first, &read_only_part::mapped_at);
-    if (at == read_only_.end()) return;
-    *at = read_only_.back();
-    read_only_.pop_back();
+    read_only_.erase(plan.fit.inside.where.first);
   }
   /// Rolls back: unmaps the pieces before `stopped_at`.
   [[gnu::cold, gnu::noinline]] result<void> roll_back(section_plan const& plan,
@@ -182,7 +179,7 @@ class section_mapper {
   Backend* backend_;
   page_sizes sizes_{};
   mapped_usage usage_{};
-  std::vector<read_only_part> read_only_{};
+  read_only_parts read_only_{};
   [[no_unique_address]] Observation observer_{};
 };
 

@@ -116,6 +116,30 @@ template <granularity Granularity, edges Edges>
                     : why.advise("raise the container's mapping limit");
 }
 
+/// Fits plans into `available` mappings, first those that devices must see. Calls
+/// `leave_out(plan, why)` for each other one that there is no room for. Fails: `over_budget`.
+template <class LeaveOut>
+[[nodiscard]] result<void> fit_to_budget(std::span<section_plan> plans, std::uint64_t available,
+                                         LeaveOut leave_out) noexcept {
+  std::uint64_t left = available;
+  for (const bool optional : {false, true})
+    for (section_plan& plan : plans) {
+      if ((treatment_of(plan.what) == treatment::may_map) != optional) continue;
+      if (plan.pieces <= left) left -= plan.pieces;
+      else if (optional) leave_out(plan, over_budget(plan, 0));
+      else return failure(over_budget(plan, block_that_fits(plans, available)));
+    }
+  return {};
+}
+
+/// Why a section that passes the filter but contains no whole page is left out.
+[[nodiscard]] inline error no_whole_page(section const& what, page_sizes sizes) noexcept {
+  return error{"map", errc::not_aligned}
+      .at(what.where)
+      .of(what.name)
+      .advise("the IOMMU's pages are {} bytes", sizes.smallest());
+}
+
 /// Whether a change goes on without this section after `why`: another device's BAR that the kernel
 /// refuses to map (law 14).
 [[nodiscard]] inline bool may_be_left_out(section_plan const& plan, error const& why) noexcept {

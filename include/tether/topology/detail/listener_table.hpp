@@ -32,6 +32,8 @@ class listener_handle {
   explicit listener_handle(L& listener) noexcept : object_{&listener}, calls_{&calls_of<L>} {}
 
   void begin(commit_kind kind) noexcept { calls_->begin(object_, kind); }
+  /// `begin(compulsory)` where the listener has no `begin_rollback`.
+  void begin_rollback() noexcept { calls_->begin_rollback(object_); }
   void remove(section const& one) noexcept { calls_->remove(object_, one); }
   void add(section const& one) noexcept { calls_->add(object_, one); }
   [[nodiscard]] result<void> commit() noexcept { return calls_->commit(object_); }
@@ -41,6 +43,7 @@ class listener_handle {
  private:
   struct calls {
     void (*begin)(void*, commit_kind) noexcept;
+    void (*begin_rollback)(void*) noexcept;
     void (*remove)(void*, section const&) noexcept;
     void (*add)(void*, section const&) noexcept;
     result<void> (*commit)(void*) noexcept;
@@ -48,6 +51,10 @@ class listener_handle {
   template <class L>
   static constexpr calls calls_of{
       [](void* listener, commit_kind kind) noexcept { static_cast<L*>(listener)->begin(kind); },
+      [](void* listener) noexcept {
+        if constexpr (rolls_back<L>) static_cast<L*>(listener)->begin_rollback();
+        else static_cast<L*>(listener)->begin(commit_kind::compulsory);
+      },
       [](void* listener, section const& one) noexcept { static_cast<L*>(listener)->remove(one); },
       [](void* listener, section const& one) noexcept { static_cast<L*>(listener)->add(one); },
       [](void* listener) noexcept -> result<void> { return static_cast<L*>(listener)->commit(); },
@@ -101,7 +108,9 @@ class listener_table {
   [[nodiscard]] result<void> deliver(difference const& change, commit_kind kind,
                                      std::vector<error>& fenced) noexcept {
     for (entry& one : entries_) one.followed = one.now == state::enrolled;
-    deliver_to_all(change.removals, change.additions, kind);
+    for (entry& one : entries_)
+      if (one.followed) one.listener.begin(kind);
+    deliver_to_all(change.removals, change.additions);
     std::optional<error> first;
     bool rollback_failed = false;
     for (entry& one : entries_) {
@@ -119,17 +128,17 @@ class listener_table {
     if (!first) return {};
 
     // The roll-back is compulsory: what was added will be in no view, so it must not stay mapped.
-    deliver_to_all(change.additions, change.removals, commit_kind::compulsory);
+    for (entry& one : entries_)
+      if (one.followed) one.listener.begin_rollback();
+    deliver_to_all(change.additions, change.removals);
     for (entry& one : entries_)
       if (one.followed && !one.listener.commit()) rollback_failed = true;
     return failure(rollback_failed ? first->with_failed_rollback() : *first);
   }
 
  private:
-  void deliver_to_all(std::span<section const> removals, std::span<section const> additions,
-                      commit_kind kind) noexcept {
-    for (entry& one : entries_)
-      if (one.followed) one.listener.begin(kind);
+  void deliver_to_all(std::span<section const> removals,
+                      std::span<section const> additions) noexcept {
     for (section const& gone : removals)
       for (std::size_t i = entries_.size(); i-- > 0;)
         if (entries_[i].followed) entries_[i].listener.remove(gone);

@@ -86,6 +86,30 @@ TEST_CASE("a refused change is undone for those that followed, and the first ref
   }
 }
 
+TEST_CASE("a listener that knows a rollback is told that it is one") {
+  struct knows_rollbacks : listener_recorder {
+    std::uint64_t rollbacks = 0;
+    void begin_rollback() noexcept {
+      rollbacks += 1;
+      begin(commit_kind::compulsory);
+    }
+  };
+  static_assert(rolls_back<knows_rollbacks> && !rolls_back<listener_recorder>);
+  three t;
+  knows_rollbacks knows;
+  t.table.insert(listener_handle{knows}, 0);
+  t.table.find(&knows)->now = listener_table::state::enrolled;
+  REQUIRE(t.table.deliver(t.placed, commit_kind::refusable, t.fenced));
+  CHECK(knows.rollbacks == 0);
+  t.high.refuse_at = 1;
+  CHECK_FALSE(t.table.deliver({t.placed.additions, {}}, commit_kind::refusable, t.fenced));
+  CHECK(knows.rollbacks == 1);
+  CHECK(knows.mapped() == t.placed.additions);
+  CHECK(knows.breaches.empty());
+  REQUIRE(t.table.deliver({t.placed.additions, {}}, commit_kind::compulsory, t.fenced));
+  CHECK(knows.rollbacks == 1);
+}
+
 TEST_CASE("a refusal that could not be undone everywhere says so") {
   three t;
   t.high.refuse_at = 1;
