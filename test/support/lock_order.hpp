@@ -233,13 +233,13 @@ class in_place_of {
 
 /// The reader indicator of many threads. A permit counts as a held lock; to drain is to request it
 /// with the gate's mutex released.
-class ordered_reader indicator : public tether::detail::basic_shared_reader_indicator<
+class ordered_reader_indicator : public tether::detail::basic_shared_reader_indicator<
                                      tether::detail::parts_with<ordered_mutex>> {
   using base =
       tether::detail::basic_shared_reader_indicator<tether::detail::parts_with<ordered_mutex>>;
 
  public:
-  explicit ordered_reader indicator(ordered_mutex& gate) : base{gate}, gate_{&gate} {}
+  explicit ordered_reader_indicator(ordered_mutex& gate) : base{gate}, gate_{&gate} {}
 
   [[nodiscard]] bool enter(tether::discard_kind kind, ticket& mine) noexcept {
     discards_.asked(&discards_);  // a second permit waits for nobody
@@ -265,7 +265,7 @@ class ordered_reader indicator : public tether::detail::basic_shared_reader_indi
 
 /// The threading policy with checked locks, for a gate, its containers and its balloons.
 struct ordered_threading : tether::multi_threaded_with<ordered_mutex> {
-  using reader_indicator = ordered_reader indicator;
+  using reader_indicator = ordered_reader_indicator;
 };
 
 }  // namespace tether_test
