@@ -357,7 +357,7 @@ TEST_CASE(
     CHECK(refused.error().is(errc::discards_required));
     CHECK(refused.error().subject() == "virtio-mem");
     CHECK(whole.book.entries().empty());
-    CHECK(whole.dma->membership() == before.counts);
+    CHECK(whole.dma->membership() == before.membership);
     CHECK(whole.gate.counts().any_holds == 0);
   }
   const auto demand = must(blocks.gate.require(requirement_kind::coordinated, "virtio-mem"));

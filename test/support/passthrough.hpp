@@ -93,7 +93,7 @@ inline std::vector<std::unique_ptr<tether::ram_block>>& kept_blocks() {
 struct seen_state {
   tether::gate_counts counts{};
   std::vector<std::string> holders{};
-  tether::container_counts counts{};
+  tether::container_counts membership{};
   tether::mapped_usage usage{};
   std::uint64_t free_mappings = 0;
   std::uint64_t pinned = 0;
@@ -115,13 +115,14 @@ struct seen_state {
     std::string all = "holds " + std::to_string(counts.any_holds) + "/" +
                       std::to_string(counts.uncoordinated_holds) + " [";
     for (auto const& one : holders) all += one + " ";
-    all += "] members " + std::to_string(counts.members) + "/" + std::to_string(counts.need_no_hold) +
-           " mapped " + std::to_string(usage.mappings) + "/" + std::to_string(usage.bytes) +
-           " free " + std::to_string(free_mappings) + " pinned " + std::to_string(pinned) + "/" +
-           std::to_string(pinned_by_kernel) + " left out " + std::to_string(left_out) +
-           " trimmed " + std::to_string(trimmed) + (diverged ? " diverged" : "") + " fds " +
-           std::to_string(descriptors.size()) + " contents " + std::to_string(contents) +
-           " references " + std::to_string(references) + " view";
+    all += "] members " + std::to_string(membership.members) + "/" +
+           std::to_string(membership.need_no_hold) + " mapped " + std::to_string(usage.mappings) +
+           "/" + std::to_string(usage.bytes) + " free " + std::to_string(free_mappings) +
+           " pinned " + std::to_string(pinned) + "/" + std::to_string(pinned_by_kernel) +
+           " left out " + std::to_string(left_out) + " trimmed " + std::to_string(trimmed) +
+           (diverged ? " diverged" : "") + " fds " + std::to_string(descriptors.size()) +
+           " contents " + std::to_string(contents) + " references " + std::to_string(references) +
+           " view";
     for (auto const& one : view) all += " " + one;
     return all;
   }
@@ -185,7 +186,7 @@ class passthrough {
                             std::to_string(who.count));
     });
     std::ranges::sort(now.holders);
-    now.counts = dma->membership();
+    now.membership = dma->membership();
     now.usage = dma->usage();
     now.free_mappings = dma->backend().free_mappings();
     now.pinned = Model::pinned(dma->backend().watched());
