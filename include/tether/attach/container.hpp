@@ -123,11 +123,12 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   /// what still prevents it (an outstanding lease, checked before anything is touched); retry when
   /// that is gone. Ensures on success: nothing is attached, mapped or held, and the container can
   /// be reused.
-  result<void> abandon() noexcept {
+  [[nodiscard]] result<void> abandon() noexcept {
     std::lock_guard alone{this->operation_};
-    if (auto const* const busy = this->leased())
+    if (auto const* const busy = this->hide(this->every_device()))
       return failure(busy->lease_in_the_way_of("abandon"));
     if (auto gone = let_go_of_everything(); !gone) {
+      this->show(this->every_device());
       static_cast<void>(this->diverge(gone.error()));
       return gone;
     }
@@ -136,38 +137,51 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
       group.counts = {};
       this->lower_holds(group);
     }
-    this->groups_.clear();
+    this->forget_groups();
     return {};
   }
+
+  // Questions. None waits for an operation or a commit in progress: each is answered as it was when
+  // the last one ended, and may be asked from a progress monitor, an observer or a vCPU.
 
   /// A rollback failed: tether and the kernel may disagree, so everything but `abandon` is refused
   /// and holds stay (law 6).
   [[nodiscard]] bool diverged() const noexcept { return this->is_diverged(); }
   [[nodiscard]] mapped_usage usage() const noexcept {
-    std::lock_guard turn{this->mutex_};
-    return this->listener_.usage();
+    std::lock_guard moment{this->records_};
+    return this->published_.usage;
   }
   /// Bytes trimmed at unaligned edges of sections: devices do not see them.
   [[nodiscard]] std::uint64_t trimmed_bytes() const noexcept {
-    std::lock_guard turn{this->mutex_};
-    return this->listener_.trimmed_bytes();
+    std::lock_guard moment{this->records_};
+    return this->published_.trimmed_bytes;
   }
   /// Sections that devices do not see although they are memory, and why. Fails: may throw
-  /// `std::bad_alloc`.
+  /// `std::bad_alloc`. Where memory was too short to keep a copy, it waits, as does `usable_iova`.
   [[nodiscard]] std::vector<left_out_section> left_out() const {
+    {
+      std::lock_guard moment{this->records_};
+      if (this->published_.lists_complete) [[likely]]
+        return this->published_.left_out;
+    }
     std::lock_guard turn{this->mutex_};
     return this->listener_.left_out();
   }
   /// The IOVA ranges where guest memory may lie. Can be called before any is placed; may change
   /// with every attach and detach.
   [[nodiscard]] std::vector<extent<io_address>> usable_iova() const {
+    {
+      std::lock_guard moment{this->records_};
+      if (this->published_.lists_complete) [[likely]]
+        return this->published_.usable_iova;
+    }
     std::lock_guard turn{this->mutex_};
     const auto ranges = this->backend_.usable_iova();
     return {ranges.begin(), ranges.end()};
   }
   [[nodiscard]] container_counts membership() const noexcept {
-    std::lock_guard alone{this->operation_};
-    return this->counts_;
+    std::lock_guard moment{this->records_};
+    return this->published_.counts;
   }
   /// The backend, for queries of its own. Do not map or join through it.
   [[nodiscard]] Backend& backend() noexcept { return this->backend_; }
@@ -236,12 +250,12 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
     std::lock_guard turn{this->mutex_};
     result<void> first{};
     for (group_record& group : this->groups_) {
-      std::erase_if(group.devices, [&](auto& one) {
-        auto closed = one.device ? this->backend_.close(*one.device) : result<void>{};
-        if (closed || closed.error().is(errc::stale_handle)) return true;
-        if (first) first = closed;
-        return false;
-      });
+      for (auto next = group.devices.begin(); next != group.devices.end();) {
+        const auto one = next++;
+        auto closed = one->device ? this->backend_.close(*one->device) : result<void>{};
+        if (closed || closed.error().is(errc::stale_handle)) this->erase(group.devices, one);
+        else if (first) first = closed;
+      }
     }
     return first;
   }

@@ -79,6 +79,7 @@ class dma_listener {
   [[nodiscard]] std::vector<left_out_section> const& left_out() const noexcept {
     return left_out_.all();
   }
+  [[nodiscard]] std::uint64_t left_out_removals() const noexcept { return left_out_.removals(); }
   /// A rollback failed: what is mapped is not known any more, and every change is refused (law 6).
   [[nodiscard]] bool diverged() const noexcept { return divergence_.has_value(); }
   [[nodiscard]] Observation& observer() noexcept { return mapper_.observer(); }

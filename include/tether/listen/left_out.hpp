@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <span>
 #include <vector>
@@ -69,6 +70,7 @@ class left_out_list {
     if (found == end) return;
     all_.erase(found);
     before_ -= 1;
+    removals_ += 1;
   }
   /// Rolls a change back. Requires: none of its removals was applied here.
   void roll_back() noexcept {
@@ -81,11 +83,16 @@ class left_out_list {
   void clear() noexcept {
     all_.clear();
     before_ = 0;
+    removals_ += 1;
   }
+  /// How often something was removed. While that stays the same, a list that was copied between two
+  /// changes has only grown at its end.
+  [[nodiscard]] std::uint64_t removals() const noexcept { return removals_; }
 
  private:
   std::vector<left_out_section> all_;
   std::size_t before_ = 0;
+  std::uint64_t removals_ = 0;
 };
 
 }  // namespace tether
