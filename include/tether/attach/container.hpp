@@ -30,9 +30,10 @@ namespace tether {
 
 /// A container. The backend comes first, then policies in any order, each slot at most once.
 /// Requires: `space` and `gate` outlive it; the backend it is given was not moved from (a backend,
-/// as a block, may then be assigned or destroyed, and nothing else). Thread-safe as far as its gate is; one lifecycle
-/// operation runs at a time, the others wait. An operation may wait for discards (to take a hold)
-/// and take seconds (pinning): call it without a permit and without a lock that a discard needs.
+/// as a block, may then be assigned or destroyed, and nothing else). Thread-safe as far as its gate
+/// is; one lifecycle operation runs at a time, the others wait. An operation may wait for discards
+/// (to take a hold) and take seconds (pinning): call it without a permit and without a lock that a
+/// discard needs.
 template <class Backend, class... Policies>
 class container : private detail::operations_of<Backend, configuration<Backend, Policies...>> {
   using base = detail::operations_of<Backend, configuration<Backend, Policies...>>;
