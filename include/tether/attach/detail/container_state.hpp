@@ -96,6 +96,7 @@ class container_state {
   /// lease, answers it, and all stay as they are.
   template <class Devices>
   device_record<Backend> const* hide(Devices&& devices) noexcept {
+    if (devices.begin() == devices.end()) return nullptr;
     std::lock_guard moment{records_};
     for (auto& one : devices) {
       if (one.leases.out() != 0) [[unlikely]]
@@ -114,9 +115,11 @@ class container_state {
     return groups_ | std::views::transform([](record& one) -> auto& { return one.devices; }) |
            std::views::join;
   }
+  // What an operation has changed is seen at once: its record and the counts.
   template <class List>
   void insert(List& all, List& fresh) noexcept {
     std::lock_guard moment{records_};
+    published_.counts = counts_;
     all.splice(all.end(), fresh);
   }
   void forget_groups() noexcept {
@@ -130,6 +133,7 @@ class container_state {
   void erase(List& all, typename List::iterator which) noexcept {
     List gone;
     std::lock_guard moment{records_};
+    published_.counts = counts_;
     gone.splice(gone.end(), all, which);
   }
   /// The first device with an outstanding lease, or null.

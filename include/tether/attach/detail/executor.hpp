@@ -77,7 +77,8 @@ class executor : public container_state<Backend, Configuration> {
     else if constexpr (Now == act::open) return task.end(open(task));
     else if constexpr (Now == act::bind) return task.end(bind(task));
     else if constexpr (Now == act::close) return task.end(close(task));
-    else if constexpr (Now == act::commit) commit<Makes>(task);
+    else if constexpr (Now == act::commit)
+      apply_change(counts_, task.group.counts, Makes, task.agrees);
     return outcome::done;
   }
 
@@ -98,13 +99,6 @@ class executor : public container_state<Backend, Configuration> {
   template <change Makes, class Task>
   [[nodiscard]] membership after(Task const& task) const noexcept {
     return after_change({counts_, task.group.counts}, Makes, task.agrees);
-  }
-
-  template <change Makes, class Task>
-  void commit(Task& task) noexcept {
-    apply_change(counts_, task.group.counts, Makes, task.agrees);
-    std::lock_guard moment{this->records_};
-    this->published_.counts = counts_;
   }
 
   template <change Makes, class Task>
