@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // What ends something can fail, and what it was to end is still there then.
-// expects: ignoring return value of .*(detach|close|abandon|request_unplug|reset)
+// expects: ignoring return(ed)? value|nodiscard
 #include <tether/tether.hpp>
+
+#pragma GCC diagnostic error "-Wunused-result"
 
 using namespace tether;
 
