@@ -45,7 +45,8 @@ EXCEPTIONS = re.compile(r"__cxa_|_Unwind_Resume|std::__throw_")
 PATH = re.compile(r"codegen::(generic|by_hand)::(map|unmap)<(.*)>\(void\*, tether::detail::section_plan const&\)$")
 LIFECYCLE = re.compile(r"codegen::generic::(attach|open|close|detach)<(.*)>\(")
 # Populating is a system call for each section that is mapped read-only, and there are none mostly: as opaque as the calls themselves.
-POPULATES = re.compile(r"section_mapper<.*>::populate_each\(")
+# Copying what a container answers with is asked for only where the lists of it have changed.
+POPULATES = re.compile(r"section_mapper<.*>::populate_each\(|detail::published::copy_lists\(")
 LIBRARY = re.compile(r"(?:^|\s|&|\*)(?:std|tl|__gnu_cxx)::")
 
 # How many configurations there are (product.hpp asserts the first), and functions of each.

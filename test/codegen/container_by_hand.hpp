@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 // What one would write for one container that inhibits per group, or for one that pins nothing:
-// each operation in one piece, each failure taken back where it happens. The gate and the listener
-// are tether's on both sides.
+// each operation in one piece, each failure taken back where it happens. The gate, the listener and
+// what is published while it works are tether's on both sides.
 #pragma once
 
 #include <codegen/fake_iommu.hpp>
 
+#include <tether/attach/detail/published.hpp>
+#include <tether/core/address.hpp>
 #include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
 #include <tether/granule/edges.hpp>
 #include <tether/granule/whole_section.hpp>
 #include <tether/inhibit/detail/hold_entry.hpp>
@@ -25,6 +28,7 @@
 #include <list>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -43,6 +47,7 @@ struct device_by_hand {
   std::string name;
   bool agrees;
   std::optional<fake_device> device{};
+  bool within_reach = true;
 };
 
 template <bool Pins>
@@ -67,9 +72,10 @@ class container_by_hand {
   using errc = tether::errc;
   using mutex_type = typename Threading::mutex;
   using group = group_by_hand<Pins>;
+  using backend_mutex = tether::detail::publishing_mutex<mutex_type, container_by_hand>;
   using listener_type =
       tether::dma_listener<fake_iommu<Pins>, tether::whole_section, tether::trim_edges,
-                           tether::no_observation, mutex_type, tether::detail::trusted_feed>;
+                           tether::no_observation, backend_mutex, tether::detail::trusted_feed>;
 
  public:
   struct opened {
@@ -88,7 +94,23 @@ class container_by_hand {
   };
 
   container_by_hand(tether::address_space& space, tether::discard_gate<Threading>& gate)
-      : space_{space}, gate_{gate}, guarded_{space, gate.id()}, listener_{backend_, mutex_} {}
+      : space_{space},
+        gate_{gate},
+        guarded_{space, gate.id()},
+        mutex_{*this},
+        listener_{backend_, mutex_} {
+    publish();
+  }
+  void publish() noexcept {
+    const std::span<tether::extent<tether::io_address> const> usable = backend_.usable_iova();
+    std::lock_guard moment{records_};
+    published_.usage = listener_.usage();
+    published_.trimmed_bytes = listener_.trimmed_bytes();
+    published_.diverged = listener_.diverged();
+    if (!published_.lists_equal(listener_.left_out_version(), usable)) [[unlikely]]
+      published_.copy_lists([this] { return listener_.left_out(); }, listener_.left_out_version(),
+                            usable);
+  }
 
   tether::result<attached> attach(fake_group const& description) noexcept {
     std::lock_guard operation{operation_};
@@ -125,6 +147,8 @@ class container_by_hand {
     }
     mine.attached = true;
     members_ += 1;
+    std::lock_guard moment{records_};
+    published_.counts = {members_, settled_};
     groups_.splice(groups_.end(), fresh);
     return attached{this, mine.id};
   }
@@ -148,7 +172,10 @@ class container_by_hand {
     members_ -= 1;
     settled_ -= mine->consent_known && mine->declined == 0 ? 1U : 0U;
     release(*mine);
-    groups_.erase(mine);
+    std::list<group> gone;
+    std::lock_guard moment{records_};
+    published_.counts = {members_, settled_};
+    gone.splice(gone.end(), groups_, mine);
     return {};
   }
 
@@ -212,6 +239,8 @@ class container_by_hand {
     settled_ += static_cast<std::uint32_t>(is_settled) - static_cast<std::uint32_t>(was_settled);
     if (is_settled) release(*mine);
     const std::uint64_t number = device.id;
+    std::lock_guard moment{records_};
+    published_.counts = {members_, settled_};
     mine->devices.splice(mine->devices.end(), fresh);
     return opened{this, id, number};
   }
@@ -230,7 +259,13 @@ class container_by_hand {
  private:
   tether::result<void> close_one(group& mine,
                                  typename std::list<device_by_hand>::iterator device) noexcept {
+    {
+      std::lock_guard moment{records_};
+      device->within_reach = false;
+    }
     if (const int answer = close_device(device->device->number); answer != 0) [[unlikely]] {
+      std::lock_guard moment{records_};
+      device->within_reach = true;
       return tether::failure(refusal("close", answer));
     }
     const bool was_settled = mine.consent_known && mine.declined == 0;
@@ -238,7 +273,10 @@ class container_by_hand {
     const bool is_settled = mine.consent_known && mine.declined == 0;
     settled_ += static_cast<std::uint32_t>(is_settled) - static_cast<std::uint32_t>(was_settled);
     if (is_settled) release(mine);
-    mine.devices.erase(device);
+    std::list<device_by_hand> gone;
+    std::lock_guard moment{records_};
+    published_.counts = {members_, settled_};
+    gone.splice(gone.end(), mine.devices, device);
     return {};
   }
 
@@ -281,8 +319,8 @@ class container_by_hand {
     return {};
   }
   bool diverged() const noexcept {
-    std::lock_guard turn{mutex_};
-    return listener_.diverged();
+    std::lock_guard moment{records_};
+    return published_.diverged;
   }
 
   // What goes wrong.
@@ -315,7 +353,9 @@ class container_by_hand {
   tether::detail::guarded_space guarded_;
   fake_iommu<Pins> backend_;
   [[no_unique_address]] mutable mutex_type operation_;
-  [[no_unique_address]] mutable mutex_type mutex_;
+  mutable backend_mutex mutex_;
+  [[no_unique_address]] mutable mutex_type records_;
+  tether::detail::published published_;
   listener_type listener_;
   std::uint32_t members_ = 0;
   std::uint32_t settled_ = 0;

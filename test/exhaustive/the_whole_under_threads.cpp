@@ -285,14 +285,16 @@ class whole {
       const tether_test::naming names{
           order_,
           "pinning",
-          {tether_test::lock_rank::operation, tether_test::lock_rank::container}};
+          {tether_test::lock_rank::operation, tether_test::lock_rank::container,
+           tether_test::lock_rank::records}};
       pinning_.emplace(guest_, *gate_, std::move(backend));
     }
     {
       const tether_test::naming names{
           order_,
           "software",
-          {tether_test::lock_rank::operation, tether_test::lock_rank::container}};
+          {tether_test::lock_rank::operation, tether_test::lock_rank::container,
+           tether_test::lock_rank::records}};
       software_.emplace(guest_, *gate_);
     }
   }
@@ -936,7 +938,8 @@ TEST_CASE("a thread that asks the gate under a container's lock is reported") {
     gate.emplace();
   }
   {
-    const naming names{order, "container", {lock_rank::operation, lock_rank::container}};
+    const naming names{
+        order, "container", {lock_rank::operation, lock_rank::container, lock_rank::records}};
     dma.emplace(guest, *gate);
   }
   must(must(dma->attach(reader_groups[0])).detach());

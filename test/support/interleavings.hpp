@@ -21,10 +21,11 @@
 // ones it knows.
 //     acquire, release    a read learns what the writer knew; additions continue a release sequence
 //     seq_cst             reads no value older than the last one that was read or written seq_cst
-//     addition            always of the newest value: such words have one modification order
+//     addition, exchange  always of the newest value: such words have one modification order
 // That is C++20's model for executions in which no value is read before it is written: every weaker
 // result that a compiler or a processor may give for these operations, more than x86's store
-// buffers would show. Not covered: stores, exchanges and fences (the reader indicator has none),
+// buffers would show. Not covered: stores and fences (the reader indicator has none), what an
+// exchange that fails may read beside the newest value (one more turn of its loop),
 // load buffering, spurious wake-ups (they could only hide a lost one). Plain memory is `page`: an
 // access by a thread that does not know of every earlier access is a data race, and is reported.
 #pragma once
@@ -61,6 +62,7 @@ enum class operation : std::uint8_t {
   load,
   add,
   subtract,
+  exchange,
   lock,
   unlock,
   sleep,
@@ -141,7 +143,8 @@ struct pending {
   operation what = operation::begin;
   std::size_t place = 0;  // a word, or a mutex
   std::memory_order order = std::memory_order_seq_cst;
-  std::uint64_t value = 0;
+  std::uint64_t value = 0;     // added, or exchanged for
+  std::uint64_t expected = 0;  // of an exchange
   bool timed = false;
   std::stop_token const* stop = nullptr;
   const char* name = "";
@@ -154,7 +157,7 @@ struct thread {
   pending next{};
   sleeping asleep = sleeping::no;
   bool finished = true;
-  std::uint64_t permits = 0;  // stands for the thread_local variables
+  std::int64_t permits = 0;  // stands for the thread_local variables
   std::uint32_t slot = 0;
 };
 struct choice {
@@ -240,6 +243,10 @@ class explorer {
   }
   /// A scheduling point with a name for the trace: the moment in which the thread does that.
   void act(const char* name) { perform({.what = operation::act, .name = name}); }
+  /// The running thread has read plain state: what it does from now on may depend on it.
+  void sees(std::uint64_t value) noexcept {
+    if (running_ != nobody) threads_[running_].seen = detail::mix(threads_[running_].seen, value);
+  }
   /// Plain state that threads poll has changed (a stop token).
   void environment_changes() noexcept { ++environment_; }
 
@@ -463,7 +470,8 @@ class explorer {
     switch (one.next.what) {
       case operation::load: noted = answer = load(one); break;
       case operation::add:
-      case operation::subtract: add(one); break;
+      case operation::subtract: add(one, one.next.value); break;
+      case operation::exchange: noted = answer = exchange(one); break;
       case operation::lock: noted = lock(me, one.next.place); break;
       case operation::unlock:
         locks_[one.next.place].owner = -1;
@@ -507,7 +515,17 @@ class explorer {
     if (order == std::memory_order_seq_cst) from.agreed = std::max(from.agreed, number);
     return from.history[index].value;
   }
-  void add(detail::thread& one) {
+  /// Answers what it found; it has exchanged it if that is what was expected.
+  std::uint64_t exchange(detail::thread& one) {
+    const std::uint64_t found = words_[one.next.place].history.back().value;
+    if (found == one.next.expected) {
+      add(one, one.next.value - found);
+      return found;
+    }
+    answer_ = 0;  // the newest
+    return load(one);
+  }
+  void add(detail::thread& one, std::uint64_t by) {
     auto& to = words_[one.next.place];
     const auto order = weakened(one.next);
     must_be_declared(to, order);
@@ -516,7 +534,7 @@ class explorer {
     const auto number = static_cast<std::uint8_t>(to.history.size());
     one.knows[one.next.place] = number;
     if (order == std::memory_order_seq_cst) to.agreed = number;
-    detail::message after{before.value + one.next.value, before.published};
+    detail::message after{before.value + by, before.published};
     if (detail::releases(order)) detail::learn(after.published, one.knows);
     to.history.push_back(after);
   }
@@ -539,6 +557,12 @@ class explorer {
     if (what.what == operation::load) return words_[what.place].history.back().value;
     if (what.what == operation::add || what.what == operation::subtract)
       words_[what.place].history.back().value += what.value;
+    if (what.what == operation::exchange) {
+      auto& word = words_[what.place].history.back().value;
+      const std::uint64_t found = word;
+      if (found == what.expected) word = what.value;
+      return found;
+    }
     return 0;
   }
 
@@ -598,6 +622,10 @@ class explorer {
       case operation::add: return text + "adds " + std::to_string(one.what.value) + " to " + word();
       case operation::subtract:
         return text + "subtracts " + std::to_string(0 - one.what.value) + " from " + word();
+      case operation::exchange:
+        return text + (one.answer == one.what.expected ? "puts " : "does not put ") +
+               std::to_string(one.what.value) + " in place of " +
+               std::to_string(one.what.expected) + " in " + word();
       case operation::lock: return text + "locks mutex " + std::to_string(one.what.place);
       case operation::unlock: return text + "unlocks mutex " + std::to_string(one.what.place);
       case operation::sleep:
@@ -651,6 +679,16 @@ class atomic {
   atomic& operator=(atomic const&) = delete;
   [[nodiscard]] Value load(std::memory_order order) const {
     return static_cast<Value>(explorer::current().perform({operation::load, place_, order}));
+  }
+  bool compare_exchange_weak(Value& expected, Value desired, std::memory_order order) {
+    const auto found = static_cast<Value>(explorer::current().perform({.what = operation::exchange,
+                                                                       .place = place_,
+                                                                       .order = order,
+                                                                       .value = desired,
+                                                                       .expected = expected}));
+    const bool exchanged = found == expected;
+    expected = found;
+    return exchanged;
   }
   void fetch_add(Value by, std::memory_order order) {
     explorer::current().perform({operation::add, place_, order, by});

@@ -39,6 +39,7 @@ enum class lock_rank : std::uint8_t {
   discard_state,
   container,
   backend,
+  records,
   unranked
 };
 
@@ -140,6 +141,7 @@ class naming {
       case lock_rank::discard_state: return "discard state";
       case lock_rank::container: return "container";
       case lock_rank::backend: return "backend";
+      case lock_rank::records: return "records";
       case lock_rank::unranked: break;
     }
     return "lock";

@@ -9,6 +9,7 @@
 
 #include <tether/attach/configuration.hpp>
 #include <tether/attach/detail/operations.hpp>
+#include <tether/attach/detail/teardown.hpp>
 #include <tether/attach/handles.hpp>
 #include <tether/core/attachment.hpp>
 #include <tether/core/error.hpp>
@@ -34,14 +35,15 @@ namespace tether {
 /// it refuses a change of the map, or is fenced by one, the error names it by what has been
 /// attached to it longest (`error::container`). One that has diverged refuses every refusable
 /// change of the map, until `abandon`.
-/// Requires: `space` and `gate` outlive it. Thread-safe as far as its gate is; one lifecycle
-/// operation runs at a time, the others wait. An operation may wait for discards (to take a hold)
-/// and take seconds (pinning): call it without a permit and without a lock that a discard needs.
+/// Requires: `space` and `gate` outlive it; the backend it is given was not moved from (a backend,
+/// as a block, may then be assigned or destroyed, and nothing else). Thread-safe as far as its gate
+/// is; one lifecycle operation runs at a time, the others wait. An operation may wait for discards
+/// (to take a hold) and take seconds (pinning): call it without a permit and without a lock that a
+/// discard needs.
 template <class Backend, class... Policies>
-class container : private detail::operations_of<Backend, configuration<Backend, Policies...>> {
-  using base = detail::operations_of<Backend, configuration<Backend, Policies...>>;
+class container : private detail::teardown<Backend, configuration<Backend, Policies...>> {
+  using base = detail::teardown<Backend, configuration<Backend, Policies...>>;
   using group_record = typename base::record;
-  using inhibition = typename base::inhibition;
   using kvm_type = typename base::kvm_type;
   static constexpr bool of_groups = Backend::unit == attach_unit::group;
 
@@ -84,7 +86,7 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
       if (auto gone = detach_one_of(this->groups_.back()); !gone)
         static_cast<void>(this->diverge(gone.error()));
     }
-    if (diverged() && !abandon()) keep_for_ever();
+    if (diverged() && !abandon()) this->keep_for_ever();
   }
 
   /// Attaches a group: takes the hold, joins, maps. All or nothing (law 11). Its devices are opened
@@ -128,11 +130,12 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   /// what still prevents it (an outstanding lease, checked before anything is touched); retry when
   /// that is gone. Ensures on success: nothing is attached, mapped or held, and the container can
   /// be reused.
-  result<void> abandon() noexcept {
+  [[nodiscard]] result<void> abandon() noexcept {
     std::lock_guard alone{this->operation_};
-    if (auto const* const busy = this->leased())
+    if (auto const* const busy = this->hide(this->every_device()))
       return failure(busy->lease_in_the_way_of("abandon"));
-    if (auto gone = let_go_of_everything(); !gone) {
+    if (auto gone = this->let_go_of_everything(); !gone) {
+      this->show(this->every_device());
       static_cast<void>(this->diverge(gone.error()));
       return gone;
     }
@@ -141,38 +144,52 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
       group.counts = {};
       this->lower_holds(group);
     }
-    this->groups_.clear();
+    this->forget_groups();
     return {};
   }
+
+  // Questions. None waits for an operation or a commit in progress: each is answered as it was when
+  // the last one ended, and may be asked from a progress monitor, an observer or a vCPU.
 
   /// A rollback failed: tether and the kernel may disagree, so everything but `abandon` is refused
   /// and holds stay (law 6).
   [[nodiscard]] bool diverged() const noexcept { return this->is_diverged(); }
   [[nodiscard]] mapped_usage usage() const noexcept {
-    std::lock_guard turn{this->mutex_};
-    return this->listener_.usage();
+    std::lock_guard moment{this->records_};
+    return this->published_.usage;
   }
   /// Bytes trimmed at unaligned edges of sections: devices do not see them.
   [[nodiscard]] std::uint64_t trimmed_bytes() const noexcept {
-    std::lock_guard turn{this->mutex_};
-    return this->listener_.trimmed_bytes();
+    std::lock_guard moment{this->records_};
+    return this->published_.trimmed_bytes;
   }
   /// Sections that devices do not see although they are memory, by address, and why. Fails: may
-  /// throw `std::bad_alloc`.
+  /// throw `std::bad_alloc`. Where memory was too short to keep a copy, it waits, as does
+  /// `usable_iova`.
   [[nodiscard]] std::vector<left_out_section> left_out() const {
+    {
+      std::lock_guard moment{this->records_};
+      if (this->published_.lists_complete) [[likely]]
+        return this->published_.left_out;
+    }
     std::lock_guard turn{this->mutex_};
     return this->listener_.left_out();
   }
   /// The IOVA ranges where guest memory may lie. Can be called before any is placed; may change
   /// with every attach and detach.
   [[nodiscard]] std::vector<extent<io_address>> usable_iova() const {
+    {
+      std::lock_guard moment{this->records_};
+      if (this->published_.lists_complete) [[likely]]
+        return this->published_.usable_iova;
+    }
     std::lock_guard turn{this->mutex_};
     const auto ranges = this->backend_.usable_iova();
     return {ranges.begin(), ranges.end()};
   }
   [[nodiscard]] container_counts membership() const noexcept {
-    std::lock_guard alone{this->operation_};
-    return this->counts_;
+    std::lock_guard moment{this->records_};
+    return this->published_.counts;
   }
   /// The backend, for queries of its own. Do not map or join through it.
   [[nodiscard]] Backend& backend() noexcept { return this->backend_; }
@@ -211,78 +228,6 @@ class container : private detail::operations_of<Backend, configuration<Backend, 
   result<void> detach_one_of(group_record& group) noexcept {
     if constexpr (of_groups) return this->detach(group.id);
     else return this->detach(group.id, group.devices.back().id);
-  }
-  /// KVM and open devices keep a group busy, so they come first; a single device is closed once
-  /// nothing is mapped for it.
-  result<void> let_go_of_everything() noexcept {
-    // one that stays open keeps its group from leaving
-    if constexpr (of_groups) static_cast<void>(close_every_device());
-    static_cast<void>(this->space_.remove_listener(this->listener_));
-    if (auto forgotten = remove_all_from_kvm(); !forgotten) return forgotten;
-    if (auto gone = abandon_backend(); !gone) return gone;
-    if constexpr (of_groups) {
-      // Nothing of a group is open when its hold is released.
-      for (group_record& group : this->groups_) group.joined.reset();
-    } else {
-      if (auto closed = close_every_device(); !closed) return closed;
-    }
-    std::lock_guard turn{this->mutex_};
-    this->listener_.reset();
-    return {};
-  }
-  result<void> abandon_backend() noexcept {
-    std::lock_guard turn{this->mutex_};
-    return this->backend_.abandon();
-  }
-  /// Closes all it can; `stale_handle` means that the backend has closed one already. Fails: the
-  /// first error.
-  result<void> close_every_device() noexcept {
-    std::lock_guard turn{this->mutex_};
-    this->listener_.name({});  // it may be a device's
-    result<void> first{};
-    for (group_record& group : this->groups_) {
-      std::erase_if(group.devices, [&](auto& one) {
-        auto closed = one.device ? this->backend_.close(*one.device) : result<void>{};
-        if (closed || closed.error().is(errc::stale_handle)) return true;
-        if (first) first = closed;
-        return false;
-      });
-    }
-    return first;
-  }
-  /// Removes everything from KVM's VFIO device. What was never added to it, or was removed by an
-  /// earlier attempt (ENOENT), is skipped.
-  result<void> remove_all_from_kvm() noexcept {
-    if constexpr (base::tells_kvm) {
-      const auto remove = [this](int file, std::string_view name) noexcept {
-        if (file < 0) return result<void>{};
-        auto forgotten = this->kvm_.remove(file, name);
-        return forgotten || forgotten.error().code() == std::errc::no_such_file_or_directory
-                   ? result<void>{}
-                   : forgotten;
-      };
-      for (group_record& group : this->groups_) {
-        if constexpr (of_groups) {
-          if (!group.joined) continue;
-          if (auto done = remove(Backend::kvm_file(*group.joined), group.name); !done) return done;
-        } else {
-          for (auto& one : group.devices) {
-            if (!one.device) continue;
-            if (auto done = remove(Backend::kvm_file(*one.device), one.name); !done) return done;
-          }
-        }
-      }
-    }
-    return {};
-  }
-  void keep_for_ever() noexcept {
-    this->listener_.keep_memory_for_ever();
-    if constexpr (holds_for_a_container<inhibition>)
-      this->gate_.keep_for_ever(this->held_, policies::holds);
-    if constexpr (holds_for_a_group<inhibition>) {
-      for (group_record& group : this->groups_)
-        this->gate_.keep_for_ever(group.held, policies::holds);
-    }
   }
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Handles to what a container owns. A handle is checked on every use: once its group or device is
 // gone it answers `stale_handle`; it never dangles. Copy it freely. Requires: the container is
-// alive.
+// alive. `lease`, `get`, `->` and `*` never wait for an operation in progress, of whatever device.
 #pragma once
 
 #include <tether/attach/lease.hpp>
@@ -21,12 +21,13 @@ class opened_device {
 
  public:
   /// The right to use it while other threads close and detach: they are refused until the lease
-  /// ends. Fails: `stale_handle`.
+  /// ends. Fails: `stale_handle`, also while it is being closed (if that fails, it can be leased
+  /// again).
   [[nodiscard]] result<device_lease<device_type>> lease() const noexcept {
     return container_->lease(group_, device_);
   }
-  /// What the backend opened (its DMA engine, its regions), or null once it is closed. Valid only
-  /// while no other thread closes or detaches it: where one might, use a `lease`.
+  /// What the backend opened (its DMA engine, its regions), or null once it is being closed. Valid
+  /// only while no other thread closes or detaches it: where one might, use a `lease`.
   [[nodiscard]] device_type* get() const noexcept {
     return container_->find_device(group_, device_);
   }
@@ -36,7 +37,7 @@ class opened_device {
 
   /// Ends its DMA and closes it. Never needs a hold. Fails: `stale_handle`, `diverged`,
   /// `still_in_use` while a lease of it is outstanding, what the backend says; it stays open then.
-  result<void> close() noexcept { return container_->close(group_, device_); }
+  [[nodiscard]] result<void> close() noexcept { return container_->close(group_, device_); }
 
  private:
   friend attached_group<Container>;
@@ -64,12 +65,14 @@ class attached_group {
   }
   /// First step of a hot-unplug: no more devices are opened here, while the guest releases them.
   /// Holds stay.
-  result<void> request_unplug() noexcept { return container_->request_unplug(group_); }
+  [[nodiscard]] result<void> request_unplug() noexcept {
+    return container_->request_unplug(group_);
+  }
   /// Second step: closes its devices, unmaps if it is the last group, leaves, releases its hold.
   /// Fails: `stale_handle`, `diverged`, `still_in_use` while a lease of one of its devices is
   /// outstanding (nothing has changed then), what the backend says; it stays attached then, perhaps
   /// with fewer devices open.
-  result<void> detach() noexcept { return container_->detach(group_); }
+  [[nodiscard]] result<void> detach() noexcept { return container_->detach(group_); }
 
  private:
   friend Container;
@@ -87,12 +90,12 @@ class attached_device {
 
  public:
   /// The right to use it while other threads detach: they are refused until the lease ends. Fails:
-  /// `stale_handle`.
+  /// `stale_handle`, also while it is being detached (if that fails, it can be leased again).
   [[nodiscard]] result<device_lease<device_type>> lease() const noexcept {
     return container_->lease(group_, device_);
   }
-  /// What the backend opened (its regions, its interrupts), or null once it is detached. Valid only
-  /// while no other thread detaches it: where one might, use a `lease`.
+  /// What the backend opened (its regions, its interrupts), or null once it is being detached.
+  /// Valid only while no other thread detaches it: where one might, use a `lease`.
   [[nodiscard]] device_type* get() const noexcept {
     return container_->find_device(group_, device_);
   }
@@ -102,11 +105,13 @@ class attached_device {
 
   /// First step of a hot-unplug: no more devices of its group are attached, while the guest
   /// releases them. Holds stay.
-  result<void> request_unplug() noexcept { return container_->request_unplug(group_); }
+  [[nodiscard]] result<void> request_unplug() noexcept {
+    return container_->request_unplug(group_);
+  }
   /// Second step: unmaps if it is the last device, leaves, closes, releases its hold.
   /// Fails: `stale_handle`, `diverged`, `still_in_use` while a lease of it is outstanding, what the
   /// backend says; it stays attached then, and everything is as it was.
-  result<void> detach() noexcept { return container_->detach(group_, device_); }
+  [[nodiscard]] result<void> detach() noexcept { return container_->detach(group_, device_); }
 
  private:
   friend Container;

@@ -17,8 +17,8 @@ namespace tether {
 
 namespace detail {
 
-/// Counts the outstanding leases of one device. Given under the container's lock, so that none is
-/// given while the device is being removed; ended on any thread, without a lock.
+/// Counts the outstanding leases of one device. Given under the lock of the container's records,
+/// so that none is given while the device is being removed; ended on any thread, without a lock.
 class lease_count {
  public:
   void count_one() noexcept { out_.fetch_add(1, std::memory_order_relaxed); }

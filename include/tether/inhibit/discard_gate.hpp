@@ -37,6 +37,29 @@ inline std::atomic<std::uint32_t> gates_made{0};
   return gate_id{number};
 }
 
+/// The gates whose holders this thread is being shown, the innermost first: it has their locks.
+class shown_gate {
+ public:
+  explicit shown_gate(gate_id which) noexcept : which_{which}, outer_{innermost} {
+    innermost = this;
+  }
+  shown_gate(shown_gate const&) = delete;
+  shown_gate& operator=(shown_gate const&) = delete;
+  ~shown_gate() { innermost = outer_; }
+
+  [[nodiscard]] static bool shows(gate_id which) noexcept {
+    for (shown_gate const* one = innermost; one != nullptr; one = one->outer_) {
+      if (one->which_ == which) return true;
+    }
+    return false;
+  }
+
+ private:
+  inline static thread_local constinit shown_gate const* innermost = nullptr;
+  gate_id which_;
+  shown_gate const* outer_;
+};
+
 }  // namespace detail
 
 /// Counted holds and requirements, permits, suspensions.
@@ -58,7 +81,7 @@ class discard_gate {
   discard_gate& operator=(discard_gate const&) = delete;
 
   /// Permission to discard until the end of its scope; an empty one means *inhibited*. Neither
-  /// copied nor moved, because it must be released on the thread that took it.
+  /// copied nor moved, because it must be released on the thread that took it (tether[I18]).
   class [[nodiscard]] permit_guard : public discard_permit {
    public:
     ~permit_guard() {
@@ -86,7 +109,8 @@ class discard_gate {
   /// Identifies this gate: an address space and its memory accept one gate only.
   [[nodiscard]] gate_id id() const noexcept { return id_; }
 
-  /// Asks to discard; never blocks. Cost: an uncontended atomic addition now and one at the end.
+  /// Asks to discard; never blocks. Cost: an uncontended atomic exchange now and a subtraction at
+  /// the end; a refusal is one load, and no hold waits for it.
   [[nodiscard]] permit_guard permit(discard_kind kind) noexcept { return {*this, kind}; }
 
   /// Takes a hold and waits until the discards that it forbids have ended.
@@ -119,7 +143,7 @@ class discard_gate {
     requirement<Threading> mine{*this, name};
     {
       // unlocked before `mine` is moved into the result, which locks again
-      std::unique_lock lock{mutex_};
+      std::unique_lock lock = lock_to_change();
       if (!ledger_.counts().allow(kind)) {
         const entry_kind also =
             kind == requirement_kind::any ? entry_kind::uncoordinated_hold : entry_kind::any_hold;
@@ -140,7 +164,7 @@ class discard_gate {
   [[nodiscard]] suspension<Threading> suspend(std::string_view name) noexcept {
     suspension<Threading> mine{*this, name};
     {
-      std::unique_lock lock{mutex_};
+      std::unique_lock lock = lock_to_change();
       if (indicator_.entered_by_this_thread())
         stop("tether[I4]: a thread that is discarding asked to suspend discards");
       add(mine.entry_, entry_kind::suspension, 1);
@@ -151,13 +175,18 @@ class discard_gate {
 
   /// The counts at this moment, possibly outdated on return: before a discard, ask for a permit.
   [[nodiscard]] gate_counts counts() const noexcept {
+    if (detail::shown_gate::shows(id_)) return ledger_.counts();
     std::unique_lock lock{mutex_};
     return ledger_.counts();
   }
   /// Calls `visit(holder_info)` for every entry, latest first, under the gate's lock.
+  /// Requires: `visit` takes and gives back no hold, requirement or suspension of this gate
+  /// (tether[I19]), nor waits for a thread that does. It may ask for counts, holders and permits.
   template <class Visitor>
   void for_each_holder(Visitor visit) const {
+    if (detail::shown_gate::shows(id_)) return ledger_.for_each(visit);
     std::unique_lock lock{mutex_};
+    const detail::shown_gate mine{id_};
     ledger_.for_each(visit);
   }
 
@@ -167,7 +196,7 @@ class discard_gate {
   /// `value_too_large` if the gate would have to count more than 2^32 - 1 of a kind.
   [[nodiscard]] result<void> raise(detail::hold_entry& entry, hold_kind kind, std::uint32_t count,
                                    detail::wait_limits const& how = {}) noexcept {
-    std::unique_lock lock{mutex_};
+    std::unique_lock lock = lock_to_change();
     if (indicator_.entered_by_this_thread())
       return refused(std::errc::resource_deadlock_would_occur, entry);
     if (!ledger_.counts().allow(kind)) {
@@ -196,18 +225,18 @@ class discard_gate {
 
   /// Subtracts `count` from `entry`. Never fails; subtracting more than it has stops the program.
   void lower(detail::hold_entry& entry, std::uint32_t count) noexcept {
-    std::unique_lock lock{mutex_};
+    std::unique_lock lock = lock_to_change();
     subtract(entry, count);
   }
   /// Moves an entry's name and count to an entry at another address.
   void relocate(detail::hold_entry& from, detail::hold_entry& to) noexcept {
-    std::unique_lock lock{mutex_};
+    std::unique_lock lock = lock_to_change();
     ledger_.relocate(from, to);
   }
   /// Keeps `entry`'s holds for the lifetime of the gate: their owner is being destroyed and cannot
   /// prove that its pins are gone.
   void keep_for_ever(detail::hold_entry& entry, hold_kind kind) noexcept {
-    std::unique_lock lock{mutex_};
+    std::unique_lock lock = lock_to_change();
     const std::uint32_t count = entry.count();
     ledger_.subtract(entry, count);  // the reader indicator stays closed
     ledger_.add(kind == hold_kind::any ? kept_any_holds_ : kept_uncoordinated_holds_,
@@ -215,6 +244,15 @@ class discard_gate {
   }
 
  private:
+  using lock_type = std::unique_lock<typename Threading::mutex>;
+  [[nodiscard]] lock_type lock_to_change() noexcept {
+    if (detail::shown_gate::shows(id_)) [[unlikely]]
+      stop(
+          "tether[I19]: a visitor of for_each_holder took or gave back what it was being shown: "
+          "note what to do, and do it afterwards");
+    return lock_type{mutex_};
+  }
+
   guard_or_error<tether::hold<Threading>> held_for(hold_kind kind, std::string_view name,
                                                    detail::wait_limits const& how) noexcept {
     tether::hold<Threading> mine{*this, name};

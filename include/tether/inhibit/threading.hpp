@@ -13,9 +13,12 @@
 //   4 discard state   a balloon's record of incomplete pages
 //   5 container       around every call into its backend; a commit takes it while it holds 3
 //   6 backend         private to the backend
+//   7 records         of a container: which devices are open, and the figures that it answers with.
+//                     Nothing is called under it
 //
-// So a thread that waits for discards holds 1 and nothing else, and the locks that a discard takes
-// (2, the readers' part of 3, 4) are never held for long.
+// So a thread that waits for discards holds 1 and nothing else; the locks that a discard takes (2,
+// the readers' part of 3, 4) are never held for long, nor is the one that a vCPU takes to find its
+// device or to ask a container (7).
 #pragma once
 
 #include <tether/core/slots.hpp>

@@ -93,6 +93,8 @@ class dma_listener {
   [[nodiscard]] std::uint64_t trimmed_bytes() const noexcept { return trimmed_; }
   /// What devices do not see although it is memory, by address. Fails: may throw `std::bad_alloc`.
   [[nodiscard]] std::vector<left_out_section> left_out() const { return left_out_.all(); }
+  /// Another number after each change of what is left out.
+  [[nodiscard]] std::uint64_t left_out_version() const noexcept { return left_out_.version(); }
   /// A rollback failed: what is mapped is not known any more, and every change is refused (law 6).
   [[nodiscard]] bool diverged() const noexcept { return divergence_.has_value(); }
   [[nodiscard]] Observation& observer() noexcept { return mapper_.observer(); }

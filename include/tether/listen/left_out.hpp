@@ -15,6 +15,7 @@
 #include <tether/topology/section.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <map>
 #include <utility>
@@ -82,6 +83,7 @@ class basic_left_out_list {
     if (found == present_.end()) return;
     auto node = present_.extract(found);
     if (!rolls_back_) removed_.insert(std::move(node));
+    version_ += 1;
   }
   /// In a rollback: whether the change that is rolled back removed this section from here. Ensures:
   /// if so it is left out again, for its old reason. Requires: the removals were applied.
@@ -90,6 +92,7 @@ class basic_left_out_list {
     const auto found = find(removed_, one);
     if (found == removed_.end()) return false;
     present_.insert(removed_.extract(found));
+    version_ += 1;
     return true;
   }
   /// Ends a change that did not happen. Requires: none of its removals was applied here.
@@ -104,14 +107,18 @@ class basic_left_out_list {
   }
   /// Ends a change that happened. Requires: its removals were applied.
   void keep() noexcept {
+    if (!added_.empty()) version_ += 1;
     present_.merge(added_);
     roll_back();
   }
   void clear() noexcept {
     present_.clear();
     removed_.clear();
+    version_ += 1;
     roll_back();
   }
+  /// Another number after each change, so that a copy knows whether it is as the list.
+  [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
 
  private:
   using sections = std::map<guest_address, left_out_section, Order>;
@@ -126,6 +133,7 @@ class basic_left_out_list {
   sections removed_;  // by the last change, if it happened: it may be rolled back
   sections added_;
   bool rolls_back_ = false;
+  std::uint64_t version_ = 0;
 };
 
 using left_out_list = basic_left_out_list<>;

@@ -32,7 +32,8 @@ struct file_requirements {
   unsigned seals = 0;
 };
 
-/// The owning handle of a block. Movable; sections keep pointing to the same memory.
+/// The owning handle of a block. Movable; sections keep pointing to the same memory. One that was
+/// moved from or freed may be assigned, destroyed and asked whether it is there, and nothing else.
 class ram_block {
  public:
   /// New memory of `size` bytes, all zeros. `page_size` 0 means the kind's default. Huge pages are

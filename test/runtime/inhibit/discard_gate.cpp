@@ -280,6 +280,66 @@ TEST_CASE("giving back more than is held stops the program") {
         }).find("tether[I6]") != std::string::npos);
 }
 
+TEST_CASE("a permit that ends on another thread stops the program, at the latest with its own") {
+  CHECK(stopped_by([] {
+          discard_gate<> gate;
+          permit_type const* carried = nullptr;
+          std::thread{[&] {
+            carried = new permit_type(gate.permit(discard_kind::uncoordinated));
+          }}.join();
+          delete carried;
+        }).find("tether[I18]") != std::string::npos);
+  CHECK(stopped_by([] {
+          discard_gate<> gate;
+          const auto own = gate.permit(discard_kind::uncoordinated);
+          permit_type const* carried = nullptr;
+          std::thread{[&] {
+            carried = new permit_type(gate.permit(discard_kind::uncoordinated));
+          }}.join();
+          delete carried;
+        }).find("tether[I18]") != std::string::npos);
+}
+
+TEST_CASE("who is shown the holders may ask the gate whatever changes nothing") {
+  discard_gate<> gate;
+  discard_gate<> other;
+  const auto any = gate.hold(hold_kind::any, "nic");
+  const auto others = other.hold(hold_kind::uncoordinated, "disk");
+  unsigned shown = 0;
+  gate.for_each_holder([&](holder_info const& who) {
+    CHECK(who.name == "nic");
+    CHECK(gate.counts().any_holds == 1);
+    other.for_each_holder([&](holder_info const&) {
+      gate.for_each_holder([&](holder_info const&) { ++shown; });
+      CHECK(other.counts().uncoordinated_holds == 1);
+    });
+    CHECK(other.hold(hold_kind::any, "another gate's").has_value());
+    const auto permit = gate.permit(discard_kind::coordinated);
+    CHECK_FALSE(static_cast<bool>(permit));
+  });
+  CHECK(shown == 1);
+  CHECK(gate.counts().any_holds == 1);
+}
+
+TEST_CASE("who is shown the holders and changes them stops the program") {
+  const auto says = [](auto change) {
+    return stopped_by([&] {
+             discard_gate<> gate;
+             auto held = gate.hold(hold_kind::uncoordinated, "nic");
+             gate.for_each_holder([&](holder_info const&) { change(gate, *held); });
+           }).find("tether[I19]") != std::string::npos;
+  };
+  using held_type = hold<multi_threaded>;
+  CHECK(says([](discard_gate<>& gate, held_type&) {
+    static_cast<void>(gate.try_hold(hold_kind::any, "another").has_value());
+  }));
+  CHECK(says([](discard_gate<>& gate, held_type&) { const auto all = gate.suspend("snapshot"); }));
+  CHECK(says([](discard_gate<>& gate, held_type&) {
+    static_cast<void>(gate.require(requirement_kind::coordinated, "virtio-mem").has_value());
+  }));
+  CHECK(says([](discard_gate<>&, held_type& held) { held.release(); }));
+}
+
 TEST_CASE("a gate that is destroyed while it is held stops the program") {
   CHECK(stopped_by([] {
           std::optional<hold<multi_threaded>> kept;

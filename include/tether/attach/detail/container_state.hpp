@@ -3,9 +3,12 @@
 // and the records of what is attached.
 #pragma once
 
+#include <tether/attach/detail/published.hpp>
 #include <tether/attach/detail/records.hpp>
 #include <tether/attach/lease.hpp>
+#include <tether/core/address.hpp>
 #include <tether/core/error.hpp>
+#include <tether/core/extent.hpp>
 #include <tether/inhibit/concepts.hpp>
 #include <tether/inhibit/detail/truth_table.hpp>
 #include <tether/inhibit/discard_gate.hpp>
@@ -19,6 +22,8 @@
 #include <cstdint>
 #include <list>
 #include <mutex>
+#include <ranges>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -32,9 +37,10 @@ class container_state {
   using kvm_type = typename Configuration::kvm;
   using gate_type = discard_gate<threading>;
   using record = group_record<Backend, inhibition>;
+  using backend_mutex = publishing_mutex<typename threading::mutex, container_state>;
   using listener_type =
       dma_listener<Backend, typename Configuration::granularity, typename Configuration::edges,
-                   typename Configuration::observation, typename threading::mutex, trusted_feed>;
+                   typename Configuration::observation, backend_mutex, trusted_feed>;
 
   static constexpr bool tells_kvm = kvm_type::tells;
 
@@ -44,31 +50,95 @@ class container_state {
         guarded_{space, gate.id()},
         backend_{std::move(backend)},
         kvm_{std::move(kvm)},
+        mutex_{*this},
         listener_{backend_, mutex_} {
     // others are refused (tether[I9])
     if constexpr (constant_rule<inhibition>) check_at_run_time<inhibition>();
+    publish();
+  }
+
+  /// Copies what can be asked for. Requires: the backend's lock is held, or nobody has this yet.
+  void publish() noexcept {
+    auto const& ranges = backend_.usable_iova();
+    const std::span<extent<io_address> const> usable{ranges};
+    std::lock_guard moment{records_};
+    published_.usage = listener_.usage();
+    published_.trimmed_bytes = listener_.trimmed_bytes();
+    published_.diverged = listener_.diverged();
+    if (!published_.lists_equal(listener_.left_out_version(), usable)) [[unlikely]]
+      published_.copy_lists([this] { return listener_.left_out(); }, listener_.left_out_version(),
+                            usable);
   }
 
  protected:
   auto find(std::uint64_t id) noexcept { return std::ranges::find(groups_, id, &record::id); }
-  /// Null if it is not open any more. Requires: `operation_` is held.
+  /// Null if it is not open, or being closed. Requires: `records_` is held.
   device_record<Backend>* find_open(std::uint64_t id, std::uint64_t device_id) noexcept {
     const auto group = find(id);
     if (group == groups_.end()) return nullptr;
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
-    return device == group->devices.end() || !device->device ? nullptr : &*device;
+    if (device == group->devices.end() || !device->within_reach || !device->device) return nullptr;
+    return &*device;
   }
   typename Backend::device_type* find_device(std::uint64_t id, std::uint64_t device_id) noexcept {
-    std::lock_guard alone{operation_};
+    std::lock_guard moment{records_};
     auto* const found = find_open(id, device_id);
     return found == nullptr ? nullptr : &*found->device;
   }
   result<device_lease<typename Backend::device_type>> lease(std::uint64_t id,
                                                             std::uint64_t device_id) noexcept {
-    std::lock_guard alone{operation_};
+    std::lock_guard moment{records_};
     auto* const found = find_open(id, device_id);
     if (found == nullptr) return failure(error{"lease device", errc::stale_handle});
     return device_lease<typename Backend::device_type>{*found->device, found->leases};
+  }
+  /// Puts devices out of the reach of handles before they are closed. If one has an outstanding
+  /// lease, answers it, and all stay as they are.
+  template <class Devices>
+  device_record<Backend> const* hide(Devices&& devices) noexcept {
+    if (devices.begin() == devices.end()) return nullptr;
+    std::lock_guard moment{records_};
+    for (auto& one : devices) {
+      if (one.leases.out() != 0) [[unlikely]]
+        return &one;
+    }
+    for (auto& one : devices) one.within_reach = false;
+    return nullptr;
+  }
+  /// They were not closed after all.
+  template <class Devices>
+  void show(Devices&& devices) noexcept {
+    std::lock_guard moment{records_};
+    for (auto& one : devices) one.within_reach = true;
+  }
+  auto every_device() noexcept {
+    return groups_ | std::views::transform([](record& one) -> auto& { return one.devices; }) |
+           std::views::join;
+  }
+  // What an operation has changed is seen at once: its record and the counts.
+  template <class List>
+  void insert(List& all, List& fresh) noexcept {
+    std::lock_guard moment{records_};
+    published_.counts = counts_;
+    all.splice(all.end(), fresh);
+  }
+  void forget_groups() noexcept {
+    std::list<record> gone;
+    std::lock_guard moment{records_};
+    published_.counts = {};
+    gone.swap(groups_);
+  }
+  template <class List>
+  void take(List& all, typename List::iterator which, List& gone) noexcept {
+    std::lock_guard moment{records_};
+    published_.counts = counts_;
+    gone.splice(gone.end(), all, which);
+  }
+  /// Destroys a record without the lock: that may close descriptors.
+  template <class List>
+  void erase(List& all, typename List::iterator which) noexcept {
+    List gone;
+    take(all, which, gone);
   }
   /// The first device with an outstanding lease, or null.
   device_record<Backend> const* leased() const noexcept {
@@ -92,8 +162,8 @@ class container_state {
   }
 
   [[nodiscard]] bool is_diverged() const noexcept {
-    std::lock_guard turn{mutex_};
-    return listener_.diverged();
+    std::lock_guard moment{records_};
+    return published_.diverged;
   }
   result<void> may_work(const char* what, std::string_view name) const noexcept {
     if (!is_diverged()) [[likely]]
@@ -113,8 +183,11 @@ class container_state {
   [[no_unique_address]] kvm_type kvm_;
   // one lifecycle operation at a time; taken first of all
   [[no_unique_address]] mutable typename threading::mutex operation_;
-  // around every call into the backend; taken last
-  [[no_unique_address]] mutable typename threading::mutex mutex_;
+  // around every call into the backend
+  mutable backend_mutex mutex_;
+  // around the records' lists and what is published, for a moment; taken last
+  [[no_unique_address]] mutable typename threading::mutex records_;
+  published published_;
   listener_type listener_;
   container_counts counts_{};
   [[no_unique_address]] hold_entry_if<holds_for_a_container<inhibition>> held_{"container"};

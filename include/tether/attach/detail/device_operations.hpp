@@ -17,8 +17,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <exception>
+#include <iterator>
 #include <list>
 #include <mutex>
+#include <ranges>
 #include <string_view>
 #include <system_error>
 
@@ -73,8 +75,8 @@ class device_operations : public executor<Backend, Configuration> {
                            : this->template run<cursor{operation::attach_next}>(task);
     if (end == ending::rolled_back) return failure(*task.first_error);
     const std::uint64_t id = fresh.back().id;
-    group->devices.splice(group->devices.end(), fresh);
-    this->groups_.splice(this->groups_.end(), fresh_group);
+    this->insert(group->devices, fresh);
+    this->insert(this->groups_, fresh_group);
     if (first_device()->id == id) this->name_listener(first_device()->name);
     if (end == ending::diverged) return failure(this->diverge(*task.first_error));
     return handle_ids{group->id, id};
@@ -87,17 +89,21 @@ class device_operations : public executor<Backend, Configuration> {
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
     if (device == group->devices.end()) return failure(error{"detach", errc::stale_handle});
     if (auto able = this->may_work("detach", device->name); !able) return able;
-    if (device->leases.out() != 0) [[unlikely]]
+    const std::ranges::subrange only{device, std::next(device)};
+    if (this->hide(only) != nullptr) [[unlikely]]
       return failure(device->lease_in_the_way_of("detach"));
     task_type<> task{{.group = *group, .device = &*device, .agrees = device->agrees}};
     const bool last = this->counts_.members == 1 && group->counts.open() == 1;
     const ending end = last ? this->template run<cursor{operation::detach_last}>(task)
                             : this->template run<cursor{operation::detach_next}>(task);
-    if (auto done = this->answer(end, task); !done) return failure(done.error());
+    if (auto done = this->answer(end, task); !done) {
+      this->show(only);
+      return failure(done.error());
+    }
     const bool named_after = first_device() == &*device;
     std::list<device_record<Backend>> gone;  // its name is in use until there is another
-    gone.splice(gone.end(), group->devices, device);
-    if (group->devices.empty()) this->groups_.erase(group);
+    this->take(group->devices, device, gone);
+    if (group->devices.empty()) this->erase(this->groups_, group);
     if (named_after)
       this->name_listener(first_device() ? std::string_view{first_device()->name}
                                          : std::string_view{});

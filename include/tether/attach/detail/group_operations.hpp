@@ -20,6 +20,7 @@
 #include <iterator>
 #include <list>
 #include <mutex>
+#include <ranges>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -63,7 +64,7 @@ class group_operations : public executor<Backend, Configuration> {
                            ? this->template run<cursor{operation::attach_first}>(task)
                            : this->template run<cursor{operation::attach_next}>(task);
     if (end == ending::rolled_back) return failure(*task.first_error);
-    this->groups_.splice(this->groups_.end(), fresh);
+    this->insert(this->groups_, fresh);
     if (this->groups_.front().id == task.group.id) this->name_listener(task.group.name);
     if (end == ending::diverged) return failure(this->diverge(*task.first_error));
     return handle_ids{.group = task.group.id};
@@ -74,10 +75,13 @@ class group_operations : public executor<Backend, Configuration> {
     const auto group = this->find(id);
     if (group == this->groups_.end()) return failure(error{"detach", errc::stale_handle});
     if (auto able = this->may_work("detach", group->name); !able) return able;
-    if (auto const* const busy = group->leased()) [[unlikely]]
+    if (auto const* const busy = this->hide(group->devices)) [[unlikely]]
       return failure(busy->lease_in_the_way_of("detach"));
     while (!group->devices.empty()) {
-      if (auto closed = close_one(*group, group->devices.begin()); !closed) return closed;
+      if (auto closed = close_one(*group, group->devices.begin()); !closed) {
+        this->show(group->devices);
+        return closed;
+      }
     }
     task_type<> task{{.group = *group}};
     const ending end = this->counts_.members == 1
@@ -86,7 +90,7 @@ class group_operations : public executor<Backend, Configuration> {
     if (auto done = this->answer(end, task); !done) return failure(done.error());
     if (this->groups_.size() == 1) this->listener_.name({});  // it follows nothing any more
     else if (group == this->groups_.begin()) this->name_listener(std::next(group)->name);
-    this->groups_.erase(group);
+    this->erase(this->groups_, group);
     return {};
   }
 
@@ -111,7 +115,7 @@ class group_operations : public executor<Backend, Configuration> {
     const ending end = this->template run<cursor{operation::open}>(task);
     if (auto done = this->answer(end, task); !done) return failure(done.error());
     const std::uint64_t device = fresh.back().id;
-    group->devices.splice(group->devices.end(), fresh);
+    this->insert(group->devices, fresh);
     return handle_ids{id, device};
   }
 
@@ -122,16 +126,19 @@ class group_operations : public executor<Backend, Configuration> {
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
     if (device == group->devices.end()) return failure(error{"close device", errc::stale_handle});
     if (auto able = this->may_work("close device", device->name); !able) return able;
-    if (device->leases.out() != 0) [[unlikely]]
+    const std::ranges::subrange only{device, std::next(device)};
+    if (this->hide(only) != nullptr) [[unlikely]]
       return failure(device->lease_in_the_way_of("close device"));
-    return close_one(*group, device);
+    auto closed = close_one(*group, device);
+    if (!closed) this->show(only);
+    return closed;
   }
   template <class Position>
   result<void> close_one(group_record& group, Position device) noexcept {
     task_type<> task{{.group = group, .device = &*device, .agrees = device->agrees}};
     const ending end = this->template run<cursor{operation::close}>(task);
     if (auto done = this->answer(end, task); !done) return failure(done.error());
-    group.devices.erase(device);
+    this->erase(group.devices, device);
     return {};
   }
 };

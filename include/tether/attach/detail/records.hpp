@@ -43,6 +43,7 @@ struct device_record {
   consent agrees;
   std::optional<typename Backend::device_type> device{};
   lease_count leases{};
+  bool within_reach = true;  ///< of handles: nobody is about to close it
 
   [[nodiscard]] error lease_in_the_way_of(const char* operation) const noexcept {
     return leases.in_the_way_of(operation, name);

@@ -168,7 +168,7 @@ class basic_vfio_device {
         static_cast<std::uint16_t>(*command | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER));
   }
   /// Fails: `unsupported` where the device has no reset of its own.
-  result<void> reset() noexcept {
+  [[nodiscard]] result<void> reset() noexcept {
     const auto answer = Kernel::call(SYS_ioctl, descriptor(), VFIO_DEVICE_RESET);
     if (answer == -EINVAL || answer == -ENOTTY)
       return failure(error{"reset device", errc::unsupported}.of(name()));
@@ -180,7 +180,7 @@ class basic_vfio_device {
   /// Signals `eventfd` at each interrupt; negative: disables the index. `index` is VFIO's:
   /// `VFIO_PCI_INTX_IRQ_INDEX`, `VFIO_PCI_MSI_IRQ_INDEX`, `VFIO_PCI_REQ_IRQ_INDEX` (the kernel asks
   /// for the device back), ...
-  result<void> signal_interrupts(std::uint32_t index, std::int32_t eventfd) noexcept {
+  [[nodiscard]] result<void> signal_interrupts(std::uint32_t index, std::int32_t eventfd) noexcept {
     alignas(vfio_irq_set) std::array<std::byte, sizeof(vfio_irq_set) + sizeof eventfd> room{};
     vfio_irq_set set{};
     // No data and a count of 0 disables the index; an eventfd of -1 would only silence one of its
@@ -199,7 +199,7 @@ class basic_vfio_device {
 
   /// Fails: `stale_handle` if it is closed already; `still_in_use` while a BAR is mapped, and it
   /// stays open.
-  result<void> close() noexcept {
+  [[nodiscard]] result<void> close() noexcept {
     if (state_ == nullptr || state_->descriptor.number() < 0)
       return failure(error{"close device", errc::stale_handle});
     if (const unsigned mapped = state_->views.count(); mapped != 0) {

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: BSL-1.0
 // Counts the discards that are inside the gate, and lets none in while it is closed: a distributed
-// reader-writer lock, whose readers are discards, counted in a slot for each few threads, and whose
+// reader-writer lock, whose readers are discards, counted in a word for each few threads, and whose
 // writers are holds.
 //
-//   a discard:   inside += 1, then load closed
-//   a hold:      closed += 1, then load inside of every slot
+//   a word:      | closed | how many are inside |
+//   a discard:   load it; closed: refused, else exchange it for one more
+//   a hold:      set closed in every word, then wait until nobody is inside
 //
-// A Dekker handshake: each side stores its own flag before it loads the other's, sequentially
-// consistent, so at least one of the two sees the other. Once a hold has seen no discard inside,
-// none is and none can enter. Counts are of 64 bits: holds of several kinds close the same gate,
-// each counted in 32, and their sum must not wrap to zero.
+// Both sides change one word, so one of them is first: whoever is counted was granted, and who is
+// refused leaves no trace that a hold could mistake for a discard. A hold waits for the discards
+// that run, and where the gate is closed already and they have gone, for nobody.
 #pragma once
 
+#include <tether/core/stop.hpp>
 #include <tether/inhibit/kinds.hpp>
 
 #include <array>
@@ -74,7 +75,7 @@ class plain_reader_indicator {
 
 /// How many permits, of any gate, this thread has. Waiting for its own permit would deadlock, so it
 /// is refused.
-inline thread_local constinit std::uint64_t permits_of_this_thread = 0;
+inline thread_local constinit std::int64_t permits_of_this_thread = 0;
 /// Assigns threads to slots, round robin.
 inline std::atomic<std::uint32_t> threads_seen{0};
 inline thread_local constinit std::uint32_t slot_of_this_thread = 0;
@@ -92,8 +93,9 @@ struct standard_parts {
 };
 
 /// The reader indicator for many threads. Entering writes to a slot that few other threads share,
-/// so it scales. Cost of enter and leave: one atomic addition each, uncontended below `slots`
-/// threads.
+/// so it scales. Cost of enter: a load, and an atomic exchange if it is granted; of leave: an
+/// atomic subtraction; uncontended below `slots` threads. Of the first close of a kind and of its
+/// last reopening: an atomic addition for each slot.
 template <class Parts>
 class basic_shared_reader_indicator {
   using counter = typename Parts::template atomic<std::uint64_t>;
@@ -112,25 +114,38 @@ class basic_shared_reader_indicator {
 
   [[nodiscard]] bool enter(discard_kind kind, ticket& mine) noexcept {
     counter& inside = slots_[slot_index()].inside[index(kind)];
-    inside.fetch_add(1, std::memory_order_seq_cst);
+    std::uint64_t seen = inside.load(std::memory_order_seq_cst);
+    do {
+      if (seen >= closed) [[unlikely]]
+        return false;
+    } while (!inside.compare_exchange_weak(seen, seen + 1, std::memory_order_seq_cst));
     mine.counter_ = &inside;
-    if (closed_[index(kind)].load(std::memory_order_seq_cst) == 0) [[likely]] {
-      permits_of_this_thread += 1;
-      return true;
-    }
-    step_out(inside);
-    return false;
+    permits_of_this_thread += 1;
+    return true;
   }
+  /// Requires: on the thread that entered. On another one both would be mistaken about their own
+  /// permits for ever, so the thread that has ended more than it had is stopped.
   void leave(discard_kind, ticket const& mine) noexcept {
     permits_of_this_thread -= 1;
+    if (permits_of_this_thread < 0) [[unlikely]]
+      stop(
+          "tether[I18]: a permit to discard ended on another thread than the one that took it: "
+          "take "
+          "and end it on one thread");
     step_out(*mine.counter_);
   }
 
+  /// Requires, as all below: the gate's mutex is held.
   void close(discard_kind kind, std::uint32_t times) noexcept {
-    closed_[index(kind)].fetch_add(times, std::memory_order_seq_cst);
+    if (times != 0 && times_closed_[index(kind)] == 0) {
+      for (slot& one : slots_) one.inside[index(kind)].fetch_add(closed, std::memory_order_seq_cst);
+    }
+    times_closed_[index(kind)] += times;
   }
   void reopen(discard_kind kind, std::uint32_t times) noexcept {
-    closed_[index(kind)].fetch_sub(times, std::memory_order_seq_cst);
+    times_closed_[index(kind)] -= times;
+    if (times == 0 || times_closed_[index(kind)] != 0) return;
+    for (slot& one : slots_) one.inside[index(kind)].fetch_sub(closed, std::memory_order_seq_cst);
   }
 
   /// Waits until no forbidden discard is inside. Requires: closed already; `lock` holds the gate's
@@ -155,6 +170,9 @@ class basic_shared_reader_indicator {
   [[nodiscard]] bool entered_by_this_thread() const noexcept { return permits_of_this_thread != 0; }
 
  private:
+  /// Of a word: nobody may enter. What is below it counts who is inside.
+  static constexpr std::uint64_t closed = std::uint64_t{1} << 63U;
+
   struct alignas(64) slot {
     std::array<counter, 2> inside{};
   };
@@ -171,10 +189,13 @@ class basic_shared_reader_indicator {
     else return slot_of_this_thread - 1;
   }
 
+  static std::uint64_t count_in(counter const& word) noexcept {
+    return word.load(std::memory_order_seq_cst) & (closed - 1);
+  }
   [[nodiscard]] bool nobody_inside(bool coordinated_too) const noexcept {
     for (slot const& one : slots_) {
-      if (one.inside[0].load(std::memory_order_seq_cst) != 0) return false;
-      if (coordinated_too && one.inside[1].load(std::memory_order_seq_cst) != 0) return false;
+      if (count_in(one.inside[0]) != 0) return false;
+      if (coordinated_too && count_in(one.inside[1]) != 0) return false;
     }
     return true;
   }
@@ -191,7 +212,7 @@ class basic_shared_reader_indicator {
   }
 
   std::array<slot, slots> slots_{};
-  std::array<counter, 2> closed_{};
+  std::array<std::uint64_t, 2> times_closed_{};  // protected by the gate's mutex
   counter waiting_{0};
   mutex* mutex_;
   typename Parts::condition_variable changed_;

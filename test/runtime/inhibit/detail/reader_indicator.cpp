@@ -3,12 +3,15 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <mutex>
 #include <stop_token>
 #include <thread>
 #include <type_traits>
+#include <utility>
 
 namespace runtime_inhibit_detail_reader_indicator {
 
@@ -21,6 +24,45 @@ namespace {
 struct recursive_mutex_parts : standard_parts {
   using mutex = std::recursive_mutex;
   static constexpr std::size_t slots = 1;
+};
+
+/// Does something after every step that a thread takes, as another thread might.
+struct interrupted {
+  static inline std::function<void()> with;
+  static void happens() {
+    if (!with) return;
+    const auto now = std::exchange(with, nullptr);
+    now();
+    with = now;
+  }
+};
+template <class Value>
+struct interrupted_atomic : std::atomic<Value> {
+  using std::atomic<Value>::atomic;
+  Value load(std::memory_order order) const {
+    const Value answer = std::atomic<Value>::load(order);
+    interrupted::happens();
+    return answer;
+  }
+  Value fetch_add(Value by, std::memory_order order) {
+    const Value answer = std::atomic<Value>::fetch_add(by, order);
+    interrupted::happens();
+    return answer;
+  }
+  Value fetch_sub(Value by, std::memory_order order) {
+    const Value answer = std::atomic<Value>::fetch_sub(by, order);
+    interrupted::happens();
+    return answer;
+  }
+  bool compare_exchange_weak(Value& expected, Value desired, std::memory_order order) {
+    const bool done = std::atomic<Value>::compare_exchange_weak(expected, desired, order);
+    interrupted::happens();
+    return done;
+  }
+};
+struct interrupted_parts : standard_parts {
+  template <class Value>
+  using atomic = interrupted_atomic<Value>;
 };
 static_assert(
     std::is_same_v<shared_reader_indicator, basic_shared_reader_indicator<standard_parts>>);
@@ -56,6 +98,11 @@ TEST_CASE_TEMPLATE(
   CHECK(one.reader_indicator.entered_by_this_thread());
   one.reader_indicator.leave(discard_kind::uncoordinated, ticket);
   CHECK_FALSE(one.reader_indicator.entered_by_this_thread());
+  // none at all changes nothing
+  one.reader_indicator.close(discard_kind::uncoordinated, 0);
+  one.reader_indicator.reopen(discard_kind::uncoordinated, 0);
+  REQUIRE(one.reader_indicator.enter(discard_kind::uncoordinated, ticket));
+  one.reader_indicator.leave(discard_kind::uncoordinated, ticket);
 }
 
 TEST_CASE("draining asks for the kinds that are forbidden, and no more") {
@@ -70,6 +117,28 @@ TEST_CASE("draining asks for the kinds that are forbidden, and no more") {
   one.reader_indicator.leave(discard_kind::coordinated, ticket);
   lock.lock();
   CHECK(one.reader_indicator.drain(true, lock, at_once) == drained::yes);
+}
+
+TEST_CASE("a discard that is being refused is never taken for one that runs") {
+  with_parts<interrupted_parts> one;
+  basic_shared_reader_indicator<interrupted_parts>::ticket ticket{};
+  one.reader_indicator.close(discard_kind::uncoordinated, 1);
+  std::unique_lock lock{one.mutex, std::defer_lock};
+  unsigned asked = 0;
+  unsigned busy = 0;
+  interrupted::with = [&] {
+    ++asked;
+    lock.lock();
+    one.reader_indicator.close(discard_kind::uncoordinated, 1);
+    if (one.reader_indicator.drain(false, lock, {.wait = false}) != drained::yes) ++busy;
+    one.reader_indicator.reopen(discard_kind::uncoordinated, 1);
+    lock.unlock();
+  };
+  const bool granted = one.reader_indicator.enter(discard_kind::uncoordinated, ticket);
+  interrupted::with = nullptr;
+  CHECK_FALSE(granted);
+  CHECK(asked != 0);
+  CHECK(busy == 0);
 }
 
 TEST_CASE(

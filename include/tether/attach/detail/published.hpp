@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a container answers while it works. Whoever maps holds the backend's lock for as long as
+// pinning takes, so questions are answered from a copy, which is made when that lock is let go.
+//
+//     maps:   lock backend |-------- pins, for seconds --------| copy | unlock
+//     asks:                      lock records | answer | unlock
+#pragma once
+
+#include <tether/core/address.hpp>
+#include <tether/core/extent.hpp>
+#include <tether/inhibit/membership.hpp>
+#include <tether/listen/left_out.hpp>
+#include <tether/listen/mapped_usage.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+#include <span>
+#include <vector>
+
+namespace tether::detail {
+
+/// Figures and lists as they were when the last change ended. Protected by the records' lock.
+struct published {
+  mapped_usage usage{};
+  std::uint64_t trimmed_bytes = 0;
+  container_counts counts{};
+  bool diverged = false;
+  bool lists_complete = false;  ///< false: out of memory for a copy
+  std::vector<left_out_section> left_out{};
+  std::uint64_t left_out_version = 0;
+  std::vector<extent<io_address>> usable_iova{};
+
+  /// Whether the lists are as these.
+  [[nodiscard]] bool lists_equal(std::uint64_t version,
+                                 std::span<extent<io_address> const> usable) const noexcept {
+    return lists_complete && version == left_out_version && std::ranges::equal(usable, usable_iova);
+  }
+  /// Copies the lists; `left()` answers what is left out, and may throw `std::bad_alloc`.
+  template <class LeftOut>
+  [[gnu::cold, gnu::noinline]] void copy_lists(
+      LeftOut left, std::uint64_t version, std::span<extent<io_address> const> usable) noexcept {
+    lists_complete = false;
+    try {
+      usable_iova.assign(usable.begin(), usable.end());
+      left_out = left();
+      left_out_version = version;
+      lists_complete = true;
+    } catch (std::exception const&) {
+      // whoever asks for them waits then, and reads the lists themselves
+    }
+  }
+};
+
+/// A mutex that calls `owner.publish()` before it is unlocked.
+template <class Mutex, class Owner>
+class publishing_mutex {
+ public:
+  explicit publishing_mutex(Owner& owner) noexcept : owner_{owner} {}
+  void lock() { mutex_.lock(); }
+  void unlock() {
+    owner_.publish();
+    mutex_.unlock();
+  }
+
+ private:
+  Owner& owner_;
+  [[no_unique_address]] Mutex mutex_;
+};
+
+}  // namespace tether::detail
