@@ -46,7 +46,7 @@ PATH = re.compile(r"codegen::(generic|by_hand)::(map|unmap)<(.*)>\(void\*, tethe
 LIFECYCLE = re.compile(r"codegen::generic::(attach|open|close|detach)<(.*)>\(")
 # Populating is a system call for each section that is mapped read-only, and there are none mostly: as opaque as the calls themselves.
 # Copying what a container answers with is asked for only where the lists of it have changed.
-POPULATES = re.compile(r"section_mapper<.*>::populate_each\(|detail::published::copy_lists\(")
+POPULATES = re.compile(r"section_mapper<.*>::populate_each\(|detail::published::copy_lists<|dma_listener<.*>::left_out\(|basic_left_out_list<.*>::all\(")
 LIBRARY = re.compile(r"(?:^|\s|&|\*)(?:std|tl|__gnu_cxx)::")
 
 # How many configurations there are (product.hpp asserts the first), and functions of each.

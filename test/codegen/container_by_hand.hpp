@@ -300,20 +300,20 @@ class container_by_hand {
     return codegen_leave(backend_.container, number);
   }
   int wait() noexcept {
-    std::lock_guard turn{mutex_};
+    std::lock_guard turn{mutex_.quiet()};
     return codegen_wait(backend_.container);
   }
   int open_device(int number, char const* name) noexcept {
-    std::lock_guard turn{mutex_};
+    std::lock_guard turn{mutex_.quiet()};
     return codegen_open(number, name);
   }
   int close_device(int number) noexcept {
-    std::lock_guard turn{mutex_};
+    std::lock_guard turn{mutex_.quiet()};
     return codegen_close(number);
   }
   tether::result<void> populate() noexcept {
     if constexpr (Pins) {
-      std::lock_guard turn{mutex_};
+      std::lock_guard turn{mutex_.quiet()};
       return listener_.populate_read_only();
     }
     return {};

@@ -157,7 +157,7 @@ class container_state {
 
   /// Names the listener after what has been attached longest: whenever that is another.
   void name_listener(std::string_view name) noexcept {
-    std::lock_guard turn{mutex_};
+    std::lock_guard turn{mutex_.quiet()};
     listener_.name(name);
   }
 

@@ -160,7 +160,7 @@ class executor : public container_state<Backend, Configuration> {
   /// Under the hold: what is mapped read-only is present, and stays so.
   result<void> populate() noexcept {
     if constexpr (Backend::pins) {
-      std::lock_guard turn{mutex_};
+      std::lock_guard turn{mutex_.quiet()};
       return listener_.populate_read_only();
     }
     return {};
@@ -169,7 +169,7 @@ class executor : public container_state<Backend, Configuration> {
   // Calls into the backend, under its lock.
   template <class Task>
   result<void> acquire(Task& task) noexcept {
-    std::lock_guard turn{mutex_};
+    std::lock_guard turn{mutex_.quiet()};
     return task.acquire(backend_);
   }
   template <class Task>
@@ -188,21 +188,21 @@ class executor : public container_state<Backend, Configuration> {
   }
   template <class Task>
   result<void> open(Task& task) noexcept {
-    std::lock_guard turn{mutex_};
+    std::lock_guard turn{mutex_.quiet()};
     return task.open(backend_);
   }
   template <class Task>
   result<void> bind(Task& task) noexcept {
-    std::lock_guard turn{mutex_};
+    std::lock_guard turn{mutex_.quiet()};
     return task.bind(backend_);
   }
   template <class Task>
   result<void> close(Task& task) noexcept {
-    std::lock_guard turn{mutex_};
+    std::lock_guard turn{mutex_.quiet()};
     return task.close(backend_);
   }
   result<void> quiesce() noexcept {
-    std::lock_guard turn{mutex_};
+    std::lock_guard turn{mutex_.quiet()};
     return backend_.quiesce();
   }
 

@@ -62,6 +62,8 @@ class publishing_mutex {
     owner_.publish();
     mutex_.unlock();
   }
+  /// The same mutex, for what changes nothing that is published.
+  [[nodiscard]] Mutex& quiet() noexcept { return mutex_; }
 
  private:
   Owner& owner_;
