@@ -34,19 +34,19 @@ struct opened : detail::teardown<software_iommu, configuration<software_iommu>> 
 TEST_CASE("a teardown closes, stops following and unmaps everything, however much is open") {
   ram_block ram = must(ram_block::allocate("ram", 64 * KiB));
   address_space guest;
-  must(guest.place(region::ram(ram), guest_address{0}));
+  static_cast<void>(must(guest.place(region::ram(ram), guest_address{0})));
   discard_gate<> gate;
   opened dma{guest, gate, software_iommu{}, no_kvm{}};
   const endpoint_group nics{"nics", {{"nic"}}};
   const auto ids = must(dma.attach_with(nics, consent::none, static_cast<unmonitored*>(nullptr)));
-  must(dma.open(ids.group, "nic", consent::none));
+  static_cast<void>(must(dma.open(ids.group, "nic", consent::none)));
   REQUIRE(dma.listener_.usage() == mapped_usage{1, 64 * KiB});
 
   must(dma.let_go_of_everything());
   CHECK(dma.listener_.usage() == mapped_usage{});
   CHECK(dma.backend_.free_mappings() == software_iommu{}.free_mappings());
   // nobody follows any more: a change is not told to it
-  must(guest.place(region::ram(ram), guest_address{GiB}));
+  static_cast<void>(must(guest.place(region::ram(ram), guest_address{GiB})));
   CHECK(dma.listener_.usage() == mapped_usage{});
 }
 
