@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // What one would write for one container that inhibits per group, or for one that pins nothing:
-// each operation in one piece, each failure taken back where it happens. The gate, the listener and
+// each operation in one piece, each failure rolled back where it happens. The gate, the listener and
 // what is published while it works are tether's on both sides.
 #pragma once
 

@@ -206,7 +206,7 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "a change that was refused for want of memory at another listener is taken back without "
+    "a change that was refused for want of memory at another listener is rolled back without "
     "needing any") {
   if (!allocations_can_fail) return cannot_fail_allocations();
   // Two containers follow one guest; the second refuses. The first must go back with nothing to

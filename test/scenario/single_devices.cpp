@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Devices that are attached one by one (law 4's other half): asked and opened before they can reach
-// anything, so that nothing is held down provisionally, and everything taken back wherever an
+// anything, so that nothing is held down provisionally, and everything rolled back wherever an
 // attach or a detach fails.
 #include <support/may_discard.hpp>
 #include <support/must.hpp>

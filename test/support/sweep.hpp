@@ -105,7 +105,7 @@ struct sweep_figures {
   void print(const char* what) const {
     std::printf(
         "figures: fault sweep %s: %llu operations swept, %llu single and %llu double faults; %llu "
-        "taken back, %llu not needed, %llu "
+        "rolled back, %llu not needed, %llu "
         "diverged\n",
         what, number(operations), number(single), number(twofold), number(taken_back),
         number(not_needed), number(diverged));

@@ -54,7 +54,7 @@ void an_attach_that_cannot_be_taken_back() {
 }  // namespace
 
 TEST_CASE(
-    "an attach that cannot be taken back keeps its holds, as the kernel keeps its pins, and "
+    "an attach that cannot be rolled back keeps its holds, as the kernel keeps its pins, and "
     "abandon() ends both") {
   an_attach_that_cannot_be_taken_back<inhibit_per_group>();
   an_attach_that_cannot_be_taken_back<inhibit_per_device>();

@@ -87,7 +87,7 @@ TEST_CASE("an id is never used again, not even that of a region whose placing wa
   CHECK(table.find(region_id{}) == nullptr);
 }
 
-TEST_CASE("edits are taken back to a mark in reverse order, and the table is as it was then") {
+TEST_CASE("edits are rolled back to a mark in reverse order, and the table is as it was then") {
   region_table table;
   const auto kept = place(table, 0, 99);
   const auto moved = place(table, 200, 299);
