@@ -324,7 +324,8 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "each mistake in `advance` and in `apply_change` is found, under one policy or another, and their "
+    "each mistake in `advance` and in `apply_change` is found, under one policy or another, and "
+    "their "
     "absence is not") {
   constexpr attach_unit group = attach_unit::group;
   constexpr attach_unit device = attach_unit::device;
@@ -338,7 +339,8 @@ TEST_CASE(
   }
   CHECK(((groups | devices) & 1U) == 0);
   std::printf(
-      "figures: mistakes in advance and apply_change, as variants: %u, of which %d found where groups are "
+      "figures: mistakes in advance and apply_change, as variants: %u, of which %d found where "
+      "groups are "
       "attached, %d where devices are\n",
       mistakes - 1, std::popcount(groups), std::popcount(devices));
 }
