@@ -130,8 +130,7 @@ class basic_shared_reader_indicator {
     if (permits_of_this_thread < 0) [[unlikely]]
       stop(
           "tether[I18]: a permit to discard ended on another thread than the one that took it: "
-          "take "
-          "and end it on one thread");
+          "take and end it on one thread");
     step_out(*mine.counter_);
   }
 

@@ -20,7 +20,7 @@ TEST_CASE(
     "a step's end is done, failed or stuck as its error says, and the first error is the one that "
     "is told") {
   detail::group_record<software_iommu, inhibit_per_group> group{1, "group"};
-  detail::group_task<software_iommu, inhibit_per_group> task{group};
+  detail::group_task<software_iommu, inhibit_per_group> task{{group}};
   using ended = decltype(task.end({}));
   CHECK(task.end({}) == ended::done);
   CHECK_FALSE(task.first_error.has_value());
