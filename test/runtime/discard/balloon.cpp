@@ -572,7 +572,7 @@ class watched_memory final : public std::pmr::memory_resource {
  private:
   void* do_allocate(std::size_t bytes, std::size_t alignment) override {
     if (inside.fetch_add(1) != 0) overlapped = true;
-    for (int turn = 0; turn < 20; ++turn) std::this_thread::yield();
+    for (int turn = 0; turn < 2; ++turn) std::this_thread::yield();
     inside.fetch_sub(1);
     return std::pmr::new_delete_resource()->allocate(bytes, alignment);
   }
