@@ -4,6 +4,7 @@
 #include <tether/backend/detail/chunked_rows.hpp>
 
 #include <support/failing_allocation.hpp>
+#include <support/numbered_rows.hpp>
 
 #include <doctest/doctest.h>
 
@@ -18,33 +19,10 @@ namespace scenario_table_out_of_memory {
 
 using namespace tether;
 using namespace tether::detail;
-
-namespace {
-using rows = chunked_rows<std::uint64_t>;
-
-/// Two addresses for each number, and none between them.
-extent<io_address> nth(std::uint64_t number) {
-  return {io_address{number * 4}, io_address{number * 4 + 1}};
-}
-std::size_t row_of(rows const& all, std::uint64_t number) {
-  const std::size_t row = all.at_or_before(number * 4);
-  REQUIRE(row != rows::none);
-  REQUIRE(all.first(row) == number * 4);
-  return row;
-}
-/// Whether the rows are these, in this order, each with its entry.
-bool holds(rows const& all, std::set<std::uint64_t> const& wanted) {
-  std::size_t row = 0;
-  for (const std::uint64_t number : wanted) {
-    if (row == all.all().to || all.first(row) != number * 4 || all.last(row) != number * 4 + 1 ||
-        all.entry(row) != number) {
-      return false;
-    }
-    row = all.next(row);
-  }
-  return row == all.all().to && all.size() == wanted.size();
-}
-}  // namespace
+using tether_test::numbered_rows::holds;
+using tether_test::numbered_rows::nth;
+using tether_test::numbered_rows::row_of;
+using tether_test::numbered_rows::rows;
 
 TEST_CASE("what was removed can be inserted again without an allocation, in any order") {
   if (!tether_test::allocations_can_fail) return tether_test::cannot_fail_allocations();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <tether/backend/detail/chunked_rows.hpp>
 
+#include <support/numbered_rows.hpp>
+
 #include <doctest/doctest.h>
 
 #include <cstddef>
@@ -13,33 +15,10 @@ namespace runtime_backend_detail_chunked_rows {
 
 using namespace tether;
 using namespace tether::detail;
-
-namespace {
-using rows = chunked_rows<std::uint64_t>;
-
-/// Two addresses for each number, and none between them.
-extent<io_address> nth(std::uint64_t number) {
-  return {io_address{number * 4}, io_address{number * 4 + 1}};
-}
-std::size_t row_of(rows const& all, std::uint64_t number) {
-  const std::size_t row = all.at_or_before(number * 4);
-  REQUIRE(row != rows::none);
-  REQUIRE(all.first(row) == number * 4);
-  return row;
-}
-/// Whether the rows are these, in this order, each with its entry.
-bool holds(rows const& all, std::set<std::uint64_t> const& wanted) {
-  std::size_t row = 0;
-  for (const std::uint64_t number : wanted) {
-    if (row == all.all().to || all.first(row) != number * 4 || all.last(row) != number * 4 + 1 ||
-        all.entry(row) != number) {
-      return false;
-    }
-    row = all.next(row);
-  }
-  return row == all.all().to && all.size() == wanted.size();
-}
-}  // namespace
+using tether_test::numbered_rows::holds;
+using tether_test::numbered_rows::nth;
+using tether_test::numbered_rows::row_of;
+using tether_test::numbered_rows::rows;
 
 TEST_CASE("rows stay sorted and found through every split, join and spread") {
   std::mt19937_64 random{7};

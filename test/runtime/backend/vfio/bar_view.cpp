@@ -6,6 +6,7 @@
 
 #include <support/fake_vfio_kernel.hpp>
 #include <support/iommufd_bench.hpp>
+#include <support/joined_vfio_group.hpp>
 #include <support/must.hpp>
 #include <support/pinned_memory.hpp>
 
@@ -25,24 +26,8 @@ namespace runtime_backend_vfio_bar_view {
 using namespace tether;
 using tether_test::fake_vfio_kernel;
 using tether_test::must;
-
-namespace {
-
-using device = basic_vfio_device<fake_vfio_kernel>;
-
-struct joined {
-  joined() : before{tether_test::open_descriptors()} {
-    fake_vfio_kernel::start_anew().groups["/dev/vfio/12"] = {};
-    group = must(iommu.join(vfio_group{"/dev/vfio/12"}));
-  }
-  [[nodiscard]] device open() { return must(device::open(group->descriptor(), "0000:01:00.0")); }
-
-  std::size_t before;
-  basic_vfio_type1<fake_vfio_kernel> iommu;
-  basic_vfio_type1<fake_vfio_kernel>::joined_group group;
-};
-
-}  // namespace
+using tether_test::joined_vfio_group::device;
+using tether_test::joined_vfio_group::joined;
 
 TEST_CASE("a BAR is mapped, used, and keeps its device open") {
   joined at;
