@@ -21,13 +21,14 @@ static_assert(std::is_same_v<tether::vfio_type1, tether::basic_vfio_type1<tether
               tether::backend<tether::vfio_type1>);
 static_assert(tether::backend<tether::iommufd> && tether::backend<tether::io_uring_buffers> &&
               tether::backend<tether::software_iommu>);
-static_assert(sizeof(tether::error) && sizeof(tether::address_space) && sizeof(tether::flat_view) &&
-              sizeof(tether::memory_backing) && sizeof(tether::ram_block) &&
-              sizeof(tether::region) && sizeof(tether::transaction) && sizeof(tether::section) &&
-              sizeof(tether::label) && sizeof(tether::vfio_group) && sizeof(tether::vfio_cdev) &&
-              sizeof(tether::endpoint_group));
-static_assert(sizeof(tether::page_reporting<>) && sizeof(tether::kvm_device) &&
-              sizeof(tether::iommufd_context) && sizeof(tether::vfio_device));
+/// Defined, as a class of that name.
+template <class... Types>
+inline constexpr bool complete = (... && (sizeof(Types) != 0));
+static_assert(complete<tether::error, tether::address_space, tether::flat_view,
+                       tether::memory_backing, tether::ram_block, tether::region,
+                       tether::transaction, tether::section, tether::label, tether::vfio_group,
+                       tether::vfio_cdev, tether::endpoint_group, tether::page_reporting<>,
+                       tether::kvm_device, tether::iommufd_context, tether::vfio_device>);
 static_assert(std::is_same_v<tether::container<tether::software_iommu>::attached,
                              tether::attached_group<tether::container<tether::software_iommu>>>);
 
