@@ -9,6 +9,7 @@
 #include <support/must.hpp>
 
 #include <tether/tether.hpp>
+#include <tether/testing.hpp>
 
 #include <doctest/doctest.h>
 

@@ -23,7 +23,7 @@ using namespace tether;
 /// discard is under way.
 using walk_scope = proof::scope<1, 2, 2>;
 using walk_world = proof::world<walk_scope>;
-using walk_future = proof::future<walk_scope>;
+using walk_future = proof::successor<walk_scope>;
 
 /// Random numbers that are the same for the same seed everywhere (splitmix64).
 class dice {
@@ -81,10 +81,10 @@ struct expected_call {
 
 /// One event of an operation: the state it leads to, and its calls.
 struct walked_event {
-  walk_future future;
+  walk_future successor;
   std::vector<expected_call> calls;
   [[nodiscard]] bool of_container() const noexcept {
-    return future.by.who == proof::actor::container || future.by.who == proof::actor::caller;
+    return successor.by.who == proof::actor::container || successor.by.who == proof::actor::caller;
   }
 };
 
@@ -94,14 +94,14 @@ struct walked_operation {
   std::vector<walked_event> events;
 
   [[nodiscard]] bool of_container() const noexcept { return events.front().of_container(); }
-  [[nodiscard]] proof::event const& begins() const noexcept { return events.front().future.by; }
-  [[nodiscard]] walk_world const& leads_to() const noexcept { return events.back().future.here; }
+  [[nodiscard]] proof::event const& begins() const noexcept { return events.front().successor.by; }
+  [[nodiscard]] walk_world const& leads_to() const noexcept { return events.back().successor.here; }
   /// How the container's part of it ended.
   [[nodiscard]] ending ended() const noexcept {
     for (walked_event const& one : events) {
       for (const auto how : {ending::finished, ending::rolled_back, ending::diverged}) {
         for (std::size_t what = 0; what < operations; ++what) {
-          if (one.future.said.reached.has(static_cast<operation>(what), how)) return how;
+          if (one.successor.said.reached.has(static_cast<operation>(what), how)) return how;
         }
       }
     }
@@ -109,7 +109,7 @@ struct walked_operation {
   }
   [[nodiscard]] std::string description() const {
     proof::sentence all{};
-    for (walked_event const& one : events) proof::tell(all, one.future.by, false) << "; ";
+    for (walked_event const& one : events) proof::describe(all, one.successor.by, false) << "; ";
     return std::string{all.view()};
   }
 };
@@ -136,9 +136,9 @@ struct walk {
     bool replay_will_fail = false;
     do {
       walked_event one = choose(chance, feasible);
-      one.calls = calls_of(one.future.by, replay_will_fail);
-      here = one.future.here;
-      reached.add(one.future.said.reached);
+      one.calls = calls_of(one.successor.by, replay_will_fail);
+      here = one.successor.here;
+      reached.add(one.successor.said.reached);
       replay_will_fail = here.containers[0].replay_will_fail;
       taken.events.push_back(std::move(one));
     } while (!here.containers[0].at_rest() && !here.containers[0].diverged);

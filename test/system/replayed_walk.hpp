@@ -59,11 +59,11 @@ class watched_kvm {
     ::close(machine);  // KVM's VFIO device keeps a reference to it
     ::close(kvm);
   }
-  [[nodiscard]] result<void> tell(int file, std::string_view name) noexcept {
-    return ask("tell KVM", [&] { return kvm_->tell(file, name); });
+  [[nodiscard]] result<void> add(int file, std::string_view name) noexcept {
+    return ask("tell KVM", [&] { return kvm_->add(file, name); });
   }
-  [[nodiscard]] result<void> forget(int file, std::string_view name) noexcept {
-    return ask("let KVM forget", [&] { return kvm_->forget(file, name); });
+  [[nodiscard]] result<void> remove(int file, std::string_view name) noexcept {
+    return ask("let KVM forget", [&] { return kvm_->remove(file, name); });
   }
 
  private:
@@ -291,7 +291,7 @@ class replayed_walk {
     walked_event const& now = operation_->events[at_];
     ++counted_.events;
     obstacle_.reset();
-    switch (now.future.by.who) {
+    switch (now.successor.by.who) {
       case proof::actor::permit:
         permit_.reset(new discard_gate<>::permit_guard(gate_.permit(discard_kind::uncoordinated)));
         CHECK(static_cast<bool>(*permit_));
@@ -305,14 +305,14 @@ class replayed_walk {
     }
     compare(now);
     ++at_;
-    if (!now.future.here.absent && extra_.roll(4) == 0) touch();  // no change in the world
+    if (!now.successor.here.absent && extra_.roll(4) == 0) touch();  // no change in the world
     prepare();
   }
   /// Makes a hold be refused: this thread takes a permit of an unrelated gate. While the balloon
   /// has a permit it is refused anyway.
   void prepare() {
     if (at_ >= operation_->events.size() || permit_ != nullptr) return;
-    auto const& next = operation_->events[at_].future.by;
+    auto const& next = operation_->events[at_].successor.by;
     if (next.what != act::raise_holds || next.how != outcome::failed) return;
     obstacle_.reset(
         new discard_gate<>::permit_guard(nobodys_gate_.permit(discard_kind::uncoordinated)));
@@ -326,7 +326,7 @@ class replayed_walk {
   }
 
   void compare(walked_event const& now) {
-    walk_world const& here = now.future.here;
+    walk_world const& here = now.successor.here;
     auto const& container = here.containers[0];
     INFO(operation_->description() << "- event " << at_);
     const auto counts = gate_.counts();
