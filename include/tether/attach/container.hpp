@@ -132,10 +132,10 @@ class container : private detail::teardown<Backend, configuration<Backend, Polic
   /// be reused.
   [[nodiscard]] result<void> abandon() noexcept {
     std::lock_guard alone{this->operation_};
-    if (auto const* const busy = this->hide(this->every_device()))
+    if (auto const* const busy = this->hide_all())
       return failure(busy->lease_in_the_way_of("abandon"));
     if (auto gone = this->let_go_of_everything(); !gone) {
-      this->show(this->every_device());
+      this->show_all();
       static_cast<void>(this->diverge(gone.error()));
       return gone;
     }

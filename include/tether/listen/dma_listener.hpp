@@ -24,7 +24,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <optional>

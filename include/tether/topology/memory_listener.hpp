@@ -37,10 +37,10 @@ struct commit_report {
 /// Laws: after a failed `commit` of a refusable change the listener is exactly as before `begin`
 /// (or its error is `rollback_failed()`). After a failed `commit` of a compulsory change nothing of
 /// what was removed is mapped, and of what was added only what works; but all of it counts as
-/// added: whoever could not follow an addition hears of its removal. After a rollback it is as
-/// before the change, also in what it had not been able to follow. Within one change every removal
-/// takes effect before any addition. A `commit` without `begin` changes nothing. It must not begin
-/// a transaction on the address space that calls it.
+/// added: a listener that could not follow an addition is told of its removal, too. After a
+/// rollback it is as before the change, also in what it had not been able to follow. Within one
+/// change every removal takes effect before any addition. A `commit` without `begin` changes
+/// nothing. It must not begin a transaction on the address space that calls it.
 /// Order: listeners of lower priority get additions first and removals last; among equals the order
 /// of registration decides. A container registers at priority 0, with its first attach. A change
 /// that one refuses happens to none, so one that refuses everything, as a diverged container does,

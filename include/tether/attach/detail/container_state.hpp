@@ -22,7 +22,6 @@
 #include <cstdint>
 #include <list>
 #include <mutex>
-#include <ranges>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -41,6 +40,8 @@ class container_state {
   using listener_type =
       dma_listener<Backend, typename Configuration::granularity, typename Configuration::edges,
                    typename Configuration::observation, backend_mutex, trusted_feed>;
+
+  using device_position = typename std::list<device_record<Backend>>::iterator;
 
   static constexpr bool tells_kvm = kvm_type::tells;
 
@@ -93,27 +94,32 @@ class container_state {
     return device_lease<typename Backend::device_type>{*found->device, found->leases};
   }
   /// Puts devices out of the reach of handles before they are closed. If one has an outstanding
-  /// lease, answers it, and all stay as they are.
-  template <class Devices>
-  device_record<Backend> const* hide(Devices&& devices) noexcept {
-    if (devices.begin() == devices.end()) return nullptr;
+  /// lease, returns it, and all stay as they are.
+  device_record<Backend> const* hide(device_position first, device_position last) noexcept {
+    if (first == last) return nullptr;
     std::lock_guard moment{records_};
-    for (auto& one : devices) {
-      if (one.leases.out() != 0) [[unlikely]]
-        return &one;
+    for (auto one = first; one != last; ++one) {
+      if (one->leases.out() != 0) [[unlikely]]
+        return &*one;
     }
-    for (auto& one : devices) one.within_reach = false;
+    for (auto one = first; one != last; ++one) one->within_reach = false;
     return nullptr;
   }
   /// They were not closed after all.
-  template <class Devices>
-  void show(Devices&& devices) noexcept {
+  void show(device_position first, device_position last) noexcept {
     std::lock_guard moment{records_};
-    for (auto& one : devices) one.within_reach = true;
+    for (auto one = first; one != last; ++one) one->within_reach = true;
   }
-  auto every_device() noexcept {
-    return groups_ | std::views::transform([](record& one) -> auto& { return one.devices; }) |
-           std::views::join;
+  /// The same for every device.
+  device_record<Backend> const* hide_all() noexcept {
+    std::lock_guard moment{records_};
+    if (auto const* const busy = leased()) return busy;
+    set_reach_of_all(false);
+    return nullptr;
+  }
+  void show_all() noexcept {
+    std::lock_guard moment{records_};
+    set_reach_of_all(true);
   }
   // What an operation has changed is seen at once: its record and the counts.
   template <class List>
@@ -170,10 +176,23 @@ class container_state {
       return {};
     return failure(error{what, errc::diverged}.of(name).advise("call abandon()"));
   }
+  /// Whether something may be attached at all.
+  result<void> may_attach(std::string_view name) const noexcept {
+    if (auto able = may_work("attach", name); !able) return able;
+    if (!guarded_.usable()) [[unlikely]]
+      return failure(guarded_.usable().error().of(name));
+    return {};
+  }
   error diverge(error const& why) noexcept {
     std::lock_guard turn{mutex_};
     if (!listener_.diverged()) listener_.diverge(why);
     return why.with_failed_rollback();
+  }
+
+  void set_reach_of_all(bool within) noexcept {
+    for (record& group : groups_) {
+      for (auto& one : group.devices) one.within_reach = within;
+    }
   }
 
   address_space& space_;

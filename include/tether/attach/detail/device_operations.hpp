@@ -20,7 +20,6 @@
 #include <iterator>
 #include <list>
 #include <mutex>
-#include <ranges>
 #include <string_view>
 #include <system_error>
 
@@ -47,9 +46,7 @@ class device_operations : public executor<Backend, Configuration> {
                                  Monitor* who) noexcept {
     std::lock_guard alone{this->operation_};
     const std::string_view name = description.name();
-    if (auto able = this->may_work("attach", name); !able) return failure(able.error());
-    if (!this->guarded_.usable()) [[unlikely]]
-      return failure(this->guarded_.usable().error().of(name));
+    if (auto able = this->may_attach(name); !able) return failure(able.error());
     auto group = std::ranges::find(this->groups_, description.group(), &group_record::name);
     for (group_record const& one : this->groups_) {
       if (std::ranges::find(one.devices, name, &device_record<Backend>::name) !=
@@ -70,9 +67,7 @@ class device_operations : public executor<Backend, Configuration> {
     }
     task_type<Monitor> task{
         {.group = *group, .device = &fresh.back(), .agrees = agrees, .who = who}, &description};
-    const ending end = this->counts_.members == 0
-                           ? this->template run<cursor{operation::attach_first}>(task)
-                           : this->template run<cursor{operation::attach_next}>(task);
+    const ending end = this->run_attach(task);
     if (end == ending::rolled_back) return failure(*task.first_error);
     const std::uint64_t id = fresh.back().id;
     this->insert(group->devices, fresh);
@@ -89,15 +84,13 @@ class device_operations : public executor<Backend, Configuration> {
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
     if (device == group->devices.end()) return failure(error{"detach", errc::stale_handle});
     if (auto able = this->may_work("detach", device->name); !able) return able;
-    const std::ranges::subrange only{device, std::next(device)};
-    if (this->hide(only) != nullptr) [[unlikely]]
+    if (this->hide(device, std::next(device)) != nullptr) [[unlikely]]
       return failure(device->lease_in_the_way_of("detach"));
     task_type<> task{{.group = *group, .device = &*device, .agrees = device->agrees}};
     const bool last = this->counts_.members == 1 && group->counts.open() == 1;
-    const ending end = last ? this->template run<cursor{operation::detach_last}>(task)
-                            : this->template run<cursor{operation::detach_next}>(task);
+    const ending end = this->run_detach(task, last);
     if (auto done = this->answer(end, task); !done) {
-      this->show(only);
+      this->show(device, std::next(device));
       return failure(done.error());
     }
     const bool named_after = first_device() == &*device;

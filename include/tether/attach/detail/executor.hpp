@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // What each act of a plan does. The order is not here: `run` unrolls, at compile time, the plan
-// that `lifecycle.hpp` holds as data, one function instance per step: no table, switch or loop
-// remains.
+// that `lifecycle/plans.hpp` holds as data, one function instance per step: no table, switch or
+// loop remains.
 #pragma once
 
 #include <tether/attach/detail/container_state.hpp>
@@ -56,6 +56,18 @@ class executor : public container_state<Backend, Configuration> {
       }
       return run<advance<lifecycle>(At, outcome::done)>(task);
     }
+  }
+
+  /// The first to attach maps, and the last to detach unmaps.
+  template <class Task>
+  ending run_attach(Task& task) noexcept {
+    return counts_.members == 0 ? run<cursor{operation::attach_first}>(task)
+                                : run<cursor{operation::attach_next}>(task);
+  }
+  template <class Task>
+  ending run_detach(Task& task, bool last) noexcept {
+    return last ? run<cursor{operation::detach_last}>(task)
+                : run<cursor{operation::detach_next}>(task);
   }
 
   template <act Now, change Makes, class Task>

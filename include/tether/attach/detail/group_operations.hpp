@@ -20,7 +20,6 @@
 #include <iterator>
 #include <list>
 #include <mutex>
-#include <ranges>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -46,9 +45,7 @@ class group_operations : public executor<Backend, Configuration> {
                                  Monitor* who) noexcept {
     std::lock_guard alone{this->operation_};
     const std::string_view name = description.name();
-    if (auto able = this->may_work("attach", name); !able) return failure(able.error());
-    if (!this->guarded_.usable()) [[unlikely]]
-      return failure(this->guarded_.usable().error().of(name));
+    if (auto able = this->may_attach(name); !able) return failure(able.error());
     if (std::ranges::any_of(this->groups_,
                             [&](group_record const& one) { return one.name == name; })) {
       return failure(error{"attach", errc::already_there}.of(name));
@@ -60,9 +57,7 @@ class group_operations : public executor<Backend, Configuration> {
       return failure(error::out_of_memory("attach").of(name));
     }
     task_type<Monitor> task{{.group = fresh.back(), .who = who}, &description};
-    const ending end = this->counts_.members == 0
-                           ? this->template run<cursor{operation::attach_first}>(task)
-                           : this->template run<cursor{operation::attach_next}>(task);
+    const ending end = this->run_attach(task);
     if (end == ending::rolled_back) return failure(*task.first_error);
     this->insert(this->groups_, fresh);
     if (this->groups_.front().id == task.group.id) this->name_listener(task.group.name);
@@ -75,18 +70,17 @@ class group_operations : public executor<Backend, Configuration> {
     const auto group = this->find(id);
     if (group == this->groups_.end()) return failure(error{"detach", errc::stale_handle});
     if (auto able = this->may_work("detach", group->name); !able) return able;
-    if (auto const* const busy = this->hide(group->devices)) [[unlikely]]
+    if (auto const* const busy = this->hide(group->devices.begin(), group->devices.end()))
+        [[unlikely]]
       return failure(busy->lease_in_the_way_of("detach"));
     while (!group->devices.empty()) {
       if (auto closed = close_one(*group, group->devices.begin()); !closed) {
-        this->show(group->devices);
+        this->show(group->devices.begin(), group->devices.end());
         return closed;
       }
     }
     task_type<> task{{.group = *group}};
-    const ending end = this->counts_.members == 1
-                           ? this->template run<cursor{operation::detach_last}>(task)
-                           : this->template run<cursor{operation::detach_next}>(task);
+    const ending end = this->run_detach(task, this->counts_.members == 1);
     if (auto done = this->answer(end, task); !done) return failure(done.error());
     if (this->groups_.size() == 1) this->listener_.name({});  // it follows nothing any more
     else if (group == this->groups_.begin()) this->name_listener(std::next(group)->name);
@@ -126,11 +120,10 @@ class group_operations : public executor<Backend, Configuration> {
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
     if (device == group->devices.end()) return failure(error{"close device", errc::stale_handle});
     if (auto able = this->may_work("close device", device->name); !able) return able;
-    const std::ranges::subrange only{device, std::next(device)};
-    if (this->hide(only) != nullptr) [[unlikely]]
+    if (this->hide(device, std::next(device)) != nullptr) [[unlikely]]
       return failure(device->lease_in_the_way_of("close device"));
     auto closed = close_one(*group, device);
-    if (!closed) this->show(only);
+    if (!closed) this->show(device, std::next(device));
     return closed;
   }
   template <class Position>

@@ -47,7 +47,7 @@ struct published {
       left_out_version = version;
       lists_complete = true;
     } catch (std::exception const&) {
-      // whoever asks for them waits then, and reads the lists themselves
+      // The lists stay incomplete: a question about them takes the backend's lock instead.
     }
   }
 };

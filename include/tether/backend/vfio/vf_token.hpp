@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The token that a virtual function (VF) of a PCI device is opened with where its physical function
-// (PF) is driven by user space too: whoever drives the PF has set it, and vouches for the VF by
-// telling it. A UUID.
+// (PF) is driven by user space too: the PF's driver sets it, and a process that opens the VF must
+// present it, so both trust each other. A UUID.
 #pragma once
 
 #include <tether/core/error.hpp>

@@ -7,9 +7,9 @@
 //   a discard:   load it; closed: refused, else exchange it for one more
 //   a hold:      set closed in every word, then wait until nobody is inside
 //
-// Both sides change one word, so one of them is first: whoever is counted was granted, and who is
-// refused leaves no trace that a hold could mistake for a discard. A hold waits for the discards
-// that run, and where the gate is closed already and they have gone, for nobody.
+// Both sides change one word, so one of them is first. Only a discard that was granted is counted;
+// one that is refused changes nothing, so a hold never mistakes it for a running discard. A hold
+// waits for the discards that run; where the gate was closed already, all of them have ended.
 #pragma once
 
 #include <tether/core/stop.hpp>
