@@ -42,7 +42,9 @@ TEST_CASE("a teardown closes, stops following and unmaps everything, however muc
   static_cast<void>(must(dma.open(ids.group, "nic", consent::none)));
   REQUIRE(dma.listener_.usage() == mapped_usage{1, 64 * KiB});
 
+  dma.listener_.diverge(error{"unmap", errc::not_mapped});  // as after a rollback that failed
   must(dma.let_go_of_everything());
+  CHECK_FALSE(dma.listener_.diverged());
   CHECK(dma.listener_.usage() == mapped_usage{});
   CHECK(dma.backend_.free_mappings() == software_iommu{}.free_mappings());
   // nobody follows any more: a change is not told to it
