@@ -13,14 +13,16 @@
 
 namespace tether_test::joined_vfio_group {
 
-using device = tether::basic_vfio_device<fake_vfio_kernel>;
+using fake_device = tether::basic_vfio_device<fake_vfio_kernel>;
 
 struct joined {
   joined() : before{tether_test::open_descriptors()} {
     fake_vfio_kernel::start_anew().groups["/dev/vfio/12"] = {};
     group = must(iommu.join(tether::vfio_group{"/dev/vfio/12"}));
   }
-  [[nodiscard]] device open() { return must(device::open(group->descriptor(), "0000:01:00.0")); }
+  [[nodiscard]] fake_device open() {
+    return must(fake_device::open(group->descriptor(), "0000:01:00.0"));
+  }
 
   std::size_t before;
   tether::basic_vfio_type1<fake_vfio_kernel> iommu;

@@ -26,7 +26,7 @@ namespace runtime_backend_vfio_bar_view {
 using namespace tether;
 using tether_test::fake_vfio_kernel;
 using tether_test::must;
-using tether_test::joined_vfio_group::device;
+using tether_test::joined_vfio_group::fake_device;
 using tether_test::joined_vfio_group::joined;
 
 TEST_CASE("a BAR is mapped, used, and keeps its device open") {

@@ -19,18 +19,18 @@ namespace runtime_backend_vfio_device {
 using namespace tether;
 using tether_test::fake_vfio_kernel;
 using tether_test::must;
-using tether_test::joined_vfio_group::device;
+using tether_test::joined_vfio_group::fake_device;
 using tether_test::joined_vfio_group::joined;
 
 TEST_CASE("a device is opened by name, and one that is not there is refused with how to bind it") {
   joined at;
   CHECK(at.open().name() == "0000:01:00.0");
-  const auto absent = device::open(at.group->descriptor(), "0000:09:00.0");
+  const auto absent = fake_device::open(at.group->descriptor(), "0000:09:00.0");
   REQUIRE(!absent);
   CHECK(absent.error().is(errc::no_such_device));
   CHECK(absent.error().sentence().find("driver_override") != std::string::npos);
   const injected_fault fault{1, EIO};
-  CHECK(device::open(at.group->descriptor(), "0000:01:00.0").error().is_errno(EIO));
+  CHECK(fake_device::open(at.group->descriptor(), "0000:01:00.0").error().is_errno(EIO));
 }
 
 TEST_CASE("configuration space is read and written where it is, and never past its end") {
