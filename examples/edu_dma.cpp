@@ -32,25 +32,6 @@ T must(tether::result<T> answer) {
   if constexpr (!std::is_void_v<T>) return std::move(*answer);
 }
 
-/// What the two interfaces of the kernel do not share: how a container is opened, and whether a
-/// device comes with its group.
-template <class Backend>
-Backend opened() {
-  if constexpr (std::is_same_v<Backend, tether::iommufd>)
-    return must(tether::iommufd::open(must(tether::iommufd_context::open())));
-  else return Backend{};
-}
-template <class Container>
-auto attached(Container& dma, std::string const& address) {
-  if constexpr (Container::backend_type::unit == tether::attach_unit::group) {
-    auto group = must(dma.attach(must(tether::vfio_group::of(address))));
-    return std::pair{group, must(group.open(address))};
-  } else {
-    auto device = must(dma.attach(must(tether::vfio_cdev::of(address))));
-    return std::pair{device, device};
-  }
-}
-
 template <class Backend>
 bool drive(std::string const& address) {
   constexpr std::uint64_t mailbox_at = 128 * tether::MiB;
@@ -63,7 +44,7 @@ bool drive(std::string const& address) {
   tether::discard_gate<> gate;
   tether::balloon balloon{guest, gate};
   tether::container<Backend, tether::inhibit_per_group, tether::whole_section> dma{
-      guest, gate, opened<Backend>()};
+      guest, gate, must(tether::open_backend<Backend>())};
 
   const std::array<std::uint32_t, 3> frames{9, 8, 7};
   auto tell = [](char const* when, tether::discard_report const& said) {
@@ -71,7 +52,7 @@ bool drive(std::string const& address) {
                 static_cast<int>(said.inhibited));
   };
   tell("before:", balloon.inflate(frames));
-  auto [endpoint, device] = attached(dma, address);
+  auto device = must(dma.attach(tether::endpoint{address}));
   tell("attached:", balloon.inflate(frames));
 
   bool equal = false;
@@ -90,7 +71,7 @@ bool drive(std::string const& address) {
     std::puts(equal ? "and the device reads the same" : "but the device reads something else");
   }  // the registers must be unmapped before the device can be closed
 
-  must(endpoint.detach());
+  must(device.detach());
   tell("detached:", balloon.inflate(frames));
   return equal;
 }

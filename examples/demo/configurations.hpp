@@ -100,4 +100,15 @@ template <class Granularity>
   }
 }
 
+/// The units that a guest of `bytes` is divided into where it is mapped in blocks, so that its
+/// memory can go while a device is attached: 2 MiB, or less where that does not divide it. 0: it is
+/// not divided.
+template <class Granularity>
+[[nodiscard]] constexpr std::uint64_t unit_for(std::uint64_t bytes) noexcept {
+  if constexpr (!tether::maps_in_blocks<Granularity>) return 0;
+  std::uint64_t unit = 2 * tether::MiB;
+  while (bytes % unit != 0) unit /= 2;
+  return unit >= Granularity::block_size ? unit : 0;
+}
+
 }  // namespace demo

@@ -25,6 +25,13 @@ struct frame_run {
 
   [[nodiscard]] constexpr std::uint64_t begin() const noexcept { return first * frame_size; }
   [[nodiscard]] constexpr std::uint64_t bytes() const noexcept { return count * frame_size; }
+  /// How many of them lie in whole units; none if there are no units.
+  [[nodiscard]] constexpr std::uint64_t in_units(std::uint64_t unit) const noexcept {
+    if (unit == 0) return 0;
+    const std::uint64_t first_unit = (begin() + unit - 1) / unit;
+    const std::uint64_t end = (begin() + bytes()) / unit;
+    return end > first_unit ? (end - first_unit) * (unit / frame_size) : 0;
+  }
 };
 
 /// Which turn a byte was written in. No two have a byte in common anywhere.

@@ -49,8 +49,11 @@ inline void write_json(std::ostream& to, std::uint64_t memory, std::vector<row> 
        << ",\n     \"guest_bytes\": " << one.guest_bytes << ", \"map_calls\": " << one.map_calls
        << ", \"pinned_bytes\": " << one.pinned_bytes
        << ", \"pages_requested\": " << one.frames.requested
-       << ", \"pages_discarded\": " << one.frames.discarded
+       << ", \"pages_discarded\": " << gone(one)
        << ", \"pages_inhibited\": " << one.frames.inhibited
+       << ", \"pages_waiting\": " << one.frames.waiting - one.frames.completed
+       << ",\n     \"unit_bytes\": " << one.unit_bytes
+       << ", \"pages_discarded_while_attached\": " << one.gone_meanwhile
        << ",\n     \"stale_bytes\": " << one.stale_bytes
        << ", \"verdict\": " << json_string(name_of(one.ended))
        << ", \"remarks\": " << list_of(one.remarks) << "}";

@@ -37,9 +37,11 @@ struct row {
   std::string granularity{};
   std::uint64_t guest_bytes = 0;
   std::uint64_t map_calls = 0;
-  std::uint64_t pinned_bytes = 0;   ///< what the kernel says (VmPin), with the device attached
-  tether::discard_report frames{};  ///< of all requests of the balloon
-  std::uint64_t stale_bytes = 0;    ///< at which CPU and device disagree
+  std::uint64_t pinned_bytes = 0;    ///< what the kernel says (VmPin), with the device attached
+  tether::discard_report frames{};   ///< of all requests of the balloon
+  std::uint64_t unit_bytes = 0;      ///< of the units that its memory is divided into, or 0
+  std::uint64_t gone_meanwhile = 0;  ///< frames that were discarded with the NIC attached
+  std::uint64_t stale_bytes = 0;     ///< at which CPU and device disagree
   verdict ended = verdict::wrong;
   std::vector<std::string> remarks{};
   bool went_wrong = false;
@@ -63,5 +65,10 @@ struct row {
     remarks.push_back(std::move(sentence));
   }
 };
+
+/// Frames of memory that the host had back, as the balloon reports them.
+[[nodiscard]] inline std::uint64_t gone(row const& of) noexcept {
+  return of.frames.discarded + of.frames.completed;
+}
 
 }  // namespace demo

@@ -17,6 +17,7 @@
 #include <tether/discard/balloon.hpp>
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/topology/address_space.hpp>
+#include <tether/topology/population.hpp>
 #include <tether/topology/ram_block.hpp>
 
 #include <cstddef>
@@ -43,7 +44,7 @@ struct stage {
   tether::ram_block block;
   tether::address_space guest{};
   tether::discard_gate<> gate{};
-  tether::balloon<> balloon{guest, gate};
+  tether::balloon<> balloon{guest, gate, {.must_tell_host = true}};
   container dma;
   tether::endpoint_group nic{
       "nic", {{"eth0", tether::pin_class::pins}, {"eth1", tether::pin_class::pins}}};
@@ -54,6 +55,8 @@ struct stage {
         block{must(tether::ram_block::borrow("ram", ram.host(), memory,
                                              tether::memory_kind::private_anonymous))},
         dma{guest, gate, must(make_backend<Backend>())} {
+    if (const auto unit = unit_for<Granularity>(memory); unit != 0)
+      must(tether::divide(block, unit));
     must(guest.place(tether::region::ram(block), tether::guest_address{0}));
   }
 
@@ -82,23 +85,35 @@ void tell(row& told) {
   constexpr bool pins = Backend::pins;
   const std::uint64_t pinned_before = pinned_now();
   const plot plot{told.guest_bytes};
+  const std::uint64_t unit = unit_for<Granularity>(told.guest_bytes);
+  told.unit_bytes = unit;
+  // The bytes of these frames that leave whole: they are not mapped until the guest uses them.
+  const auto leave = [&](frame_run frames) { return frames.in_units(unit) * frame_size; };
+  const auto pieces = [&](std::uint64_t bytes) {
+    if constexpr (tether::maps_in_blocks<Granularity>) return bytes / Granularity::block_size;
+    else return std::uint64_t{0};
+  };
+  const auto expect_pinned = [&](char const* when, std::uint64_t bytes) {
+    told.expect(when, pinned_now() - pinned_before, pins ? bytes : 0);
+  };
   stage<Backend, Inhibition, Granularity> on{told.guest_bytes};
 
-  // The guest boots, and gives memory back before there is any device. Pinning brings those pages
-  // in again.
+  // The guest boots, and gives memory back before there is any device.
   on.ram.write(plot.all, turn::boot);
   on.inflate(plot.early, told);
 
-  // A device is attached that pins all of the guest: discards are inhibited from before the first
-  // pin.
+  // A device is attached that pins all of the guest: discards that nobody tells it of are inhibited
+  // from before the first pin. Pages that were given back are brought in again, but for whole
+  // units.
   auto nic = must(on.dma.attach(on.nic));
   auto eth0 = must(nic.open("eth0"));
   told.map_calls = on.dma.observer().map_calls;
   told.pinned_bytes = pinned_now() - pinned_before;
   told.expect("map calls", told.map_calls,
               mappings_promised<Granularity>(told.guest_bytes, on.ram.host(),
-                                             on.dma.backend().page_sizes()));
-  told.expect("bytes pinned", told.pinned_bytes, pins ? told.guest_bytes : 0);
+                                             on.dma.backend().page_sizes()) -
+                  pieces(leave(plot.early)));
+  expect_pinned("bytes pinned", told.guest_bytes - leave(plot.early));
   told.expect_that(on.discards_go_on() == !pins,
                    "with the NIC attached, the gate must be closed exactly where the backend pins");
   told.expect_that(
@@ -106,11 +121,16 @@ void tell(row& told) {
       "coordinated discards must go on exactly where nothing pins, or where memory is mapped in "
       "blocks");
 
+  // The guest gives memory back with the NIC attached, and takes it again: by then it is mapped.
+  const std::uint64_t gone_without = gone(told);
   on.inflate(plot.while_attached, told);
+  expect_pinned("bytes pinned, less what has left",
+                told.guest_bytes - leave(plot.early) - leave(plot.while_attached));
   for (const frame_run frames : {plot.early, plot.while_attached}) {
     on.use_again(frames, turn::touched);
     told.stale_bytes += disagreements(on.ram, frames, *eth0, turn::touched, turn::device_wrote);
   }
+  expect_pinned("bytes pinned, once all is back", told.guest_bytes);
 
   // A mediated device is attached and agrees to discards. Its neighbour pins for good, so it may
   // not, and nothing changes.
@@ -127,6 +147,7 @@ void tell(row& told) {
   on.use_again(plot.while_mediated, turn::touched);
   told.stale_bytes +=
       disagreements(on.ram, plot.while_mediated, *eth0, turn::touched, turn::device_wrote);
+  told.gone_meanwhile = gone(told) - gone_without;
 
   // The NIC is unplugged, and its pins are gone before its hold is. Inhibited requests are not
   // repeated; asked again, the frames are discarded.
@@ -135,9 +156,9 @@ void tell(row& told) {
   told.expect("bytes pinned after the unplug", pinned_now() - pinned_before, 0);
   told.expect_that(on.gate.counts() == tether::gate_counts{},
                    "somebody still holds the gate after the unplug");
-  const std::uint64_t discarded_before = told.frames.discarded;
+  const std::uint64_t gone_before = gone(told);
   on.inflate(plot.while_attached, told);
-  told.expect("frames discarded after the unplug", told.frames.discarded - discarded_before,
+  told.expect("frames discarded after the unplug", gone(told) - gone_before,
               plot.while_attached.count);
   on.use_again(plot.while_attached, turn::touched_again);
   told.stale_bytes += disagreements(on.ram, plot.for_the_mediated_one(), *vgpu0,
@@ -148,13 +169,24 @@ void tell(row& told) {
   told.expect("bytes that the CPU does not see as they were last written", bytes_lost(on.ram, plot),
               0);
 
-  const std::uint64_t inhibited =
-      pins ? std::uint64_t{plot.while_attached.count} + plot.while_mediated.count : 0;
+  // Without units nothing goes while a device pins. With them whole units do, and the rest waits.
+  const std::uint64_t meanwhile =
+      std::uint64_t{plot.while_attached.count} + plot.while_mediated.count;
+  const std::uint64_t in_units =
+      plot.while_attached.in_units(unit) + plot.while_mediated.in_units(unit);
+  const std::uint64_t inhibited = pins && unit == 0 ? meanwhile : 0;
+  const std::uint64_t waiting = pins && unit != 0 ? meanwhile - in_units : 0;
   told.expect("frames requested", told.frames.requested, plot.requested());
   told.expect("frames inhibited", told.frames.inhibited, inhibited);
-  told.expect("frames discarded", told.frames.discarded, plot.requested() - inhibited);
+  told.expect("frames that wait for their unit", told.frames.waiting - told.frames.completed,
+              waiting);
+  told.expect("frames discarded", gone(told), plot.requested() - inhibited - waiting);
+  told.expect("frames discarded with the NIC attached", told.gone_meanwhile,
+              meanwhile - inhibited - waiting);
   told.expect("bytes at which CPU and device disagree", told.stale_bytes, 0);
-  told.expect("map calls in all", on.dma.observer().map_calls, told.map_calls);
+  told.expect("map calls in all", on.dma.observer().map_calls,
+              told.map_calls + pieces(leave(plot.early) + 2 * leave(plot.while_attached) +
+                                      leave(plot.while_mediated)));
   told.expect("mappings left", on.dma.usage().mappings, 0);
   told.end_as(verdict::safe);
 }

@@ -20,10 +20,10 @@ class table {
  public:
   void head() const {
     print({"backend", "inhibition", "granularity", "guest", "map", "pinned", "pages", "pages",
-           "pages", "stale", ""});
-    print({"", "", "", "MiB", "calls", "MiB", "requested", "discarded", "inhibited", "bytes",
-           "verdict"});
-    std::puts(std::string(127, '-').c_str());
+           "with NIC", "pages", "stale", ""});
+    print({"", "", "", "MiB", "calls", "MiB", "requested", "discarded", "attached", "inhibited",
+           "bytes", "verdict"});
+    std::puts(std::string(137, '-').c_str());
   }
   void add(row const& one) const {
     const auto number = [&](std::uint64_t value) {
@@ -31,8 +31,8 @@ class table {
     };
     print({one.backend, one.inhibition, one.granularity, number(one.guest_bytes / tether::MiB),
            number(one.map_calls), number(one.pinned_bytes / tether::MiB),
-           number(one.frames.requested), number(one.frames.discarded), number(one.frames.inhibited),
-           number(one.stale_bytes), name_of(one.ended)});
+           number(one.frames.requested), number(gone(one)), number(one.gone_meanwhile),
+           number(one.frames.inhibited), number(one.stale_bytes), name_of(one.ended)});
     if (one.ended == verdict::wrong) {
       for (auto const& remark : one.remarks) std::printf("    %s\n", remark.c_str());
     }
@@ -40,9 +40,9 @@ class table {
   }
 
  private:
-  static constexpr std::size_t columns = 11;
+  static constexpr std::size_t columns = 12;
   /// Negative: left-aligned.
-  static constexpr std::array<int, columns> widths{-16, -21, -20, 5, 6, 6, 9, 9, 9, 9, -9};
+  static constexpr std::array<int, columns> widths{-16, -21, -20, 5, 6, 6, 9, 9, 8, 9, 9, -9};
 
   static void print(std::array<std::string, columns> const& cells) {
     std::string line;

@@ -14,6 +14,7 @@
 
 #include <tether/backend/io_uring_buffers.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -35,7 +36,9 @@ inline void discard_regardless(guest_ram const& ram, frame_run frames, row& told
   });
 }
 
-inline void tell_unprotected(row& told) {
+/// `block`: bytes of each mapping, 0 for one mapping over everything. Blocks alone do not help: who
+/// discards one must have it unmapped first.
+inline void tell_unprotected(row& told, std::uint64_t block = 0) {
   const plot plot{told.guest_bytes};
   const guest_ram ram{told.guest_bytes};
   const std::uint64_t pinned_before = pinned_now();
@@ -44,8 +47,13 @@ inline void tell_unprotected(row& told) {
 
   auto iommu = must(tether::io_uring_buffers::open());
   auto nic = must(iommu.join({"nic", {{"eth0", tether::pin_class::pins}}}));
-  must(iommu.map(ram.as_mapping()));
-  told.map_calls = 1;
+  const tether::mapping all = ram.as_mapping();
+  const std::uint64_t most = block == 0 ? told.guest_bytes : block;
+  for (std::uint64_t at = 0; at < told.guest_bytes; at += most) {
+    const std::uint64_t last = std::min(at + most, told.guest_bytes) - 1;
+    must(iommu.map({{tether::io_address{at}, tether::io_address{last}}, all.host + at}));
+    told.map_calls += 1;
+  }
   told.pinned_bytes = pinned_now() - pinned_before;
   auto eth0 = must(iommu.open(nic, "eth0"));
 
@@ -66,6 +74,7 @@ inline void tell_unprotected(row& told) {
 
   told.expect("bytes pinned", told.pinned_bytes, told.guest_bytes);
   told.expect("frames discarded", told.frames.discarded, plot.requested());
+  told.gone_meanwhile = std::uint64_t{plot.while_attached.count} + plot.while_mediated.count;
   told.expect("bytes at which CPU and device disagree", told.stale_bytes,
               plot.while_attached.bytes() + plot.while_mediated.bytes());
   told.end_as(verdict::corrupted);

@@ -3,10 +3,13 @@
 // are here, and nowhere else.
 #pragma once
 
+#include <tether/version.hpp>
+
 namespace tether {
 
 // core
-class error;
+class TETHER_ERROR_ABI error;
+class iova_allocator;
 class label;
 struct linux_kernel;
 
@@ -18,6 +21,8 @@ class ram_block;
 class region;
 class transaction;
 struct section;
+class population;
+class unit_source;
 
 // backends
 template <class Kernel = linux_kernel>
@@ -42,6 +47,7 @@ template <class Kernel = linux_kernel>
 class basic_vfio_type1;
 using vfio_type1 = basic_vfio_type1<>;
 class software_iommu;
+struct endpoint;
 class endpoint_group;
 class vfio_cdev;
 class vfio_group;
@@ -53,10 +59,13 @@ template <class Threading = multi_threaded>
 class discard_gate;
 
 // discards
-template <class Threading = multi_threaded>
+struct fence_device;
+template <class Threading = multi_threaded, class PopulateFailure = fence_device>
 class balloon;
 template <class Threading = multi_threaded>
 class page_reporting;
+template <class Threading = multi_threaded>
+class virtio_mem;
 
 // composition
 template <class Backend, class... Policies>

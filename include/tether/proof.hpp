@@ -5,8 +5,11 @@
 // The model checker runs the functions that a container runs (`advance`, `apply_change`, `judge`,
 // the policy), in one container of two groups of two devices (at run time in more), with one page,
 // a balloon, a guest, every interleaving, every failure of every act, and an `abandon` that
-// succeeds.
-// Outside of the model, and covered by something else or assumed:
+// succeeds. Of a container that maps in blocks it runs a second model beside that (units/): one
+// unit of divided memory, two containers that follow it or attach, two sources that discard and
+// populate it, every failure. The decisions are the functions that run; the order of the steps is
+// held to the one that runs by lockstep.
+// Outside of the models, and covered by something else or assumed:
 //
 //   more groups and devices      inhibit/detail/truth_table.hpp evaluates the policy for counts up
 //                                to 16, then powers of two and their neighbours; between those it
@@ -21,6 +24,8 @@
 //                                devices that have joined, whose holds are taken already
 //   threads inside the gate      the interleavings of the reader indicator
 //   two operations at once       a container's lock: one runs at a time
+//   several units, of several    nothing but a container's lock connects them
+//   a destroyed container        what it could not unmap is never discarded again: its tests
 #pragma once
 
 #include <tether/attach/lifecycle/steps.hpp>
@@ -41,9 +46,22 @@
 #include <tether/proof/model/requests.hpp>
 #include <tether/proof/model/transition.hpp>
 
+#include <tether/proof/units/machinery.hpp>
+#include <tether/proof/units/state.hpp>
+#include <tether/proof/units/coverage.hpp>
+#include <tether/proof/units/property.hpp>
+#include <tether/proof/units/event.hpp>
+#include <tether/proof/units/follower_steps.hpp>
+#include <tether/proof/units/source_calls.hpp>
+#include <tether/proof/units/source_steps.hpp>
+#include <tether/proof/units/transition.hpp>
+
 #include <tether/proof/search/state_key.hpp>
+#include <tether/proof/units/state_key.hpp>
+#include <tether/proof/search/searched_model.hpp>
 #include <tether/proof/search/breadth_first.hpp>
 #include <tether/proof/search/at_compile_time.hpp>
 #include <tether/proof/search/trace_text.hpp>
+#include <tether/proof/units/trace_text.hpp>
 #include <tether/proof/proven_safe.hpp>
 #include <tether/proof/search/at_run_time.hpp>

@@ -8,6 +8,7 @@
     check.py lifecycle OUT                       attach, open, close and detach: what must not be in them
     check.py count OUT                           what both sides of the map path really run, counted by callgrind
     check.py count_lifecycle OUT                 what attach, open, close and detach really run, against the same by hand
+    check.py search OUT                          the search of an interval table: no branch but the loop's own
     check.py refuses OUT NAME                    NAME of wrong.cpp is refused, for its own reason
 
 Static figures are those of the success path: what can run when nothing fails (machine_code.py).
@@ -47,17 +48,24 @@ LIFECYCLE = re.compile(r"codegen::generic::(attach|open|close|detach)<(.*)>\(")
 # Populating is a system call for each section that is mapped read-only, and there are none mostly: as opaque as the calls themselves.
 # Copying what a container answers with is asked for only where the lists of it have changed.
 POPULATES = re.compile(r"section_mapper<.*>::populate_each\(|detail::published::copy_lists<|dma_listener<.*>::left_out\(|basic_left_out_list<.*>::all\(")
+SEARCH = re.compile(r"codegen::(generic|wrong)::(\w*search)\(")
 LIBRARY = re.compile(r"(?:^|\s|&|\*)(?:std|tl|__gnu_cxx)::")
 
 # How many configurations there are (product.hpp asserts the first), and functions of each.
-COMPLETE = {"map": (56, 2), "lifecycle": (28, 4), "count": (56, 2), "count_lifecycle": (4, 8)}
+COMPLETE = {"map": (56, 2), "lifecycle": (28, 4), "count": (56, 2), "count_lifecycle": (4, 8), "search": (1, 1)}
 
-# What wrong.cpp has: where it shows, and what the sentence must say.
+# Conditional jumps of the search that are in no loop: there is nothing, or nothing so low; there is one chunk; the very last address.
+# Each goes the same way for all addresses of a table, or all but one.
+AROUND = 4
+
+# What wrong.cpp, and the end of search.cpp, have: where it shows, and what the sentence must say.
 WRONG = {
     "virtual_call": ("map", "indirect call"),
     "allocation": ("map", "allocates"),
     "extra_work": ("map", "more instructions"),
     "lock_as_single_threaded": ("lifecycle", "locks the bus"),
+    "branching_search": ("search", "branches within the loop"),
+    "unrolled_search": ("search", "conditional jumps around the loop"),
     "loop_and_switch": ("lifecycle", "jump table"),
 }
 
@@ -197,6 +205,36 @@ def check_lifecycle(object_file, wanted=None):
     return rows, refusals
 
 
+# The search.
+
+def check_search(object_file, wanted="generic"):
+    functions = machine_code.functions_of(object_file)
+    rows, refusals = {}, 0
+    for start in sorted(functions):
+        found = SEARCH.search(start)
+        if not found or wanted not in found.groups():
+            continue
+        refused, around, loops = [], 0, 0
+        for function in reached(functions, start).values():
+            jumps, own = function.conditional(), function.loops()
+            for loop in own:
+                more = sum(at in loop for at in jumps) - 1
+                if more > 0:
+                    refused.append(f"branches within the loop: {more} conditional jumps besides its own")
+            loops += len(own)
+            around += sum(not any(at in loop for loop in own) for at in jumps)
+        if loops != 1:
+            refused.append(f"{loops} loops, and not the one through the chunks")
+        if around > AROUND:
+            refused.append(f"{around} conditional jumps around the loop, {AROUND} are accounted for")
+        print(f"{found[2]}: {loops} loops, {around} conditional jumps around them")
+        for sentence in refused:
+            print(f"    REFUSED {sentence}")
+        rows[start] = [found[2]]
+        refusals += len(refused)
+    return rows, refusals
+
+
 # Counting what really runs.
 
 def totals_of(folder):
@@ -284,7 +322,7 @@ def compile_all(out, compiler, includes):
     common = [compiler, "-std=c++20", "-O2", "-DNDEBUG", "-ffunction-sections", "-pthread"]
     seam = f"-I{HERE}/seam"
     paths = [f"-I{os.path.dirname(HERE)}", *(f"-I{one}" for one in includes if one)]
-    for name, more in (("map_path", honest), ("lifecycle", [*honest, seam]), ("wrong", [*honest, seam])):
+    for name, more in (("map_path", honest), ("lifecycle", [*honest, seam]), ("search", honest), ("wrong", [*honest, seam])):
         subprocess.run([*common, *more, *paths, "-c", f"{HERE}/{name}.cpp", "-o", f"{out}/{name}.o"], check=True)
     if can_count():
         # As a user would compile it: what is counted here runs.
@@ -301,8 +339,9 @@ def refuses(out, name):
     """Whether the wrong one is refused, and for its own reason."""
     path, reason = WRONG[name]
     said = io.StringIO()
+    object_file = f"{out}/{'search' if path == 'search' else 'wrong'}.o"
     with contextlib.redirect_stdout(said):
-        {"map": check_map, "lifecycle": check_lifecycle}[path](f"{out}/wrong.o", name)
+        {"map": check_map, "lifecycle": check_lifecycle, "search": check_search}[path](object_file, name)
     print(said.getvalue())
     refused = any("REFUSED" in line and reason in line for line in said.getvalue().splitlines())
     print(f"{name} is refused as it must be" if refused else f"{name} must be refused with '{reason}', and is not")
@@ -327,6 +366,7 @@ def main(command, out, *rest):
     rows, refusals = {
         "map": lambda: check_map(f"{out}/map_path.o"),
         "lifecycle": lambda: check_lifecycle(f"{out}/lifecycle.o"),
+        "search": lambda: check_search(f"{out}/search.o"),
         "count": lambda: check_count(out),
         "count_lifecycle": lambda: check_count_lifecycle(out),
     }[command]()

@@ -7,9 +7,11 @@
 #include <codegen/fake_iommu.hpp>
 
 #include <tether/attach/detail/published.hpp>
+#include <tether/attach/detail/records.hpp>
 #include <tether/core/address.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
+#include <tether/core/label.hpp>
 #include <tether/granule/edges.hpp>
 #include <tether/granule/whole_section.hpp>
 #include <tether/inhibit/detail/hold_entry.hpp>
@@ -24,6 +26,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <ctime>
 #include <exception>
 #include <list>
 #include <mutex>
@@ -38,6 +41,7 @@ namespace codegen {
 
 struct nothing_held {
   explicit constexpr nothing_held(std::string_view) noexcept {}
+  [[nodiscard]] static constexpr std::uint32_t count() noexcept { return 0; }
 };
 
 struct device_by_hand {
@@ -48,6 +52,7 @@ struct device_by_hand {
   bool agrees;
   std::optional<fake_device> device{};
   bool within_reach = true;
+  std::int64_t since = 0;
 };
 
 template <bool Pins>
@@ -61,9 +66,12 @@ struct group_by_hand {
   bool attached = false;
   bool consent_known = false;
   bool unplug_requested = false;
+  bool unplug_answered = false;
   [[no_unique_address]] std::conditional_t<Pins, tether::detail::hold_entry, nothing_held> held;
   std::optional<fake_joined> joined{};
   std::list<device_by_hand> devices{};
+  tether::detail::published_group published{};
+  std::int64_t since = 0;
 };
 
 template <bool Pins, class Threading>
@@ -107,9 +115,10 @@ class container_by_hand {
     published_.usage = listener_.usage();
     published_.trimmed_bytes = listener_.trimmed_bytes();
     published_.diverged = listener_.diverged();
+    published_.left_out_count = listener_.left_out_count();
     if (!published_.lists_equal(listener_.left_out_version(), usable)) [[unlikely]]
-      published_.copy_lists([this] { return listener_.left_out(); }, listener_.left_out_version(),
-                            usable);
+      published_.copy_lists([this](tether::left_out_copy& all) { listener_.update_left_out(all); },
+                            listener_.left_out_version(), usable);
   }
 
   tether::result<attached> attach(fake_group const& description) noexcept {
@@ -147,8 +156,9 @@ class container_by_hand {
     }
     mine.attached = true;
     members_ += 1;
+    mine.since = std::time(nullptr);
     std::lock_guard moment{records_};
-    published_.counts = {members_, settled_};
+    show(mine);
     groups_.splice(groups_.end(), fresh);
     return attached{this, mine.id};
   }
@@ -174,7 +184,7 @@ class container_by_hand {
     release(*mine);
     std::list<group> gone;
     std::lock_guard moment{records_};
-    published_.counts = {members_, settled_};
+    show(*mine);
     gone.splice(gone.end(), groups_, mine);
     return {};
   }
@@ -239,8 +249,9 @@ class container_by_hand {
     settled_ += static_cast<std::uint32_t>(is_settled) - static_cast<std::uint32_t>(was_settled);
     if (is_settled) release(*mine);
     const std::uint64_t number = device.id;
+    device.since = std::time(nullptr);
     std::lock_guard moment{records_};
-    published_.counts = {members_, settled_};
+    show(*mine);
     mine->devices.splice(mine->devices.end(), fresh);
     return opened{this, id, number};
   }
@@ -257,6 +268,10 @@ class container_by_hand {
   }
 
  private:
+  void show(group& of) noexcept {
+    published_.counts = {members_, settled_};
+    of.published = {{of.agreed, of.declined, of.attached, of.consent_known}, of.held.count()};
+  }
   tether::result<void> close_one(group& mine,
                                  typename std::list<device_by_hand>::iterator device) noexcept {
     {
@@ -275,7 +290,7 @@ class container_by_hand {
     if (is_settled) release(mine);
     std::list<device_by_hand> gone;
     std::lock_guard moment{records_};
-    published_.counts = {members_, settled_};
+    show(mine);
     gone.splice(gone.end(), mine.devices, device);
     return {};
   }
@@ -348,6 +363,7 @@ class container_by_hand {
     return tether::failure(why);
   }
 
+  tether::label name_{};
   tether::address_space& space_;
   tether::discard_gate<Threading>& gate_;
   tether::detail::guarded_space guarded_;

@@ -50,15 +50,31 @@ class Function:
         """Symbols whose address is taken or read: strings, tables, virtual tables."""
         return {one.target for one in self.all() if one.target and one.opcode not in ("call", "jmp") and not one.opcode.startswith("j")}
 
-    def success_path(self, expected):
-        """What can run when nothing fails: the instructions on a way from the entry to a return on which nothing but the
-        `expected` is called."""
+    def conditional(self):
+        """Addresses of the hot part's conditional jumps."""
+        return [at for at, one in self.hot.items() if one.opcode.startswith("j") and one.opcode != "jmp"]
+
+    def loops(self):
+        """The loops of the hot part, each a set of addresses that can reach one another."""
+        ways = self.successors(lambda one: True)
+        reach = {}
+        for start in self.hot:
+            found, waiting = set(), [start]
+            while waiting:
+                new = set(ways(waiting.pop())) - found
+                found |= new
+                waiting += new
+            reach[start] = found
+        return {frozenset(at for at in reach[start] if start in reach[at]) for start in self.hot if start in reach[start]}
+
+    def successors(self, returns_from):
+        """A function from an address of the hot part to those that can be run next. `returns_from` tells of a call."""
         addresses = sorted(self.hot)
         after = dict(zip(addresses, addresses[1:]))
 
-        def successors(at):
+        def of(at):
             one = self.hot[at]
-            if one.opcode in ("ret", "ud2") or (one.opcode == "call" and one.target not in expected):
+            if one.opcode in ("ret", "ud2") or (one.opcode == "call" and not returns_from(one)):
                 return []
             if not one.opcode.startswith("j"):
                 return [after[at]] if at in after else []
@@ -68,7 +84,13 @@ class Function:
                 ways.append(after[at])
             return [way for way in ways if way in self.hot]
 
-        reached, waiting = set(), addresses[:1]
+        return of
+
+    def success_path(self, expected):
+        """What can run when nothing fails: the instructions on a way from the entry to a return on which nothing but the
+        `expected` is called."""
+        successors = self.successors(lambda one: one.target in expected)
+        reached, waiting = set(), sorted(self.hot)[:1]
         while waiting:
             at = waiting.pop()
             if at not in reached:

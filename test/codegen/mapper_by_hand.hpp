@@ -27,6 +27,7 @@ struct mapper_state {
   std::uint64_t sizes = 4 * tether::KiB;
   std::uint64_t mappings = 0;
   std::uint64_t bytes = 0;
+  std::uint64_t discarded = 0;  // of units: none here
   /// What must be there before anything begins to pin it.
   struct needed {
     tether::memory_backing* memory;

@@ -8,6 +8,7 @@
 #include <support/process_facts.hpp>
 #include <support/sweep.hpp>
 
+#include <tether/core/stop_token.hpp>
 #include <tether/discard/balloon.hpp>
 #include <tether/discard/page_reporting.hpp>
 #include <tether/inhibit/discard_gate.hpp>

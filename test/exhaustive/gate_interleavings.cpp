@@ -20,6 +20,7 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace exhaustive_gate_interleavings {
@@ -99,20 +100,23 @@ class mistaken_indicator {
     for (slot& one : closable()) one.inside[index(kind)].fetch_sub(closed, seq_cst);
   }
 
+  template <class Limits>
   [[nodiscard]] detail::drained drain(bool coordinated_too, std::unique_lock<parts::mutex>& lock,
-                                      detail::wait_limits const& how) noexcept {
+                                      Limits const& how) noexcept {
     using detail::drained;
     if constexpr (Mistake == mistake::counts_but_does_not_drain) return drained::yes;
     waiting_.fetch_add(1, std::memory_order_seq_cst);
     const auto empty = [&] { return nobody_inside(coordinated_too); };
     drained outcome = drained::yes;
     if (!empty()) {
-      const std::stop_token stop = how.stop != nullptr ? *how.stop : std::stop_token{};
-      if (!how.wait) outcome = drained::busy;
-      else if (how.until == std::chrono::steady_clock::time_point::max()) {
-        if (!changed_.wait(lock, stop, empty)) outcome = drained::cancelled;
-      } else if (!changed_.wait_until(lock, stop, how.until, empty)) {
-        outcome = stop.stop_requested() ? drained::cancelled : drained::timed_out;
+      if constexpr (requires { how.stop; }) {
+        if (!changed_.wait(lock, *how.stop, empty)) outcome = drained::cancelled;
+      } else if constexpr (requires { how.until; }) {
+        if (!changed_.wait_until(lock, how.until, empty)) outcome = drained::timed_out;
+      } else if (how.wait) {
+        changed_.wait(lock, empty);
+      } else {
+        outcome = drained::busy;
       }
     }
     waiting_.fetch_sub(1, std::memory_order_seq_cst);
@@ -235,7 +239,8 @@ struct world {
     forbidden[1] -= forbids_coordinated ? 1U : 0U;
   }
   /// As a container holds: with an entry of its own.
-  void hold(hold_kind kind, detail::wait_limits const& how = {}) {
+  template <class Limits = detail::wait_limits>
+  void hold(hold_kind kind, Limits const& how = {}) {
     detail::hold_entry mine{"container"};
     const unsigned granted_before = granted;
     const bool nobody_before = inside == 0;
@@ -249,10 +254,8 @@ struct world {
     }
     if (mine.count() != 0)
       explorer::current().fail("a hold that was refused or given back is still counted");
-    if (!held && how.wait && how.stop == nullptr &&
-        how.until == std::chrono::steady_clock::time_point::max()) {
+    if (std::is_same_v<Limits, detail::wait_limits> && !held && how.wait)
       explorer::current().fail("a hold without a limit was refused");
-    }
   }
   /// As anybody else does.
   void hold_by_name(hold_kind kind) {
@@ -279,7 +282,7 @@ struct setting {
 constexpr auto uncoordinated = discard_kind::uncoordinated;
 constexpr auto coordinated = discard_kind::coordinated;
 constexpr detail::wait_limits impatient{.wait = false};
-constexpr detail::wait_limits until_some_moment{.until = {}};
+constexpr detail::wait_until until_some_moment{std::chrono::steady_clock::time_point{}};
 
 /// Who meets at the gate.
 template <class Indicator>
@@ -345,7 +348,7 @@ std::vector<setting<Indicator>> settings() {
                  {"taker", 0,
                   [&] {
                     const auto token = it.stop.get_token();
-                    it.hold(hold_kind::any, {.stop = &token});
+                    it.hold(hold_kind::any, detail::wait_unless_stopped{&token});
                   }},
                  {"stopper", 0, [&] { it.request_stop(); }}};
        }},

@@ -20,10 +20,14 @@
 #include <tether/backend/io_uring_buffers.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/discard/balloon.hpp>
+#include <tether/discard/detail/virtio_mem_wire.hpp>
 #include <tether/discard/page_reporting.hpp>
+#include <tether/discard/virtio_mem.hpp>
 #include <tether/granule/fixed_block.hpp>
+#include <tether/granule/whole_section.hpp>
 #include <tether/inhibit/policies.hpp>
 #include <tether/listen/progress.hpp>
+#include <tether/topology/population.hpp>
 
 #include <support/amount.hpp>
 #include <support/lock_order.hpp>
@@ -47,10 +51,12 @@
 #include <cstring>
 #include <initializer_list>
 #include <list>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <random>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -73,6 +79,10 @@ constexpr std::uint64_t plugged_at = 1 * MiB;
 constexpr std::uint64_t overlay_pages = 4;
 constexpr std::uint64_t dimm_pages = 64;
 constexpr std::uint64_t dimm_at = 2 * MiB;
+constexpr std::uint64_t unit = 64 * KiB;
+constexpr std::uint64_t unit_count = 4;
+constexpr std::uint64_t ballooned_at = 4 * MiB;
+constexpr std::uint64_t hotplug_at = 5 * MiB;
 
 // Words of a page. Each belongs to one thread, so that only device and CPU can disagree about it.
 constexpr std::uint64_t word_of_reader[2]{64, 128};
@@ -242,6 +252,9 @@ struct what_came_of_it {
   std::uint64_t discarded = 0;
   std::uint64_t inhibited = 0;
   std::uint64_t under_a_lease = 0;
+  std::uint64_t units_gone = 0;  ///< while something may be attached
+  std::uint64_t units_back = 0;
+  std::uint64_t units_audited = 0;  ///< pages of them
   std::vector<std::string> order_violations;
   std::size_t order_pairs = 0;
   std::string table;
@@ -255,9 +268,12 @@ struct goals {
   }
 };
 
-template <class Threading, class Pinning, class Inhibition>
+/// Where what pins maps in blocks, units of divided memory come and go all along: by a coordinated
+/// balloon, and by a virtio-mem device.
+template <class Threading, class Pinning, class Inhibition, class Granularity = whole_section>
 class whole {
-  using pinning_container = container<Pinning, Inhibition, Threading>;
+  using pinning_container = container<Pinning, Inhibition, Granularity, Threading>;
+  static constexpr bool has_units = maps_in_blocks<Granularity>;
   using software_container = container<software_iommu, Threading, fixed_block<64 * KiB>>;
 
  public:
@@ -297,6 +313,16 @@ class whole {
            tether_test::lock_rank::records}};
       software_.emplace(guest_, *gate_);
     }
+    if constexpr (has_units) {
+      for (ram_block* const one : {&ballooned_, &hotplug_}) must(divide(*one, unit));
+      must_place(region::ram(ballooned_), guest_address{ballooned_at}, 0);
+      must_place(region::ram(hotplug_), guest_address{hotplug_at}, 0);
+      const tether_test::naming names{
+          order_, "virtio-mem", {tether_test::lock_rank::discard_state}};
+      memory_device_ = must(
+          virtio_mem<Threading>::create("memory", hotplug_, guest_address{hotplug_at}, *gate_));
+      static_cast<void>(must(memory_device_->request_size(hotplug_.size())));
+    }
   }
   whole(whole const&) = delete;
   whole& operator=(whole const&) = delete;
@@ -335,6 +361,12 @@ class whole {
              [this, at = random(5)](work& mine) mutable { come_and_go(mine, *pinning_, at); });
     all.hire("groups of the software IOMMU", share.of(1'500),
              [this, at = random(6)](work& mine) mutable { come_and_go(mine, *software_, at); });
+    if constexpr (has_units) {
+      all.hire("balloon of units", share.of(slow ? 50 : 1'000),
+               [this, at = random(8)](work& mine) mutable { balloon_units(mine, at); });
+      all.hire("virtio-mem", share.of(slow ? 50 : 1'000),
+               [this, at = random(9)](work& mine) mutable { plug_units(mine, at); });
+    }
     all.hire("auditor", share.of(slow ? 500 : 40'000), [this](work& mine) { audit(mine); });
     all.watch();
     all_ = nullptr;
@@ -347,6 +379,9 @@ class whole {
     out.discarded = discarded_;
     out.inhibited = inhibited_;
     out.under_a_lease = under_a_lease_;
+    out.units_gone = units_gone_;
+    out.units_back = units_back_;
+    out.units_audited = units_audited_;
     out.order_violations = order_.violations();
     out.order_pairs = order_.pairs();
     out.table = all.table();
@@ -354,6 +389,7 @@ class whole {
   }
   /// What all of them left. Requires: `run` has ended.
   void check_nothing_is_left() {
+    memory_device_.reset();
     CHECK(pinning_->usage() == mapped_usage{});
     CHECK(software_->usage() == mapped_usage{});
     CHECK(pinning_->membership() == container_counts{});
@@ -546,17 +582,17 @@ class whole {
     // The guest has let go of it, but a container that is attaching just now may be pinning what
     // was there when it began: so this is a discard like any other, and asks.
     mine.at("discarding unplugged memory");
-    if (const auto permit = gate_->permit(discard_kind::coordinated)) {
+    if (const auto permit = gate_->permit(discard_kind::uncoordinated)) {
       fine(plugged_.discard({block_offset{0}, block_offset{plugged_.size() - 1}}, permit),
            "discard unplugged memory");
     }
     epoch_.fetch_add(1);
   }
   ram_block make_dimm() {
-    const std::uint64_t unit = ++dimms_ % 2 == 0 ? 64 * KiB : 256 * KiB;
+    const std::uint64_t dimm_page = ++dimms_ % 2 == 0 ? 64 * KiB : 256 * KiB;
     const host_address host{round_up(dimm_memory_.host().value, 256 * KiB)};
-    return must(
-        ram_block::borrow("DIMM", host, dimm_pages * page, memory_kind::private_anonymous, unit));
+    return must(ram_block::borrow("DIMM", host, dimm_pages * page, memory_kind::private_anonymous,
+                                  dimm_page));
   }
   /// The DIMM leaves what the guest sees as memory of its own, and comes again.
   void change_the_dimm(work& mine, random_source& at) {
@@ -643,6 +679,77 @@ class whole {
     mine.did();
     std::this_thread::yield();
   }
+  /// The guest gives all frames of some units, and takes them back; in between it uses them.
+  void balloon_units(work& mine, random_source& at) {
+    constexpr std::uint64_t in_unit = unit / page;
+    std::vector<std::uint32_t> frames;
+    const std::uint64_t first = below(at, unit_count), count = 1 + below(at, 2);
+    for (std::uint64_t i = 0; i < count * in_unit; ++i)
+      frames.push_back(static_cast<std::uint32_t>(ballooned_at / page +
+                                                  (first * in_unit + i) % (unit_count * in_unit)));
+    balloon_epoch_.fetch_add(1);
+    mine.at("inflating units");
+    const auto given = balloon_->inflate(std::span<std::uint32_t const>{frames});
+    note(given);
+    mine.at("deflating units");
+    const auto back = balloon_->deflate(std::span<std::uint32_t const>{frames});
+    note(back);
+    if (!given.adds_up() || !back.adds_up()) wrong("balloon of units", "a report does not add up");
+    units_gone_ += given.units_discarded;
+    units_back_ += back.units_populated;
+    for (std::uint64_t which = 0; which < unit_count; ++which)
+      if (!ballooned_.backing().population()->is_populated(which))
+        wrong("balloon of units", "what was deflated is not there");
+    use(mine, ballooned_.data() + first * unit);
+    balloon_epoch_.fetch_add(1);
+    use(mine, ballooned_.data() + first * unit);
+    mine.did();
+  }
+  /// The guest's driver plugs a block, uses it, and unplugs it.
+  void plug_units(work& mine, random_source& at) {
+    const std::uint64_t which = below(at, unit_count);
+    const auto ask = [&](detail::virtio_mem_type what) {
+      std::array<std::byte, detail::virtio_mem_request::bytes> request{};
+      std::array<std::byte, detail::virtio_mem_response_bytes> response{};
+      const std::span<std::byte> all{request};
+      detail::write_little_endian(all, static_cast<std::uint16_t>(what));
+      detail::write_little_endian(all.subspan(8), hotplug_at + which * unit);
+      detail::write_little_endian(all.subspan(16), std::uint16_t{1});
+      for (;;) {
+        const auto told = memory_device_->handle(request, response);
+        if (told.response == virtio_mem_response::ack) return true;
+        if (told.response != virtio_mem_response::busy || !told.why)
+          wrong("virtio-mem", "it answers otherwise than ack or busy");
+        if (all_->finished()) return false;
+        std::this_thread::yield();
+      }
+    };
+    std::byte* const first = hotplug_.data() + which * unit;
+    mine.at("plugging");
+    if (!ask(detail::virtio_mem_type::plug)) return;
+    units_back_ += 1;
+    if (load(first + word_of_vcpu) != 0) wrong("virtio-mem", "what is plugged is not empty");
+    use(mine, first);
+    hotplug_epoch_.fetch_add(1);  // everybody may use it now
+    use(mine, first);
+    hotplug_epoch_.fetch_add(1);
+    mine.at("unplugging");
+    while (!ask(detail::virtio_mem_type::unplug))
+      if (all_->finished()) break;
+    units_gone_ += 1;
+    mine.did();
+  }
+  /// A virtual CPU uses a unit for a while.
+  void use(work& mine, std::byte* first) {
+    mine.at("using a unit");
+    for (int round = 0; round < 20; ++round) {
+      for (std::uint64_t i = 0; i < unit; i += page) {
+        store(first + i + word_of_vcpu, i + 1);
+        if (load(first + i + word_of_vcpu) != i + 1) wrong("a CPU", "reads what nobody wrote");
+      }
+      std::this_thread::yield();
+    }
+  }
   void note(discard_report const& given) {
     discarded_ += given.discarded;
     inhibited_ += given.inhibited;
@@ -725,11 +832,13 @@ class whole {
   }
   template <class Device>
   void compare(work& mine, Device& device) {
+    // `changes` is even while all of it stays where it is; null: it always does
     const auto block = [&](ram_block& memory, std::uint64_t at, std::uint64_t pages,
-                           bool comes_and_goes) {
+                           std::atomic<std::uint64_t> const* changes) {
+      std::uint64_t audited = 0;
       for (std::uint64_t i = 0; i < pages && !all_->finished(); ++i) {
-        const std::uint64_t epoch = epoch_.load();
-        if (comes_and_goes && epoch % 2 != 0) return;
+        const std::uint64_t epoch = changes != nullptr ? changes->load() : 0;
+        if (epoch % 2 != 0) return audited;
         std::byte* const here = memory.data() + i * page;
         std::uint64_t sent = ++unique_;
         const auto wrote =
@@ -742,16 +851,23 @@ class whole {
         const auto read =
             device.dma_read(io_address{at + i * page + word_from_cpu}, bytes_of(seen));
         if (!fine(read, "audit: DMA read", {errc::not_mapped})) continue;
-        if (comes_and_goes && epoch_.load() != epoch) return;
+        if (changes != nullptr && changes->load() != epoch) return audited;
         audits_ += 1;
+        audited += 1;
         mine.did();
         if (cpu == sent && seen == stored) continue;
         disagreements_ += 1;
         if (until_first_) all_->finish();
       }
+      return audited;
     };
-    block(low_, 0, low_pages, false);
-    block(plugged_, plugged_at, plugged_pages, true);
+    block(low_, 0, low_pages, nullptr);
+    block(plugged_, plugged_at, plugged_pages, &epoch_);
+    if constexpr (has_units) {
+      units_audited_ +=
+          block(ballooned_, ballooned_at, unit_count * (unit / page), &balloon_epoch_);
+      units_audited_ += block(hotplug_, hotplug_at, unit_count * (unit / page), &hotplug_epoch_);
+    }
   }
 
   bool until_first_;
@@ -759,6 +875,8 @@ class whole {
   ram_block low_ = must(ram_block::allocate("low", low_pages* page));
   ram_block plugged_ = must(ram_block::allocate("plugged", plugged_pages* page));
   ram_block dimm_memory_ = must(ram_block::allocate("DIMM's memory", dimm_pages* page + 256 * KiB));
+  ram_block ballooned_ = must(ram_block::allocate("ballooned", unit_count* unit));
+  ram_block hotplug_ = must(ram_block::allocate("hotplug", unit_count* unit));
   std::uint64_t dimms_ = 0;
   std::optional<ram_block> dimm_;
   region_id dimm_region_{};
@@ -771,13 +889,19 @@ class whole {
   std::optional<page_reporting<Threading>> reporting_;
   std::optional<pinning_container> pinning_;
   std::optional<software_container> software_;
+  std::unique_ptr<virtio_mem<Threading>> memory_device_;
 
   crew* all_ = nullptr;
   std::atomic<std::uint64_t> epoch_{0};
+  std::atomic<std::uint64_t> balloon_epoch_{0};
+  std::atomic<std::uint64_t> hotplug_epoch_{1};  // odd: nothing is plugged
   std::mutex handing_over_;  // the handle itself; taken with no other
   std::optional<opened_device<software_container>> leased_;
   std::atomic<std::uint64_t> leases_{0};
   std::atomic<std::uint64_t> under_a_lease_{0};
+  std::atomic<std::uint64_t> units_gone_{0};
+  std::atomic<std::uint64_t> units_back_{0};
+  std::uint64_t units_audited_ = 0;
   std::uint64_t unique_ = 0;
   std::uint64_t audits_ = 0;
   std::uint64_t disagreements_ = 0;
@@ -795,9 +919,9 @@ std::optional<io_uring_buffers> ring() {
   return std::nullopt;
 }
 
-template <class Threading, class Inhibition>
+template <class Threading, class Inhibition, class Granularity = whole_section>
 what_came_of_it run_right(io_uring_buffers backend, goals share) {
-  whole<Threading, io_uring_buffers, Inhibition> everything{std::move(backend)};
+  whole<Threading, io_uring_buffers, Inhibition, Granularity> everything{std::move(backend)};
   const auto came = everything.run(share);
   CHECK_MESSAGE(came.unexpected == 0, came.first_unexpected);
   CHECK(came.disagreements == 0);
@@ -835,7 +959,29 @@ TEST_CASE("whatever many threads do to one guest, every device and the CPU see t
 }
 
 TEST_CASE(
-    "the same with locks that know their order: none is taken against the one that is written "
+    "the same where devices map in blocks, and units come and go under them: by a coordinated "
+    "balloon and by virtio-mem") {
+  auto backend = ring();
+  if (!backend) return;
+  const auto came =
+      run_right<multi_threaded, inhibit_per_group, fixed_block<unit>>(std::move(*backend), {0.5});
+  CHECK(came.units_gone != 0);
+  CHECK(came.units_back != 0);
+  CHECK(came.units_audited != 0);
+  std::printf(
+      "figures: units in the whole under threads: %llu operations, %llu audits, %llu of them of "
+      "units, %llu disagreements, units gone %llu times, back %llu times\n",
+      static_cast<unsigned long long>(came.operations),
+      static_cast<unsigned long long>(came.audits),
+      static_cast<unsigned long long>(came.units_audited),
+      static_cast<unsigned long long>(came.disagreements),
+      static_cast<unsigned long long>(came.units_gone),
+      static_cast<unsigned long long>(came.units_back));
+}
+
+TEST_CASE(
+    "the same with locks that know their order: none: none is taken against the one that is "
+    "written "
     "down, and no circle closes") {
   auto backend = ring();
   if (!backend) return;

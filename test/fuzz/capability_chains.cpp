@@ -135,6 +135,10 @@ struct lying_kernel : linux_kernel {
   static answer close(int) noexcept { return 0; }
   static answer fstat(int, struct stat&) noexcept { return 0; }
   static answer call(long, int, const char*, int, int) noexcept { return 100; }  // open
+  // what is asked of /proc after a failure: nothing is there
+  static answer call(long, int, char*, std::size_t) noexcept { return 0; }  // read
+  static answer call(long, int, const char*, char*, std::size_t) noexcept { return -ENOENT; }
+  static answer call(long, int, int, void*, void*) noexcept { return -ENOSYS; }  // prlimit64
   static answer call(long, int, unsigned long request) noexcept {
     return request == VFIO_GET_API_VERSION ? VFIO_API_VERSION : 0;
   }

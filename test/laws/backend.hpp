@@ -8,8 +8,8 @@
 //     };
 #pragma once
 
-#include <support/pinned_memory.hpp>
-#include <support/skip.hpp>
+#include "support/pinned_memory.hpp"
+#include "support/skip.hpp"
 
 #include <tether/backend/concepts.hpp>
 #include <tether/backend/emulated/endpoint_group.hpp>

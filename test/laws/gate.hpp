@@ -3,6 +3,7 @@
 // start (law 19). Many threads, and a witness that does not trust the gate's counts.
 #pragma once
 
+#include <tether/core/stop_token.hpp>
 #include <tether/inhibit/discard_gate.hpp>
 
 #include <doctest/doctest.h>

@@ -5,7 +5,7 @@
 
 #include <tether/granule/concepts.hpp>
 
-#include <support/pieces.hpp>
+#include "support/pieces.hpp"
 
 #include <doctest/doctest.h>
 

@@ -97,7 +97,10 @@ TEST_CASE(
 TEST_CASE(
     "hostile balloon: a single device of io_uring_buffers sees what the CPU sees, under every "
     "policy") {
-  laws::print_figures("io_uring_buffers, single devices", under_every_policy<alone<on_io_uring>>());
+  laws::struck all = under_every_policy<alone<on_io_uring>>();
+  all.add(laws::check_hostile_balloon<alone<on_io_uring>, inhibit_per_device, fixed_block<4 * KiB>>(
+      enough(1'500)));
+  laws::print_figures("io_uring_buffers, single devices", all);
 }
 TEST_CASE(
     "hostile balloon: a policy without a hold for a group that has no device yet is found, on real "

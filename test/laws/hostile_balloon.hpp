@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // The central law of tether, for a backend of your own: whatever a container over it does, and
 // whatever fails meanwhile, a device sees what the CPU sees. A balloon strikes before and after
-// every call to the backend, on real memory. A model names the backend, and what there is to
-// attach:
+// every call to the backend, on real memory, and takes units of divided memory away and brings them
+// back. A model names the backend, and what there is to attach:
 //
 //     struct my_model {                                          where groups are attached      where single devices are
 //       using backend_type = ...;                                  group_type group(n)            endpoint_type device(n, m)
@@ -15,16 +15,18 @@
 // memory.
 #pragma once
 
-#include <support/amount.hpp>
-#include <support/hostile_balloon.hpp>
-#include <support/must.hpp>
-#include <support/skip.hpp>
+#include "support/amount.hpp"
+#include "support/hostile_balloon.hpp"
+#include "support/must.hpp"
+#include "support/skip.hpp"
 
 #include <tether/attach/container.hpp>
 #include <tether/backend/concepts.hpp>
+#include <tether/granule/concepts.hpp>
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/testing/recording.hpp>
 #include <tether/topology/address_space.hpp>
+#include <tether/topology/population.hpp>
 #include <tether/topology/ram_block.hpp>
 
 #include <doctest/doctest.h>
@@ -57,12 +59,21 @@ struct struck {
   std::uint64_t stale = 0;     ///< of them: the CPU has another one. Must be 0
   /// mapped at rest as far as the container says, and refused to a device. Must be 0
   std::uint64_t blind = 0;
+  std::uint64_t units_gone = 0;             ///< units of divided memory that were discarded
+  std::uint64_t units_gone_while_open = 0;  ///< of them: while a device was open
+  std::uint64_t units_back = 0;
+  std::uint64_t units_refused = 0;  ///< busy, inhibited, or the backend failed
+  /// pages of discarded units that a device reached at rest, where they should be unmapped. Must be
+  /// 0
+  std::uint64_t reached = 0;
 
   void add(struck const& more) {
     operations += more.operations, succeeded += more.succeeded, faults += more.faults,
         diverged += more.diverged;
     strikes += more.strikes, let_in += more.let_in, compared += more.compared, stale += more.stale,
         blind += more.blind;
+    units_gone += more.units_gone, units_gone_while_open += more.units_gone_while_open,
+        units_back += more.units_back, units_refused += more.units_refused, reached += more.reached;
   }
 };
 
@@ -80,10 +91,15 @@ class hostile_balloon {
   static constexpr std::size_t devices = 2;
 
  public:
+  /// Whether the container unmaps what is discarded.
+  static constexpr bool follows_units =
+      maps_in_blocks<typename container_type::policies::granularity>;
+
   hostile_balloon(typename Model::backend_type backend, std::uint64_t seed) : random_{seed} {
     static_cast<void>(must(guest_->place(region::ram(*low_), guest_address{0})));
     static_cast<void>(must(guest_->place(region::rom(*rom_), guest_address{256 * KiB})));
     high_region_ = must(guest_->place(region::ram(*high_), guest_address{1 * MiB}));
+    divided_region_ = must(guest_->place(region::ram(*divided_), divided_at));
     dma_.emplace(*guest_, gate_, backend_type{book_, std::move(backend)});
     book_.before_each([this](journal_entry const&) { strike(); });
     book_.after_each([this](journal_entry const& entry) {
@@ -112,13 +128,16 @@ class hostile_balloon {
       total_.operations += 1;
       total_.succeeded += done ? 1U : 0U;
       strike();
-      total_.blind += unseen_at_rest();
+      look_at_rest();
       if (dma_->diverged()) {
         total_.diverged += 1;
         if (below(2) == 0) abandon();
       }
-      if (!all && (total_.stale != 0 || total_.blind != 0)) break;
+      if (!all && (total_.stale != 0 || total_.blind != 0 || total_.reached != 0)) break;
     }
+    total_.units_gone = units_.discarded;
+    total_.units_back = units_.populated;
+    total_.units_refused = units_.refused;
     return total_;
   }
   /// The last operations, latest last.
@@ -144,6 +163,12 @@ class hostile_balloon {
   static std::unique_ptr<ram_block> block(const char* name, std::uint64_t size, memory_kind kind) {
     return std::make_unique<ram_block>(tether_test::must(ram_block::allocate(name, size, kind)));
   }
+  /// Four units of two pages.
+  static std::unique_ptr<ram_block> divided_block() {
+    auto made = block("divided", 8 * page, memory_kind::private_anonymous);
+    must_be(divide(*made, 2 * page));
+    return made;
+  }
   template <class T>
   static T must(result<T> outcome) {
     return tether_test::must(std::move(outcome));
@@ -166,8 +191,9 @@ class hostile_balloon {
     const std::size_t group = below(groups);
     const std::size_t device = below(devices);
     const consent agrees = below(2) == 0 ? agrees_to_discards : consent::none;
-    const std::size_t choice = below(16);
+    const std::size_t choice = below(20);
     if (choice < 2) return commit();
+    if (choice >= 16) return change_unit();
     if constexpr (of_groups) {
       if (choice < 4) return detach_group(group);
       if (choice < 6) return close(group, device);
@@ -237,6 +263,7 @@ class hostile_balloon {
     auto change = guest_->begin(below(4) == 0 ? commit_kind::compulsory : commit_kind::refusable);
     auto spare_region = spare_region_;
     auto high_region = high_region_;
+    auto divided_region = divided_region_;
     bool read_only = read_only_;
     const auto toggle = [&](std::optional<region_id>& which, ram_block& memory, std::uint64_t at) {
       if (which) {
@@ -247,15 +274,17 @@ class hostile_balloon {
       }
     };
     if (below(2) == 0) toggle(spare_region, *spare_, 2 * MiB);
+    if (below(2) == 0) toggle(divided_region, *divided_, divided_at.value);
     if (below(2) == 0) toggle(high_region, *high_, 1 * MiB);
     else if (high_region && below(2) == 0)
       must_be(change.set_read_only(*high_region, read_only = !read_only));
     const auto outcome = change.commit();
     const auto place_of = [](auto const& region) { return region ? "there" : "gone"; };
     tell(std::string{"commit: spare RAM "} + place_of(spare_region) + ", high RAM " +
-         place_of(high_region) + said(outcome));
+         place_of(high_region) + ", divided RAM " + place_of(divided_region) + said(outcome));
     if (!outcome) return false;
     spare_region_ = spare_region, high_region_ = high_region, read_only_ = read_only;
+    divided_region_ = divided_region;
     return true;
   }
   static void must_be(result<void> const& done) { tether_test::must(done); }
@@ -278,14 +307,32 @@ class hostile_balloon {
     if constexpr (of_groups) return Model::device(group, device);
     else return std::string{Model::device(group, device).name()};
   }
+  /// Forgets the device that has been closed. One that was closed before, whatever was answered
+  /// then, has no name any more.
   void forget(std::string const& name) {
-    std::erase_if(open_, [&](open_device const& one) { return one.name == name; });
+    std::erase_if(open_, [&](open_device const& one) {
+      return one.name == name || one.device->name().empty();
+    });
   }
 
   // The balloon, the guest, and the comparison.
 
+  /// As an operation of its own: its calls to the backend may fail.
+  [[nodiscard]] bool change_unit() {
+    const std::uint64_t refused = units_.refused;
+    strike_units();
+    tell(units_.refused == refused ? "a unit went or came" : "a unit stays as it is");
+    return units_.refused == refused;
+  }
+  void strike_units() {
+    const std::uint64_t gone = units_.discarded;
+    changing_unit_ = true;
+    units_.strike(random_());
+    changing_unit_ = false;
+    if (!open_.empty()) total_.units_gone_while_open += units_.discarded - gone;
+  }
   /// Permitted or not, the guest then writes something new to every page: to other frames or to the
-  /// same ones.
+  /// same ones. What is in the midst of a unit's change changes no other unit.
   void strike() {
     total_.strikes += 1;
     const auto guest_writes = [this] {
@@ -297,6 +344,9 @@ class hostile_balloon {
     };
     if (!tether_test::strike(gate_, blocks(), [this] { total_.let_in += 1; }, guest_writes))
       guest_writes();
+    compare();
+    if (changing_unit_ || below(3) != 0) return;
+    strike_units();
     compare();
   }
   void compare() {
@@ -313,26 +363,34 @@ class hostile_balloon {
       }
     }
   }
-  /// Pages that an open device should reach and does not. Where something was left out, or is not
-  /// known any more, none is expected.
-  [[nodiscard]] std::uint64_t unseen_at_rest() {
-    if (dma_->diverged() || !dma_->left_out().empty()) return 0;
-    std::uint64_t unseen = 0;
+  /// Pages that an open device should reach and does not, or reaches and should not. Where
+  /// something was left out, or is not known any more, nothing is expected.
+  void look_at_rest() {
+    if (dma_->diverged() || !dma_->left_out().empty()) return;
     const auto view = guest_->view();
     for (open_device const& one : open_) {
       for (auto const& part : *view) {
         for (std::uint64_t at = 0; at < part.where.size(); at += page) {
-          unseen += one.device->dma_read(io_address{part.where.first.value + at}, seen_) ? 0U : 1U;
+          const bool reached =
+              one.device->dma_read(io_address{part.where.first.value + at}, seen_).has_value();
+          population const& units = units_.all();
+          const std::uint64_t unit = units.unit_at(part.offset + at);
+          if (part.memory != &units.memory() || !follows_units || units.is_populated(unit)) {
+            if (part.memory == &units.memory() && units_.may_be_fenced(unit)) continue;
+            total_.blind += reached ? 0U : 1U;
+          } else {
+            total_.reached += reached ? 1U : 0U;
+          }
         }
       }
     }
-    return unseen;
   }
-  [[nodiscard]] std::array<ram_block*, 4> blocks() const {
-    return {low_.get(), rom_.get(), high_.get(), spare_.get()};
+  [[nodiscard]] std::array<ram_block*, 5> blocks() const {
+    return {low_.get(), rom_.get(), high_.get(), spare_.get(), divided_.get()};
   }
 
   static constexpr std::uint64_t page = 4 * KiB;
+  static constexpr guest_address divided_at{4 * MiB};
 
   std::mt19937_64 random_;
   struck total_;
@@ -344,12 +402,16 @@ class hostile_balloon {
   std::unique_ptr<ram_block> rom_ = block("rom", 2 * page, memory_kind::private_anonymous);
   std::unique_ptr<ram_block> high_ = block("high", 2 * page, memory_kind::shared);
   std::unique_ptr<ram_block> spare_ = block("spare", 2 * page, memory_kind::private_anonymous);
+  std::unique_ptr<ram_block> divided_ = divided_block();
   std::unique_ptr<address_space> guest_ = std::make_unique<address_space>();
   discard_gate<> gate_;
   journal book_;
   std::optional<container_type> dma_;
   std::optional<region_id> high_region_;
   std::optional<region_id> spare_region_;
+  std::optional<region_id> divided_region_;
+  tether_test::hostile_units units_{*divided_, *guest_, divided_at, gate_};
+  bool changing_unit_ = false;
   bool read_only_ = false;
   std::array<std::optional<attached>, groups> attached_;
   std::array<std::array<std::optional<opened>, devices>, groups> opened_;
@@ -362,13 +424,16 @@ inline void print_figures(std::string const& of, struck const& all) {
                            " faults, " + number(all.diverged) + " diverged, " +
                            number(all.strikes) + " strikes (" + number(all.let_in) + " let in), " +
                            number(all.compared) + " pages compared, " + number(all.stale) +
-                           " stale";
+                           " stale; units discarded " + number(all.units_gone) + " times (" +
+                           number(all.units_gone_while_open) + " under an open device), back " +
+                           number(all.units_back) + ", refused " + number(all.units_refused);
   std::printf("figures: hostile balloon, %s: %s\n", of.c_str(), text.c_str());
 }
 
 /// Runs `operations` random operations on a model's backend under `Policies`. Fails the test where
-/// a device ever sees another page than the CPU, or none where it should see one; and where nothing
-/// was discarded, or nothing compared in a hundred operations or more: that would show nothing.
+/// a device ever sees another page than the CPU, none where it should see one, or one of a unit
+/// that is gone; and where nothing was discarded, or nothing compared in a hundred operations or
+/// more: that would show nothing.
 /// Where the model cannot be made here, the test is skipped.
 template <class Model, class... Policies>
 struck check_hostile_balloon(std::uint64_t operations) {
@@ -380,12 +445,19 @@ struck check_hostile_balloon(std::uint64_t operations) {
   const std::uint64_t seed = tether_test::seed();
   hostile_balloon<Model, Policies...> subject{std::move(*backend), seed};
   const struck all = subject.run(operations);
-  const std::string why = all.stale == 0 && all.blind == 0 ? std::string{} : subject.description();
+  const bool well = all.stale == 0 && all.blind == 0 && all.reached == 0;
+  const std::string why = well ? std::string{} : subject.description();
   CAPTURE(seed);
   CHECK(all.stale == 0);
   CHECK(all.blind == 0);
+  CHECK(all.reached == 0);
   CHECK(why == "");
-  if (operations >= 100) CHECK(all.compared != 0);
+  if (operations >= 100) {
+    CHECK(all.compared != 0);
+    CHECK(all.units_gone != 0);
+    CHECK(all.units_back != 0);
+    if (subject.follows_units) CHECK(all.units_gone_while_open != 0);
+  }
   CHECK(all.let_in != 0);
   return all;
 }

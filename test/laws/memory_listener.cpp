@@ -117,6 +117,13 @@ struct dma_subject {
         false,
         "bar"};
   }
+  [[nodiscard]] section hopeless(std::uint64_t pages) const {
+    section far = bar(32, pages);
+    far.memory = &block.backing();
+    far.kind = region_kind::ram;
+    far.name = "far";
+    return far;
+  }
   [[nodiscard]] std::vector<std::tuple<std::uint64_t, std::uint64_t>> left_out() const {
     std::vector<std::tuple<std::uint64_t, std::uint64_t>> all;
     for (left_out_section const& one : told.left_out())
@@ -125,13 +132,15 @@ struct dma_subject {
   }
 };
 using judged_subject = dma_subject<whole_section, detail::checked_feed>;
+static_assert(foretells<dma_listener<software_iommu, whole_section, trim_edges, no_observation,
+                                     std::mutex, detail::trusted_feed>>);
 using trusted_subject = dma_subject<fixed_block<8 * KiB>, detail::trusted_feed>;
 
 }  // namespace
 
 TEST_CASE_TEMPLATE("memory_listener keeps its laws", Subject, recorder_subject, handle_subject,
                    judged_subject, trusted_subject) {
-  tether_test::memory_listener_laws<Subject>();
+  laws::check_memory_listener<Subject>();
 }
 
 }  // namespace laws_memory_listener

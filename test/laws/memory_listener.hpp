@@ -11,6 +11,10 @@
 //
 //     bar(first, pages)       a section that it will leave out, on pages of 4 KiB
 //     left_out()              what it has left out, in order, comparable
+//
+// and, where it knows beforehand that it could not follow (`could_follow`):
+//
+//     hopeless(pages)         a section of RAM that it can never map, on pages of 4 KiB
 #pragma once
 
 #include <tether/topology/memory_listener.hpp>
@@ -22,14 +26,13 @@
 #include <utility>
 #include <vector>
 
-namespace tether_test {
+namespace tether::laws {
 
 /// Tells a whole change.
 template <class Listener>
-[[nodiscard]] tether::result<void> tell(Listener& listener,
-                                        std::initializer_list<tether::section> removals,
-                                        std::initializer_list<tether::section> additions,
-                                        tether::commit_kind kind = tether::commit_kind::refusable) {
+[[nodiscard]] result<void> tell(Listener& listener, std::initializer_list<section> removals,
+                                std::initializer_list<section> additions,
+                                commit_kind kind = commit_kind::refusable) {
   listener.begin(kind);
   for (auto const& one : removals) listener.remove(one);
   for (auto const& one : additions) listener.add(one);
@@ -37,9 +40,7 @@ template <class Listener>
 }
 
 template <class Subject>
-void memory_listener_laws() {
-  using tether::commit_kind;
-
+void check_memory_listener() {
   SUBCASE(
       "what was added is reached, what was removed is not, and all removed is as if nothing had "
       "been") {
@@ -126,6 +127,46 @@ void memory_listener_laws() {
     }
   }
 
+  if constexpr (requires(Subject& subject) { subject.hopeless(1); }) {
+    SUBCASE("asked whether it could follow, it says what its commit would, and nothing changes") {
+      Subject subject;
+      const auto a = subject.ram(0, 4);
+      const auto b = subject.ram(8, 4);
+      const auto x = subject.bar(0, 4);
+      const auto y = subject.bar(8, 4);
+      REQUIRE(tell(subject.listener(), {}, {a, x}));
+      const auto state = subject.state();
+      const auto left_out = subject.left_out();
+      const std::vector ours{a, x};
+      for (auto const& [removals, additions] :
+           {std::pair{ours, std::vector<section>{}}, std::pair{ours, std::vector{b, y}},
+            std::pair{ours, ours}, std::pair{ours, std::vector{b, y, subject.hopeless(4)}},
+            std::pair{std::vector{x}, std::vector{y, subject.hopeless(1)}}}) {
+        for (int asked = 0; asked != 2; ++asked) {
+          const auto could = subject.listener().could_follow(removals, additions);
+          REQUIRE(subject.listener().could_follow(ours, std::vector{y}));  // and then not told
+          CHECK(subject.state() == state);
+          CHECK(subject.left_out() == left_out);
+          subject.listener().begin(commit_kind::refusable);
+          for (auto const& one : removals) subject.listener().remove(one);
+          for (auto const& one : additions) subject.listener().add(one);
+          const auto followed = subject.listener().commit();
+          REQUIRE(could.has_value() == followed.has_value());
+          if (!could) {
+            CHECK(could.error().sentence() == followed.error().sentence());
+          } else {
+            subject.listener().begin(commit_kind::refusable);
+            for (auto const& one : additions) subject.listener().remove(one);
+            for (auto const& one : removals) subject.listener().add(one);
+            REQUIRE(subject.listener().commit());
+          }
+          CHECK(subject.state() == state);
+          CHECK(subject.left_out() == left_out);
+        }
+      }
+    }
+  }
+
   SUBCASE("a compulsory change that it cannot follow leaves nothing mapped of what was removed") {
     Subject subject;
     const auto a = subject.ram(0, 4);
@@ -158,4 +199,4 @@ void memory_listener_laws() {
   }
 }
 
-}  // namespace tether_test
+}  // namespace tether::laws

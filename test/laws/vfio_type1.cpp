@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <span>
 #include <string>
@@ -115,6 +116,8 @@ class laws_type1 {
         std::filesystem::create_symlink(sysfs_->root() / "devices" / (name + "-" + one.name),
                                         members / one.name);
       }
+      if (!made.pins)
+        std::ofstream{sysfs_->root() / "kernel/iommu_groups" / name / "name"} << "vfio-noiommu\n";
       made.number = static_cast<unsigned>(groups.size());
       sysfs_->add_group_node(name, "509:" + std::to_string(*made.number));
       groups[name].is = made;

@@ -43,12 +43,23 @@ LOCKSTEP = program("mutation/lockstep_groups.cpp") + program("mutation/lockstep_
 STORIES = [judge for name in ("attach", "opt_in", "mixed_groups", "failed_attach", "hot_unplug", "kvm_is_told", "single_devices",
                               "compulsory") for judge in program(f"scenario/{name}.cpp")] + program("exhaustive/fault_sweep.cpp")
 
+UNIT_STORIES = (program("scenario/units_and_failures.cpp") + program("scenario/coordinated_discards.cpp")
+                + program("exhaustive/lockstep_units.cpp"))
+
 # Header, and who judges it, in this order.
 TARGETS = {
     "inhibit/policies.hpp": static("inhibit/policies") + PROOF + LAWS,
     "inhibit/membership.hpp": PROOF + static("inhibit/membership"),
     "inhibit/concepts.hpp": PROOF + static("inhibit/concepts"),
     "inhibit/kinds.hpp": static("inhibit/kinds"),
+    "core/detail/unit_rules.hpp": static("core/detail/unit_rules") + program("exhaustive/units_at_run_time.cpp"),
+    "topology/population.hpp": program("runtime/topology/population.cpp", "support/failing_allocation.cpp")
+    + program("runtime/topology/unit_source.cpp") + UNIT_STORIES,
+    "topology/unit_source.hpp": program("runtime/topology/unit_source.cpp") + program("runtime/discard/populate_failure.cpp") + UNIT_STORIES,
+    "listen/detail/unit_mapper.hpp": program("runtime/listen/detail/unit_mapper.cpp") + UNIT_STORIES,
+    "discard/virtio_mem.hpp": program("runtime/discard/virtio_mem.cpp"),
+    "discard/detail/frame_records.hpp": program("runtime/discard/detail/frame_records.cpp") + program("runtime/discard/balloon.cpp")
+    + program("scenario/balloon_notes.cpp") + program("scenario/coordinated_discards.cpp"),
     "inhibit/detail/ledger.hpp": program("runtime/inhibit/detail/ledger.cpp"),
     "attach/lifecycle/steps.hpp": PROOF + static("attach/lifecycle/steps", "attach/lifecycle/plans", "attach/lifecycle/plan_rules"),
     "attach/lifecycle/plans.hpp": PROOF + static("attach/lifecycle/plans", "attach/lifecycle/plan_rules"),
@@ -56,7 +67,8 @@ TARGETS = {
     "attach/detail/container_state.hpp": LOCKSTEP + units("handles", "lease", "container") + STORIES,
     "attach/detail/executor.hpp": LOCKSTEP + units("detail/executor", "audit", "handles") + STORIES,
     "attach/detail/tasks.hpp": LOCKSTEP + program("runtime/attach/detail/tasks.cpp") + program("exhaustive/exchanged_nodes.cpp") + STORIES,
-    "attach/detail/group_operations.hpp": program("mutation/lockstep_groups.cpp") + program("runtime/attach/detail/group_operations.cpp") + STORIES,
+    "attach/detail/group_operations.hpp": program("mutation/lockstep_groups.cpp") + program("runtime/attach/detail/group_operations.cpp")
+    + program("scenario/attach_by_name.cpp") + STORIES,
     "attach/detail/device_operations.hpp": program("mutation/lockstep_devices.cpp") + program("runtime/attach/detail/device_operations.cpp") + STORIES,
     "attach/container.hpp": LOCKSTEP + program("runtime/attach/container.cpp") + STORIES,
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[B6\]: a backend needs
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 
 // After a failed undo a hold is given back only once every pin is proven gone.
@@ -10,4 +10,5 @@ struct iommu : tether::software_iommu {
 #endif
 };
 
-constexpr auto holds = tether::configuration<iommu>::holds;
+using passthrough = tether::container<iommu>;
+#include <rejects/program.hpp>

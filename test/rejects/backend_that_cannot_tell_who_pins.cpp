@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// expects: tether\[B8\]: this backend has a 'map\(mapping const&, file_source\)' or a 'pins_now\(\)' that would never be asked
-#include <tether/attach/configuration.hpp>
+// expects: tether\[B8\]: this backend has a 'map\(mapping const&, file_source\)', a 'pins_now\(\)' or a 'locate\(endpoint const&\)' that would never be asked
+#include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 
 // It would never be asked, and an audit take everything for pinned.
@@ -12,4 +12,5 @@ struct forgets_const : tether::io_uring_buffers {
 #endif
 };
 
-constexpr auto holds = tether::configuration<forgets_const>::holds;
+using passthrough = tether::container<forgets_const>;
+#include <rejects/program.hpp>

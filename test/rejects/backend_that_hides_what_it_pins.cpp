@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[B1\]: a backend needs
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 
 // What it pins decides what must be held down, so it is a constant.
@@ -10,4 +10,5 @@ struct iommu : tether::software_iommu {
 #endif
 };
 
-constexpr auto holds = tether::configuration<iommu>::holds;
+using passthrough = tether::container<iommu>;
+#include <rejects/program.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// expects: tether\[B8\]: this backend has a 'map\(mapping const&, file_source\)' or a 'pins_now\(\)' that would never be asked
-#include <tether/attach/configuration.hpp>
+// expects: tether\[B8\]: this backend has a 'map\(mapping const&, file_source\)', a 'pins_now\(\)' or a 'locate\(endpoint const&\)' that would never be asked
+#include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 
 // It would never be asked, and private copies be pinned in place of the file.
@@ -13,4 +13,5 @@ struct maps_files_somehow : tether::io_uring_buffers {
 #endif
 };
 
-constexpr auto holds = tether::configuration<maps_files_somehow>::holds;
+using passthrough = tether::container<maps_files_somehow>;
+#include <rejects/program.hpp>

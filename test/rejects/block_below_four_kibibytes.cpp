@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// expects: tether\[G1\]: fixed_block
+// expects: tether\[G1\]: a granularity's 'block_size'
+#include <tether/attach/container.hpp>
+#include <tether/backend/software_iommu.hpp>
 #include <tether/granule/fixed_block.hpp>
 
 #ifdef TETHER_CONTROL
@@ -8,4 +10,5 @@ constexpr std::uint64_t size = 4 * tether::KiB;
 constexpr std::uint64_t size = 2 * tether::KiB;
 #endif
 
-constexpr auto block = tether::fixed_block<size>::block_size;
+using passthrough = tether::container<tether::software_iommu, tether::fixed_block<size>>;
+#include <rejects/program.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// expects: tether\[T1\]: this container and its gate
+// expects: tether\[T1\]: this container, balloon or page reporting and its gate
 #include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // What ends something can fail, and what it was to end is still there then.
 // expects: ignoring return(ed)? value|nodiscard
+// errors: 7
 #include <tether/tether.hpp>
 
 #pragma GCC diagnostic error "-Wunused-result"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[E1\]: an edge policy needs
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 
 #ifdef TETHER_CONTROL
@@ -14,4 +14,5 @@ struct lenient {
   static constexpr bool refuses(tether::fitting::verdict, bool) SAYS { return false; }
 };
 
-constexpr auto holds = tether::configuration<tether::software_iommu, lenient>::holds;
+using passthrough = tether::container<tether::software_iommu, lenient>;
+#include <rejects/program.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// expects: tether\[G2\]: a granularity needs
-#include <tether/attach/configuration.hpp>
+// expects: tether\[G2\]: a policy for the granularity slot needs
+#include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 
 struct by_halves {
@@ -18,4 +18,5 @@ struct by_halves {
   }
 };
 
-constexpr auto holds = tether::configuration<tether::software_iommu, by_halves>::holds;
+using passthrough = tether::container<tether::software_iommu, by_halves>;
+#include <rejects/program.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[I12\]: this inhibition policy treats many groups or devices otherwise than two
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 
 #include <cstdint>
@@ -17,4 +17,5 @@ struct majority {
   }
 };
 
-constexpr auto holds = tether::configuration<tether::io_uring_buffers, majority>::holds;
+using passthrough = tether::container<tether::io_uring_buffers, majority>;
+#include <rejects/program.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[I8\]: this inhibition policy has a 'holds', 'admits' or 'never_inhibits' that would never be asked
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 
 #include <cstdint>
@@ -24,4 +24,5 @@ struct keeps_it_to_itself {
 #endif
 };
 
-constexpr auto holds = tether::configuration<tether::io_uring_buffers, keeps_it_to_itself>::holds;
+using passthrough = tether::container<tether::io_uring_buffers, keeps_it_to_itself>;
+#include <rejects/program.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[I10\]: this inhibition policy needs a hold where nothing is attached
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 
 #include <cstdint>
@@ -17,4 +17,5 @@ struct forgets_attached {
   }
 };
 
-constexpr auto holds = tether::configuration<tether::io_uring_buffers, forgets_attached>::holds;
+using passthrough = tether::container<tether::io_uring_buffers, forgets_attached>;
+#include <rejects/program.hpp>

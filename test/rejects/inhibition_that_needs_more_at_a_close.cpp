@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[I11\]: this inhibition policy needs more holds after a device was closed
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 
 #include <cstdint>
@@ -17,5 +17,5 @@ struct holds_twice_while_unknown {
   }
 };
 
-constexpr auto holds =
-    tether::configuration<tether::io_uring_buffers, holds_twice_while_unknown>::holds;
+using passthrough = tether::container<tether::io_uring_buffers, holds_twice_while_unknown>;
+#include <rejects/program.hpp>

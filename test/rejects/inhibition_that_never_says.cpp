@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[I2\]: an inhibition policy needs
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 
 // A slip of the pen must not become a policy that never inhibits.
@@ -17,4 +17,5 @@ struct per_group {
 #endif
 };
 
-constexpr auto holds = tether::configuration<tether::io_uring_buffers, per_group>::holds;
+using passthrough = tether::container<tether::io_uring_buffers, per_group>;
+#include <rejects/program.hpp>

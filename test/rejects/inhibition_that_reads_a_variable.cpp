@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[I9\]: an inhibition policy's 'holds' and 'admits' must be constant expressions
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 
 #include <cstdint>
@@ -18,4 +18,5 @@ struct while_mastering {
   }
 };
 
-constexpr auto holds = tether::configuration<tether::io_uring_buffers, while_mastering>::holds;
+using passthrough = tether::container<tether::io_uring_buffers, while_mastering>;
+#include <rejects/program.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[I13\]: this inhibition policy needs more than 65,535 holds
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 
 #include <cstdint>
@@ -17,5 +17,5 @@ struct counts_by_two_to_the_31st {
   }
 };
 
-constexpr auto holds =
-    tether::configuration<tether::io_uring_buffers, counts_by_two_to_the_31st>::holds;
+using passthrough = tether::container<tether::io_uring_buffers, counts_by_two_to_the_31st>;
+#include <rejects/program.hpp>

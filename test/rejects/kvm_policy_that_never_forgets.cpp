@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[K1\]: a KVM policy needs
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/vfio_type1.hpp>
 
 #include <string_view>
@@ -15,4 +15,5 @@ struct talkative {
 #endif
 };
 
-constexpr auto holds = tether::configuration<tether::vfio_type1, talkative>::holds;
+using passthrough = tether::container<tether::vfio_type1, talkative>;
+#include <rejects/program.hpp>

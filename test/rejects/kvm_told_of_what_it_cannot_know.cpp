@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[K2\]: KVM is told of VFIO groups and devices
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/backend/vfio_type1.hpp>
 
@@ -11,4 +11,12 @@ using backend = tether::vfio_type1;
 using backend = tether::software_iommu;
 #endif
 
-constexpr auto holds = tether::configuration<backend, tether::kvm_device>::holds;
+using passthrough = tether::container<backend, tether::kvm_device>;
+
+void attach(tether::address_space& guest, tether::discard_gate<>& gate, backend&& iommu,
+            tether::kvm_device&& kvm, passthrough::source_type const& nics);
+void attach(tether::address_space& guest, tether::discard_gate<>& gate, backend&& iommu,
+            tether::kvm_device&& kvm, passthrough::source_type const& nics) {
+  passthrough dma{guest, gate, std::move(iommu), std::move(kvm)};
+  if (auto group = dma.attach(nics)) static_cast<void>(group->detach());
+}

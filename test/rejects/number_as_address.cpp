@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: (could not convert|no viable conversion|conversion from).*address
+// errors: [12]
 #include <tether/core/address.hpp>
 
 #ifdef TETHER_CONTROL

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[O4\]: this observer is told nothing, or has a function that is not
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 
 // A slip of the pen, and it hears nothing of what is mapped.
@@ -15,4 +15,5 @@ struct misspelt {
 #endif
 };
 
-constexpr auto holds = tether::configuration<tether::software_iommu, misspelt>::holds;
+using passthrough = tether::container<tether::software_iommu, misspelt>;
+#include <rejects/program.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[O3\]: this observer has a function that would never be told
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 
 // A piece is no extent: it would never be told of one.
@@ -15,4 +15,5 @@ struct listens_for_extents {
 #endif
 };
 
-constexpr auto holds = tether::configuration<tether::software_iommu, listens_for_extents>::holds;
+using passthrough = tether::container<tether::software_iommu, listens_for_extents>;
+#include <rejects/program.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[O4\]: this observer is told nothing, or has a function that is not
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 
 // It could only be a mistake: who wants none has no_observation.
@@ -13,4 +13,5 @@ struct deaf {
 #endif
 };
 
-constexpr auto holds = tether::configuration<tether::software_iommu, deaf>::holds;
+using passthrough = tether::container<tether::software_iommu, deaf>;
+#include <rejects/program.hpp>

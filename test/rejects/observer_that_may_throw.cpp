@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[O3\]: this observer has a function that would never be told
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 
 // It is told in the middle of a rollback.
@@ -15,4 +15,5 @@ struct may_throw {
 #endif
 };
 
-constexpr auto holds = tether::configuration<tether::software_iommu, may_throw>::holds;
+using passthrough = tether::container<tether::software_iommu, may_throw>;
+#include <rejects/program.hpp>

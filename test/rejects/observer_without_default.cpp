@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[O2\]: an observer needs
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 
 struct log {
@@ -12,4 +12,5 @@ struct log {
   void diverged(tether::error const&) noexcept {}
 };
 
-constexpr auto holds = tether::configuration<tether::software_iommu, log>::holds;
+using passthrough = tether::container<tether::software_iommu, log>;
+#include <rejects/program.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: (use of deleted function|call to implicitly-deleted copy constructor|call to deleted constructor).*permit_guard
+// errors: [12]
 #include <tether/inhibit/discard_gate.hpp>
 
 #include <utility>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[I1\]: this backend pins memory
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 
 // A block granularity does not help: law 3 refuses it whatever the granularity.
@@ -12,6 +12,6 @@ using inhibition = tether::inhibit_per_group;
 using inhibition = tether::no_inhibition;
 #endif
 
-constexpr auto holds =
-    tether::configuration<tether::io_uring_buffers, tether::fixed_block<64 * tether::KiB>,
-                          inhibition>::holds;
+using passthrough =
+    tether::container<tether::io_uring_buffers, tether::fixed_block<64 * tether::KiB>, inhibition>;
+#include <rejects/program.hpp>

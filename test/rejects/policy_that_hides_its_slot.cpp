@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[P3\]: this policy hides its 'slot'
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 
 // A class's members are private at first.
@@ -12,4 +12,5 @@ class secretive {
   static constexpr bool refuses(tether::fitting::verdict, bool) noexcept { return false; }
 };
 
-constexpr auto holds = tether::configuration<tether::software_iommu, secretive>::holds;
+using passthrough = tether::container<tether::software_iommu, secretive>;
+#include <rejects/program.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[P1\]: this is not a policy
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 
 struct finest {
@@ -10,4 +10,5 @@ struct finest {
   static constexpr bool refuses(tether::fitting::verdict, bool) noexcept { return false; }
 };
 
-constexpr auto holds = tether::configuration<tether::software_iommu, finest>::holds;
+using passthrough = tether::container<tether::software_iommu, finest>;
+#include <rejects/program.hpp>

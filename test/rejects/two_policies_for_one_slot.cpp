@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[P2\]: two policies fill the same slot
-#include <tether/attach/configuration.hpp>
+#include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/granule/largest_page.hpp>
 
@@ -10,5 +10,5 @@ using second = tether::refuse_edges;
 using second = tether::largest_page;
 #endif
 
-constexpr auto holds =
-    tether::configuration<tether::software_iommu, tether::whole_section, second>::holds;
+using passthrough = tether::container<tether::software_iommu, tether::whole_section, second>;
+#include <rejects/program.hpp>

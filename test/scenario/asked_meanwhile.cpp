@@ -104,6 +104,11 @@ void ask(Container const& dma, mapped_usage usage, std::uint32_t members) {
   CHECK(dma.left_out().empty());
   CHECK(dma.trimmed_bytes() == 0);
   CHECK(std::ranges::equal(dma.usable_iova(), software_iommu{}.usable_iova()));
+  const auto all = dma.status();
+  CHECK(all.mapped == usage);
+  CHECK(all.membership == dma.membership());
+  CHECK(all.usable_iova == dma.usable_iova());
+  CHECK(all.groups.size() == members);
 }
 
 endpoint_group nics(const char* name) { return {name, {{"nic"}}}; }

@@ -128,6 +128,20 @@ TEST_CASE("abandoning a healthy container gives everything back in order") {
   CHECK(w.stale_strikes == 0);
 }
 
+TEST_CASE("a device that a refused abandon could not close is still there for its handle") {
+  auto backend = on_io_uring::make();
+  if (!backend) return skip_because(backend.error().sentence());
+  passthrough<on_io_uring> w{std::move(*backend)};
+  auto group = must(w.dma->attach(pinning_group()));
+  auto device = must(group.open("nic"));
+  w.book.fail_at(backend_call::close, 1, error::from_errno("close", EBUSY));
+  w.book.fail_at(backend_call::abandon, 1, error::from_errno("abandon", EBUSY));
+  CHECK(w.dma->abandon().error().is_errno(EBUSY));
+  CHECK(device.get() != nullptr);
+  must(w.dma->abandon());
+  CHECK(device.get() == nullptr);
+}
+
 TEST_CASE(
     "where even abandon fails, holds and memory are kept for ever after the container has gone, "
     "and the gate says so") {

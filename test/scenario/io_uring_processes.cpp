@@ -25,6 +25,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <tuple>
+#include <type_traits>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -67,7 +68,7 @@ struct tagless_kernel : linux_kernel {
     if constexpr (sizeof...(Arguments) == 6) {
       if (lost && number == SYS_io_uring_enter && std::get<2>(all) > 0) return -ETIME;
     }
-    if constexpr (sizeof...(Arguments) == 4) {
+    if constexpr (std::is_same_v<std::tuple<Arguments...>, std::tuple<long, long, void*, long>>) {
       if (lost && std::get<1>(all) == IORING_REGISTER_BUFFERS_UPDATE) {
         const auto& change =
             *static_cast<io_uring_rsrc_update2 const*>(static_cast<void const*>(std::get<2>(all)));

@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 #include <sys/mman.h>
+#include <type_traits>
 #include <utility>
 
 namespace scenario_kvm_is_told {
@@ -53,6 +54,9 @@ using container_type = container<recording<type1>, listening_kvm>;
 static_assert(!valid_configuration<software_iommu, kvm_device>);
 static_assert(valid_configuration<vfio_type1, kvm_device> &&
               valid_configuration<vfio_type1, kvm_device, inhibit_per_device>);
+
+static_assert(std::is_same_v<kvm_device_for<vfio_type1>, kvm_device> &&
+              std::is_same_v<kvm_device_for<recording<type1>>, kvm_device>);
 
 struct machine {
   machine() {

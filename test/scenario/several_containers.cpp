@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Several containers follow one guest: a refusal, and a report, say which one it was; and what one
-// of them had left out is left out still when another has refused a change.
+// Several containers follow one guest: a refusal, and a report, say which one it was; a change that
+// one of them must refuse touches none; and what one had left out is left out still when another
+// has refused a change.
 #include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/granule/whole_section.hpp>
@@ -13,10 +14,12 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace scenario_several_containers {
 
@@ -74,6 +77,38 @@ TEST_CASE("a refusal and a report name the container, by what has been attached 
   CHECK(report.fenced[1].sentence().find(" in container 'vgpus': ") != std::string::npos);
   must(more.detach());
   must(t.nics.emplace(must(t.first.attach(t.group("back again")))).detach());
+}
+
+TEST_CASE("a change that one container refuses up front is asked of no other's kernel") {
+  two_containers t;
+  const std::vector<extent<io_address>> low{{io_address{0}, io_address{1 * GiB - 1}}};
+  journal small_book;
+  container_type small{t.guest, t.gate,
+                       backend{small_book, software_iommu{{.usable = low, .budget = 2}}}};
+  auto held = must(small.attach(t.group("small")));
+  const std::array told{t.first_book.entries().size(), t.second_book.entries().size(),
+                        small_book.entries().size()};
+  // Whoever was told anything could not put it back.
+  t.first_book.fail_at(backend_call::map, 2, error::from_errno("map", ENOMEM));
+  const auto refused = [&](auto const& outcome, errc why) {
+    REQUIRE_FALSE(outcome);
+    CHECK(outcome.error().is(why));
+    CHECK(outcome.error().container() == "small");
+    CHECK_FALSE(outcome.error().rollback_failed());
+    CHECK(std::array{t.first_book.entries().size(), t.second_book.entries().size(),
+                     small_book.entries().size()} == told);
+    CHECK_FALSE(t.first.diverged());
+  };
+  refused(t.guest.move(t.ram_region, guest_address{4 * GiB}), errc::outside_aperture);
+  auto change = t.guest.begin();
+  must(change.move(t.ram_region, guest_address{8 * MiB}));
+  for (std::uint64_t at = 1; at != 3; ++at)
+    static_cast<void>(must(change.place(region::ram(t.other), guest_address{at * MiB})));
+  refused(change.commit(), errc::over_budget);
+  CHECK(t.guest.view()->find(guest_address{0}) != nullptr);
+  t.first_book.clear_faults();
+  must(t.guest.move(t.ram_region, guest_address{8 * MiB}));
+  must(held.detach());
 }
 
 TEST_CASE("one that has diverged refuses every refusable change of the map, and is named") {

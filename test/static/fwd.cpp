@@ -24,11 +24,12 @@ static_assert(tether::backend<tether::iommufd> && tether::backend<tether::io_uri
 /// Defined, as a class of that name.
 template <class... Types>
 inline constexpr bool complete = (... && (sizeof(Types) != 0));
-static_assert(complete<tether::error, tether::address_space, tether::flat_view,
-                       tether::memory_backing, tether::ram_block, tether::region,
-                       tether::transaction, tether::section, tether::label, tether::vfio_group,
-                       tether::vfio_cdev, tether::endpoint_group, tether::page_reporting<>,
-                       tether::kvm_device, tether::iommufd_context, tether::vfio_device>);
+static_assert(
+    complete<tether::error, tether::address_space, tether::flat_view, tether::memory_backing,
+             tether::ram_block, tether::region, tether::transaction, tether::section, tether::label,
+             tether::vfio_group, tether::vfio_cdev, tether::endpoint, tether::endpoint_group,
+             tether::page_reporting<>, tether::kvm_device, tether::iommufd_context,
+             tether::vfio_device>);
 static_assert(std::is_same_v<tether::container<tether::software_iommu>::attached,
                              tether::attached_group<tether::container<tether::software_iommu>>>);
 

@@ -10,6 +10,7 @@
 
 thread_local std::uint64_t tether_test::failing_allocation = 0;
 thread_local std::uint64_t tether_test::bytes_allocated = 0;
+thread_local std::uint64_t tether_test::allocations_made = 0;
 
 namespace {
 
@@ -25,6 +26,7 @@ namespace {
 [[gnu::noinline]] void* operator new(std::size_t size, std::nothrow_t const&) noexcept {
   if (fails()) return nullptr;
   tether_test::bytes_allocated += size;
+  ++tether_test::allocations_made;
   return std::malloc(size != 0 ? size : 1);
 }
 [[gnu::noinline]] void* operator new(std::size_t size) {

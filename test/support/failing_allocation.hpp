@@ -34,5 +34,7 @@ extern thread_local std::uint64_t failing_allocation;
 /// Bytes that this thread has allocated so far, also those that it has freed again. Stays 0 unless
 /// `allocations_can_fail`.
 extern thread_local std::uint64_t bytes_allocated;
+/// How many times this thread has allocated so far. Likewise.
+extern thread_local std::uint64_t allocations_made;
 
 }  // namespace tether_test

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <support/fake_vfio_device.hpp>
+#include <support/fake_lock_limit.hpp>
 #include <support/faulty_kernel.hpp>
 #include <support/process_facts.hpp>
 
@@ -524,6 +525,11 @@ class fake_iommufd {
   std::int64_t set_option(context& in, void* argument) {
     tether::detail::iommufd_uapi::option request{};
     if (!read(argument, request) || request.reserved != 0 || request.value > 1) return -EINVAL;
+    if (request.operation == tether::detail::iommufd_uapi::operation_get &&
+        request.which == tether::detail::iommufd_uapi::locked_memory_by_process) {
+      request.value = in.by_process ? 1 : 0;
+      return answer(argument, request);
+    }
     if (request.operation != tether::detail::iommufd_uapi::operation_set) return -EOPNOTSUPP;
     if (request.which == tether::detail::iommufd_uapi::locked_memory_by_process) {
       if (request.object != 0) return -EOPNOTSUPP;
@@ -697,6 +703,14 @@ struct fake_iommufd_kernel : tether::faulty_kernel {
   }
   template <class... Arguments>
   [[nodiscard]] static answer call(long number, Arguments... arguments) noexcept {
+    if (number == SYS_prlimit64 || number == SYS_openat) {
+      const auto asked = in_words(arguments...);
+      if (asks_lock_limit(number, asked)) {
+        if (const int fault = next(tether::kernel_call::numbered)) return -fault;
+        const std::lock_guard lock{machine().mutex};
+        return tell_lock_limit(number, asked, machine().lockable, machine().locked());
+      }
+    }
     if (number != SYS_ioctl && number != SYS_openat)
       return faulty_kernel::call(number, arguments...);
     if (const int fault = next(tether::kernel_call::numbered)) return -fault;

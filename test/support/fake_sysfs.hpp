@@ -43,10 +43,15 @@ class fake_sysfs {
     create_directories(members);
     create_symlink(root_ / "kernel/iommu_groups" / group, folder / "iommu_group");
     create_symlink(folder, members / device);
+    // VFIO makes the group of a mediated device itself.
+    if (bus == "mdev") std::ofstream{members.parent_path() / "name"} << "vfio-noiommu\n";
     const bool numbered = group.find_first_not_of("0123456789") == std::string::npos;
-    if (numbered && !exists(root_ / "class/vfio" / group)) add_group_node(group, "509:" + group);
+    const bool bound = bus == "mdev" || driver.find("vfio") != std::string::npos;
+    if (numbered && bound && !exists(root_ / "class/vfio" / group))
+      add_group_node(group, "509:" + group);
   }
-  /// The node that VFIO makes for a group; `add` does it for one whose name is a number.
+  /// The node that VFIO makes for a group with a device that is bound to it; `add` does it for one
+  /// whose name is a number.
   void add_group_node(std::string const& group, std::string const& number) const {
     const auto folder = root_ / "devices/virtual/vfio" / group;
     add_node_folder(folder, "vfio", number);
@@ -59,6 +64,10 @@ class fake_sysfs {
     const auto folder = root_ / "devices" / device / "vfio-dev" / node;
     add_node_folder(folder, "vfio-dev", number);
     create_symlink(root_ / "devices" / device, folder / "device");
+  }
+  /// As if an IOMMU stood behind the mediated devices of a group.
+  void put_iommu_behind(std::string const& group) const {
+    std::filesystem::remove(root_ / "kernel/iommu_groups" / group / "name");
   }
   void set_mapping_limit(unsigned limit) const {
     const auto folder = root_ / "module/vfio_iommu_type1/parameters";

@@ -69,17 +69,58 @@ inline constexpr std::array fake_areas{
   return 0;
 }
 
-/// What any device answers: its regions, reset and interrupts.
+/// How many vectors a device has of each kind: INTx, MSI, MSI-X. No more of MSI-X can be signalled
+/// than at first, as with Linux before 6.4.
+inline constexpr std::array<std::uint32_t, 3> fake_vectors{1, 4, 8};
+/// Which eventfd each vector signals, by kind; empty: the kind is disabled.
+[[nodiscard]] inline std::array<std::vector<std::int32_t>, 3>& fake_eventfds() {
+  static std::array<std::vector<std::int32_t>, 3> set;
+  return set;
+}
+[[nodiscard]] inline std::int64_t tell_fake_interrupts(void* argument) {
+  vfio_irq_info info{};
+  std::memcpy(&info, argument, sizeof info);
+  if (info.argsz < sizeof info || info.index >= fake_vectors.size()) return -EINVAL;
+  info.count = fake_vectors[info.index];
+  info.flags = VFIO_IRQ_INFO_EVENTFD;
+  if (info.index == VFIO_PCI_INTX_IRQ_INDEX)
+    info.flags |= VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED;
+  if (info.index == VFIO_PCI_MSIX_IRQ_INDEX) info.flags |= VFIO_IRQ_INFO_NORESIZE;
+  std::memcpy(argument, &info, sizeof info);
+  return 0;
+}
+[[nodiscard]] inline std::int64_t set_fake_interrupts(void const* argument) {
+  vfio_irq_set set{};
+  std::memcpy(&set, argument, sizeof set);
+  if (set.index >= fake_vectors.size()) return -EINVAL;
+  auto& now = fake_eventfds()[set.index];
+  if ((set.flags & VFIO_IRQ_SET_DATA_NONE) != 0 && set.count == 0 && set.argsz == sizeof set) {
+    now.clear();
+    return 0;
+  }
+  const std::uint64_t end = std::uint64_t{set.start} + set.count;
+  if ((set.flags & VFIO_IRQ_SET_DATA_EVENTFD) == 0 || set.count == 0 ||
+      set.argsz != sizeof set + set.count * sizeof(std::int32_t) || end > fake_vectors[set.index] ||
+      (set.index == VFIO_PCI_MSIX_IRQ_INDEX && !now.empty() && end > now.size()))
+    return -EINVAL;
+  if (now.size() < end) now.resize(end, -1);
+  std::memcpy(now.data() + set.start, static_cast<std::byte const*>(argument) + sizeof set,
+              set.count * sizeof(std::int32_t));
+  return 0;
+}
+
+/// What any device answers: its regions, reset (it has none of its own) and interrupts.
 [[nodiscard]] inline std::int64_t control_fake_device(unsigned long request, void* argument) {
   if (request == VFIO_DEVICE_RESET) return -EINVAL;
-  if (request == VFIO_DEVICE_SET_IRQS) {
-    vfio_irq_set set{};
-    std::memcpy(&set, argument, sizeof set);
-    const bool off = (set.flags & VFIO_IRQ_SET_DATA_NONE) != 0 && set.count == 0;
-    const bool on = (set.flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0 && set.count == 1 &&
-                    set.argsz == sizeof set + sizeof(int);
-    return set.index <= VFIO_PCI_MSI_IRQ_INDEX && (off || on) ? 0 : -EINVAL;
+  if (request == VFIO_DEVICE_GET_INFO) {
+    vfio_device_info info{};
+    info.argsz = sizeof info;
+    info.flags = VFIO_DEVICE_FLAGS_PCI;
+    std::memcpy(argument, &info, sizeof info);
+    return 0;
   }
+  if (request == VFIO_DEVICE_GET_IRQ_INFO) return tell_fake_interrupts(argument);
+  if (request == VFIO_DEVICE_SET_IRQS) return set_fake_interrupts(argument);
   if (request != VFIO_DEVICE_GET_REGION_INFO) return -ENOTTY;
   vfio_region_info info{};
   std::memcpy(&info, argument, sizeof info);
@@ -107,8 +148,8 @@ inline constexpr std::array fake_areas{
 
 /// The arguments of a system call as a kernel gets them.
 template <class... Arguments>
-[[nodiscard]] std::array<std::uintptr_t, 4> in_words(Arguments... arguments) noexcept {
-  std::array<std::uintptr_t, 4> words{};
+[[nodiscard]] std::array<std::uintptr_t, 8> in_words(Arguments... arguments) noexcept {
+  std::array<std::uintptr_t, 8> words{};
   std::size_t at = 0;
   const auto put = [&](auto one) {
     if constexpr (std::is_pointer_v<decltype(one)>)

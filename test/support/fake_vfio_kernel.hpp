@@ -7,6 +7,7 @@
 //     each descriptor is a real one as well, so that leaks show up in /proc/self/fd
 #pragma once
 
+#include <support/fake_lock_limit.hpp>
 #include <support/fake_vfio_device.hpp>
 #include <support/faulty_kernel.hpp>
 #include <support/process_facts.hpp>
@@ -60,10 +61,11 @@ class fake_vfio {
     std::uint32_t flags;
     friend bool operator==(entry const&, entry const&) = default;
   };
+  struct group;
   struct container {
     bool set = false;
     std::map<std::uint64_t, entry> entries{};
-    std::set<std::string> members{};
+    std::set<group const*> members{};
   };
   struct group {
     fake_group is;
@@ -87,6 +89,8 @@ class fake_vfio {
   bool type1v2 = true;
   bool unmap_all = true;
   bool tells_available = true;
+  /// An iommufd stands in for containers: a group counts only while a device of it is open.
+  bool is_iommufd = false;
   int set_iommu_errno = 0;
   std::uint64_t unmaps_too_little = 0;  // bytes by which an unmap under-reports
   // reported instead of the real information, if not empty
@@ -102,6 +106,16 @@ class fake_vfio {
         all.insert(all.end(), one.as_container->entries.begin(), one.as_container->entries.end());
     }
     return all;
+  }
+
+  /// Locked by what is pinned. Units: bytes.
+  [[nodiscard]] std::uint64_t locked() const {
+    std::uint64_t bytes = 0;
+    for (auto const& [number, one] : files) {
+      if (!one.as_container || !pinning(*one.as_container)) continue;
+      for (auto const& [first, what] : one.as_container->entries) bytes += what.last - first + 1;
+    }
+    return bytes;
   }
 
   std::int64_t open(const char* path) {
@@ -214,7 +228,7 @@ class fake_vfio {
   }
   void leave(group& one) {
     if (!one.in) return;
-    one.in->members.erase(path_of(one));
+    one.in->members.erase(&one);
     if (one.in->members.empty()) *one.in = container{};
     one.in.reset();
   }
@@ -224,25 +238,28 @@ class fake_vfio {
     }
     return {};
   }
+  /// Whether its IOMMU is in the container.
+  bool counts(group const& one) const {
+    return one.is.pins && (!is_iommufd || one.devices_open != 0);
+  }
   bool pinning(container const& one) const {
-    return std::ranges::any_of(one.members,
-                               [&](std::string const& path) { return groups.at(path).is.pins; });
+    return std::ranges::any_of(one.members, [&](group const* member) { return counts(*member); });
   }
   std::uint64_t page_sizes(container const& one) const {
     std::uint64_t mask = ~(tether::linux_kernel::page_size() - 1);
-    for (auto const& path : one.members) {
-      if (groups.at(path).is.pins) mask &= groups.at(path).is.page_sizes;
+    for (group const* const member : one.members) {
+      if (counts(*member)) mask &= member->is.page_sizes;
     }
     return mask;
   }
   std::vector<tether::extent<tether::io_address>> usable(container const& one) const {
     std::vector<tether::extent<tether::io_address>> all{
         tether::extent<tether::io_address>::everything()};
-    for (auto const& path : one.members) {
-      if (!groups.at(path).is.pins) continue;
+    for (group const* const member : one.members) {
+      if (!counts(*member)) continue;
       std::vector<tether::extent<tether::io_address>> both;
       for (auto const& a : all) {
-        for (auto const& b : groups.at(path).is.usable) {
+        for (auto const& b : member->is.usable) {
           if (const auto common = a.intersection(b)) both.push_back(*common);
         }
       }
@@ -255,14 +272,6 @@ class fake_vfio {
     const tether::extent<tether::io_address> where{tether::io_address{first},
                                                    tether::io_address{last}};
     return std::ranges::any_of(ranges, [&](auto const& one) { return one.contains(where); });
-  }
-  std::uint64_t locked() const {
-    std::uint64_t bytes = 0;
-    for (auto const& [number, one] : files) {
-      if (!one.as_container || !pinning(*one.as_container)) continue;
-      for (auto const& [first, what] : one.as_container->entries) bytes += what.last - first + 1;
-    }
-    return bytes;
   }
   int pin(std::uint64_t host, std::uint64_t size) const {
     for (std::uint64_t at = host; at < host + size; at += tether::linux_kernel::page_size()) {
@@ -286,6 +295,7 @@ class fake_vfio {
       case VFIO_IOMMU_GET_INFO: return one.set ? tell(one, argument) : -EINVAL;
       case VFIO_IOMMU_MAP_DMA: return one.set ? map(one, argument) : -EINVAL;
       case VFIO_IOMMU_UNMAP_DMA: return one.set ? unmap(one, argument) : -EINVAL;
+      case _IO(';', 0x88): return is_iommufd && !one.members.empty() ? 0 : -ENOTTY;
       default: return -ENOTTY;
     }
   }
@@ -380,7 +390,8 @@ class fake_vfio {
       if (tells_available) {
         vfio_iommu_type1_info_dma_avail avail{};
         avail.header = {VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, 1, 0};
-        avail.avail = entry_limit - static_cast<std::uint32_t>(one.entries.size());
+        avail.avail = is_iommufd ? ~std::uint32_t{0}
+                                 : entry_limit - static_cast<std::uint32_t>(one.entries.size());
         append(avail);
       }
     }
@@ -413,7 +424,7 @@ class fake_vfio {
       }
       case VFIO_GROUP_UNSET_CONTAINER:
         if (!one.in) return -EINVAL;
-        if (one.devices_open != 0) return -EBUSY;
+        if (one.devices_open != 0 && !is_iommufd) return -EBUSY;
         leave(one);
         return 0;
       case VFIO_GROUP_GET_DEVICE_FD: {
@@ -426,6 +437,7 @@ class fake_vfio {
         if (wanted == one.is.tokens.end() && name != asked_for) return -EINVAL;
         if (wanted != one.is.tokens.end() && asked_for != name + " vf_token=" + wanted->second)
           return -EACCES;
+        if (const int why = attach(one); why != 0) return -why;
         const auto descriptor = give({nullptr, nullptr, &one});
         if (descriptor < 0) return descriptor;
         ++one.devices_open;
@@ -436,21 +448,35 @@ class fake_vfio {
       default: return -ENOTTY;
     }
   }
+  /// Where an iommufd stands in, the first device of a group to be opened brings its IOMMU.
+  int attach(group& one) {
+    if (!is_iommufd || one.devices_open != 0) return 0;
+    const bool was_pinning = pinning(*one.in);
+    const auto locked_before = locked();
+    one.devices_open = 1;
+    const int why = pin_all(*one.in, one, was_pinning, locked_before);
+    one.devices_open = 0;
+    return why == EINVAL ? EADDRINUSE : why;
+  }
+  /// Everything that is mapped must be usable for a group that has come.
+  int pin_all(container const& in, group const& one, bool was_pinning,
+              std::uint64_t locked_before) const {
+    for (auto const& [first, what] : in.entries) {
+      if (!counts(one)) break;
+      if (!within_one(usable(in), first, what.last)) return EINVAL;
+      if (was_pinning) continue;
+      if (const int why = pin(what.host, what.last - first + 1); why != 0) return why;
+    }
+    return locked() > lockable && locked() != locked_before ? ENOMEM : 0;
+  }
   /// The pin point: everything that is mapped must be usable, or nothing happens.
   std::int64_t join(group& one, std::shared_ptr<container> const& into) {
     const bool was_pinning = pinning(*into);
-    const std::string path = path_of(one);
     const auto locked_before = locked();
-    into->members.insert(path);
-    int why = 0;
-    for (auto const& [first, what] : into->entries) {
-      if (!one.is.pins || why != 0) break;
-      if (!within_one(usable(*into), first, what.last)) why = EINVAL;
-      else if (!was_pinning) why = pin(what.host, what.last - first + 1);
-    }
-    if (why == 0 && locked() > lockable && locked() != locked_before) why = ENOMEM;
+    into->members.insert(&one);
+    const int why = pin_all(*into, one, was_pinning, locked_before);
     if (why != 0) {
-      into->members.erase(path);
+      into->members.erase(&one);
       return -why;
     }
     one.in = into;
@@ -501,6 +527,13 @@ struct fake_vfio_kernel : tether::faulty_kernel {
   }
   template <class... Arguments>
   [[nodiscard]] static answer call(long number, Arguments... arguments) noexcept {
+    if (number == SYS_prlimit64 || number == SYS_openat) {
+      const auto asked = in_words(arguments...);
+      if (asks_lock_limit(number, asked)) {
+        if (const int fault = next(tether::kernel_call::numbered)) return -fault;
+        return tell_lock_limit(number, asked, machine().lockable, machine().locked());
+      }
+    }
     if (number != SYS_ioctl && number != SYS_openat)
       return faulty_kernel::call(number, arguments...);
     if (const int fault = next(tether::kernel_call::numbered)) return -fault;

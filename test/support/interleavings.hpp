@@ -719,13 +719,17 @@ class mutex {
 class condition_variable {
  public:
   template <class Condition>
+  void wait(std::unique_lock<mutex>& lock, Condition condition) {
+    static_cast<void>(wait(lock, {}, false, condition));
+  }
+  template <class Condition>
   bool wait(std::unique_lock<mutex>& lock, std::stop_token const& stop, Condition condition) {
     return wait(lock, stop, false, condition);
   }
   template <class Condition>
-  bool wait_until(std::unique_lock<mutex>& lock, std::stop_token const& stop,
-                  std::chrono::steady_clock::time_point, Condition condition) {
-    return wait(lock, stop, true, condition);
+  bool wait_until(std::unique_lock<mutex>& lock, std::chrono::steady_clock::time_point,
+                  Condition condition) {
+    return wait(lock, {}, true, condition);
   }
   void notify_all() { explorer::current().perform({.what = operation::wake_all}); }
 

@@ -207,6 +207,12 @@ class ordered_mutex {
     mutex_.lock();
     place_.taken();
   }
+  /// Waits for nobody, so it may be tried in any order.
+  [[nodiscard]] bool try_lock() {
+    if (!mutex_.try_lock()) return false;
+    place_.taken();
+    return true;
+  }
   void unlock() {
     place_.released();
     mutex_.unlock();
@@ -253,9 +259,10 @@ class ordered_reader_indicator : public tether::detail::basic_shared_reader_indi
     discards_.released();
     base::leave(kind, mine);
   }
+  template <class Limits>
   [[nodiscard]] tether::detail::drained drain(bool coordinated_too,
                                               std::unique_lock<ordered_mutex>& lock,
-                                              tether::detail::wait_limits const& how) noexcept {
+                                              Limits const& how) noexcept {
     if (how.wait) discards_.asked(&gate_->place());
     return base::drain(coordinated_too, lock, how);
   }

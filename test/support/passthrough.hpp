@@ -82,8 +82,8 @@ inline tether::endpoint_group mediated_group(const char* name = "vgpus") {
       {{"vgpu", tether::pin_class::pins_on_demand}, {"vgpu2", tether::pin_class::pins_on_demand}}};
 }
 
-/// Blocks that a test leaves pinned for good: destroying them, even at exit, would rightly stop the
-/// program. Reachable, so no leak.
+/// Blocks that a test leaves pinned for good: destroying them would say so, once in the whole
+/// program, and keep them all the same. Reachable, so no leak.
 inline std::vector<std::unique_ptr<tether::ram_block>>& kept_blocks() {
   static auto& all = *new std::vector<std::unique_ptr<tether::ram_block>>;
   return all;

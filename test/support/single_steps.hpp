@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdint>
 #include <optional>
+#include <stdexcept>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,16 +14,17 @@
 namespace tether_test {
 
 /// Runs both in a child process and counts the instructions of `counted`, to `most` at most.
-/// Nullopt where tracing is forbidden. Cost: up to 50 microseconds for each instruction, so count
-/// thousands and not millions.
+/// Nullopt where tracing is forbidden. Fails: throws if the child ends in the midst of it. Cost: up
+/// to 50 microseconds for each instruction, so count thousands and not millions.
 template <class Prepare, class Counted>
 [[nodiscard]] std::optional<std::uint64_t> instructions_of(Prepare prepare, Counted counted,
                                                            std::uint64_t most) {
+  constexpr int not_traced = 77;
   const pid_t child = ::fork();
   if (child < 0) return std::nullopt;
   if (child == 0) {
     prepare();
-    if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(1);
+    if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(not_traced);
     std::raise(SIGSTOP);
     counted();
     std::raise(SIGSTOP);
@@ -45,6 +47,8 @@ template <class Prepare, class Counted>
     ::kill(child, SIGKILL);
     ::waitpid(child, &status, 0);
   }
+  const bool forbidden = WIFEXITED(status) && WEXITSTATUS(status) == not_traced;
+  if (!steps && !forbidden) throw std::runtime_error{"the child that is counted has ended"};
   return steps;
 }
 

@@ -22,8 +22,10 @@ PACKAGE = r"linux-image-6\.1\.0-\d+-amd64"  # not -cloud, not -rt, not -dbg
 # In this order: each needs those before it. Names in the package are with '-' or '_' as the kernel's makefiles have it.
 MODULES = ("irqbypass", "vfio", "vfio_virqfd", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci")
 MORE_MODULES = {"kvm": ("ccp", "kvm", "kvm-amd"), "mdev": ("mdev", "mtty")}  # for a case that asks
+# For the guest of a virtual machine inside the machine, likewise in order.
+GUEST_MODULES = ("virtio_ring", "virtio", "virtio_mmio", "virtio_balloon", "virtio_mem")
 BUILT = {"mtty": "samples/vfio-mdev/mtty.c"}  # not in Debian's package: where its source is
-ALL_MODULES = tuple(one for one in (*MODULES, *(one for some in MORE_MODULES.values() for one in some)) if one not in BUILT)
+ALL_MODULES = tuple(one for one in (*MODULES, *GUEST_MODULES, *(one for some in MORE_MODULES.values() for one in some)) if one not in BUILT)
 MODULE_TOOLS = {"make": "make", "gcc-12": "gcc-12", "xz": "xz-utils", "tar": "tar", "strip": "binutils"}
 MODULE_HEADERS = {"libelf.h": "libelf-dev"}  # not for the header: kbuild's ready-made tools want its library
 MODULE_ROOM = 1 << 30

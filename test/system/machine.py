@@ -13,6 +13,7 @@ A case says what machine it wants in comments of its source:
     // kernel: vfio_iommu_type1.dma_entry_limit=64   words for the kernel's command line
     // modules: kvm mdev                          tier 1 loads KVM as well, and mediated devices; tier 2 has everything built in
     // limit: 600                                 seconds for the boot, where 300 are not enough on a busy machine
+    // guest: yes                                 a virtual machine inside the machine: /vmm, and /guest with a stock kernel and initrd
 
 The answer is 0 if the case passed, 77 if it was skipped (the reason is printed), else 1. Nothing is installed: kernels are in a
 cache folder (kernels.py). The host's /dev/kvm is never used.
@@ -50,10 +51,10 @@ for module in {modules}; do
   insmod /modules/$module.ko $parameters || echo "tether-machine: cannot load $module"
 done
 for device in /sys/bus/pci/devices/*; do
-  if [ "$(cat $device/vendor):$(cat $device/device)" = 0x1234:0x11e8 ]; then
+  case "$(cat $device/vendor):$(cat $device/device)" in 0x1234:0x11e8|0x1b36:0x0010)  # edu, QEMU's NVMe
     echo vfio-pci >$device/driver_override
     echo ${{device##*/}} >/sys/bus/pci/drivers/vfio-pci/bind
-  fi
+  esac
 done
 cd /tmp
 {command}
@@ -89,7 +90,7 @@ def initramfs(path, kernel_folder, modules, command, programs):
     if busybox is None:
         raise Skip("busybox is not installed: .ci/deps system")
     with open(path, "wb") as out:
-        for folder in ("bin", "dev", "proc", "sys", "tmp", "modules"):
+        for folder in ("bin", "dev", "guest", "proc", "sys", "tmp", "modules"):
             cpio_entry(out, folder, stat.S_IFDIR | 0o755)
         cpio_entry(out, "dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
 
@@ -109,11 +110,25 @@ def initramfs(path, kernel_folder, modules, command, programs):
         cpio_entry(out, "TRAILER!!!", 0)
 
 
+def guest_initramfs(path, kernel_folder, program):
+    """The archive that the kernel of a virtual machine boots into: its program, and the stock drivers in their order."""
+    with open(path, "wb") as out:
+        cpio_entry(out, "dev", stat.S_IFDIR | 0o755)
+        cpio_entry(out, "dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
+        cpio_entry(out, "modules", stat.S_IFDIR | 0o755)
+        cpio_entry(out, "modules/order", stat.S_IFREG | 0o644, " ".join(kernels.GUEST_MODULES).encode())
+        files = {f"modules/{name}.ko": os.path.join(kernel_folder, f"{name}.ko") for name in kernels.GUEST_MODULES}
+        for name, file in {"init": program, **files}.items():
+            with open(file, "rb") as content:
+                cpio_entry(out, name, stat.S_IFREG | 0o755, content.read())
+        cpio_entry(out, "TRAILER!!!", 0)
+
+
 def wishes(source):
     """What the source asks for: a list of words under each of the keys."""
     with open(source, encoding="utf-8") as file:
         text = file.read()
-    keys = ("tier", "machine", "kernel", "modules", "limit")
+    keys = ("tier", "machine", "kernel", "modules", "limit", "guest")
     return {key: shlex.split(" ".join(re.findall(rf"^// {key}: (.*)$", text, re.MULTILINE))) for key in keys}
 
 
@@ -166,7 +181,7 @@ def follow(process, log, limit):
                 print(text, flush=True)
 
 
-def run_case(source, program, tier, logs, arguments, limit):
+def run_case(source, program, tier, logs, arguments, limit, vmm, guest_program):
     """Boots the machine for one case. Answers what ctest is to be answered."""
     wanted = wishes(source)
     modules = modules_of(tier, wanted["modules"])
@@ -175,10 +190,18 @@ def run_case(source, program, tier, logs, arguments, limit):
     os.makedirs(logs, exist_ok=True)
     log_path = os.path.join(logs, f"{name}.log")
     with tempfile.TemporaryDirectory() as work, open(log_path, "wb") as log:
-        stripped = os.path.join(work, "case")
-        run("strip", "-o", stripped, program)
+        def stripped(name, of):
+            run("strip", "-o", os.path.join(work, name), of)
+            return os.path.join(work, name)
+
+        programs = {"case": stripped("case", program)}
+        if wanted["guest"]:
+            stock = kernels.of_tier(1)  # of both tiers: it is the guest's drivers that matter
+            guest_archive = os.path.join(work, "guest-initramfs")
+            guest_initramfs(guest_archive, stock, stripped("guest-program", guest_program))
+            programs.update({"vmm": stripped("vmm", vmm), "guest/vmlinuz": os.path.join(stock, "vmlinuz"), "guest/initrd": guest_archive})
         archive = os.path.join(work, "initramfs")
-        initramfs(archive, folder, modules, RUN.format(arguments=arguments), {"case": stripped})
+        initramfs(archive, folder, modules, RUN.format(arguments=arguments), programs)
         command = qemu(folder, archive, wanted["machine"], wanted["kernel"])
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
@@ -214,6 +237,8 @@ def main():
     one.add_argument("program")
     one.add_argument("--logs", required=True)
     one.add_argument("--arguments", default="")
+    one.add_argument("--vmm", help="the virtual machine monitor, for a case with a guest")
+    one.add_argument("--guest-program", help="what runs in that guest")
     one.add_argument("--limit", type=int, help="seconds, instead of what the case or the default says")
     there = commands.add_parser("shell")
     there.add_argument("programs", nargs="*")
@@ -224,7 +249,7 @@ def main():
     given = parser.parse_args()
     try:
         if given.command == "run":
-            return run_case(given.source, given.program, given.tier, given.logs, given.arguments, given.limit)
+            return run_case(given.source, given.program, given.tier, given.logs, given.arguments, given.limit, given.vmm, given.guest_program)
         if given.command == "shell":
             return shell(given.tier, given.programs)
         print(kernels.of_tier(given.tier, given.modules))

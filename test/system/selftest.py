@@ -97,9 +97,11 @@ check("all that the machine says is in the log", followed("echo one; echo 'tethe
 with tempfile.TemporaryDirectory() as work:
     source = os.path.join(work, "case.cpp")
     with open(source, "w", encoding="utf-8") as file:
-        file.write("// tier: 1 2\n// machine: -device edu\n// kernel: a.b=1\n// machine: -m 2G\n// modules: kvm\n// limit: 600\nint main() {}\n")
+        file.write("// tier: 1 2\n// machine: -device edu\n// kernel: a.b=1\n// machine: -m 2G\n// modules: kvm\n// limit: 600\n")
+        file.write("// guest: yes\nint main() {}\n")
     wanted = machine.wishes(source)
     asked = {"tier": ["1", "2"], "machine": ["-device", "edu", "-m", "2G"], "kernel": ["a.b=1"], "modules": ["kvm"], "limit": ["600"]}
+    asked["guest"] = ["yes"]
     check("a source says what machine it wants", wanted == asked)
     loaded = machine.modules_of(1, ["kvm"])
     check("modules are loaded after those that they need", loaded.index("vfio") < loaded.index("vfio-pci") < loaded.index("kvm-amd"))

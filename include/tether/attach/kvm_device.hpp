@@ -26,6 +26,9 @@ namespace tether {
 struct no_kvm {
   using slot = kvm_slot;
   static constexpr bool tells = false;
+
+  /// For a program that asks `kvm_device_for<Backend>`: a machine that is not told of anything.
+  [[nodiscard]] static result<no_kvm> create(int) noexcept { return no_kvm{}; }
 };
 
 /// A policy with state: move it into the container, which owns it.
@@ -42,23 +45,24 @@ class basic_kvm_device {
 
   /// Creates the pseudo-device of a virtual machine. Requires: a machine has only one.
   /// Fails: `bad_descriptor` if `vm` is not a machine's; `unsupported` where this KVM has no VFIO
-  /// device; the kernel's errno (EEXIST: the machine has one, use `from_descriptor`).
+  /// device; the kernel's errno (EBUSY: the machine has one, use `from_descriptor`).
   [[nodiscard]] static result<basic_kvm_device> create(int vm) noexcept {
     kvm_create_device request{};
     request.type = KVM_DEV_TYPE_VFIO;
     const auto answer = Kernel::call(SYS_ioctl, vm, KVM_CREATE_DEVICE, &request);
     if (answer >= 0) return basic_kvm_device{static_cast<typename Kernel::answer>(request.fd)};
-    if (answer == -EBADF || answer == -ENOTTY) {
+    if (answer == -EBADF || answer == -ENOTTY || answer == -EINVAL) {
       return failure(error{"create KVM device", errc::bad_descriptor}.advise(
-          "give it what KVM_CREATE_VM answered"));
+          "give it what KVM_CREATE_VM answered, not /dev/kvm itself"));
     }
     if (answer == -ENODEV) {
       return failure(error{"create KVM device", errc::unsupported}.advise(
           "this kernel's KVM was built without its VFIO device"));
     }
     const auto why = error::from_errno("create KVM device", static_cast<int>(-answer));
-    return failure(
-        answer == -EEXIST ? why.advise("the machine has one already: use from_descriptor") : why);
+    // Source: kvm_vfio_create, measured; EEXIST is what other devices of KVM answer.
+    const bool has_one = answer == -EBUSY || answer == -EEXIST;
+    return failure(has_one ? why.advise("the machine has one already: use from_descriptor") : why);
   }
   /// Uses one that a management layer, or this program itself, has created. The descriptor stays
   /// the caller's. Fails: the kernel's errno.
@@ -102,6 +106,7 @@ class basic_kvm_device {
   kernel_descriptor<Kernel> descriptor_;
 };
 
+/// The policy, on Linux.
 using kvm_device = basic_kvm_device<>;
 
 /// A KVM policy: says at compile time whether KVM is told, and how.

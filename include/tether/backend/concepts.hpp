@@ -4,6 +4,7 @@
 // isolate; a *device* is opened through its group. One backend object is one container.
 #pragma once
 
+#include <tether/backend/endpoint.hpp>
 #include <tether/core/attachment.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
@@ -47,7 +48,10 @@ concept has_limits = requires(B const& backend) {
 /// and on failure leaves nothing behind; `leave` unmaps nothing unless the last group leaves.
 template <class B>
 concept takes_groups =
-    named<typename B::group_type> && std::movable<typename B::joined_group> &&
+    requires {
+      typename B::group_type;
+      typename B::joined_group;
+    } && named<typename B::group_type> && std::movable<typename B::joined_group> &&
     requires(B& backend, typename B::group_type const& group, typename B::joined_group& joined) {
       { backend.join(group) } noexcept -> std::same_as<result<typename B::joined_group>>;
       { backend.leave(joined) } noexcept -> std::same_as<result<void>>;
@@ -55,17 +59,14 @@ concept takes_groups =
 
 /// Opens devices of a joined group. Laws: `classify` has no side effects; `close` ends all its DMA.
 template <class B>
-concept opens_devices = std::movable<typename B::device_type> &&
-                        requires(B& backend, typename B::joined_group& joined,
-                                 std::string_view name, typename B::device_type& device) {
-                          {
-                            backend.classify(joined, name)
-                          } noexcept -> std::same_as<result<pin_class>>;
-                          {
-                            backend.open(joined, name)
-                          } noexcept -> std::same_as<result<typename B::device_type>>;
-                          { backend.close(device) } noexcept -> std::same_as<result<void>>;
-                        };
+concept opens_devices =
+    requires { typename B::device_type; } && std::movable<typename B::device_type> &&
+    requires(B& backend, typename B::joined_group& joined, std::string_view name,
+             typename B::device_type& device) {
+      { backend.classify(joined, name) } noexcept -> std::same_as<result<pin_class>>;
+      { backend.open(joined, name) } noexcept -> std::same_as<result<typename B::device_type>>;
+      { backend.close(device) } noexcept -> std::same_as<result<void>>;
+    };
 
 /// Attaches devices one by one. `endpoint_type::group` names the IOMMU group (sysfs' iommu_group):
 /// devices that the IOMMU cannot isolate from each other.
@@ -74,7 +75,10 @@ concept opens_devices = std::movable<typename B::device_type> &&
 /// the device can reach no memory; `close` also undoes `bind`.
 template <class B>
 concept attaches_devices =
-    named<typename B::endpoint_type> && std::movable<typename B::device_type> &&
+    requires {
+      typename B::endpoint_type;
+      typename B::device_type;
+    } && named<typename B::endpoint_type> && std::movable<typename B::device_type> &&
     requires(B& backend, typename B::endpoint_type const& endpoint,
              typename B::device_type& device) {
       { endpoint.group() } noexcept -> std::convertible_to<std::string_view>;
@@ -108,6 +112,14 @@ concept reports_pinning = requires(B const& backend) {
   { backend.pins_now() } noexcept -> std::same_as<bool>;
 };
 
+/// Optional, `open_may_pin`: opening a device of a group may be a pin point, too, and change the
+/// limits. Laws: the caller reads both again after every open and close.
+template <class B>
+concept may_pin_at_open = requires {
+  requires std::same_as<decltype(B::open_may_pin), const bool>;
+  requires B::open_may_pin;
+};
+
 /// Waits until no DMA that the backend knows of is in flight (law 5).
 template <class B>
 concept quiesces = requires(B& backend) {
@@ -122,6 +134,16 @@ template <class B>
 concept can_be_abandoned = requires(B& backend) {
   { backend.abandon() } noexcept -> std::same_as<result<void>>;
 };
+
+/// Optional: tells when a device is used no more by what may outlive its container (a mapped BAR).
+/// Laws: false: nothing uses it. True: `who` is told once, when the last use has ended; until then
+/// the device cannot be closed, nor the kernel object abandoned. Requires: nobody else has the
+/// device any more.
+template <class B>
+concept tells_when_unused =
+    requires(B& backend, typename B::device_type& device, unused_notice& who) {
+      { backend.tell_when_unused(device, who) } noexcept -> std::same_as<bool>;
+    };
 
 /// Compile-time traits: whether it can pin at all, and what it attaches.
 template <class B>
@@ -152,10 +174,23 @@ concept has_kvm_file =
        { B::kvm_file(joined) } noexcept -> std::same_as<int>;
      });
 
+/// Optional: finds what is to be attached for an endpoint, so that a container can attach and open
+/// it in one step (`container::attach(endpoint)`). Laws: reads nothing that an attach changes: it
+/// is called without the container's lock.
+template <class B>
+concept locates_endpoints =
+    (B::unit == attach_unit::group && requires(B const& backend, endpoint const& device) {
+      {
+        backend.locate(device)
+      } noexcept -> std::same_as<result<device_in_group<typename B::group_type>>>;
+    }) || (B::unit == attach_unit::device && requires(B const& backend, endpoint const& device) {
+      { backend.locate(device) } noexcept -> std::same_as<result<typename B::endpoint_type>>;
+    });
+
 /// A backend.
 /// Minimal: the members of the atoms above that its `unit` demands, all `noexcept`: rollback runs
 /// through them.
-/// Laws: `test/laws/backend.hpp`, instantiated for every model.
+/// Laws: `laws/backend.hpp`, instantiated for every model.
 /// Models: `vfio_type1`, `iommufd`, `io_uring_buffers`, `software_iommu`, `recording<Backend>`.
 template <class B>
 concept backend =

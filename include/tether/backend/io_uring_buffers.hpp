@@ -11,8 +11,11 @@
 #include <tether/backend/detail/mapping_checks.hpp>
 #include <tether/backend/emulated/endpoint_group.hpp>
 #include <tether/backend/emulated/endpoint_registry.hpp>
+#include <tether/backend/endpoint.hpp>
 #include <tether/backend/io_uring/device.hpp>
 #include <tether/backend/io_uring/pins.hpp>
+#include <tether/core/detail/exceptions.hpp>
+#include <tether/core/detail/process_mark.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
@@ -52,23 +55,22 @@ class basic_io_uring_buffers {
   /// Fails: EPERM or ENOSYS where the kernel or a sandbox forbids io_uring, `unsupported` before
   /// Linux 5.19, ENOMEM.
   [[nodiscard]] static result<basic_io_uring_buffers> open(io_uring_options options = {}) noexcept {
-    try {
+    TETHER_TRY {
       auto state = std::make_unique<detail::io_uring_pins<Kernel>>(std::move(options));
       if (auto opened = state->open(); !opened) return failure(opened.error());
       return basic_io_uring_buffers{std::move(state)};
-    } catch (std::exception const&) {
-      return failure(error::out_of_memory("open io_uring"));
     }
+    TETHER_CATCH(std::exception const&) { return failure(error::out_of_memory("open io_uring")); }
   }
 
   /// Ensures: pinned when it returns, if a pinning group has joined. Fails, changing nothing:
   /// `invalid_extent`, `not_aligned`, `access_denied` (no right at all), `overlaps`, `over_budget`,
-  /// `outside_aperture`, ENOMEM past the locked-memory limit, EFAULT where the memory is gone or
-  /// not writable.
+  /// `outside_aperture`, ENOMEM past the locked-memory limit; `memory_gone`, `access_denied` where
+  /// it is not writable, `wrong_kind` for a file on a disk.
   [[nodiscard]] result<void> map(mapping const& what) noexcept {
     if (auto shaped = detail::check_shape(what, Kernel::page_size()); !shaped) return shaped;
     const auto lock = state_->lock();
-    if (state_->is_inherited()) return failure(state_->inherited("map"));
+    if (state_->is_inherited()) return failure(detail::inherited("map"));
     if (state_->table.touches(what.where))
       return failure(error{"map", errc::overlaps}.at(what.where));
     const std::uint64_t slots = state_->slots_for(what.where);
@@ -122,6 +124,11 @@ class basic_io_uring_buffers {
     const auto lock = state_->lock();
     return state_->groups.pinning() != 0;
   }
+  /// The locked memory that a mapping counts as, at most: of a huge page that it has a part of, the
+  /// whole page. Units: bytes.
+  [[nodiscard]] static std::uint64_t charged_bytes(mapping const& what) noexcept {
+    return detail::io_uring_pins<Kernel>::charged_bytes(what);
+  }
   /// What the kernel pins for this container now. Units: bytes. VmPin in /proc/self/status shows
   /// the same, or more where huge pages are pinned in part.
   [[nodiscard]] std::uint64_t pinned_bytes() const noexcept {
@@ -129,11 +136,15 @@ class basic_io_uring_buffers {
     return state_->pinned_bytes();
   }
 
+  /// A group of its own for a device of any name. Fails: `no_such_device` without a name.
+  [[nodiscard]] result<device_in_group<group_type>> locate(endpoint const& device) const noexcept {
+    return detail::locate_alone(device);
+  }
   /// A pin point: the first pinning group pins all that is recorded. Fails, leaving nothing behind:
   /// `already_there`, and as `map`.
   [[nodiscard]] result<joined_group> join(group_type const& group) noexcept {
     const auto lock = state_->lock();
-    if (state_->is_inherited()) return failure(state_->inherited("join"));
+    if (state_->is_inherited()) return failure(detail::inherited("join"));
     const bool was_pinning = state_->groups.pinning() != 0;
     auto joined = state_->groups.join(group);
     if (!joined || was_pinning || state_->groups.pinning() == 0) return joined;
@@ -170,10 +181,10 @@ class basic_io_uring_buffers {
   /// Fails: `no_such_device`, `stale_handle`.
   [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
     const auto lock = state_->lock();
-    if (state_->is_inherited()) return failure(state_->inherited("open"));
-    return detail::endpoint_registry::open(joined, name)
-        .map(
-            [this](detail::open_endpoint opened) noexcept { return device_type{*state_, opened}; });
+    if (state_->is_inherited()) return failure(detail::inherited("open"));
+    const auto opened = detail::endpoint_registry::open(joined, name);
+    if (!opened) return failure(opened.error());
+    return device_type{*state_, *opened};
   }
   /// Ensures: no DMA of the device runs or can start. Fails: `stale_handle` if it is closed
   /// already.
@@ -208,6 +219,9 @@ class basic_io_uring_buffers {
     state_->groups.abandon();
     return {};
   }
+
+  /// It was moved from: it may be assigned or destroyed, and nothing else.
+  [[nodiscard]] bool is_moved_from() const noexcept { return state_ == nullptr; }
 
  private:
   explicit basic_io_uring_buffers(std::unique_ptr<detail::io_uring_pins<Kernel>> state) noexcept

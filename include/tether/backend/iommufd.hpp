@@ -8,13 +8,17 @@
 #pragma once
 
 #include <tether/backend/concepts.hpp>
+#include <tether/backend/endpoint.hpp>
 #include <tether/backend/iommufd/cdev.hpp>
 #include <tether/backend/iommufd/container_state.hpp>
 #include <tether/backend/iommufd/context.hpp>
 #include <tether/backend/iommufd/uapi.hpp>
 #include <tether/backend/vfio/cdev.hpp>
 #include <tether/backend/vfio/device.hpp>
+#include <tether/backend/vfio/locate.hpp>
 #include <tether/backend/vfio/sysfs.hpp>
+#include <tether/core/attachment.hpp>
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
@@ -38,7 +42,7 @@ namespace tether {
 /// `huge_pages`: whether the IOMMU may use pages larger than the host's smallest. Off makes every
 /// translation slow, for measurements.
 struct iommufd_options {
-  bool huge_pages = true;
+  bool huge_pages = true;  ///< off: every page has the smallest size
 };
 
 /// The backend: one container. Movable; its devices stay valid. The container's lock serialises it;
@@ -57,12 +61,20 @@ class basic_iommufd {
   /// the kernel's errno, not enough memory.
   [[nodiscard]] static result<basic_iommufd> open(basic_iommufd_context<Kernel> context,
                                                   vfio_sysfs sysfs = vfio_sysfs{},
-                                                  iommufd_options options = {}) noexcept try {
-    auto made = std::make_unique<state>(std::move(context), std::move(sysfs), options.huge_pages);
-    if (auto there = made->ioas.allocate(); !there) return failure(there.error());
-    return basic_iommufd{std::move(made)};
-  } catch (std::exception const&) {
-    return failure(error::out_of_memory("open container"));
+                                                  iommufd_options options = {}) noexcept {
+    TETHER_TRY {
+      auto made = std::make_unique<state>(std::move(context), std::move(sysfs), options.huge_pages);
+      if (auto there = made->ioas.allocate(); !there) return failure(there.error());
+      return basic_iommufd{std::move(made)};
+    }
+    TETHER_CATCH(std::exception const&) { return failure(error::out_of_memory("open container")); }
+  }
+
+  /// On a context of its own, which it opens. Fails: as above, and as `iommufd_context::open`.
+  [[nodiscard]] static result<basic_iommufd> open() noexcept {
+    auto context = basic_iommufd_context<Kernel>::open();
+    if (!context) return failure(context.error());
+    return open(std::move(*context));
   }
 
   /// Ensures: pinned when it returns, if a device that pins has joined; pages that another
@@ -98,6 +110,10 @@ class basic_iommufd {
   /// Whether a device that is not mediated has joined.
   [[nodiscard]] bool pins_now() const noexcept { return state_->pins(); }
 
+  /// The device, by its own node. Fails: as `vfio_cdev::of`; what the path says.
+  [[nodiscard]] result<endpoint_type> locate(endpoint const& device) const noexcept {
+    return detail::locate_cdev(device, state_->sysfs);
+  }
   /// How the device that the node leads to now pins: as `classify_cdev`. No side effects.
   [[nodiscard]] result<pin_class> classify(endpoint_type const& endpoint) const noexcept {
     return detail::classify_cdev<Kernel>(endpoint, state_->sysfs);
@@ -112,9 +128,10 @@ class basic_iommufd {
     return detail::open_cdev<Kernel>(endpoint, state_->sysfs);
   }
   /// Binds it to the context: its regions can be used now, and its DMA is blocked. Nothing is
-  /// pinned. Fails: `stale_handle`, `already_there`, `bad_descriptor` if it is no device's own
-  /// node, `still_in_use` naming the devices of its group that are in the way, EBUSY; EACCES if it
-  /// needs a token (`vfio_cdev::with_token`), EINVAL for a needless one.
+  /// pinned. Fails: `stale_handle`; `already_there`, also if another container or process has bound
+  /// it; `bad_descriptor` if it is no device's own node, `still_in_use` naming what is in the way
+  /// in its group, EBUSY; EACCES if it needs a token (`vfio_cdev::with_token`), EINVAL for a
+  /// needless one; EPERM where interrupts are not isolated.
   [[nodiscard]] result<void> bind(device_type& device) noexcept {
     auto* const who = device.state();
     if (who == nullptr || who->descriptor.number() < 0)
@@ -123,7 +140,8 @@ class basic_iommufd {
       return failure(error{"bind device", errc::already_there}.of(who->name));
     detail::iommufd_uapi::device_binding request{.iommufd = descriptor()};
     const auto answer = ask_to_bind(*who, request);
-    if (answer < 0) return failure(why_not_bound(*who, static_cast<int>(-answer)));
+    if (answer < 0)
+      return failure(detail::why_not_bound(*who, state_->sysfs, static_cast<int>(-answer)));
     who->attachment.context = &state_->ioas.context().shared();
     who->attachment.device = request.device;
     return {};
@@ -141,7 +159,7 @@ class basic_iommufd {
     state& own = *state_;
     if (auto there = own.ioas.allocate(); !there) return there;
     if (auto attached = own.tables.attach(descriptor(), own.ioas.id(), *who, own.joined); !attached)
-      return attached;
+      return failure(own.ioas.why_not_joined(attached.error(), own.pins()));
     who->joined.join(own.joined);
     if (auto read = own.ioas.read_limits(); !read) {
       const error why = read.error().of(who->name);
@@ -190,7 +208,7 @@ class basic_iommufd {
     if (auto there = own.ioas.allocate(); !there) return there;
     const std::uint32_t served_by = who->attachment.page_table;
     if (auto attached = own.tables.attach(descriptor(), own.ioas.id(), *who, own.joined); !attached)
-      return attached;
+      return failure(own.ioas.why_not_joined(attached.error(), own.pins()));
     if (auto read = own.ioas.read_limits(); !read) {
       const error why = read.error().of(who->name);
       const bool back = own.tables.attach_again(*who, old.ioas.id(), served_by).has_value();
@@ -214,6 +232,10 @@ class basic_iommufd {
     if (closed) who->attachment.context = nullptr;
     return closed;
   }
+  /// While a BAR is mapped the kernel keeps the device busy.
+  [[nodiscard]] bool tell_when_unused(device_type& device, unused_notice& who) noexcept {
+    return device.tell_when_unused(who);
+  }
   /// The descriptor that KVM's VFIO device is given before the bind. Negative once it is closed.
   [[nodiscard]] static int kvm_file(device_type const& device) noexcept {
     return device.descriptor();
@@ -226,6 +248,9 @@ class basic_iommufd {
   /// the IOAS; the next use allocates a new one. Fails, naming what stands in the way:
   /// `still_in_use` while a BAR is mapped; the kernel's errno.
   [[nodiscard]] result<void> abandon() noexcept { return state_->abandon(); }
+
+  /// It was moved from: it may be assigned or destroyed, and nothing else.
+  [[nodiscard]] bool is_moved_from() const noexcept { return state_ == nullptr; }
 
  private:
   using state = detail::iommufd_container_state<Kernel>;
@@ -247,42 +272,13 @@ class basic_iommufd {
     request.device = longer.plain.device;
     return answer;
   }
-  error why_not_bound(device_state const& who, int number) const noexcept try {
-    const auto why = error::from_errno("bind device", number).of(who.name);
-    const bool with_token = who.attachment.token.has_value();
-    if (number == EACCES) {
-      return why.advise(
-          with_token ? "it wants another VF token: the one that its physical function was given"
-                     : "it wants a VF token, the one that its physical function was given: name it "
-                       "with vfio_cdev::with_token()");
-    }
-    if (number == EINVAL && with_token) {
-      return why.advise(
-          "it wants no VF token, or this kernel takes none here (Linux 6.17): then use vfio_type1");
-    }
-    if (number == EINVAL || number == ENOTTY) {
-      return error{"bind device", errc::bad_descriptor}.of(who.name).advise(
-          "it is no device's own node, or bound already: another process, or KVM, may still have "
-          "it");
-    }
-    if (number != EBUSY) return why;
-    if (const std::string in_the_way = state_->sysfs.in_the_way(who.attachment.group);
-        !in_the_way.empty()) {
-      return error{"bind device", errc::still_in_use}
-          .of(in_the_way)
-          .advise("bind every device of the group to vfio-pci, or to no driver");
-    }
-    return why.advise("its group is open under /dev/vfio, or another process has it");
-  } catch (std::exception const&) {
-    return error::from_errno("bind device", number).of(who.name);
-  }
-
   std::unique_ptr<state> state_;
 };
 
 /// The backend, on Linux itself.
 using iommufd = basic_iommufd<>;
 
-static_assert(backend<iommufd> && maps_files<iommufd> && has_kvm_file<iommufd>);
+static_assert(backend<iommufd> && maps_files<iommufd> && has_kvm_file<iommufd> &&
+              tells_when_unused<iommufd>);
 
 }  // namespace tether

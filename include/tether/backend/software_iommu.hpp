@@ -12,6 +12,8 @@
 #include <tether/backend/emulated/endpoint_group.hpp>
 #include <tether/backend/emulated/endpoint_registry.hpp>
 #include <tether/backend/emulated/translation_lock.hpp>
+#include <tether/backend/endpoint.hpp>
+#include <tether/core/detail/process_mark.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/mapping.hpp>
@@ -32,7 +34,7 @@ namespace tether {
 
 /// What the IOMMU can do. The defaults are an ordinary x86 machine's: the hole is its MSI window.
 struct software_iommu_options {
-  tether::page_sizes page_sizes{4 * KiB | 2 * MiB | 1 * GiB};
+  tether::page_sizes page_sizes{4 * KiB | 2 * MiB | 1 * GiB};  ///< the pages that it can map
   /// Sorted and disjoint. A mapping cannot span two ranges, not even adjacent ones.
   std::vector<extent<io_address>> usable{{io_address{0}, io_address{0xfedf'ffff}},
                                          {io_address{0xfef0'0000}, io_address{0xffff'ffff'ffff}}};
@@ -50,6 +52,7 @@ struct software_iommu_state {
   translation_lock lock;
   iova_table<> table;
   endpoint_registry groups;
+  process_mark made_by;
 };
 
 }  // namespace detail
@@ -99,9 +102,10 @@ class software_device {
       : iommu_{&iommu}, opened_{opened} {}
 
   /// A device that is closed already takes no lock: no other thread uses a device that is being
-  /// destroyed or assigned, and `open` moves one while it holds the lock.
+  /// destroyed or assigned, and `open` moves one while it holds the lock. Nor does a child's copy:
+  /// a thread that is not there any more may hold it for ever.
   void close() noexcept {
-    if (!opened_) return;
+    if (!opened_ || iommu_->made_by.is_inherited()) return;
     const std::lock_guard change{iommu_->lock};
     detail::endpoint_registry::close(opened_);
   }
@@ -166,14 +170,17 @@ class software_iommu {
     }
     if (auto inside = detail::check_aperture(what.where, state_->options.usable); !inside)
       return inside;
-    return state_->table.insert(what).map([](std::size_t) noexcept {});
+    if (auto row = state_->table.insert(what); !row) return failure(row.error());
+    return {};
   }
   /// Requires: `where` is exactly one or more whole mappings without a gap. Fails, removing
   /// nothing: `invalid_extent`, `cuts_a_mapping`, `not_mapped`.
   [[nodiscard]] result<void> unmap(extent<io_address> where) noexcept {
     const std::lock_guard change{state_->lock};
-    return state_->table.whole(where).map(
-        [this](detail::table_run run) noexcept { state_->table.erase(run); });
+    const auto run = state_->table.whole(where);
+    if (!run) return failure(run.error());
+    state_->table.erase(*run);
+    return {};
   }
 
   [[nodiscard]] tether::page_sizes page_sizes() const noexcept {
@@ -187,6 +194,10 @@ class software_iommu {
     return state_->options.budget - state_->table.size();
   }
 
+  /// A group of its own for a device of any name. Fails: `no_such_device` without a name.
+  [[nodiscard]] result<device_in_group<group_type>> locate(endpoint const& device) const noexcept {
+    return detail::locate_alone(device);
+  }
   /// Fails: `already_there`.
   [[nodiscard]] result<joined_group> join(group_type const& group) noexcept {
     const std::lock_guard change{state_->lock};
@@ -196,7 +207,9 @@ class software_iommu {
   /// it is open, `stale_handle`.
   [[nodiscard]] result<void> leave(joined_group& joined) noexcept {
     const std::lock_guard change{state_->lock};
-    return state_->groups.may_leave(joined).map([&]() noexcept { state_->groups.leave(joined); });
+    if (auto may = state_->groups.may_leave(joined); !may) return may;
+    state_->groups.leave(joined);
+    return {};
   }
 
   /// Fails: `no_such_device`, `stale_handle`.
@@ -207,9 +220,9 @@ class software_iommu {
   /// Fails: `no_such_device`, `stale_handle`.
   [[nodiscard]] result<device_type> open(joined_group& joined, std::string_view name) noexcept {
     const std::lock_guard change{state_->lock};
-    return detail::endpoint_registry::open(joined, name)
-        .map(
-            [this](detail::open_endpoint opened) noexcept { return device_type{*state_, opened}; });
+    const auto opened = detail::endpoint_registry::open(joined, name);
+    if (!opened) return failure(opened.error());
+    return device_type{*state_, *opened};
   }
   /// Ensures: no DMA of the device runs or can start. Fails: `stale_handle` if it is closed
   /// already.
@@ -228,11 +241,14 @@ class software_iommu {
   /// Ensures: nothing is mapped or joined. Fails: `still_in_use` while a device is open.
   [[nodiscard]] result<void> abandon() noexcept {
     const std::lock_guard change{state_->lock};
-    return state_->groups.may_abandon().map([this]() noexcept {
-      state_->table.clear();
-      state_->groups.abandon();
-    });
+    if (auto may = state_->groups.may_abandon(); !may) return may;
+    state_->table.clear();
+    state_->groups.abandon();
+    return {};
   }
+
+  /// It was moved from: it may be assigned or destroyed, and nothing else.
+  [[nodiscard]] bool is_moved_from() const noexcept { return state_ == nullptr; }
 
  private:
   std::unique_ptr<detail::software_iommu_state> state_;

@@ -4,6 +4,8 @@
 // this field, so each is a type of its own and only an explicit conversion crosses.
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <compare>
 #include <cstdint>
 
@@ -31,20 +33,24 @@ enum class space : std::uint8_t { none, guest_physical, io_virtual, host_virtual
 
 /// A byte address in one space. Units: bytes. Cost: that of a `std::uint64_t`.
 /// Arithmetic is modulo 2^64 like the integer's; `extent` is where wrapping is refused.
+/// Ordered, so it can be a key of `std::map`; `core/extent.hpp` has its `std::hash`.
 template <space Space>
 struct address {
-  static constexpr space lives_in = Space;
+  static constexpr space lives_in = Space;  ///< the space of every such address
 
-  std::uint64_t value{};
+  std::uint64_t value{};  ///< bytes
 
   constexpr address() noexcept = default;
+  /// The address `bytes` from the beginning of its space.
   constexpr explicit address(std::uint64_t bytes) noexcept : value{bytes} {}
 
   friend constexpr auto operator<=>(address, address) noexcept = default;
 
+  /// So many bytes further.
   [[nodiscard]] friend constexpr address operator+(address at, std::uint64_t bytes) noexcept {
     return address{at.value + bytes};
   }
+  /// So many bytes before.
   [[nodiscard]] friend constexpr address operator-(address at, std::uint64_t bytes) noexcept {
     return address{at.value - bytes};
   }
@@ -58,6 +64,34 @@ struct address {
     return (value & (unit - 1)) == 0;
   }
 };
+
+namespace detail {
+
+/// A number in digits, without allocating, and whatever base a stream is set to.
+struct digits {
+  char text[24]{};
+  const char* first = text + 23;
+
+  constexpr digits(std::uint64_t number, std::uint64_t base) noexcept {
+    char* at = text + 23;
+    do *--at = "0123456789abcdef"[number % base];
+    while ((number /= base) != 0);
+    first = at;
+  }
+  digits(digits const&) = delete;
+  digits& operator=(digits const&) = delete;
+};
+
+}  // namespace detail
+
+/// Writes an address as errors do, "guest physical 0x1000", to a stream of the standard library,
+/// whose header is the caller's to include.
+template <template <class, class> class Stream, class Char, class Traits, space Space>
+  requires requires(Stream<Char, Traits>& to) { to << ""; }
+Stream<Char, Traits>& operator<<(Stream<Char, Traits>& to, address<Space> at) {
+  to << name_of(Space) << " 0x" << detail::digits{at.value, 16}.first;
+  return to;
+}
 
 /// A guest physical address (GPA): where the guest's CPU sees a byte of memory.
 using guest_address = address<space::guest_physical>;

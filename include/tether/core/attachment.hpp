@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// The two facts about an attachment on which everything else depends: how it pins, and whether it
+// The facts about an attachment on which everything else depends: how it pins, and whether it
 // attaches groups or devices. Backends state them, containers and the proof act on them.
 #pragma once
+
+#include <tether/version.hpp>
 
 #include <cstdint>
 
@@ -20,6 +22,12 @@ enum class attach_unit : std::uint8_t {
   /// a device is opened first and joins alone, so that its consent is known before anything can pin
   /// (iommufd)
   device,
+};
+
+/// Who waits until a device is used no more: `told` is called once, on whichever thread ends the
+/// last use.
+struct unused_notice {
+  void (*told)(unused_notice&) noexcept;  ///< called when it is unused
 };
 
 }  // namespace tether

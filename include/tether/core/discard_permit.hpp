@@ -3,6 +3,8 @@
 // granted. Every discard takes one as an argument, so the gate cannot be forgotten.
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <cstdint>
 
 namespace tether {
@@ -19,18 +21,24 @@ class discard_permit {
   discard_permit(discard_permit const&) = delete;
   discard_permit& operator=(discard_permit const&) = delete;
 
+  /// Whether the discard may be done.
   [[nodiscard]] bool granted() const noexcept { return granted_; }
   /// The gate that granted or refused it.
   [[nodiscard]] gate_id gate() const noexcept { return gate_; }
+  /// Whether it is for a discard that the mappers are told of first: good for units of a
+  /// `population` alone.
+  [[nodiscard]] bool coordinated() const noexcept { return coordinated_; }
 
  private:
   template <class Threading>
   friend class discard_gate;
-  explicit discard_permit(gate_id gate) noexcept : gate_{gate} {}
+  discard_permit(gate_id gate, bool coordinated) noexcept
+      : gate_{gate}, coordinated_{coordinated} {}
   ~discard_permit() = default;
 
   gate_id gate_;
   bool granted_ = false;
+  bool coordinated_;
 };
 
 }  // namespace tether

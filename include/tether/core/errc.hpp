@@ -2,6 +2,8 @@
 // tether's own causes, beside the kernel's errno values: a `std::error_code` carries either.
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <string>
 #include <system_error>
 
@@ -29,9 +31,9 @@ enum class errc {
   still_in_use,        ///< something still refers to it
   /// a roll-back failed: the kernel's state may differ from ours, so the container refuses work
   diverged,
-  unsupported,          ///< tether does not do this (yet)
+  unsupported,          ///< tether, this kernel or this device does not do this
   bad_descriptor,       ///< the file descriptor is not what it was said to be
-  strategy_mismatch,    ///< the strategy's block size does not fit this memory or this IOMMU
+  strategy_mismatch,    ///< the granularity's block size does not fit this memory or this IOMMU
   byte_count_mismatch,  ///< the kernel unmapped another number of bytes than was mapped
   memory_gone,          ///< the host memory behind the mapping vanished
   unplug_requested,     ///< hot-unplug of the group was requested: it opens no more devices
@@ -69,9 +71,9 @@ struct error_category final : std::error_category {
       case errc::still_in_use: return "it is still in use";
       case errc::diverged:
         return "an earlier rollback failed, so tether and the kernel may disagree";
-      case errc::unsupported: return "tether does not support this";
+      case errc::unsupported: return "this is not supported here";
       case errc::bad_descriptor: return "the file descriptor is not what it was said to be";
-      case errc::strategy_mismatch: return "the strategy's block size does not fit";
+      case errc::strategy_mismatch: return "the granularity's block size does not fit";
       case errc::byte_count_mismatch:
         return "the kernel unmapped another number of bytes than was mapped";
       case errc::memory_gone: return "the host memory behind it is gone";
@@ -82,6 +84,40 @@ struct error_category final : std::error_category {
       case errc::wrong_kind: return "the memory is of another kind than it was said to be";
     }
     return "unknown cause";
+  }
+  /// What a caller that knows the kernel's causes alone may compare with. None is ENOENT or
+  /// EDEADLK, by which the library asks what the kernel said.
+  [[nodiscard]] std::error_condition default_error_condition(int code) const noexcept override {
+    switch (static_cast<errc>(code)) {
+      case errc::invalid_extent:
+      case errc::not_aligned:
+      case errc::not_congruent:
+      case errc::past_the_end:
+      case errc::cuts_a_mapping:
+      case errc::mixed_group:
+      case errc::strategy_mismatch:
+      case errc::other_gate:
+      case errc::wrong_kind: return std::errc::invalid_argument;
+      case errc::overlaps:
+      case errc::already_there: return std::errc::file_exists;
+      case errc::outside_aperture: return std::errc::result_out_of_range;
+      case errc::over_budget: return std::errc::no_space_on_device;
+      case errc::not_mapped:
+      case errc::memory_gone: return std::errc::bad_address;
+      case errc::access_denied: return std::errc::permission_denied;
+      case errc::consent_refused: return std::errc::operation_not_permitted;
+      case errc::discards_required:
+      case errc::discards_disabled:
+      case errc::still_in_use: return std::errc::device_or_resource_busy;
+      case errc::no_such_device:
+      case errc::stale_handle:
+      case errc::unplug_requested: return std::errc::no_such_device;
+      case errc::diverged: return std::errc::state_not_recoverable;
+      case errc::unsupported: return std::errc::not_supported;
+      case errc::bad_descriptor: return std::errc::bad_file_descriptor;
+      case errc::byte_count_mismatch: return std::errc::io_error;
+    }
+    return {code, *this};
   }
 };
 

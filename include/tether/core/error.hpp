@@ -10,8 +10,7 @@
 #include <tether/core/errc.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/label.hpp>
-
-#include <tl/expected.hpp>
+#include <tether/fwd.hpp>  // declares `error`, tagged for the linker
 
 #include <array>
 #include <cstdint>
@@ -20,6 +19,15 @@
 #include <string_view>
 #include <system_error>
 #include <type_traits>
+
+#if defined(TETHER_STD_EXPECTED)
+#include <expected>
+#if !defined(__cpp_lib_expected)
+#error "TETHER_STD_EXPECTED needs C++23 and a standard library with std::expected"
+#endif
+#else
+#include <tl/expected.hpp>
+#endif
 
 namespace tether {
 
@@ -48,13 +56,13 @@ class [[nodiscard]] error {
     that.last_ = where.last.value;
     return that;
   }
-  /// Adds the subject: a region, group or device. Cut at 47 bytes.
+  /// Adds the subject: a region, group or device. Cut at 47 bytes, visibly.
   [[nodiscard]] error of(std::string_view subject) const noexcept {
     error that = *this;
     that.subject_ = label{subject};
     return that;
   }
-  /// Adds which container refuses, where there are several. Cut at 47 bytes.
+  /// Adds which container refuses, where there are several. Cut at 47 bytes, visibly.
   [[nodiscard]] error in(std::string_view container) const noexcept {
     error that = *this;
     that.container_ = label{container};
@@ -65,6 +73,12 @@ class [[nodiscard]] error {
     error that = *this;
     that.advice_ = advice;
     that.number_ = number;
+    return that;
+  }
+  /// Adds to the number in the advice, up to the largest.
+  [[nodiscard]] error with_more(std::uint64_t more) const noexcept {
+    error that = *this;
+    that.number_ = more > ~number_ ? ~std::uint64_t{0} : number_ + more;
     return that;
   }
   /// Another cause, an errno, that was found for the same failure.
@@ -91,8 +105,8 @@ class [[nodiscard]] error {
   [[nodiscard]] bool rollback_failed() const noexcept { return rollback_failed_; }
   /// The region, group or device concerned; empty if none.
   [[nodiscard]] std::string_view subject() const noexcept { return subject_.view(); }
-  /// The container that refuses, by what is attached to it; empty if there is none, or just one
-  /// that could be meant.
+  /// The container that refuses, by its name, or by what is attached to it; empty if there is none,
+  /// or just one that could be meant.
   [[nodiscard]] std::string_view container() const noexcept { return container_.view(); }
   /// The extent concerned, if there is one: its space, first and last byte.
   [[nodiscard]] bool has_extent() const noexcept { return space_ != space::none; }
@@ -142,15 +156,32 @@ class [[nodiscard]] error {
   label container_{};
 };
 
+/// Writes the error's sentence. Cost, Fails: as `sentence`.
+template <template <class, class> class Stream, class Char, class Traits>
+  requires requires(Stream<Char, Traits>& to) { to << ""; }
+Stream<Char, Traits>& operator<<(Stream<Char, Traits>& to, error const& why) {
+  to << why.sentence().c_str();
+  return to;
+}
+
 static_assert(std::is_trivially_copyable_v<error>);
 
-/// A value or an error. The same type with every `-std`.
+namespace detail {
+#if defined(TETHER_STD_EXPECTED)
+namespace expected_of = ::std;
+#else
+namespace expected_of = ::tl;
+#endif
+}  // namespace detail
+
+/// A value or an error. The same type with every `-std`: `tl::expected`, or `std::expected` where a
+/// program, the whole of it, is compiled with TETHER_STD_EXPECTED.
 template <class T = void>
-using result = tl::expected<T, error>;
+using result = detail::expected_of::expected<T, error>;
 
 /// Makes a failed result: `return failure(error{...});`
-[[nodiscard]] inline tl::unexpected<error> failure(error why) noexcept {
-  return tl::unexpected<error>{why};
+[[nodiscard]] inline detail::expected_of::unexpected<error> failure(error why) noexcept {
+  return detail::expected_of::unexpected<error>{why};
 }
 
 }  // namespace tether

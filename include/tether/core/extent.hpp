@@ -10,7 +10,7 @@
 
 #include <cstdint>
 #include <limits>
-#include <optional>
+#include <optional>  // and with it std::hash, which answers a std::size_t
 
 namespace tether {
 
@@ -29,8 +29,8 @@ namespace tether {
 /// `- 1`: `{first, first + len}` has a byte too many, and reports a page of somebody else's.
 template <class Address>
 struct extent {
-  Address first{};
-  Address last{};
+  Address first{};  ///< its first byte
+  Address last{};   ///< its last byte, not the one behind it
 
   friend constexpr bool operator==(extent const&, extent const&) noexcept = default;
 
@@ -51,17 +51,21 @@ struct extent {
   /// Whether `first <= last`. False if made from an address and a length that wrap past 2^64.
   [[nodiscard]] constexpr bool valid() const noexcept { return first <= last; }
 
+  /// Whether it is all 2^64 bytes, whose number does not fit.
   [[nodiscard]] constexpr bool is_everything() const noexcept { return *this == everything(); }
 
   /// Bytes. Requires: not `everything()`, whose size does not fit (it answers 0 then).
   [[nodiscard]] constexpr std::uint64_t size() const noexcept { return last - first + 1; }
 
+  /// Whether it covers that byte.
   [[nodiscard]] constexpr bool contains(Address at) const noexcept {
     return first <= at && at <= last;
   }
+  /// Whether it covers all of `inner`.
   [[nodiscard]] constexpr bool contains(extent inner) const noexcept {
     return first <= inner.first && inner.last <= last;
   }
+  /// Whether both cover a byte.
   [[nodiscard]] constexpr bool overlaps(extent other) const noexcept {
     return first <= other.last && other.first <= last;
   }
@@ -88,4 +92,32 @@ struct extent {
   }
 };
 
+/// Writes an extent as errors do, "guest physical [0x1000, 0x1fff]": the first and the last byte.
+template <template <class, class> class Stream, class Char, class Traits, class Address>
+  requires requires(Stream<Char, Traits>& to) { to << ""; }
+Stream<Char, Traits>& operator<<(Stream<Char, Traits>& to, extent<Address> where) {
+  to << name_of(Address::lives_in) << " [0x" << detail::digits{where.first.value, 16}.first
+     << ", 0x" << detail::digits{where.last.value, 16}.first << "]";
+  return to;
+}
+
 }  // namespace tether
+
+/// An address as a key of a `std::unordered_map`. Mixed: addresses are multiples of a page.
+template <tether::space Space>
+struct std::hash<tether::address<Space>> {
+  /// Its hash.
+  [[nodiscard]] constexpr std::size_t operator()(tether::address<Space> at) const noexcept {
+    const std::uint64_t mixed = at.value * 0x9e37'79b9'7f4a'7c15U;
+    return static_cast<std::size_t>(mixed ^ (mixed >> 32U));
+  }
+};
+/// An extent as a key.
+template <class Address>
+struct std::hash<tether::extent<Address>> {
+  /// Its hash.
+  [[nodiscard]] constexpr std::size_t operator()(tether::extent<Address> where) const noexcept {
+    const std::hash<Address> one;
+    return one(where.first) ^ (one(where.last) * 3);
+  }
+};

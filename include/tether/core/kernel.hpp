@@ -4,6 +4,8 @@
 // kernel returns: a value, or the *negative* errno.
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -17,8 +19,9 @@ namespace tether {
 
 /// Linux itself. Cost: exactly the system call.
 struct linux_kernel {
-  using answer = std::int64_t;
+  using answer = std::int64_t;  ///< what a call answers: a negative errno, or its result
 
+  /// Bytes of a host's page.
   [[nodiscard]] static std::uint64_t page_size() noexcept {
     return static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   }

@@ -15,6 +15,7 @@ template <class Kernel>
 class kernel_descriptor {
  public:
   kernel_descriptor() noexcept = default;
+  /// Owns what a call opened. Nothing if it failed.
   explicit kernel_descriptor(typename Kernel::answer opened) noexcept
       : number_{static_cast<int>(opened)} {}
   kernel_descriptor(kernel_descriptor&& other) noexcept
@@ -27,6 +28,7 @@ class kernel_descriptor {
     if (number_ >= 0) static_cast<void>(Kernel::close(number_));
   }
 
+  /// The descriptor; negative if there is none.
   [[nodiscard]] int number() const noexcept { return number_; }
 
  private:
@@ -38,6 +40,7 @@ template <class Kernel>
 class kernel_area {
  public:
   kernel_area() noexcept = default;
+  /// Owns what a call mapped. Nothing if it failed.
   kernel_area(typename Kernel::answer mapped, std::uint64_t size) noexcept
       : at_{static_cast<std::uint64_t>(mapped)}, size_{size} {}
   kernel_area(kernel_area&& other) noexcept
@@ -51,6 +54,7 @@ class kernel_area {
     if (size_ != 0) static_cast<void>(Kernel::munmap(at_, size_));
   }
 
+  /// Bytes.
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
   /// What lies at `offset` bytes. Requires: it is a `T`, and inside.
   template <class T>

@@ -39,17 +39,17 @@ enum class memory_kind : std::uint8_t {
 
 /// The source of shared memory: a memfd or tmpfs file, to be mapped from byte `offset` on.
 struct file_source {
-  std::int32_t descriptor = -1;
-  std::uint64_t offset = 0;
+  std::int32_t descriptor = -1;  ///< of the file
+  std::uint64_t offset = 0;      ///< bytes from the file's beginning
 };
 
 /// Host memory that devices reach at the I/O addresses `where`. Units: bytes. Invariant in a
 /// backend: `where` and `host` are multiples of its smallest page.
 struct mapping {
-  extent<io_address> where{};
-  host_address host{};
-  access rights = access::read_write;
-  memory_kind memory = memory_kind::private_anonymous;
+  extent<io_address> where{};                           ///< where devices see it
+  host_address host{};                                  ///< where this process sees it
+  access rights = access::read_write;                   ///< what devices may do
+  memory_kind memory = memory_kind::private_anonymous;  ///< what the memory is
 
   friend constexpr bool operator==(mapping const&, mapping const&) noexcept = default;
 
@@ -57,6 +57,18 @@ struct mapping {
   [[nodiscard]] constexpr host_address host_at(io_address at) const noexcept {
     return host + (at - where.first);
   }
+};
+
+/// Identifies memory. Two blocks of equal identity and size are the same memory, so a memory table
+/// that is sent again names nothing new (law 26). Anonymous and all borrowed memory has no file:
+/// device and inode are 0 and `offset` is its host address.
+struct backing_identity {
+  std::uint64_t device = 0;  ///< the file's `st_dev`
+  std::uint64_t inode = 0;   ///< its `st_ino`
+  std::uint64_t offset = 0;  ///< bytes from its beginning
+
+  friend constexpr bool operator==(backing_identity const&,
+                                   backing_identity const&) noexcept = default;
 };
 
 }  // namespace tether

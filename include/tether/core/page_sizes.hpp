@@ -14,7 +14,7 @@ namespace tether {
 /// A set of page sizes. Units: bytes; bit n stands for 2^n. Invariant for every use below: not
 /// empty.
 struct page_sizes {
-  std::uint64_t mask = 4 * KiB;
+  std::uint64_t mask = 4 * KiB;  ///< the sum of all sizes, bytes each
 
   friend constexpr bool operator==(page_sizes, page_sizes) noexcept = default;
 

@@ -4,6 +4,8 @@
 // one. What each slot accepts, and what fills it otherwise: `attach/detail/slot_table.hpp`.
 #pragma once
 
+#include <tether/version.hpp>
+
 namespace tether {
 
 /// The rule for how many holds a container takes on discards.
@@ -14,6 +16,8 @@ struct granularity_slot {};
 struct edges_slot {};
 /// The observer, which is told what was mapped, trimmed or left out.
 struct observation_slot {};
+/// The tracer, which is told of attaches and detaches, step by step.
+struct tracing_slot {};
 /// How calls from several threads are synchronised (must be the same as the gate's).
 struct threading_slot {};
 /// Whether KVM's VFIO device is told what is attached.

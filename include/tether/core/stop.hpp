@@ -3,8 +3,11 @@
 // in every build type. Everything else is a `result`.
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <cstdio>
 #include <cstdlib>
+#include <string_view>
 
 namespace tether {
 
@@ -14,6 +17,13 @@ namespace tether {
   std::fputs("tether: ", stderr);
   std::fputs(sentence, stderr);
   std::fputc('\n', stderr);
+  std::abort();
+}
+/// The same, about `who`: a name, which follows in brackets; none if it is empty.
+[[noreturn, gnu::cold, gnu::noinline]] inline void stop(const char* sentence,
+                                                        std::string_view who) noexcept {
+  if (who.empty()) stop(sentence);
+  std::fprintf(stderr, "tether: %s ('%.*s')\n", sentence, static_cast<int>(who.size()), who.data());
   std::abort();
 }
 

@@ -4,6 +4,10 @@
 // queue go in, a report comes out.
 //
 //   bytes -> frames -> [permit] -> guest_memory -> (partial_pages) -> batch -> discard
+//                                                                        \--> population (units)
+//
+// Where memory is divided into units (topology/population), a unit goes once the guest has given
+// all of its frames, also while devices are attached that map it in blocks.
 //
 // Frames that arrive in several batches, or several requests, complete a host page only if no edit
 // of the memory map concerned its memory in between (topology/edit_generation): after one, the
@@ -12,17 +16,20 @@
 
 #include <tether/discard/detail/batch.hpp>
 #include <tether/discard/detail/checked_view.hpp>
+#include <tether/discard/detail/frame_records.hpp>
 #include <tether/discard/detail/guest_memory.hpp>
-#include <tether/discard/detail/partial_pages.hpp>
-#include <tether/discard/detail/request_notes.hpp>
 #include <tether/discard/frames.hpp>
+#include <tether/discard/populate_failure.hpp>
 #include <tether/discard/report.hpp>
 
 #include <tether/core/error.hpp>
 #include <tether/fwd.hpp>
 #include <tether/inhibit/discard_gate.hpp>
+#include <tether/inhibit/threading.hpp>
 #include <tether/topology/address_space.hpp>
 #include <tether/topology/detail/guarded_space.hpp>
+#include <tether/topology/population.hpp>
+#include <tether/topology/unit_source.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -37,33 +44,46 @@ namespace tether {
 /// What was negotiated with the guest, and where to allocate.
 struct balloon_options {
   /// VIRTIO_BALLOON_F_MUST_TELL_HOST: the guest uses no frame before it has deflated it. Only then
-  /// may the frames of one host page come in several requests; without it, pages that are
-  /// incomplete at the end of a request are dropped. Either way, an edit of the map that hides,
-  /// moves or removes memory, or changes its access rights, voids the record of which of its frames
-  /// were inflated.
+  /// may the frames of one host page come in several requests, and units of divided memory be
+  /// discarded; without it, pages that are incomplete at the end of a request are dropped. Either
+  /// way, an edit of the map that hides, moves or removes memory, or changes its access rights,
+  /// voids the record of which of its frames were inflated.
   bool must_tell_host = false;
   /// Allocates the records of inflated frames, about a bit for each. Only needed for host pages
-  /// larger than 4 KiB. Must be thread-safe if the gate is, and outlive the balloon.
+  /// larger than 4 KiB, and for divided memory. Must be thread-safe if the gate is, and outlive the
+  /// balloon.
   std::pmr::memory_resource* memory = std::pmr::get_default_resource();
 };
 
 /// Discards the frames that a guest inflates. Threads: as the gate's `Threading` says.
 /// Requires: the address space and the gate outlive it; the gate is the one that every user of this
-/// address space has, otherwise nothing is discarded and each report says so (`other_gate`).
-template <class Threading>
+/// address space has, otherwise nothing is discarded and each report says so (`other_gate`). One
+/// that is destroyed leaves discarded units as they are: `reset` brings them back.
+template <class Threading, class PopulateFailure>
 class balloon {
+  static_assert(detail::says_how_long<PopulateFailure>,
+                "tether[F1]: a balloon's second policy says how long the guest waits for memory "
+                "that cannot be brought back: 'static constexpr std::uint32_t busy_milliseconds' "
+                "and 'failed_milliseconds'; take fence_device or hold_guest<Milliseconds>");
+
  public:
   /// Frames under one permit, so that a hold never waits for more than discarding 2 MiB of frames.
   /// Linux sends 256 at once.
   static constexpr std::size_t frames_per_permit = detail::batch::capacity;
 
+  /// A balloon for `guest`. Both must live longer.
   balloon(address_space const& guest, discard_gate<Threading>& gate,
           balloon_options options = {}) noexcept
       : guest_{guest},
         gate_{gate},
         guarded_{guest, gate.id()},
         options_{options},
-        gathered_{options.memory} {}
+        gathered_{options.memory, options.must_tell_host} {}
+  /// Refused: the gate is of another threading (tether[T1]).
+  template <class Other>
+  balloon(address_space const& guest, discard_gate<Other>& gate,
+          balloon_options options = {}) noexcept
+      : balloon{guest, detail::same_threading<Threading>(gate), options} {}
   balloon(balloon const&) = delete;
   balloon& operator=(balloon const&) = delete;
 
@@ -71,8 +91,12 @@ class balloon {
   /// (PFNs), as in the queue. Fewer than 4 bytes at the end are ignored. Acknowledge the request to
   /// the guest whatever the report says: inhibited frames are neither queued nor discarded later.
   /// Never fails as a whole; a frame that cannot be discarded does not stop the others.
-  /// Cost: one system call for each run of adjacent pages in `frames_per_permit`, in any order;
-  /// allocates only for host pages larger than 4 KiB.
+  /// While only coordinated discards are allowed, frames of divided memory wait until their unit is
+  /// complete, and no others are discarded; while all are, frames of 4 KiB go at once.
+  /// Cost: one system call for each block of private memory in `frames_per_permit`, in any order;
+  /// one for each run of adjacent pages where the memory is a file, or Linux is older than 6.15, or
+  /// a sandbox denies process_madvise (which is asked once). A sandbox that kills for an unknown
+  /// call must allow it. Allocates only for host pages larger than 4 KiB.
   /// Source: virtio 1.2, 5.5.6; QEMU d3f1f940eb, ed48c59875, b27b323914, ffa207d082.
   discard_report inflate(std::span<std::byte const> little_endian) noexcept {
     return mark_free(little_endian_frames{little_endian});
@@ -82,9 +106,11 @@ class balloon {
     return mark_free(host_order_frames{frames});
   }
 
-  /// The guest uses these frames again. Nothing is populated: the first access faults in a zeroed
-  /// page. Their host pages are incomplete from now on, also if they were inflated through an
-  /// alias. Holds do not matter here, and no frame fails. By what the map shows at that moment:
+  /// The guest uses these frames again: acknowledge the request after this. A unit of divided
+  /// memory that had gone is brought in and mapped in every container before it returns; other
+  /// memory is not populated, the first access faults in a zeroed page. Their host pages are
+  /// incomplete from now on, also if they were inflated through an alias. Holds do not matter here,
+  /// and no frame fails. By what the map shows at that moment:
   ///
   ///     RAM, writable, in one section        in use again, counted as returned
   ///     RAM that is read-only, ROM           in use again, but counted as not_ram: it could not
@@ -102,10 +128,17 @@ class balloon {
     return mark_used(host_order_frames{frames});
   }
 
-  /// The device was reset: the guest uses all frames again.
-  void reset() noexcept {
+  /// The device was reset: the guest uses all frames again. Every unit that had gone is brought
+  /// back first (law 23): complete the reset after this.
+  discard_report reset() noexcept {
+    discard_report report;
     std::lock_guard lock{mutex_};
     gathered_.clear();
+    gathered_.for_each_source([&](unit_source& units) {
+      for (std::uint64_t which = 0; which < units.units().units() && units.size() != 0; ++which)
+        bring_back(units, which, report);
+    });
+    return report;
   }
 
  private:
@@ -114,132 +147,65 @@ class balloon {
 
   template <class Frames>
   discard_report mark_free(Frames frames) noexcept {
-    discard_report report;
+    detail::inflate_request now{options_.memory};
+    discard_report& report = now.report;
     report.requested = frames.size();
     if (!guarded_.usable()) {
       report.fail(frames.size(), guarded_.usable().error());
       return report;
     }
-    detail::batch ready;
-    detail::partial_pages of_this_request{options_.memory};
-    detail::request_notes request{options_.memory};
-
-    unsigned outdated = 0;
     for (std::size_t begin = 0; begin < frames.size();) {
       std::size_t end = std::min(begin + frames_per_permit, frames.size());
-      // The permit lives until the last madvise of the batch has returned; the view keeps the
-      // memory alive until then.
-      const auto permit = gate_.permit(discard_kind::uncoordinated);
-      if (!permit) {
-        report.inhibited += end - begin;
-        begin = end;
-        continue;
-      }
-      detail::checked_view view{guest_};
-      detail::guest_memory memory{*view};
-      const auto discard_batch = [&](detail::partial_pages& pages) {
-        pages.erase_expired();
-        for (std::size_t at = begin; at < end; ++at) {
-          if (add_frame(frames[at], view, memory, pages, request, ready, report)) continue;
-          // The map has changed meanwhile: the rest uses a newer view. A frame that finds several
-          // outdated is not discarded.
-          if (at != begin || ++outdated < views_for_a_frame) end = at;
-          else report.partial += 1, outdated = 0;
-        }
-        ready.discard(permit, report, [&](detail::complete_page const& one, bool discarded) {
-          record_outcome(one, discarded, request, report);
-        });
-      };
-      if (options_.must_tell_host) {
-        // Locked while discarding, too: a frame that is deflated concurrently must not return to
-        // the guest before its page has been discarded.
-        std::lock_guard lock{mutex_};
-        discard_batch(gathered_);
+      // The permit lives until the last madvise of the batch has returned.
+      if (const auto permit = gate_.permit(discard_kind::uncoordinated); permit) {
+        end = discard_some(frames, begin, end, permit, now);
+      } else if (options_.must_tell_host) {
+        const auto for_units = gate_.permit(discard_kind::coordinated);
+        if (for_units) end = discard_some(frames, begin, end, for_units, now);
+        else report.inhibited += end - begin;
       } else {
-        discard_batch(of_this_request);
+        report.inhibited += end - begin;
       }
-      if (begin != end) outdated = 0;
       begin = end;
     }
     return report;
   }
 
-  /// Returns whether the frame is accounted for. False, and nothing recorded, if an edit of the map
-  /// may have concerned its block since the view was taken.
-  static bool add_frame(std::uint32_t number, detail::checked_view& view,
-                        detail::guest_memory& memory, detail::partial_pages& pages,
-                        detail::request_notes& request, detail::batch& ready,
-                        discard_report& report) noexcept {
-    const auto frame = frame_extent(number);
-    section const* const found = memory.find_discardable(frame);
-    if (found == nullptr) {
-      report.not_ram += 1;
-      return true;
-    }
-    memory_backing& block = *found->memory;
-    const std::uint64_t offset = detail::offset_in_block(*found, frame.first);
-    if (offset % frame_size != 0) {
-      report.partial += 1;  // it straddles two host pages
-      return true;
-    }
-    if (block.page_size() == frame_size) {
-      ready.add({&block, offset, frame_size, 1, nullptr});
-      return true;
-    }
-    const auto generation = view.generation_of(block);
-    if (!generation) return false;
-    detail::block_records* records = pages.of(block, *generation, memory.owner());
-    if (records != nullptr && records->generation() != *generation) {
-      if (ready.size() != 0) return false;  // a page of this block may be in the batch
-      pages.erase(block);
-      records = pages.of(block, *generation, memory.owner());
-    }
-    if (records == nullptr || !add_to_page(*records, block, offset, request, ready, report))
-      report.fail(1, error::out_of_memory("note a part of a host page").at(frame).of(block.name()));
-    return true;
-  }
-
-  /// Returns false, and nothing is recorded, if out of memory.
-  static bool add_to_page(detail::block_records& records, memory_backing& block,
-                          std::uint64_t offset, detail::request_notes& request,
-                          detail::batch& ready, discard_report& report) noexcept {
-    const detail::partial_page page = records.at(offset);
-    if (!page) return false;
-    const auto key = records.key_of(offset);
-    if (page.discarded() && request.has_discarded(key)) {
-      report.discarded += 1;  // a duplicate within the request
-      return true;
-    }
-    detail::page_in_request* const note = request.at(key, page);
-    if (note == nullptr) return false;
-    page.mark_free(offset % block.page_size() / frame_size);
-    if (note->queued != detail::page_in_request::not_queued) {
-      ready[note->queued].frames += 1;
-    } else if (page.complete()) {
-      note->queued =
-          ready.add({&block, round_down(offset, block.page_size()), block.page_size(), 1, note});
+  /// Handles frames under one permit: up to `end`, or to where a newer view of the map is needed.
+  /// Returns how far it got.
+  template <class Frames>
+  std::size_t discard_some(Frames frames, std::size_t begin, std::size_t end,
+                           discard_permit const& permit, detail::inflate_request& now) noexcept {
+    // the view keeps the memory alive until the batch is discarded
+    detail::checked_view view{guest_};
+    detail::guest_memory memory{*view};
+    const auto discard_batch = [&](detail::frame_records& records) {
+      records.erase_expired(view.guard());
+      for (std::size_t at = begin; at < end; ++at) {
+        if (records.add(frames[at], view, memory, permit, now)) continue;
+        // The map has changed meanwhile: the rest uses a newer view. A frame that finds several
+        // outdated is not discarded.
+        if (at != begin || ++now.outdated < views_for_a_frame) end = at;
+        else now.report.partial += 1, now.outdated = 0;
+      }
+      now.discard_ready(permit);
+    };
+    if (options_.must_tell_host) {
+      // Locked while discarding, too: a frame that is deflated concurrently must not return to
+      // the guest before its page has been discarded.
+      std::lock_guard lock{mutex_};
+      discard_batch(gathered_);
     } else {
-      report.partial += 1;
-      note->pending += 1;
+      discard_batch(now.records);
     }
-    return true;
+    if (begin != end) now.outdated = 0;
+    return end;
   }
 
-  /// After an attempt to discard a host page. If it succeeded, the frames reported as partial so
-  /// far become discarded ones.
-  static void record_outcome(detail::complete_page const& one, bool discarded,
-                             detail::request_notes& request, discard_report& report) noexcept {
-    if (one.note == nullptr) return;
-    detail::page_in_request& note = *one.note;
-    note.queued = detail::page_in_request::not_queued;
-    if (!discarded) return;
-    const std::uint64_t named = one.frames + note.pending;
-    report.partial -= note.pending;
-    report.discarded += note.pending;
-    if (!note.page.discarded())
-      report.completed += note.page.frames() - std::min(note.page.frames(), named);
-    note.page.mark_discarded();
-    request.note_discarded(note);
+  void bring_back(unit_source& units, std::uint64_t which, discard_report& report) noexcept {
+    if (!units.wants_gone(which)) return;
+    detail::bring_back<PopulateFailure>(
+        units, which, [this] { return gate_.permit(discard_kind::coordinated); }, report);
   }
 
   template <class Frames>
@@ -249,7 +215,7 @@ class balloon {
     const auto view = guest_.view();
     detail::guest_memory memory{*view};
     std::lock_guard lock{mutex_};
-    gathered_.erase_expired();
+    gathered_.erase_expired(view);
     for (std::size_t at = 0; at < frames.size(); ++at) {
       const auto frame = frame_extent(frames[at]);
       (memory.find_discardable(frame) != nullptr ? report.returned : report.not_ram) += 1;
@@ -258,8 +224,11 @@ class balloon {
         const auto part = *one.where.intersection(frame);
         const std::uint64_t first = detail::offset_in_block(one, part.first);
         const std::uint64_t last = detail::offset_in_block(one, part.last);
-        gathered_.mark_used(*one.memory, first);
-        if (last / frame_size != first / frame_size) gathered_.mark_used(*one.memory, last);
+        for (const std::uint64_t offset : {first, last}) {
+          gathered_.mark_used(*one.memory, offset);
+          if (auto* const units = gathered_.source_of(*one.memory); units != nullptr)
+            bring_back(*units, units->units().unit_at(block_offset{offset}), report);
+        }
       });
     }
     return report;
@@ -270,7 +239,11 @@ class balloon {
   detail::guarded_space guarded_;
   balloon_options options_;
   typename Threading::mutex mutex_;
-  detail::partial_pages gathered_;
+  detail::frame_records gathered_;
 };
+
+/// The gate's threading is the balloon's.
+template <class Threading>
+balloon(address_space const&, discard_gate<Threading>&, balloon_options = {}) -> balloon<Threading>;
 
 }  // namespace tether

@@ -28,8 +28,10 @@ inline constexpr std::uint64_t frame_size = 4 * KiB;
 /// Frame numbers in host byte order.
 class host_order_frames {
  public:
+  /// Lends the numbers.
   constexpr explicit host_order_frames(std::span<std::uint32_t const> numbers) noexcept
       : numbers_{numbers} {}
+  /// How many frames.
   [[nodiscard]] constexpr std::size_t size() const noexcept { return numbers_.size(); }
   [[nodiscard]] constexpr std::uint32_t operator[](std::size_t at) const noexcept {
     return numbers_[at];
@@ -45,8 +47,10 @@ class host_order_frames {
 /// discarded.
 class little_endian_frames {
  public:
+  /// Lends the bytes, four for each number.
   constexpr explicit little_endian_frames(std::span<std::byte const> bytes) noexcept
       : bytes_{bytes} {}
+  /// How many frames.
   [[nodiscard]] constexpr std::size_t size() const noexcept { return bytes_.size() / 4; }
   [[nodiscard]] constexpr std::uint32_t operator[](std::size_t at) const noexcept {
     std::uint32_t number = 0;

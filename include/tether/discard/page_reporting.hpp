@@ -12,6 +12,7 @@
 #include <tether/core/extent.hpp>
 #include <tether/fwd.hpp>
 #include <tether/inhibit/discard_gate.hpp>
+#include <tether/inhibit/threading.hpp>
 #include <tether/topology/address_space.hpp>
 #include <tether/topology/detail/guarded_space.hpp>
 
@@ -32,8 +33,13 @@ class page_reporting {
   /// that is larger.
   static constexpr std::uint64_t bytes_per_permit = 64 * MiB;
 
+  /// Reporting for `guest`. Both must live longer.
   page_reporting(address_space const& guest, discard_gate<Threading>& gate) noexcept
       : guest_{guest}, gate_{gate}, guarded_{guest, gate.id()} {}
+  /// Refused: the gate is of another threading (tether[T1]).
+  template <class Other>
+  page_reporting(address_space const& guest, discard_gate<Other>& gate) noexcept
+      : page_reporting{guest, detail::same_threading<Threading>(gate)} {}
 
   /// One element of the queue: the ranges that it reports, made of its descriptors' addresses and
   /// lengths as core/extent says. Complete it to the guest whatever the
@@ -133,5 +139,9 @@ class page_reporting {
   discard_gate<Threading>& gate_;
   detail::guarded_space guarded_;
 };
+
+/// The gate's threading is the reporting's.
+template <class Threading>
+page_reporting(address_space const&, discard_gate<Threading>&) -> page_reporting<Threading>;
 
 }  // namespace tether

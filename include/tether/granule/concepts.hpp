@@ -17,33 +17,50 @@
 
 #include <concepts>
 #include <cstdint>
+#include <type_traits>
 
 namespace tether {
+
+namespace detail {
+
+/// A granularity but for the size of its blocks.
+template <class S>
+concept cuts_sections = std::same_as<typename S::slot, granularity_slot> &&
+                        requires(mapping const& rest, block_offset offset, page_sizes sizes) {
+                          {
+                            S::first_piece(rest, offset, sizes)
+                          } noexcept -> std::same_as<std::uint64_t>;
+                          {
+                            S::pieces(rest, offset, sizes)
+                          } noexcept -> std::same_as<std::uint64_t>;
+                          requires std::same_as<decltype(S::block_size), const std::uint64_t>;
+                        };
+/// No blocks, or blocks of a power of two, of at least 4 KiB.
+template <class S>
+concept has_sound_blocks = requires {
+  typename std::bool_constant<S::block_size == 0>;
+} && (S::block_size == 0 || S::block_size >= 4 * KiB) && (S::block_size & (S::block_size - 1)) == 0;
+
+}  // namespace detail
 
 /// A strategy: a stateless struct for the slot `granularity_slot`.
 /// Minimal:
 ///   - `first_piece(rest, offset, sizes)`: bytes of the first piece of what remains of a section;
 ///   - `pieces(rest, offset, sizes)`: how many pieces the whole of `rest` takes;
-///   - `block_size`: 0 where pieces are no uniform blocks, else the block in bytes.
+///   - `block_size`: 0 where pieces are no uniform blocks, else the block in bytes: a power of two,
+///     at least 4 KiB.
 ///   `offset` says where the first byte of `rest` lies in its RAM block; `sizes` are the page
 ///   sizes that the container was attached with.
 /// Requires: `rest` begins and ends on the smallest page of `sizes`, in IOVA and host address, and
 /// is not all 2^64 bytes.
-/// Laws: `test/laws/granularity.hpp`. 0 < first_piece <= the size of `rest`; the pieces tile it;
+/// Laws: `laws/granularity.hpp`. 0 < first_piece <= the size of `rest`; the pieces tile it;
 /// `pieces` counts them; the pieces of a part that begins at a piece's border are those of the
 /// whole.
 /// Cost: `first_piece` a few instructions; `pieces` at most one step per page size, never one per
 /// piece.
 /// Models: `whole_section`, `largest_page`, `fixed_block`.
 template <class S>
-concept granularity = std::same_as<typename S::slot, granularity_slot> &&
-                      requires(mapping const& rest, block_offset offset, page_sizes sizes) {
-                        {
-                          S::first_piece(rest, offset, sizes)
-                        } noexcept -> std::same_as<std::uint64_t>;
-                        { S::pieces(rest, offset, sizes) } noexcept -> std::same_as<std::uint64_t>;
-                        requires std::same_as<decltype(S::block_size), const std::uint64_t>;
-                      };
+concept granularity = detail::cuts_sections<S> && detail::has_sound_blocks<S>;
 
 /// Whether `S` maps in blocks that can be unmapped one by one, so that coordinated discards may go
 /// on (law 3).

@@ -20,6 +20,7 @@ namespace tether {
 
 /// How a section fits the IOMMU's pages.
 struct fitting {
+  /// How it fits.
   enum class verdict : std::uint8_t {
     fits,          ///< whole pages as it is
     trimmed,       ///< whole pages after rounding inward; `trimmed` bytes are left out
@@ -28,11 +29,12 @@ struct fitting {
     not_congruent,
   };
 
-  verdict how = verdict::fits;
-  mapping inside{};  ///< what to map; the raw mapping where nothing can be
+  verdict how = verdict::fits;  ///< the verdict
+  mapping inside{};             ///< what to map; the raw mapping where nothing can be
   /// bytes that are not mapped: all of them (modulo 2^64) where nothing can be
   std::uint64_t trimmed = 0;
 
+  /// Whether anything is left to map.
   [[nodiscard]] constexpr bool mappable() const noexcept {
     return how == verdict::fits || how == verdict::trimmed;
   }
@@ -66,7 +68,7 @@ struct fitting {
 /// A policy for `edges_slot`.
 /// Minimal: `refuses(how, is_ram)`: whether a section with this verdict fails the commit, instead
 /// of being mapped as far as possible.
-/// Laws: `test/laws/edges.hpp`. RAM that is not congruent is always refused (the device would miss
+/// Laws: `laws/edges.hpp`. RAM that is not congruent is always refused (the device would miss
 /// memory that the guest counts on, and no rounding helps); what fits, or is not RAM, never is.
 /// Models: `trim_edges`, `refuse_edges`.
 template <class E>

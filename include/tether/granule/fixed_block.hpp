@@ -11,7 +11,6 @@
 #include <tether/granule/concepts.hpp>
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 
 namespace tether {
@@ -19,14 +18,10 @@ namespace tether {
 /// Pieces end on multiples of `Size` bytes of the RAM block. The smaller `Size`, the finer the
 /// granularity of a discard manager (RamDiscardManager), and the more of the container's mapping
 /// limit it takes.
-/// Requires: `Size` is a power of two, at least 4 KiB (and a multiple of the IOMMU's page:
-/// `cuts_between_pages`).
+/// Requires: `Size` is a power of two, at least 4 KiB, or it is no granularity (tether[G1]); and a
+/// multiple of the IOMMU's page (`cuts_between_pages`).
 template <std::uint64_t Size>
 struct fixed_block {
-  static_assert(
-      std::has_single_bit(Size) && Size >= 4 * KiB,
-      "tether[G1]: fixed_block<Size>: Size must be a power of two and at least 4 KiB (4096 bytes)");
-
   using slot = granularity_slot;
   static constexpr std::uint64_t block_size = Size;
 

@@ -72,7 +72,7 @@ concept never_inhibits = requires {
 /// may not lead to.
 /// Laws: a pure rule, a constant expression for any counts; no holds where nothing is attached, nor
 /// for groups that need none; many groups and devices are treated as few (`truth_table.hpp`); see
-/// `test/laws/inhibition.hpp`.
+/// `laws/inhibition.hpp`.
 /// Models: `inhibit_per_container`, `inhibit_per_group`, `inhibit_per_device`, `no_inhibition`.
 template <class P>
 concept inhibition = policy<P> && std::same_as<typename P::slot, inhibition_slot> &&

@@ -34,7 +34,7 @@ class [[nodiscard]] scoped_entry {
 
   /// Releases it now; later calls do nothing.
   void release() noexcept {
-    if (gate_ != nullptr) std::exchange(gate_, nullptr)->lower(entry_, entry_.count());
+    if (gate_ != nullptr) std::exchange(gate_, nullptr)->give_back(entry_);
   }
   [[nodiscard]] std::string_view name() const noexcept { return entry_.name(); }
 

@@ -12,6 +12,8 @@
 //   coordinated requirement    no         yes         yes          yes        yes
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <cstdint>
 #include <string_view>
 
@@ -34,6 +36,7 @@ enum class entry_kind : std::uint8_t {
   suspension
 };
 
+/// The kind of a hold's or requirement's entry.
 [[nodiscard]] constexpr entry_kind entry_kind_of(hold_kind kind) noexcept {
   return kind == hold_kind::any ? entry_kind::any_hold : entry_kind::uncoordinated_hold;
 }
@@ -41,6 +44,7 @@ enum class entry_kind : std::uint8_t {
   return kind == requirement_kind::any ? entry_kind::any_requirement
                                        : entry_kind::coordinated_requirement;
 }
+/// What it is called where holders are listed.
 [[nodiscard]] constexpr const char* name_of(entry_kind what) noexcept {
   switch (what) {
     case entry_kind::any_hold: return "any hold";
@@ -54,26 +58,28 @@ enum class entry_kind : std::uint8_t {
 
 /// What `discard_gate::for_each_holder` reports of an entry: who, what, how many.
 struct holder_info {
-  std::string_view name;
-  entry_kind what;
-  std::uint32_t count;
+  std::string_view name;  ///< who
+  entry_kind what;        ///< what it has
+  std::uint32_t count;    ///< how many of these
 };
 
 /// How many holds, requirements and suspensions there are. Plain counts; each gate has one of
 /// these.
 /// Source: QEMU's ram_block_discard counters as of 2021, with the underflow check that they lost.
 struct gate_counts {
-  std::uint32_t any_holds = 0;
-  std::uint32_t uncoordinated_holds = 0;
-  std::uint32_t any_requirements = 0;
-  std::uint32_t coordinated_requirements = 0;
-  std::uint32_t suspensions = 0;
+  std::uint32_t any_holds = 0;                 ///< holds that forbid every discard
+  std::uint32_t uncoordinated_holds = 0;       ///< holds that let coordinated discards go on
+  std::uint32_t any_requirements = 0;          ///< requirements of discards of any kind
+  std::uint32_t coordinated_requirements = 0;  ///< requirements of coordinated discards alone
+  std::uint32_t suspensions = 0;               ///< suspensions
 
   friend constexpr bool operator==(gate_counts const&, gate_counts const&) noexcept = default;
 
+  /// The number of holds of that kind.
   [[nodiscard]] constexpr std::uint32_t& of(hold_kind kind) noexcept {
     return kind == hold_kind::any ? any_holds : uncoordinated_holds;
   }
+  /// The number of requirements of that kind.
   [[nodiscard]] constexpr std::uint32_t& of(requirement_kind kind) noexcept {
     return kind == requirement_kind::any ? any_requirements : coordinated_requirements;
   }

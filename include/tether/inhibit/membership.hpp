@@ -4,6 +4,8 @@
 // these counts and has no state of its own (law 10): `concepts.hpp`.
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <cstdint>
 
 namespace tether {
@@ -20,7 +22,7 @@ inline constexpr consent agrees_to_discards = consent::given;
 struct group_counts {
   std::uint32_t agreed = 0;    ///< open devices that agreed to discards
   std::uint32_t declined = 0;  ///< open devices that did not
-  bool attached = false;
+  bool attached = false;       ///< whether the group is attached
   /// Whether the IOMMU pins for this group is known: one of its devices has agreed, or each was
   /// asked before it was attached. Stays true until the group detaches: otherwise closing that
   /// device would have to retake a hold, and closing must not be able to fail.
@@ -47,8 +49,8 @@ struct container_counts {
 
 /// The counts of a container and of the group that an operation concerns.
 struct membership {
-  container_counts container;
-  group_counts group;
+  container_counts container;  ///< of the container
+  group_counts group;          ///< of the group concerned
 };
 
 /// How membership can change. Where groups are attached, their devices are opened afterwards; where

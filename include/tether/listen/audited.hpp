@@ -7,6 +7,7 @@
 //     audit                  -> frames read, compared     CPU:     frame 812  frame 977   <- stale
 #pragma once
 
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
@@ -21,6 +22,7 @@
 #include <map>
 #include <optional>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -34,18 +36,18 @@ enum class staleness : std::uint8_t {
 
 /// Consecutive pages for which device and CPU use different page frames.
 struct stale_extent {
-  extent<io_address> where{};
-  host_address host{};
-  staleness how = staleness::absent;
-  extent<io_address> mapped_as{};  ///< the mapping that they belong to
+  extent<io_address> where{};         ///< where devices see it
+  host_address host{};                ///< where the CPU sees it
+  staleness how = staleness::absent;  ///< in which way it is stale
+  extent<io_address> mapped_as{};     ///< the mapping that they belong to
 
   friend constexpr bool operator==(stale_extent const&, stale_extent const&) noexcept = default;
 };
 
 /// What an audit found.
 struct audit_report {
-  std::vector<stale_extent> stale{};
-  std::uint64_t compared = 0;  ///< bytes that were compared
+  std::vector<stale_extent> stale{};  ///< what devices and CPU see differently
+  std::uint64_t compared = 0;         ///< bytes that were compared
   /// bytes mapped that nothing pins, that are device memory, or whose frames could not be read
   std::uint64_t not_compared = 0;
   /// false once a mapping could not be recorded at all for lack of memory
@@ -54,19 +56,39 @@ struct audit_report {
   /// be stale while it is absent: run the audit with CAP_SYS_ADMIN.
   bool by_frame_number = true;
 
+  /// Whether nothing is stale.
   [[nodiscard]] bool clean() const noexcept { return stale.empty(); }
 };
+
+namespace detail {
+
+/// A value, and not the concepts, of which a compiler would explain each operand.
+template <class Observer>
+inline constexpr bool would_be_told =
+    notifications_callable<Observer> && has_notifications<Observer>;
+/// A class of its own, as those in `attach/detail/refusals.hpp`.
+template <class Observer>
+struct observer_beside_never_told {
+  static_assert(would_be_told<Observer>,
+                "tether[O5]: the observer beside tether::audited has a function that would never "
+                "be told, or none at all: 'mapped', 'unmapped', 'trimmed', 'left_out', 'pinning' "
+                "and 'diverged' are public and noexcept");
+};
+/// One that is refused is left out, so that nothing behind it is refused as well.
+template <class Observer>
+struct observer_beside {
+  using type = std::conditional_t<would_be_told<Observer>, Observer, no_observation>;
+  static_assert(sizeof(observer_beside_never_told<Observer>) != 0);
+};
+
+}  // namespace detail
 
 /// The policy. `Next` is an observer to which every notification is forwarded.
 /// Cost: 8 bytes per pinned page, and a system call per 512 of them whenever they are mapped or
 /// become pinned.
 template <observation Next = no_observation, class Kernel = linux_kernel>
 class basic_audited {
-  static_assert(
-      notifications_callable<Next> && has_notifications<Next>,
-      "tether[O5]: the observer beside tether::audited has a function that would never be told, or "
-      "none at all: 'mapped', "
-      "'unmapped', 'trimmed', 'left_out', 'pinning' and 'diverged' are public and noexcept");
+  static_assert(sizeof(detail::observer_beside_never_told<Next>) != 0);
 
  public:
   using slot = observation_slot;
@@ -83,11 +105,12 @@ class basic_audited {
     detail::notify_unmapped(next_, where);
   }
   void pinning(bool everything) noexcept {
-    const bool begins = everything && !pinning_;
-    pinning_ = everything;
-    for (auto& [first, one] : recorded_) {
-      if (begins) record_frames(one);
-      else if (!everything) one.frames.reset();
+    // Told after each join and leave: only one that changes it costs something for each mapping.
+    if (std::exchange(pinning_, everything) != everything) {
+      for (auto& [first, one] : recorded_) {
+        if (everything) record_frames(one);
+        else one.frames.reset();
+      }
     }
     detail::notify_pinning(next_, everything);
   }
@@ -103,22 +126,23 @@ class basic_audited {
 
   /// Compares. Requires: nothing is mapped or unmapped meanwhile, which `tether::audit` ensures.
   /// Fails: the kernel's errno where the pagemap cannot be read; not enough memory.
-  [[nodiscard]] result<audit_report> compare() const noexcept try {
-    audit_report report;
-    auto frames = page_frames<Kernel>::open();
-    if (!frames) return failure(frames.error());
-    report.complete = complete_;
-    for (auto const& [first, one] : recorded_) {
-      if (!one.frames) {
-        report.not_compared += one.what.where.size();
-        continue;
+  [[nodiscard]] result<audit_report> compare() const noexcept {
+    TETHER_TRY {
+      audit_report report;
+      auto frames = page_frames<Kernel>::open();
+      if (!frames) return failure(frames.error());
+      report.complete = complete_;
+      for (auto const& [first, one] : recorded_) {
+        if (!one.frames) {
+          report.not_compared += one.what.where.size();
+          continue;
+        }
+        report.compared += one.what.where.size();
+        if (auto done = compare(one, *frames, report); !done) return failure(done.error());
       }
-      report.compared += one.what.where.size();
-      if (auto done = compare(one, *frames, report); !done) return failure(done.error());
+      return report;
     }
-    return report;
-  } catch (std::exception const&) {
-    return failure(error::out_of_memory("audit"));
+    TETHER_CATCH(std::exception const&) { return failure(error::out_of_memory("audit")); }
   }
 
  private:
@@ -127,29 +151,33 @@ class basic_audited {
     std::optional<std::vector<page_frame>> frames{};  ///< at the time it became pinned
   };
 
-  void record(mapping const& what) noexcept try {
-    if (!what.where.valid()) {
-      complete_ = false;
-      return;
+  void record(mapping const& what) noexcept {
+    TETHER_TRY {
+      if (!what.where.valid()) {
+        complete_ = false;
+        return;
+      }
+      entry& fresh = recorded_[what.where.first.value];
+      fresh.what = what;
+      fresh.frames.reset();
+      if (pinning_) record_frames(fresh);
     }
-    entry& fresh = recorded_[what.where.first.value];
-    fresh.what = what;
-    fresh.frames.reset();
-    if (pinning_) record_frames(fresh);
-  } catch (std::exception const&) {
-    complete_ = false;
+    TETHER_CATCH(std::exception const&) { complete_ = false; }
   }
   /// A mapping whose frames cannot be read is reported as not compared.
-  static void record_frames(entry& one) noexcept try {
-    one.frames.reset();
-    if (one.what.memory == memory_kind::device) return;
-    const auto list = page_frames<Kernel>::open();
-    if (!list) return;
-    std::vector<page_frame> now(pages_of(one.what));
-    const auto keep = [&](std::uint64_t at, page_frame frame) { now[at] = frame; };
-    if (list->look(one.what.host, now.size(), may_be_elsewhere(one.what), keep))
-      one.frames = std::move(now);
-  } catch (std::exception const&) {}
+  static void record_frames(entry& one) noexcept {
+    TETHER_TRY {
+      one.frames.reset();
+      if (one.what.memory == memory_kind::device) return;
+      const auto list = page_frames<Kernel>::open();
+      if (!list) return;
+      std::vector<page_frame> now(pages_of(one.what));
+      const auto keep = [&](std::uint64_t at, page_frame frame) { now[at] = frame; };
+      if (list->look(one.what.host, now.size(), may_be_elsewhere(one.what), keep))
+        one.frames = std::move(now);
+    }
+    TETHER_CATCH(std::exception const&) {}
+  }
 
   static result<void> compare(entry const& one, page_frames<Kernel> const& frames,
                               audit_report& report) {
@@ -162,12 +190,11 @@ class basic_audited {
       if (same) return;
       const staleness how = now.present() ? staleness::replaced : staleness::absent;
       const io_address first = one.what.where.first + at * page;
-      try {
+      TETHER_TRY {
         add(report.stale,
             {{first, first + (page - 1)}, one.what.host + at * page, how, one.what.where});
-      } catch (std::exception const&) {
-        fits_in_memory = false;
       }
+      TETHER_CATCH(std::exception const&) { fits_in_memory = false; }
     };
     if (auto done =
             frames.look(one.what.host, one.frames->size(), may_be_elsewhere(one.what), check);
@@ -204,8 +231,8 @@ class basic_audited {
 
 /// Used as `tether::container<vfio_type1, inhibit_per_group, tether::audited>`.
 using audited = basic_audited<>;
-/// The same, beside an observer of the user's.
+/// The same, beside an observer of the user's. It is judged here, before a container looks at it.
 template <observation Next>
-using audited_beside = basic_audited<Next>;
+using audited_beside = basic_audited<typename detail::observer_beside<Next>::type>;
 
 }  // namespace tether

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
 // The generic memory listener: keeps one backend in step with a guest's memory map, all or nothing.
-// Usable alone: fed by `address_space`, or by a VMM's own memory model.
 //
 //     sections -> plan and check all -> unmap what went -> map what came
 //                        |                    |                 |
@@ -11,10 +10,11 @@
 #include <tether/core/error.hpp>
 #include <tether/granule/concepts.hpp>
 #include <tether/granule/edges.hpp>
+#include <tether/granule/whole_section.hpp>
 #include <tether/listen/detail/announced_change.hpp>
 #include <tether/listen/detail/feed.hpp>
 #include <tether/listen/detail/kept_memory.hpp>
-#include <tether/listen/detail/section_mapper.hpp>
+#include <tether/listen/detail/mapped_sections.hpp>
 #include <tether/listen/detail/section_plan.hpp>
 #include <tether/listen/detail/undo_log.hpp>
 #include <tether/listen/left_out.hpp>
@@ -27,33 +27,36 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string_view>
-#include <system_error>
+#include <utility>
 #include <vector>
 
 namespace tether {
 
 /// Models `memory_listener`. `Mutex` is held over a commit: the caller's lock around every call
-/// into this backend. `Feed` says whether announced changes are validated (`checked_feed`) or
-/// trusted (`trusted_feed`, a container's).
+/// into this backend. `Feed`: whether announced changes are validated, or trusted (a container's).
 ///
-/// Fed by a VMM's own memory model, a change is: `begin(kind)`; `remove` for each section that
-/// goes, once, exactly as it was added (but for its name); `add` for each that comes; `commit`.
-/// However announced, removals take effect first, so a section that moves, or whose rights change,
-/// is removed and added. What was left out, or could not be followed in a compulsory change, was
-/// added all the same, and is removed like any other. A refused change has added and removed
-/// nothing. To end, remove everything in a compulsory change.
+/// `dma_listener listener{iommu, mutex}` maps where the guest has it: guest address = IOVA. Alone
+/// it asks no gate. A change by a VMM's own memory model is: `begin`; `remove` for each section
+/// that goes, once, exactly as it was added (but for its name); `add` for each that comes;
+/// `commit`. However announced, removals take effect first, so a section that moves, or whose
+/// rights change, is removed and added. What was left out, or could not be followed in a compulsory
+/// change, was added all the same, and is removed like any other. A refused change has added and
+/// removed nothing. To end, remove everything in a compulsory change. `begin` forgets an open one.
 /// Requires: backend, mutex and memory outlive it; one thread from `begin` to `commit`.
-template <class Backend, granularity Granularity, edges Edges, observation Observation, class Mutex,
+template <class Backend, granularity Granularity = whole_section, edges Edges = trim_edges,
+          observation Observation = no_observation, class Mutex = std::mutex,
           class Feed = detail::checked_feed>
 class dma_listener {
  public:
+  /// Maps into `backend`, under `mutex`. Both must live longer.
   dma_listener(Backend& backend, Mutex& mutex) noexcept
-      : backend_{&backend}, mutex_{&mutex}, mapper_{backend} {}
+      : backend_{&backend}, mutex_{&mutex}, mapper_{backend, mutex} {}
   dma_listener(dma_listener const&) = delete;
   dma_listener& operator=(dma_listener const&) = delete;
 
-  void begin(commit_kind kind) noexcept { change_.begin(kind); }
+  void begin(commit_kind kind = commit_kind::refusable) noexcept { change_.begin(kind); }
   void begin_rollback() noexcept { change_.begin_rollback(); }
   void remove(section const& one) noexcept { change_.remove(one); }
   void add(section const& one) noexcept {
@@ -61,73 +64,87 @@ class dma_listener {
     // Reserved now: memory that cannot be unmapped must be kept even when out of memory.
     if (!kept_.reserve(change_.room())) change_.note_out_of_memory();
   }
-  /// Fails: what the backend says; whatever can be refused up front (law 14); `not_enough_memory`;
-  /// `diverged`; what the feed finds wrong, a `commit` without `begin` too (tether[M4]), which
-  /// changes nothing.
+  /// Fails: as `commit` would up front (law 14). Changes nothing. Requires: no change is begun.
+  [[nodiscard]] result<void> could_follow(std::span<section const> removals,
+                                          std::span<section const> additions) noexcept {
+    begin(commit_kind::refusable);
+    for (section const& one : removals) remove(one);
+    for (section const& one : additions) add(one);
+    std::lock_guard lock{*mutex_};
+    start();
+    const auto could = named(plan_all());
+    left_out_.roll_back();
+    mapper_.roll_back();
+    change_.end(false);
+    return could;
+  }
+  /// Fails: what the backend says; whatever can be refused up front (law 14); not enough memory;
+  /// `diverged`; what the feed finds wrong, also a missing `begin` (tether[M4], changing nothing).
   [[nodiscard]] result<void> commit() noexcept {
     unmonitored none;
     return commit_monitored(none);
   }
-  /// As `commit`, with a progress monitor that is called before each piece.
+  /// With a progress monitor that is called before each piece.
   template <progress_monitor Monitor>
   [[nodiscard]] result<void> commit_monitored(Monitor& monitor) noexcept {
     std::lock_guard lock{*mutex_};
-    mapper_.refresh_sizes();
-    left_out_.begin_change(change_.rolls_back());
-    change_.validate();
+    start();
     auto followed = change_.kind() == commit_kind::refusable ? follow_or_refuse(monitor)
                                                              : follow_or_fence(monitor);
     change_.end(followed || change_.kind() == commit_kind::compulsory);
-    return followed || name_.empty() ? followed : failure(followed.error().in(name_));
+    return named(followed);
   }
 
-  /// Names the container: an error of `commit` bears it, so that who has several knows which one
-  /// refuses. Requires: the mutex is held, or no commit is running; the name outlives its use.
-  void name(std::string_view container) noexcept { name_ = container; }
-
-  // The current state. Requires: the mutex is held, or no commit is running.
-
+  /// Names the container in errors of `commit`. Requires: as the following; it outlives its use.
+  void name(std::string_view container) noexcept { mapper_.name(container); }
+  [[nodiscard]] std::string_view name() const noexcept { return mapper_.name(); }
+  /// What is mapped. Requires, as the following: the mutex is held, or no commit is running.
   [[nodiscard]] mapped_usage usage() const noexcept { return mapper_.usage(); }
   /// Bytes at the edges of mapped sections that devices do not see.
   [[nodiscard]] std::uint64_t trimmed_bytes() const noexcept { return trimmed_; }
   /// What devices do not see although it is memory, by address. Fails: may throw `std::bad_alloc`.
   [[nodiscard]] std::vector<left_out_section> left_out() const { return left_out_.all(); }
-  /// Another number after each change of what is left out.
+  [[nodiscard]] std::uint64_t left_out_count() const noexcept { return left_out_.size(); }
+  /// Another number after each change of what is left out; a copy follows as the list says.
   [[nodiscard]] std::uint64_t left_out_version() const noexcept { return left_out_.version(); }
+  void update_left_out(left_out_copy& copy) { left_out_.update(copy); }
   /// A rollback failed: what is mapped is not known any more, and every change is refused (law 6).
-  [[nodiscard]] bool diverged() const noexcept { return divergence_.has_value(); }
+  [[nodiscard]] bool diverged() const noexcept { return mapper_.divergence().has_value(); }
   [[nodiscard]] Observation& observer() noexcept { return mapper_.observer(); }
 
   /// Populates the pages behind read-only mappings of private memory, before something pins them
-  /// (law 15): they may have been discarded since. Requires: the mutex and a hold are held.
-  /// Fails: as `memory_backing::populate`, naming the section.
+  /// (law 15). Requires: the mutex and a hold are held. Fails: as `memory_backing::populate`.
   [[nodiscard]] result<void> populate_read_only() noexcept { return mapper_.populate_read_only(); }
-
   /// Marks it diverged: a step other than mapping could not be rolled back.
-  void diverge(error const& why) noexcept {
-    if (!divergence_) divergence_ = why;
-    detail::notify_diverged(mapper_.observer(), why);
+  void diverge(error const& why) noexcept { mapper_.diverge(why); }
+  /// Never frees or discards what devices may still reach, not even when this is destroyed.
+  void keep_memory_for_ever() noexcept { take_kept_memory().keep_for_ever(); }
+  /// Moves out what keeps it from being freed and discarded.
+  [[nodiscard]] detail::kept_memory take_kept_memory() noexcept {
+    mapper_.keep_units(kept_);
+    return std::move(kept_);
   }
-  /// Never frees the memory that devices may still reach, not even when this is destroyed.
-  void keep_memory_for_ever() noexcept { kept_.keep_for_ever(); }
   /// Forgets all sections. Requires: the backend was abandoned; no change is in progress.
   void reset() noexcept {
     mapper_.reset();
     left_out_.clear();
     trimmed_ = 0;
-    divergence_.reset();
     change_.reset();
     kept_.release();
   }
 
  private:
+  void start() noexcept {
+    mapper_.begin_change(change_.rolls_back());
+    left_out_.begin_change(change_.rolls_back());
+    change_.validate();
+  }
+  result<void> named(result<void> const& outcome) const noexcept {
+    return outcome || name().empty() ? outcome : failure(outcome.error().in(name()));
+  }
   template <progress_monitor Monitor>
   result<void> follow_or_refuse(Monitor& monitor) noexcept {
-    if (divergence_) return failure(refusal());
-    if (auto right = change_.verdict(); !right) return right;
-    if (change_.out_of_memory()) return failure(no_memory());
-    plan_removals();
-    if (auto checked = plan_additions(); !checked) return checked;
+    if (auto planned = plan_all(); !planned) return roll_back({}, planned.error());
     detail::undo_log log;
     for (; log.unmapped != change_.removed().size(); ++log.unmapped) {
       detail::section_plan const& plan = change_.removed()[log.unmapped];
@@ -151,8 +168,7 @@ class dma_listener {
     return {};
   }
 
-  /// A compulsory change: what cannot be mapped is left out, memory that cannot be unmapped is kept
-  /// from being freed, what the feed rejects is neither unmapped nor mapped.
+  /// Leaves out what cannot be mapped, keeps memory that cannot be unmapped, ignores what is wrong.
   template <progress_monitor Monitor>
   result<void> follow_or_fence(Monitor& monitor) noexcept {
     std::optional<error> first;
@@ -160,36 +176,39 @@ class dma_listener {
     plan_removals();
     for (detail::section_plan const& plan : change_.removed()) {
       if (plan.pieces == 0) continue;
-      auto done = divergence_ ? result<void>{failure(refusal())} : mapper_.unmap(plan);
+      auto done = diverged() ? result<void>{failure(refusal())} : mapper_.unmap(plan);
       if (done) continue;
       kept_.keep(*plan.what.memory);
       note(done.error());
     }
-    if (first && !divergence_) diverge(*first);
-    if (change_.out_of_memory() && !divergence_) diverge(no_memory());
+    if (first && !diverged()) diverge(*first);
+    if (change_.out_of_memory() && !diverged()) diverge(no_memory());
     for (detail::section_plan const& plan : change_.removed()) left_out_.remove(plan.what);
-    if (divergence_) {
+    if (diverged()) {
       left_out_.keep();
-      return failure(first.value_or(*divergence_).with_failed_rollback());
+      mapper_.keep(change_.removed());
+      return failure(first.value_or(*mapper_.divergence()).with_failed_rollback());
     }
-    std::uint64_t left = change_.added().empty() ? 0 : backend_->free_mappings();  // a system call
+    std::uint64_t left = change_.added().empty() ? 0 : mapper_.free_mappings();  // a system call
     for (detail::section_plan& plan : change_.added()) {
       if (left_out_.restore(plan.what)) continue;  // as before the change that is rolled back
       plan = detail::plan_section<Granularity>(plan.what, mapper_.sizes());
       result<void> done =
           detail::check_plan<Granularity, Edges>(plan, mapper_.sizes(), backend_->usable_iova());
-      if (done && plan.pieces != 0) {
-        done =
-            plan.pieces > left ? failure(detail::over_budget(plan, 0)) : mapper_.map(plan, monitor);
-        if (done) left -= plan.pieces;
-      }
+      if (done && plan.pieces > left) done = failure(detail::over_budget(plan, 0));
+      if (done && plan.pieces != 0) done = mapper_.map(plan, monitor);
+      if (first && detail::counts_locked_memory(*first) && plan.pieces != 0 &&
+          (done || detail::counts_locked_memory(done.error())))
+        first = first->with_more(detail::charged_bytes_of<Backend>(plan.fit.inside) / KiB);
       if (done) {
-        if (plan.pieces == 0) leave_out_unless_skipped(plan);
+        left -= plan.pieces;
+        if (plan.pieces == 0 && detail::treatment_of(plan.what) != detail::treatment::skip)
+          leave_out(plan, detail::no_whole_page(plan.what, mapper_.sizes()));
         continue;
       }
       if (done.error().rollback_failed() ||
           detail::treatment_of(plan.what) != detail::treatment::may_map)
-        note(done.error());
+        note(detail::with_the_rest<Backend>({&plan, 1}, 0, done.error()));
       if (done.error().rollback_failed()) {
         kept_.keep(*plan.what.memory);
         diverge(done.error());
@@ -197,7 +216,7 @@ class dma_listener {
       }
       leave_out(plan, done.error());
     }
-    if (change_.out_of_memory() && !divergence_) diverge(no_memory());
+    if (change_.out_of_memory() && !diverged()) diverge(no_memory());
     finish();
     return first ? failure(*first) : change_.verdict();
   }
@@ -205,58 +224,45 @@ class dma_listener {
   void plan_removals() noexcept {
     for (detail::section_plan& plan : change_.removed()) {
       plan = detail::plan_section<Granularity>(plan.what, mapper_.sizes());
-      if (mapper_.usage().mappings == 0 || left_out_.was_left_out(plan.what)) plan.pieces = 0;
+      if (mapper_.nothing_mapped() || left_out_.was_left_out(plan.what)) plan.pieces = 0;
     }
   }
 
   /// Refuses up front whatever can be known before the kernel is asked (law 14).
-  result<void> plan_additions() noexcept {
-    std::uint64_t available = backend_->free_mappings();  // may be unlimited
+  result<void> plan_all() noexcept {
+    if (diverged()) return failure(refusal());
+    if (auto right = change_.verdict(); !right) return right;
+    if (change_.out_of_memory()) return failure(no_memory());
+    plan_removals();
+    std::uint64_t available = change_.added().empty() ? 0 : mapper_.free_mappings();  // or no limit
     for (detail::section_plan const& plan : change_.removed())
       available += std::min(plan.pieces, ~available);
-    for (detail::section_plan& plan : change_.added()) {
-      plan = detail::plan_section<Granularity>(plan.what, mapper_.sizes());
-      if (auto checked = detail::check_plan<Granularity, Edges>(plan, mapper_.sizes(),
-                                                                backend_->usable_iova());
-          !checked) {
-        if (detail::treatment_of(plan.what) != detail::treatment::may_map)
-          return roll_back({}, checked.error());
-        leave_out(plan, checked.error());
-      } else if (plan.pieces == 0) {
-        leave_out_unless_skipped(plan);
-      }
-    }
-    const auto too_many = [&](auto& plan, error const& why) { leave_out(plan, why); };
-    const auto fits = detail::fit_to_budget(change_.added(), available, too_many);
-    return fits ? fits : roll_back({}, fits.error());
+    auto planned = detail::plan_additions<Granularity, Edges>(
+        change_.added(), mapper_.sizes(), backend_->usable_iova(), available,
+        [&](detail::section_plan& plan, error const& why) { leave_out(plan, why); });
+    return planned && change_.out_of_memory() ? failure(no_memory()) : planned;
   }
 
-  /// Leaves out a section that passes the filter but contains no whole page.
-  void leave_out_unless_skipped(detail::section_plan& plan) noexcept {
-    if (detail::treatment_of(plan.what) != detail::treatment::skip)
-      leave_out(plan, detail::no_whole_page(plan.what, mapper_.sizes()));
-  }
-  /// What is not mapped must be remembered, or its removal would unmap a hole: if out of memory,
-  /// the change is refused.
+  /// It must be remembered, or its removal would unmap a hole: no memory refuses the change.
   void leave_out(detail::section_plan& plan, error const& why) noexcept {
     plan.pieces = 0;
     if (!left_out_.add(plan.what, why)) change_.note_out_of_memory();
   }
 
-  /// Rolls back a refused change.
-  result<void> roll_back(detail::undo_log log, error const& why) noexcept {
+  result<void> roll_back(detail::undo_log log, error const& cause) noexcept {
+    const error why = detail::with_the_rest<Backend>(change_.added(), log.mapped, cause);
     const bool undone = log.unwind(
         [&](std::size_t i) {
-          if (change_.added()[i].pieces == 0 || mapper_.unmap(change_.added()[i])) return true;
+          if (change_.added()[i].pieces == 0 || mapper_.unmap_added(change_.added()[i]))
+            return true;
           kept_.keep(*change_.added()[i].what.memory);
           return false;
         },
         [&](std::size_t i) {
-          unmonitored none;
-          return change_.removed()[i].pieces == 0 ||
-                 mapper_.map(change_.removed()[i], none).has_value();
+          return change_.removed()[i].pieces == 0 || mapper_.map_again(change_.removed()[i]);
         });
     left_out_.roll_back();
+    mapper_.roll_back();
     if (undone && !why.rollback_failed()) return failure(why);
     diverge(why);
     return failure(why.with_failed_rollback());
@@ -276,24 +282,19 @@ class dma_listener {
       }
     }
     left_out_.keep();
+    mapper_.keep(change_.removed());
   }
 
   static error no_memory() noexcept { return error::out_of_memory("follow the memory map"); }
-  error refusal() const noexcept {
-    return error{"change mappings", errc::diverged}
-        .of(divergence_->subject())
-        .advise("call abandon()");
-  }
+  error refusal() const noexcept { return detail::refused_since(*mapper_.divergence()); }
 
   Backend* backend_;
   Mutex* mutex_;
-  detail::section_mapper<Backend, Granularity, Observation, typename Feed::order> mapper_;
+  detail::mapped_sections<Backend, Granularity, Observation, Mutex, typename Feed::order> mapper_;
   detail::announced_change<Feed> change_;
   basic_left_out_list<typename Feed::order> left_out_;
   detail::kept_memory kept_;
   std::uint64_t trimmed_ = 0;
-  std::optional<error> divergence_;
-  std::string_view name_{};
 };
 
 }  // namespace tether

@@ -6,6 +6,7 @@
 
 #include <tether/core/error.hpp>
 #include <tether/core/mapping.hpp>
+#include <tether/core/stop_token.hpp>
 #include <tether/topology/memory_listener.hpp>
 #include <tether/topology/section.hpp>
 
@@ -32,6 +33,7 @@ struct unmonitored {
 template <class Progress>
 class monitored {
  public:
+  /// Stops when `stop` is requested; tells `progress` of each piece.
   explicit monitored(std::stop_token stop, Progress progress)
       : stop_{std::move(stop)}, progress_{std::move(progress)} {}
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <tether/core/address.hpp>
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 
@@ -47,10 +48,10 @@ enum class call_outcome : std::uint8_t { running, done, failed, stuck };
 
 /// One recorded call. `subject` is the group or device, where there is one.
 struct journal_entry {
-  backend_call what{};
-  std::optional<extent<io_address>> where{};
-  std::string subject{};
-  call_outcome ended = call_outcome::running;
+  backend_call what{};                         ///< which call
+  std::optional<extent<io_address>> where{};   ///< the extent, of a map or unmap
+  std::string subject{};                       ///< the group or device, where one is meant
+  call_outcome ended = call_outcome::running;  ///< how it ended
 
   friend bool operator==(journal_entry const&, journal_entry const&) = default;
 };
@@ -59,7 +60,7 @@ struct journal_entry {
 /// write to it.
 class journal {
  public:
-  using hook = std::function<void(journal_entry const&)>;
+  using hook = std::function<void(journal_entry const&)>;  ///< what is called with an entry
 
   journal() = default;
   journal(journal const&) = delete;
@@ -150,15 +151,14 @@ class journal {
     std::optional<fault> due;
     std::size_t line = 0;
     journal_entry entry;
-    try {
+    TETHER_TRY {
       entry = {what, where, std::string{subject}, call_outcome::running};
       const std::lock_guard lock{mutex_};
       line = entries_.size();
       entries_.push_back(entry);
       due = due_fault(what);
-    } catch (std::exception const&) {
-      return failure(error::out_of_memory(name_of(what)));
     }
+    TETHER_CATCH(std::exception const&) { return failure(error::out_of_memory(name_of(what))); }
     if (before_) before_(entry);
     Answer answer = due && !due->carried_out ? Answer{failure(due->why)} : run();
     if (due && due->carried_out && answer) answer = failure(due->why);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <tether/backend/concepts.hpp>
+#include <tether/backend/endpoint.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
@@ -52,6 +53,7 @@ class recording : public detail::recorded_names<Backend> {
   static constexpr bool pins = Backend::pins;
   static constexpr attach_unit unit = Backend::unit;
   static constexpr bool of_groups = unit == attach_unit::group;
+  static constexpr bool open_may_pin = may_pin_at_open<Backend>;
   using typename detail::recorded_names<Backend>::group_type;
   using typename detail::recorded_names<Backend>::joined_group;
   using typename detail::recorded_names<Backend>::endpoint_type;
@@ -103,6 +105,19 @@ class recording : public detail::recorded_names<Backend> {
     requires reports_pinning<Backend>
   {
     return watched_.pins_now();
+  }
+
+  [[nodiscard]] bool is_moved_from() const noexcept
+    requires requires(Backend const& that) { that.is_moved_from(); }
+  {
+    return watched_.is_moved_from();
+  }
+
+  /// As the watched backend does. Not recorded: nothing is changed by it.
+  [[nodiscard]] auto locate(endpoint const& device) const noexcept
+    requires locates_endpoints<Backend>
+  {
+    return watched_.locate(device);
   }
 
   // Where groups are attached.
@@ -191,6 +206,11 @@ class recording : public detail::recorded_names<Backend> {
   [[nodiscard]] result<void> close(device_type& device) noexcept {
     return ask<result<void>>(backend_call::close, {}, name_of_handle(device),
                              [&]() noexcept { return watched_.close(device); });
+  }
+  [[nodiscard]] bool tell_when_unused(device_type& device, unused_notice& who) noexcept
+    requires tells_when_unused<Backend>
+  {
+    return watched_.tell_when_unused(device, who);
   }
   [[nodiscard]] result<void> quiesce() noexcept {
     return ask<result<void>>(backend_call::quiesce, {}, {},

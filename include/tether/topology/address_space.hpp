@@ -14,11 +14,17 @@
 #include <tether/core/address.hpp>
 #include <tether/core/error.hpp>
 
+#include <cstdint>
+
 namespace tether {
 
 namespace detail {
 class guarded_space;
 }
+
+/// What happens where RAM is placed over other RAM, in whole or in part: the one of higher
+/// priority, or else the later, hides the other there; or that is refused.
+enum class ram_overlaps : std::uint8_t { hidden, refused };
 
 /// One guest's memory map. Thread-safe: writers wait for one another, readers never wait.
 /// A listener must not change the address space that calls it: the program stops then
@@ -29,6 +35,13 @@ class address_space {
  public:
   /// Fails: throws `std::bad_alloc`.
   address_space() = default;
+  /// Where overlaps of RAM are refused, `place`, `move` and `set_enabled` fail with `overlaps`, and
+  /// name both, also within a transaction: what is in the way is removed or disabled first. Other
+  /// memory (ROM, another device's) and registers may lie over RAM as ever; a single region that
+  /// must not be hidden at all is `exclusive`.
+  explicit address_space(ram_overlaps of_ram) : address_space{} {
+    writer_.refuses_overlaps = of_ram == ram_overlaps::refused;
+  }
   address_space(address_space const&) = delete;
   address_space& operator=(address_space const&) = delete;
 

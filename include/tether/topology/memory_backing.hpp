@@ -3,11 +3,11 @@
 // to one `ram_block`, or to several of one shared file, and never moves: sections point to it.
 //
 //     kind                 discard really is                                     in units of
-//     private_anonymous    madvise(MADV_DONTNEED)                                host pages
+//     private_anonymous    madvise(MADV_DONTNEED), or process_madvise for many   host pages
 //     private_file         anonymous memory moved over it: DONTNEED would        host pages
 //                          bring the file's bytes back
-//     shared, with a file  fallocate(PUNCH_HOLE): DONTNEED would keep the page   host pages
-//     shared, without      madvise(MADV_REMOVE)                                  host pages
+//     shared               madvise(MADV_REMOVE): DONTNEED would keep the page;   host pages
+//                          fallocate(PUNCH_HOLE) where that is refused
 //     hugetlb              as anonymous or shared, never a part of a page        its own pages
 //     device               refused
 #pragma once
@@ -16,11 +16,12 @@
 #include <tether/topology/detail/discard_method.hpp>
 #include <tether/topology/detail/edit_generation.hpp>
 #include <tether/topology/detail/file_registry.hpp>
+#include <tether/topology/detail/keeping.hpp>
 #include <tether/topology/detail/memory_calls.hpp>
 #include <tether/topology/detail/memory_guard.hpp>
-#include <tether/topology/detail/populate_pages.hpp>
 
 #include <tether/core/address.hpp>
+#include <tether/core/detail/populate_pages.hpp>
 #include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
@@ -41,23 +42,14 @@
 
 namespace tether {
 
-/// Identifies memory. Two blocks of equal identity and size are the same memory, so a memory table
-/// that is sent again names nothing new (law 26). Anonymous and all borrowed memory has no file:
-/// device and inode are 0 and `offset` is its host address.
-struct backing_identity {
-  std::uint64_t device = 0;
-  std::uint64_t inode = 0;
-  std::uint64_t offset = 0;
-
-  friend constexpr bool operator==(backing_identity const&,
-                                   backing_identity const&) noexcept = default;
-};
-
+class population;
 namespace detail {
 template <class>
 class memory_sources;
 template <class>
 class shared_files;
+class run_vector;
+class unfreed_blocks;
 }  // namespace detail
 
 /// Host memory. Only `ram_block` makes and frees it. The memory of a shared file is the whole file,
@@ -71,6 +63,7 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     if (unmap_and_close() < 0) close_file();
   }
 
+  /// Where this process sees its first byte.
   [[nodiscard]] host_address host() const noexcept { return host_; }
   /// Bytes. Grows with a file that has grown, if the addresses behind it are free.
   [[nodiscard]] std::uint64_t size() const noexcept {
@@ -94,36 +87,18 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
 
   /// Gives the bytes back to the host; the next read finds zeros in a new page. A gate's permit is
   /// needed even for memory that no map shows: an attach under way maps the view it began with.
-  /// Fails: `discards_disabled` if the permit was not granted; `other_gate` if another one guards
-  /// this memory; `invalid_extent`; `past_the_end`; `not_aligned` if it is not whole pages of this
-  /// block (the kernel would round a length up and take a page more); `unsupported` for a device's
-  /// memory; the kernel's errno.
+  /// Fails: `discards_disabled` if the permit was not granted, or is a coordinated one, of which
+  /// the mappers must be told (`population`); `other_gate` if another one guards this memory;
+  /// `invalid_extent`; `past_the_end`; `not_aligned` if it is not whole pages of this block (the
+  /// kernel would round a length up); `unsupported` for a device's memory; the kernel's errno.
   [[nodiscard]] result<void> discard(extent<block_offset> what,
                                      discard_permit const& permit) noexcept {
-    const auto refused = [&](errc why) { return error{"discard", why}.at(what).of(name()); };
-    if (!permit.granted())
-      return failure(refused(errc::discards_disabled).advise("ask the gate for a permit"));
-    const detail::memory_guard::scoped_guard discarding{the_guard(), permit.gate()};
-    if (!discarding) return failure(refused(errc::other_gate).advise(detail::one_gate));
-    if (!what.valid()) return failure(refused(errc::invalid_extent));
-    if (what.last.value >= size()) return failure(refused(errc::past_the_end));
-    if (!what.aligned_to(page_size_))
-      return failure(refused(errc::not_aligned).advise("use multiples of {} bytes", page_size_));
-    if (!writable()) return failure(refused(errc::access_denied).advise(only_read));
-    if (method_ == detail::discard_method::refuse) return failure(refused(errc::unsupported));
-    const auto answer = detail::discard_pages(*calls_, method_,
-                                              {.host = host_at(what),
-                                               .size = what.size(),
-                                               .protection = protection_,
-                                               .descriptor = descriptor_,
-                                               .file_offset = file_offset_ + what.first.value});
-    if (answer < 0) {
-      const error why = error::from_errno("discard", static_cast<int>(-answer)).at(what).of(name());
-      const bool locked = answer == -EINVAL && calls_->any_locked(host_at(what), what.size());
-      return failure(locked ? why.advise(is_locked) : why);
-    }
-    return {};
+    if (!permit.coordinated()) return discard_pages(what, permit);
+    return failure(error{"discard", errc::discards_disabled}.at(what).of(name()).advise(
+        "nobody would unmap it first: divide the block, and discard its units"));
   }
+  /// Which units of it are there; null unless it is divided into units.
+  [[nodiscard]] tether::population* population() const noexcept { return population_.get(); }
 
   /// Where locked memory from `at` on ends at the soonest: none of it can be discarded. `at` itself
   /// if it is not locked. Cost: asks the kernel; for the time after a discard has failed.
@@ -142,28 +117,24 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
 
   /// Faults the pages in for writing; their contents stay. Law 15: without it Linux 6.1 pins the
   /// shared zero page behind a read-only mapping of private memory, and the CPU's next write goes
-  /// to another page.
-  /// Cost: a page fault for each absent page. Safe against concurrent writers.
+  /// to another page. Cost: a page fault for each absent page. Safe against concurrent writers.
   /// Fails: `invalid_extent`; `past_the_end`; `memory_gone` if the file behind it shrank; ENOSPC if
   /// its tmpfs is full; `unsupported` for a device's memory; `access_denied`; the kernel's errno.
   /// Pages faulted in by then stay resident.
   [[nodiscard]] result<void> populate(extent<block_offset> what) noexcept {
-    if (!what.valid()) return failure(error{"populate", errc::invalid_extent}.at(what).of(name()));
-    if (what.last.value >= size())
-      return failure(error{"populate", errc::past_the_end}.at(what).of(name()));
-    if (kind_ == memory_kind::device)
-      return failure(error{"populate", errc::unsupported}.at(what).of(name()));
-    if (!writable())
-      return failure(error{"populate", errc::access_denied}.at(what).of(name()).advise(only_read));
+    const auto refused = [&](errc why) { return error{"populate", why}.at(what).of(name()); };
+    if (!what.valid()) return failure(refused(errc::invalid_extent));
+    if (what.last.value >= size()) return failure(refused(errc::past_the_end));
+    if (kind_ == memory_kind::device) return failure(refused(errc::unsupported));
+    if (!writable()) return failure(refused(errc::access_denied).advise(only_read));
     const extent<block_offset> pages{block_offset{round_down(what.first.value, page_size_)},
                                      block_offset{what.last.value | (page_size_ - 1)}};
     const auto answer =
         detail::populate_pages(*calls_, host_at(pages), pages.size(), is_private(kind_));
+    if (answer >= 0) return {};
     if (answer == -EFAULT)
       return failure(why_gone(error{"populate", errc::memory_gone}.at(what).of(name()), what));
-    if (answer < 0)
-      return failure(error::from_errno("populate", static_cast<int>(-answer)).at(what).of(name()));
-    return {};
+    return failure(error::from_errno("populate", static_cast<int>(-answer)).at(what).of(name()));
   }
 
   /// From now on only permits of `gate` discard it. Each address space that shows it calls this.
@@ -197,6 +168,9 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
 
  private:
   friend class ram_block;
+  friend class detail::run_vector;
+  friend class detail::unfreed_blocks;
+  friend class tether::population;
   template <class Kernel>
   friend class detail::memory_sources;
   template <class Kernel>
@@ -204,7 +178,6 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
 
   /// In place of a reference count: the memory was freed, and `retain_if_there` fails.
   static constexpr std::uint32_t freed = ~std::uint32_t{0};
-
   explicit memory_backing(label name, detail::memory_calls const& calls) noexcept
       : calls_{&calls}, name_{name} {}
 
@@ -213,6 +186,30 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   static constexpr const char* is_full =
       "the tmpfs of its file is full: enlarge it, or free some of it";
   static constexpr const char* only_read = "its file is open for reading only";
+  [[nodiscard]] result<void> discard_pages(extent<block_offset> what,
+                                           discard_permit const& permit) noexcept {
+    const auto refused = [&](errc why) { return error{"discard", why}.at(what).of(name()); };
+    if (!permit.granted())
+      return failure(refused(errc::discards_disabled).advise("ask the gate for a permit"));
+    const detail::memory_guard::scoped_guard discarding{the_guard(), permit.gate()};
+    if (!discarding) return failure(refused(errc::other_gate).advise(detail::one_gate));
+    if (!what.valid()) return failure(refused(errc::invalid_extent));
+    if (what.last.value >= size()) return failure(refused(errc::past_the_end));
+    if (!what.aligned_to(page_size_))
+      return failure(refused(errc::not_aligned).advise("use multiples of {} bytes", page_size_));
+    if (!writable()) return failure(refused(errc::access_denied).advise(only_read));
+    if (method_ == detail::discard_method::refuse) return failure(refused(errc::unsupported));
+    const auto answer = detail::discard_pages(*calls_, method_,
+                                              {.host = host_at(what),
+                                               .size = what.size(),
+                                               .protection = protection_,
+                                               .descriptor = descriptor_,
+                                               .file_offset = file_offset_ + what.first.value});
+    if (answer >= 0) return {};
+    const error why = error::from_errno("discard", static_cast<int>(-answer)).at(what).of(name());
+    const bool locked = answer == -EINVAL && calls_->any_locked(host_at(what), what.size());
+    return failure(locked ? why.advise(is_locked) : why);
+  }
   [[nodiscard]] detail::memory_guard& the_guard() noexcept {
     return file_guard_ ? *file_guard_ : own_guard_;
   }
@@ -220,9 +217,8 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     return host_.value + what.first.value;
   }
 
-  /// Uncounts one block, and frees the memory with the last one. Returns 0; nullopt if it is the
-  /// last and the memory is referenced; the negative errno of munmap: then the block is as before,
-  /// unless it is removed `for_good`.
+  /// Uncounts one block, and frees the memory with the last. Returns 0; nullopt if that is still
+  /// referenced; munmap's negative errno: the block is as before, unless removed `for_good`.
   [[nodiscard]] std::optional<std::int64_t> remove_block(bool for_good) noexcept {
     {
       const auto locked = lock_registry();
@@ -249,26 +245,29 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
                                 : std::unique_lock{registry_->changing};
   }
   void link() noexcept {
-    if (registry_ != nullptr) older_ = std::exchange(registry_->newest, this);
+    if (registry_ == nullptr) return;
+    link_ = &registry_->newest;
+    older_ = std::exchange(*link_, this);
+    if (older_ != nullptr) older_->link_ = &older_;
   }
   void unlink() noexcept {
     if (registry_ == nullptr) return;
-    memory_backing** at = &registry_->newest;
-    while (*at != this) at = &(*at)->older_;
-    *at = older_;
+    *link_ = older_;
+    if (older_ != nullptr) older_->link_ = link_;
   }
 
   /// Unmaps the memory if it is owned, and closes the file. Ensures: a failure changes nothing.
   [[nodiscard]] std::int64_t unmap_and_close() noexcept {
-    if (owned_ && host_.value != 0) {
+    // A child of a fork has no private memory of its parent's, and may have its own there.
+    if (owned_ && host_.value != 0 &&
+        !(method_ == detail::discard_method::drop_private && keeping_.made_by.is_inherited())) {
       if (const auto answer = calls_->munmap(host_.value, size()); answer < 0) return answer;
       owned_ = false;
     }
     close_file();
     return 0;
   }
-  /// Linux releases the descriptor whatever close returns.
-  void close_file() noexcept {
+  void close_file() noexcept {  // Linux releases the descriptor whatever close returns
     if (descriptor_ >= 0) static_cast<void>(calls_->close(std::exchange(descriptor_, -1)));
   }
 
@@ -287,11 +286,14 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   std::uint32_t blocks_ = 1;  ///< that show it; guarded by the registry's lock, if there is one
   detail::file_registry* registry_ = nullptr;
   memory_backing* older_ = nullptr;  ///< next in the registry's list
+  memory_backing** link_ = nullptr;  ///< what points to it there, while it is listed
   std::atomic<std::uint32_t> references_{0};
+  detail::keeping keeping_{};
   detail::memory_guard own_guard_;
   /// Instead of it, for shared files: a file may be mapped in several parts, and for reading only.
   std::shared_ptr<detail::memory_guard> file_guard_;
   detail::edit_generation generation_;
+  std::shared_ptr<tether::population> population_;
   label name_;
 };
 

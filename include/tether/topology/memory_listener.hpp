@@ -10,6 +10,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace tether {
@@ -33,14 +34,17 @@ struct commit_report {
 
 /// Minimal: the four calls, all `noexcept`. Optional: `begin_rollback()` (`rolls_back`), called
 /// instead of `begin(compulsory)` where the change that the listener has just followed is rolled
-/// back, because another one refused it: its inverse follows.
+/// back, because another one refused it: its inverse follows; and `could_follow` (`foretells`).
 /// Laws: after a failed `commit` of a refusable change the listener is exactly as before `begin`
 /// (or its error is `rollback_failed()`). After a failed `commit` of a compulsory change nothing of
 /// what was removed is mapped, and of what was added only what works; but all of it counts as
 /// added: a listener that could not follow an addition is told of its removal, too. After a
 /// rollback it is as before the change, also in what it had not been able to follow. Within one
 /// change every removal takes effect before any addition. A `commit` without `begin` changes
-/// nothing. It must not begin a transaction on the address space that calls it.
+/// nothing. `could_follow` changes nothing, and fails with what `commit` would refuse before it did
+/// anything: where several follow one address space, all are asked before any is told of a
+/// refusable change (law 14). `commit` may refuse all the same. It must not begin a transaction on
+/// the address space that calls it.
 /// Order: listeners of lower priority get additions first and removals last; among equals the order
 /// of registration decides. A container registers at priority 0, with its first attach. A change
 /// that one refuses happens to none, so one that refuses everything, as a diverged container does,
@@ -58,6 +62,12 @@ concept memory_listener = requires(L& listener, section const& one, commit_kind 
 template <class L>
 concept rolls_back = requires(L& listener) {
   { listener.begin_rollback() } noexcept -> std::same_as<void>;
+};
+
+/// A listener that knows beforehand of some changes that it could not follow.
+template <class L>
+concept foretells = requires(L& listener, std::span<section const> sections) {
+  { listener.could_follow(sections, sections) } noexcept -> std::same_as<result<void>>;
 };
 
 }  // namespace tether

@@ -8,6 +8,7 @@
 
 #include <tether/topology/detail/memory_sources.hpp>
 #include <tether/topology/detail/memory_window.hpp>
+#include <tether/topology/detail/unfreed_blocks.hpp>
 #include <tether/topology/memory_backing.hpp>
 
 #include <tether/core/address.hpp>
@@ -29,7 +30,7 @@ namespace tether {
 /// Requirements for a received file. `seals` (F_SEAL_*, of fcntl(2)) must be set on it: without
 /// F_SEAL_SHRINK another process that has it can truncate it, and the next access is a SIGBUS.
 struct file_requirements {
-  unsigned seals = 0;
+  unsigned seals = 0;  ///< the `F_SEAL_...` that the file must have
 };
 
 /// The owning handle of a block. Movable; sections keep pointing to the same memory. One that was
@@ -93,32 +94,33 @@ class ram_block {
     }
     return *this;
   }
-  /// Frees the memory, unless another block shows the same file.
-  /// Requires: where it is freed, `backing().references() == 0`, else the program stops
-  /// (`tether[R1]`).
+  /// Frees the memory, unless another block shows the same file. Requires: where it is freed, no
+  /// region and no view of a map refers to it, else the program stops (`tether[R1]`). Memory that a
+  /// device may still reach, because its container could not be torn down, is freed when it cannot
+  /// any more, or by the kernel with the process; that is said once (`tether[R3]`).
   ~ram_block() { free_or_stop(); }
 
-  /// False once freed or moved from; nothing else may be called then.
+  /// False once freed or moved from; nothing else may be called then (`tether[R4]`).
   [[nodiscard]] explicit operator bool() const noexcept { return window_ != nullptr; }
   /// The memory that it shows, from `first()` on; for a shared file, that of the whole file.
-  [[nodiscard]] memory_backing& backing() const noexcept { return *window_->memory; }
-  [[nodiscard]] block_offset first() const noexcept { return window_->first; }
+  [[nodiscard]] memory_backing& backing() const noexcept { return *window().memory; }
+  [[nodiscard]] block_offset first() const noexcept { return window().first; }
   [[nodiscard]] host_address host() const noexcept {
     return backing().host() + window_->first.value;
   }
   /// Bytes.
-  [[nodiscard]] std::uint64_t size() const noexcept { return window_->size; }
+  [[nodiscard]] std::uint64_t size() const noexcept { return window().size; }
   [[nodiscard]] std::uint64_t page_size() const noexcept { return backing().page_size(); }
   [[nodiscard]] memory_kind kind() const noexcept { return backing().kind(); }
   /// False if its descriptor is open for reading only.
-  [[nodiscard]] bool writable() const noexcept { return window_->writable; }
+  [[nodiscard]] bool writable() const noexcept { return window().writable; }
   [[nodiscard]] backing_identity identity() const noexcept {
     auto that = backing().identity();
     if (that.inode != 0) that.offset = backing().source_at(window_->first).offset;
     return that;
   }
   [[nodiscard]] std::byte* data() const noexcept { return backing().data() + window_->first.value; }
-  [[nodiscard]] std::string_view name() const noexcept { return window_->name.view(); }
+  [[nodiscard]] std::string_view name() const noexcept { return window().name.view(); }
   /// The seals that its file has now (F_SEAL_*). Fails: `unsupported` if it has no file of its own;
   /// the kernel's errno.
   [[nodiscard]] result<unsigned> seals() const noexcept {
@@ -162,6 +164,14 @@ class ram_block {
   explicit ram_block(std::shared_ptr<detail::memory_window const> window) noexcept
       : window_{std::move(window)} {}
 
+  [[nodiscard]] detail::memory_window const& window() const noexcept {
+    if (window_ == nullptr) [[unlikely]]
+      stop(
+          "tether[R4]: a RAM block was used after it was freed or moved from: use the block that "
+          "it "
+          "was moved to");
+    return *window_;
+  }
   static result<ram_block> finish(
       result<std::shared_ptr<detail::memory_window const>> made) noexcept {
     if (!made) return failure(made.error());
@@ -179,10 +189,15 @@ class ram_block {
   }
 
   void free_or_stop() noexcept {
-    if (window_ && !backing().remove_block(true))
-      stop(
-          "tether[R1]: a RAM block was destroyed while a region or a view referred to it, so a "
-          "device could still reach it");
+    while (window_ && !detail::unfreed_blocks::is_parents(window_->memory) &&
+           !backing().remove_block(true)) {
+      if (detail::unfreed_blocks::take(window_->memory)) break;
+      if (backing().references() != 0)  // else the last device has just let go of it
+        stop(
+            "tether[R1]: a RAM block was destroyed while a region or a view referred to it, so a "
+            "device could still reach it: remove its regions, and let go of views, first",
+            name());
+    }
     window_.reset();
   }
 

@@ -70,6 +70,13 @@ class region {
     that.unmergeable_ = on;
     return that;
   }
+  /// It hides no other memory, and none hides it: to place, move or enable memory so that this one
+  /// and another overlap is refused (`overlaps`), whatever the priorities.
+  [[nodiscard]] region exclusive(bool on = true) const noexcept {
+    region that = *this;
+    that.exclusive_ = on;
+    return that;
+  }
   /// Writes to it are logged. Changes no section.
   [[nodiscard]] region dirty_log(bool on = true) const noexcept {
     region that = *this;
@@ -77,6 +84,7 @@ class region {
     return that;
   }
 
+  /// What it is.
   [[nodiscard]] region_kind kind() const noexcept { return kind_; }
   /// Null for mmio and iommu_window, and for a block that was freed or moved from. Valid until the
   /// block is freed.
@@ -101,6 +109,7 @@ class region {
   [[nodiscard]] bool is_read_only() const noexcept { return read_only_; }
   [[nodiscard]] bool is_unmergeable() const noexcept { return unmergeable_; }
   [[nodiscard]] bool has_dirty_log() const noexcept { return dirty_log_; }
+  [[nodiscard]] bool is_exclusive() const noexcept { return exclusive_; }
   /// Whether it can be placed as it is: RAM needs a block that may be written.
   [[nodiscard]] bool suits_its_block() const noexcept {
     return block_writable_ || kind_ == region_kind::rom || read_only_;
@@ -139,14 +148,24 @@ class region {
   bool read_only_ = false;
   bool unmergeable_ = false;
   bool dirty_log_ = false;
+  bool exclusive_ = false;
   bool block_writable_ = true;
   label name_;
 };
 
 /// Identifies a placed region. Never reused for another one.
 struct region_id {
-  std::uint64_t value = 0;
+  std::uint64_t value = 0;  ///< 0: none
   friend constexpr bool operator==(region_id, region_id) noexcept = default;
 };
 
 }  // namespace tether
+
+/// A region's number as a key.
+template <>
+struct std::hash<tether::region_id> {
+  /// Its hash.
+  [[nodiscard]] constexpr std::size_t operator()(tether::region_id id) const noexcept {
+    return static_cast<std::size_t>(id.value);
+  }
+};

@@ -6,12 +6,13 @@
 #include <tether/core/address.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/mapping.hpp>
-#include <tether/topology/memory_backing.hpp>
 
 #include <cstdint>
 #include <string_view>
 
 namespace tether {
+
+class memory_backing;
 
 /// What lies at a guest address.
 enum class region_kind : std::uint8_t {
@@ -25,11 +26,12 @@ enum class region_kind : std::uint8_t {
 /// Units: bytes. Invariant: `where` need not be page-aligned; `memory` is null exactly for mmio and
 /// iommu_window; `offset` is where the section's first byte lies in `memory`.
 struct section {
-  extent<guest_address> where{};
-  memory_backing* memory = nullptr;
-  block_offset offset{};
-  region_kind kind = region_kind::ram;
-  bool read_only = false;
+  extent<guest_address> where{};        ///< the guest's addresses
+  memory_backing* memory = nullptr;     ///< what is behind them
+  block_offset offset{};                ///< where the first byte lies in it
+  region_kind kind = region_kind::ram;  ///< what lies there
+  bool read_only = false;               ///< whether the guest may only read it
+  /// Whether it stays apart from a neighbour that it could be joined with.
   bool unmergeable = false;
   /// Lives as long as the view that the section came from.
   std::string_view name{};
@@ -40,12 +42,33 @@ struct section {
            a.read_only == b.read_only && a.unmergeable == b.unmergeable;
   }
 
-  /// Where this process sees the first byte. Requires: `memory`.
-  [[nodiscard]] host_address host() const noexcept { return memory->host() + offset.value; }
+  /// Where this process sees the first byte. Requires: `memory`, and that
+  /// `topology/memory_backing.hpp` is included. A template only so that this header need not.
+  template <class Memory = memory_backing>
+  [[nodiscard]] host_address host() const noexcept {
+    return static_cast<Memory const*>(memory)->host() + offset.value;
+  }
   /// What a device may do here.
   [[nodiscard]] constexpr access rights() const noexcept {
     return read_only || kind == region_kind::rom ? access::read : access::read_write;
   }
 };
+
+/// The name of a kind: "ram".
+[[nodiscard]] constexpr const char* name_of(region_kind kind) noexcept {
+  constexpr const char* names[]{"ram", "rom", "mmio", "ram_device", "iommu_window"};
+  return names[static_cast<unsigned>(kind)];
+}
+
+/// Writes "ram 'dimm' at guest physical [0x0, 0xffff]", and ", read-only" if it is.
+template <template <class, class> class Stream, class Char, class Traits>
+  requires requires(Stream<Char, Traits>& to) { to << ""; }
+Stream<Char, Traits>& operator<<(Stream<Char, Traits>& to, section const& one) {
+  to << name_of(one.kind);
+  if (!one.name.empty()) to << " '" << one.name << "'";
+  to << " at " << one.where;
+  if (one.read_only) to << ", read-only";
+  return to;
+}
 
 }  // namespace tether

@@ -9,18 +9,21 @@
 #pragma once
 
 #include <tether/topology/detail/commit_pipeline.hpp>
+#include <tether/topology/detail/one_over_other.hpp>
 #include <tether/topology/detail/region_table.hpp>
 #include <tether/topology/detail/section_owner.hpp>
 #include <tether/topology/memory_listener.hpp>
 #include <tether/topology/region.hpp>
 
 #include <tether/core/address.hpp>
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/stop.hpp>
 
 #include <cstddef>
 #include <memory>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -36,7 +39,9 @@ class [[nodiscard]] transaction {
   ~transaction() {
     if (!open_) return;
     if (writer_->depth() != depth_)
-      stop("tether[M2]: a transaction was destroyed before one that began inside it");
+      stop(
+          "tether[M2]: a transaction was destroyed before one that began inside it: end those that "
+          "began last first");
     writer_->regions().roll_back_to(mark_);
     writer_->made_compulsory(was_compulsory_);
     writer_->unlock();
@@ -45,8 +50,8 @@ class [[nodiscard]] transaction {
   /// Places a region. The highest priority is visible, among equals the one placed last.
   /// Fails: `invalid_extent` for no bytes or past 2^64; `past_the_end` of its memory;
   /// `stale_handle` if its block is gone; `access_denied` for RAM whose descriptor is open for
-  /// reading only; `other_gate` if another address space's gate guards it;
-  /// not enough memory.
+  /// reading only; `other_gate` if another address space's gate guards it; `overlaps` where that is
+  /// asked for (`region::exclusive`); not enough memory.
   [[nodiscard]] result<region_id> place(region const& what, guest_address at,
                                         int priority = 0) noexcept {
     constexpr auto operation = "place";
@@ -66,16 +71,21 @@ class [[nodiscard]] transaction {
         return failure(error{operation, errc::access_denied}.of(name).advise(only_read));
     }
     if (!where) return failure(error{operation, errc::invalid_extent}.of(name));
-    try {
+    if (auto alone = stays_alone(operation, *where, name, memory.get() != nullptr,
+                                 what.is_exclusive(), nullptr);
+        !alone)
+      return failure(alone.error());
+    if (auto alone = hides_no_ram(operation, *where, name, what.kind(), nullptr); !alone)
+      return failure(alone.error());
+    TETHER_TRY {
       auto owner = std::make_shared<detail::section_owner const>(what.name(), memory.get());
       if (writer_->gate() != gate_id::none && !owner->guard(writer_->gate())) {
         return failure(
             error{operation, errc::other_gate}.at(*where).of(name).advise(detail::one_gate));
       }
       return writer_->regions().place(what, std::move(owner), *where, priority);
-    } catch (...) {
-      return failure(out_of_memory(operation).at(*where).of(name));
     }
+    TETHER_CATCH(...) { return failure(out_of_memory(operation).at(*where).of(name)); }
   }
 
   /// Fails, like the edits below: `stale_handle` if there is no such region; not enough memory.
@@ -83,12 +93,16 @@ class [[nodiscard]] transaction {
     return edit("remove", id, [&](placed_region const&) { writer_->regions().remove(id); });
   }
 
-  /// Fails: `invalid_extent` past 2^64.
+  /// Fails: `invalid_extent` past 2^64, `overlaps` as `place`.
   [[nodiscard]] result<void> move(region_id id, guest_address to) noexcept {
     if (auto* const region = open_ ? writer_->regions().find(id) : nullptr; region != nullptr) {
       if (to.value > ~(region->where.last - region->where.first))
         return failure(
             error{"move", errc::invalid_extent}.at(region->where).of(region->owner->name().view()));
+      if (region->enabled) {
+        if (auto alone = stays_alone("move", *region, region->where.moved_to(to)); !alone)
+          return alone;
+      }
     }
     return edit("move", id, [&](placed_region const& region) {
       writer_->regions().move(id, region.where.moved_to(to));
@@ -108,8 +122,12 @@ class [[nodiscard]] transaction {
     }
     return flip("set read-only", id, &placed_region::read_only, on);
   }
-  /// A disabled region shows nothing, but keeps its place.
+  /// A disabled region shows nothing, but keeps its place. Fails also: `overlaps` as `place`.
   [[nodiscard]] result<void> set_enabled(region_id id, bool on) noexcept {
+    if (auto* const region = open_ && on ? writer_->regions().find(id) : nullptr;
+        region != nullptr) {
+      if (auto alone = stays_alone("set enabled", *region, region->where); !alone) return alone;
+    }
     return flip("set enabled", id, &placed_region::enabled, on);
   }
   /// Whether writes are logged. No listener is called, because no mapping changes.
@@ -166,16 +184,49 @@ class [[nodiscard]] transaction {
     return {};
   }
 
+  /// Fails: `overlaps` if memory would lie over other memory, and one of the two is exclusive.
+  [[nodiscard]] result<void> stays_alone(const char* operation, extent<guest_address> where,
+                                         std::string_view name, bool has_memory, bool exclusive,
+                                         placed_region const* self) const noexcept {
+    auto const* const other =
+        has_memory ? writer_->regions().in_the_way(where, exclusive, self) : nullptr;
+    if (other == nullptr) return {};
+    const auto both = where.intersection(other->where).value_or(where);
+    return failure(error{operation, errc::overlaps}.at(both).of(name).advise(
+        "memory is there, and one of the two asked to lie alone (region::exclusive)"));
+  }
+  [[nodiscard]] result<void> stays_alone(const char* operation, placed_region const& self,
+                                         extent<guest_address> to) const noexcept {
+    const auto name = self.owner->name().view();
+    if (auto alone = stays_alone(operation, to, name, self.has_memory(), self.exclusive, &self);
+        !alone)
+      return alone;
+    return hides_no_ram(operation, to, name, self.kind, &self);
+  }
+  /// Fails: `overlaps` if RAM would lie over other RAM, where the address space refuses that.
+  [[nodiscard]] result<void> hides_no_ram(const char* operation, extent<guest_address> where,
+                                          std::string_view name, region_kind kind,
+                                          placed_region const* self) const noexcept {
+    if (!writer_->refuses_overlaps || kind != region_kind::ram) return {};
+    placed_region const* other = nullptr;
+    writer_->regions().for_each_in(where, [&](placed_region const& one) {
+      if (&one != self && one.kind == region_kind::ram) other = &one;
+    });
+    if (other == nullptr) return {};
+    const auto both = where.intersection(other->where).value_or(where);
+    return failure(error{operation, errc::overlaps}
+                       .at(both)
+                       .of(detail::one_over_other(name, other->owner->name().view()).view())
+                       .advise("this address space refuses RAM over RAM: remove or disable what "
+                               "is there first"));
+  }
   template <class Change>
   [[nodiscard]] result<void> edit(const char* operation, region_id id, Change change) noexcept {
     if (auto may = may_edit(operation); !may) return may;
     auto* const region = writer_->regions().find(id);
     if (region == nullptr) return failure(error{operation, errc::stale_handle});
-    try {
-      change(*region);
-    } catch (...) {
-      return failure(out_of_memory(operation).at(region->where));
-    }
+    TETHER_TRY { change(*region); }
+    TETHER_CATCH(...) { return failure(out_of_memory(operation).at(region->where)); }
     return {};
   }
 

@@ -29,6 +29,9 @@ class view_guard {
     return view_->find(where);
   }
   section const* find(guest_address) const&& = delete;
+  /// Tells this view from all others, also from a later one at its address, without keeping its
+  /// memory alive.
+  [[nodiscard]] std::weak_ptr<flat_view const> identity() const noexcept { return view_; }
 
  private:
   std::shared_ptr<flat_view const> view_;

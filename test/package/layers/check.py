@@ -22,6 +22,7 @@ SEES = {
     "attach": {"core", "topology", "granule", "backend", "inhibit", "discard", "listen"},
     "proof": {"core", "inhibit"},
     "testing": {"core", "backend"},
+    "usdt": {"core", "inhibit", "attach"},
 }
 # Single folders of a folder that is not seen as a whole.
 SEES_PART = {"proof": "attach/lifecycle"}
@@ -34,12 +35,14 @@ PARTS = {
     "emulated": {"detail"},
     "io_uring": {"detail", "emulated"},
 }
-ENTRIES = {"vfio_type1": "vfio", "iommufd": "iommufd", "io_uring_buffers": "io_uring", "software_iommu": "emulated"}
+# What works over any of them sees what they share.
+ENTRIES = {"vfio_type1": "vfio", "iommufd": "iommufd", "io_uring_buffers": "io_uring", "software_iommu": "emulated", "mapped_buffers": "detail"}
 WITHOUT_RANGES = {"core", "granule", "inhibit", "attach", "proof"}
 # What is public is what one of these includes: an umbrella, and the folders that it is for.
 UMBRELLAS = {
     "tether.hpp": {"core", "topology", "granule", "backend", "inhibit", "discard", "listen", "attach"},
     "testing.hpp": {"testing"},
+    "usdt.hpp": {"usdt"},
     "proof.hpp": {"attach/lifecycle", "proof"},
 }
 ABOVE = {"version.hpp", "fwd.hpp"}  # headers above the folders that all may include
@@ -47,6 +50,9 @@ TOP_LEVEL = {"include", "test", "bench", "examples", "CMakeLists.txt", "CMakePre
 PAGE = "README.md"  # of include/tether: the map of the folders, and the laws
 LONGEST = 300  # lines
 WIDEST = 100  # columns
+# Headers compile with -fno-exceptions as well: these words stand in one of them, as what its macros mean.
+EXCEPTIONS = re.compile(r"\b(?:try|catch|throw)\b")
+HAS_EXCEPTIONS = "core/detail/exceptions.hpp"
 # Headers that are checked by other means than a mirror: the umbrella by odr and consume.
 WITHOUT_MIRROR = {"tether.hpp"}
 
@@ -126,6 +132,8 @@ def check_header(where, text):
     for number, line in enumerate(lines, 1):
         if len(line) > WIDEST:
             yield f"{where}:{number}: {len(line)} columns, {WIDEST} at most"
+        if where != HAS_EXCEPTIONS and EXCEPTIONS.search(re.sub(r'"[^"]*"|//.*$', "", line)):
+            yield f"{where}:{number}: write TETHER_TRY, TETHER_CATCH or TETHER_RETHROW ({HAS_EXCEPTIONS})"
     if "/" in where and where.split("/")[0] not in SEES:
         yield f"{where}: the folder is not in the table"
 

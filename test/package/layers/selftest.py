@@ -46,12 +46,14 @@ HEADERS = {
     "testing/recording.hpp": header("tether/backend/concepts.hpp"),
     "proof.hpp": header("tether/attach/lifecycle/plans.hpp", "tether/proof/world.hpp"),
     "testing.hpp": header("tether/testing/recording.hpp"),
+    "usdt/tracer.hpp": header("tether/attach/container.hpp", "tether/inhibit/gate.hpp"),
+    "usdt.hpp": header("tether/usdt/tracer.hpp"),
 }
 PAGE = "".join(f"| `{folder}/` | something | {sees} |\n" for folder, sees in (
     ("core", "-"), ("topology", "core"), ("granule", "core"), ("backend", "core"), ("inhibit", "core"), ("discard", "core topology inhibit"),
     ("listen", "core topology granule backend discard"), ("attach", "all above"), ("proof", "core inhibit attach/lifecycle"),
-    ("testing", "core backend")))
-NO_PART_OF_TETHER = ("proof", "testing", "attach/lifecycle")
+    ("testing", "core backend"), ("usdt", "core inhibit attach")))
+NO_PART_OF_TETHER = ("proof", "testing", "usdt", "attach/lifecycle")
 UMBRELLA = header(*(f"tether/{one}" for one in HEADERS
                     if not one.startswith(NO_PART_OF_TETHER) and "namespace" not in HEADERS[one]))
 
@@ -93,6 +95,8 @@ WRONG = [
       for one in ("core/one.hpp", "granule/whole.hpp", "inhibit/gate.hpp", "attach/container.hpp", "proof/model/state.hpp")),
     ("include/tether/core/one.hpp", HEAD + "\n" * 298, "301 lines, 300 at most"),
     ("include/tether/core/one.hpp", HEAD + "//" + "=" * 99 + "\n", "101 columns, 100 at most"),
+    *(("include/tether/core/one.hpp", HEAD + f"void f() {word}\n", "write TETHER_TRY, TETHER_CATCH or TETHER_RETHROW")
+      for word in ("try {", "{ throw; }", "{} catch (...) {}")),
     ("include/tether/core/one.hpp", "// A header.\n#pragma once\n", "the first line is not the licence"),
     ("include/tether/core/one.hpp", "// SPDX-License-Identifier: BSL-1.0\n", "has no #pragma once"),
     ("include/tether/extra/one.hpp", header(), "the folder is not in the table"),
@@ -110,6 +114,8 @@ WRONG = [
     ("include/tether/proof.hpp", header("tether/attach/lifecycle/plans.hpp"), "proof.hpp: does not include proof/world.hpp"),
     ("include/tether/proof.hpp", header("tether/proof/world.hpp"), "proof.hpp: does not include attach/lifecycle/plans.hpp"),
     ("include/tether/testing.hpp", header(), "testing.hpp: does not include testing/recording.hpp"),
+    ("include/tether/usdt.hpp", header(), "usdt.hpp: does not include usdt/tracer.hpp"),
+    ("include/tether/attach/container.hpp", header("tether/usdt/tracer.hpp"), "attach/ does not see usdt/"),
     ("include/tether/tether.hpp", UMBRELLA + "#include <tether/proof/world.hpp>\n", "which is opt-in by another umbrella"),
     ("include/tether/tether.hpp", UMBRELLA + "#include <tether/testing/recording.hpp>\n", "which is opt-in by another umbrella"),
     ("include/tether/tether.hpp", UMBRELLA + "#include <tether/attach/lifecycle/plans.hpp>\n", "which is opt-in by another umbrella"),

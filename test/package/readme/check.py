@@ -6,6 +6,9 @@
                                        ```text block behind it is what PROGRAM prints; 77 if it was skipped
     check.py --laws ROOT               include/tether/README.md has every law that a comment of the tree names, numbered without a
                                        gap, and behind each tests that exist, or "Not there yet."
+    check.py --prints SOURCE PROGRAM ARGUMENTS...
+                                       the comment of SOURCE shows, behind a line that ends in "prints:", what PROGRAM prints; 77
+                                       if it was skipped
     check.py --selftest                shows that it accepts what is right and refuses what is not
 """
 import os
@@ -34,6 +37,19 @@ def violations(readme, source, printed):
     elif shown[0] != printed:
         found.append(f"the program prints\n{printed}and the README says\n{shown[0]}")
     return found
+
+
+# In a comment of C++, or of C.
+SHOWN = re.compile(r"^(?://| \*) .*\bprints:\n(?://| \*)\n((?:(?://| \*)     .*\n)+)", re.MULTILINE)
+
+
+def violations_of_comment(source, printed):
+    """What a program's comment says that it prints, held against what it does print."""
+    shown = SHOWN.findall(source)
+    if len(shown) != 1:
+        return [f"the source shows {len(shown)} times what it prints, behind a line of a comment that ends in 'prints:'"]
+    said = re.sub(r"^(?://| \*)     ", "", shown[0], flags=re.MULTILINE)
+    return [] if said == printed else [f"the program prints\n{printed}and its comment says\n{said}"]
 
 
 LAW = re.compile(r"^(\d+)\. \*\*.*\n((?:    ?.*\n)*)", re.MULTILINE)
@@ -100,6 +116,11 @@ def selftest():
     ]
     mistakes = [] if not violations(right, source, "42\n") else ["what is right is refused"]
     mistakes += [f"case {number} is accepted" for number, one in enumerate(wrong) if not violations(*one)]
+    commented = "// A licence.\n// This prints:\n//\n//     42\n//      43\n#include <cstdio>\n"
+    mistakes += violations_of_comment(commented, "42\n 43\n")
+    mistakes += violations_of_comment("/* A licence. */\n/* This\n * prints:\n *\n *     42\n *      43\n */\n", "42\n 43\n")
+    for number, one in enumerate([(commented, "42\n43\n"), (commented, "42\n"), (commented * 2, "42\n 43\n"), (source, "42\n")]):
+        mistakes += [] if violations_of_comment(*one) else [f"case {number} of comments is accepted"]
     return mistakes
 
 
@@ -109,16 +130,17 @@ def main(arguments):
     elif arguments[0] == "--laws":
         found = check_laws(arguments[1])
     else:
-        readme, source, program = arguments
-        ran = subprocess.run([program], stdout=subprocess.PIPE, text=True, check=False)
+        commented = arguments[0] == "--prints"
+        files, program = (arguments[1:2], arguments[2:]) if commented else (arguments[:2], arguments[2:])
+        ran = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=False)
         if ran.returncode == SKIPPED and ran.stdout.startswith("skipped: "):
             print(ran.stdout, end="")
             return SKIPPED
-        with open(readme, encoding="utf-8") as one, open(source, encoding="utf-8") as other:
-            if ran.returncode == 77:
-                print(f"skipped: {ran.stdout.strip()}")
-                return 77
-            found = violations(one.read(), other.read(), ran.stdout)
+        texts = []
+        for name in files:
+            with open(name, encoding="utf-8") as file:
+                texts.append(file.read())
+        found = (violations_of_comment if commented else violations)(*texts, ran.stdout)
         if ran.returncode != 0:
             found.append(f"the program answers {ran.returncode}")
     for sentence in found:

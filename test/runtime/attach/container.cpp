@@ -6,18 +6,22 @@
 #include <tether/backend/software_iommu.hpp>
 #include <tether/granule/fixed_block.hpp>
 #include <tether/inhibit/policies.hpp>
+#include <tether/testing/recording.hpp>
 
 #include <support/must.hpp>
 #include <support/skip.hpp>
+#include <support/stopped_by.hpp>
 
 #include <doctest/doctest.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <system_error>
 #include <type_traits>
+#include <unistd.h>
 #include <utility>
 
 namespace runtime_attach_container {
@@ -44,6 +48,20 @@ TEST_CASE_FIXTURE(small_guest,
   REQUIRE(dma.usable_iova().size() == 1);
   CHECK(dma.usable_iova()[0].last == io_address{0xffff});
   CHECK(dma.usage() == mapped_usage{});
+}
+
+TEST_CASE_FIXTURE(small_guest,
+                  "where guest memory may lie is answered while the very first attach works") {
+  const auto ended = tether_test::in_a_child([this] {
+    ::alarm(20);  // a wait that never ends
+    std::size_t ranges = 0;
+    journal calls;
+    container<recording<software_iommu>> dma{guest, gate, recording<software_iommu>{calls}};
+    calls.before_each([&](journal_entry const&) { ranges = dma.usable_iova().size(); });
+    static_cast<void>(must(dma.attach({"a", {{"nic"}}})));
+    return ranges != 0 ? 0 : 1;
+  });
+  CHECK(ended.exit_code == 0);
 }
 
 TEST_CASE_FIXTURE(

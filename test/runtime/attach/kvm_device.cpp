@@ -3,6 +3,7 @@
 
 #include <support/must.hpp>
 #include <support/process_facts.hpp>
+#include <support/skip.hpp>
 
 #include <doctest/doctest.h>
 
@@ -23,6 +24,7 @@ using tether_test::must;
 namespace {
 
 constexpr int machine = 1000;  // "what KVM_CREATE_VM answered"
+constexpr int dev_kvm = 1001;
 
 /// KVM's VFIO device as the kernel has it: one a machine, and each file once.
 struct fake_kvm_kernel : linux_kernel {
@@ -39,9 +41,10 @@ struct fake_kvm_kernel : linux_kernel {
   static answer call(long number, int descriptor, unsigned long request,
                      kvm_create_device* wanted) noexcept {
     if (number != SYS_ioctl || request != KVM_CREATE_DEVICE) return -ENOTTY;
+    if (descriptor == dev_kvm) return -EINVAL;
     if (descriptor != machine) return descriptor < 0 ? -EBADF : -ENOTTY;
     if (wanted->type != KVM_DEV_TYPE_VFIO || !has_vfio) return -ENODEV;
-    if (taken) return -EEXIST;
+    if (taken) return -EBUSY;
     taken = true;
     device = ::eventfd(0, EFD_CLOEXEC);  // a real one, so that a leak is seen
     wanted->fd = static_cast<std::uint32_t>(device);
@@ -117,13 +120,31 @@ TEST_CASE_FIXTURE(fresh,
                   "apart, with advice") {
   CHECK(device::create(-1).error().is(errc::bad_descriptor));
   CHECK(device::create(0).error().is(errc::bad_descriptor));
+  CHECK(device::create(dev_kvm).error().is(errc::bad_descriptor));
   fake_kvm_kernel::has_vfio = false;
   CHECK(device::create(machine).error().is(errc::unsupported));
   fake_kvm_kernel::has_vfio = true;
   const auto first = must(device::create(machine));
   const auto second = device::create(machine);
   REQUIRE_FALSE(second);
-  CHECK(second.error().is_errno(EEXIST));
+  CHECK(second.error().is_errno(EBUSY));
+  CHECK(second.error().sentence().find("from_descriptor") != std::string::npos);
+}
+
+TEST_CASE(
+    "the kernel itself refuses so: a second pseudo-device, and /dev/kvm instead of a machine") {
+  const kernel_descriptor<linux_kernel> kvm{
+      linux_kernel::call(SYS_openat, AT_FDCWD, "/dev/kvm", O_RDWR | O_CLOEXEC, 0)};
+  if (kvm.number() < 0) return tether_test::skip_because("there is no /dev/kvm");
+  CHECK(kvm_device::create(kvm.number()).error().is(errc::bad_descriptor));
+  const kernel_descriptor<linux_kernel> vm{
+      linux_kernel::call(SYS_ioctl, kvm.number(), KVM_CREATE_VM, 0UL)};
+  if (vm.number() < 0) return tether_test::skip_because("no machine can be made here");
+  const auto first = kvm_device::create(vm.number());
+  if (!first) return tether_test::skip_because(first.error().sentence());
+  const auto second = kvm_device::create(vm.number());
+  REQUIRE_FALSE(second);
+  CHECK(second.error().is_errno(EBUSY));
   CHECK(second.error().sentence().find("from_descriptor") != std::string::npos);
 }
 

@@ -36,4 +36,19 @@ TEST_CASE("a cause is an error code that no errno equals") {
   CHECK(cause != std::error_condition(cause.value(), std::generic_category()));
 }
 
+TEST_CASE("every cause is one of the standard library's conditions, and none is what tether asks") {
+  for (int cause = static_cast<int>(errc::invalid_extent);
+       cause <= static_cast<int>(errc::wrong_kind); ++cause) {
+    const std::error_code code = make_error_code(static_cast<errc>(cause));
+    CAPTURE(cause);
+    CHECK(code.default_error_condition().category() == std::generic_category());
+    CHECK(code != std::errc::no_such_file_or_directory);
+    CHECK(code != std::errc::resource_deadlock_would_occur);
+  }
+  CHECK(make_error_code(errc::still_in_use) == std::errc::device_or_resource_busy);
+  CHECK(make_error_code(errc::unsupported) == std::errc::not_supported);
+  CHECK(make_error_code(errc::not_aligned) == std::errc::invalid_argument);
+  CHECK(make_error_code(errc::over_budget) != std::errc::invalid_argument);
+}
+
 }  // namespace runtime_core_errc

@@ -76,13 +76,13 @@ TEST_CASE("what is added to an error changes a copy, and leaves the rest as it w
   CHECK(second.sentence().ends_with("; what it had done could not all be rolled back"));
 }
 
-TEST_CASE("a subject that is too long is cut, and never runs over") {
+TEST_CASE("a subject that is too long is cut, says so, and never runs over") {
   for (const std::size_t length : {46u, 47u, 48u, 49u}) {
     const error named = error{"map", errc::overlaps}.of(std::string(length, 'x'));
     CHECK(named.subject().size() == (length < 47 ? length : 47));
   }
   const std::string name(200, 'x');
-  CHECK(error{"map", errc::overlaps}.of(name).subject() == std::string(47, 'x'));
+  CHECK(error{"map", errc::overlaps}.of(name).subject() == std::string(44, 'x') + "...");
   CHECK(error{"map", errc::overlaps}.of(name).of("ram").subject() == "ram");
 }
 

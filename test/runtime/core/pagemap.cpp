@@ -7,12 +7,22 @@
 #include <support/must.hpp>
 #include <support/pinned_memory.hpp>
 #include <support/process_facts.hpp>
+#include <support/skip.hpp>
 
 #include <doctest/doctest.h>
 
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <initializer_list>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <string>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <vector>
 
 namespace runtime_core_pagemap {
@@ -100,6 +110,53 @@ TEST_CASE("a list that cannot be opened or read is an error that names it, and i
     CHECK(read.error().is_errno(EIO));
   }
   CHECK(tether_test::descriptors() == descriptors);
+}
+
+namespace {
+
+/// From now on the kernel answers EPERM to these system calls of this process.
+bool forbid(std::initializer_list<unsigned> calls) {
+  std::vector<sock_filter> program{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
+  for (const unsigned call : calls) {
+    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1));
+    program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
+  }
+  program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  const sock_fprog all{static_cast<unsigned short>(program.size()), program.data()};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &all) == 0;
+}
+
+/// Looks at a page of a file that only another mapping has touched, in a child where `calls` are
+/// forbidden. Answers 0 absent, 1 present, 2 refused with the reason, 3 refused otherwise; 77 where
+/// nothing can be forbidden.
+int look_in_a_sandbox(std::initializer_list<unsigned> calls) {
+  const ram_block shared = must(ram_block::allocate("shared", host_page(), memory_kind::shared));
+  std::fflush(nullptr);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (!forbid(calls)) ::_exit(77);
+    const auto list = page_frames<>::open();
+    if (!list) ::_exit(4);
+    bool present = false;
+    const auto looked =
+        list->look(shared.backing().host(), 1, true,
+                   [&](std::uint64_t, page_frame frame) { present = frame.present(); });
+    if (looked) ::_exit(present ? 1 : 0);
+    ::_exit(looked.error().sentence().find("a sandbox forbids") != std::string::npos ? 2 : 3);
+  }
+  int status = 0;
+  return ::waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "a sandbox that lets no page be touched is told, and no page is taken for one that is gone") {
+  const int without_reads = look_in_a_sandbox({SYS_process_vm_readv});
+  if (without_reads == 77) return tether_test::skip_because("no filter can be set here");
+  CHECK(without_reads == 1);
+  CHECK(look_in_a_sandbox({SYS_process_vm_readv, SYS_madvise}) == 2);
 }
 
 }  // namespace runtime_core_pagemap

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <tether/core/stop_token.hpp>
 #include <tether/inhibit/discard_gate.hpp>
 
 #include <support/may_discard.hpp>
@@ -15,6 +16,8 @@
 #include <system_error>
 #include <thread>
 #include <type_traits>
+#include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace runtime_inhibit_discard_gate {
@@ -319,6 +322,29 @@ TEST_CASE("who is shown the holders may ask the gate whatever changes nothing") 
   });
   CHECK(shown == 1);
   CHECK(gate.counts().any_holds == 1);
+}
+
+TEST_CASE("who is shown the holders may end a permit while a hold waits for another one") {
+  const auto ended = tether_test::in_a_child([] {
+    ::alarm(60);  // a wait that never ends
+    discard_gate<> gate;
+
+    discarder discarding{gate, discard_kind::uncoordinated};
+    std::thread holder{[&] {
+      const auto held = gate.hold(hold_kind::uncoordinated, "nic");
+      static_cast<void>(held.has_value());
+    }};
+    while (gate.counts().uncoordinated_holds == 0) std::this_thread::yield();
+    bool granted = false;
+    gate.for_each_holder([&](holder_info const&) {
+      const auto permit = gate.permit(discard_kind::coordinated);
+      granted = permit.granted();
+    });
+    discarding.leave();
+    holder.join();
+    return granted ? 0 : 1;
+  });
+  CHECK(ended.exit_code == 0);
 }
 
 TEST_CASE("who is shown the holders and changes them stops the program") {

@@ -43,6 +43,7 @@ struct bell {
 struct no_lock {
   std::uint64_t locked = 0;
   void lock() noexcept { ++locked; }
+  bool try_lock() noexcept { return true; }
   void unlock() noexcept {}
 };
 
@@ -643,6 +644,33 @@ TEST_CASE_TEMPLATE(
       const auto back = steps_to_replace<Feed, true>(256, left_out, how);
       CHECK(steps_to_replace<Feed, true>(1024, left_out, how) <= 6 * back);
     }
+}
+
+TEST_CASE("a backend and a lock are enough for a listener, and what lies at N is mapped at N") {
+  auto ram = must(ram_block::allocate("ram", 64 * KiB));
+  software_iommu iommu;
+  auto joined = must(iommu.join(endpoint_group{"nics", {{"nic"}}}));
+  auto nic = must(iommu.open(joined, "nic"));
+  std::mutex mutex;
+  dma_listener listener{iommu, mutex};
+  const section one{.where = {guest_address{0x10'0000}, guest_address{0x10'ffff}},
+                    .memory = &ram.backing(),
+                    .name = "ram"};
+  listener.begin();
+  listener.add(one);
+  must(listener.commit());
+  CHECK(listener.usage() == mapped_usage{1, 64 * KiB});
+  ram.data()[0x1234] = std::byte{0x5a};
+  std::array<std::byte, 1> seen{};
+  must(nic.dma_read(io_address{0x10'1234}, seen));
+  CHECK(seen[0] == std::byte{0x5a});
+  listener.begin();
+  listener.add(one);
+  CHECK_FALSE(listener.commit());
+  listener.begin();
+  listener.remove(one);
+  must(listener.commit());
+  CHECK_FALSE(nic.dma_read(io_address{0x10'1234}, seen));
 }
 
 TEST_CASE("a commit without a begin is told by number, and neither repeats nor adds anything") {

@@ -3,11 +3,17 @@
 
 #include <tether/topology/ram_block.hpp>
 
+#include <support/amount.hpp>
+#include <support/failing_allocation.hpp>
 #include <support/must.hpp>
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <new>
+#include <random>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -119,6 +125,47 @@ TEST_CASE("a rollback restores what its change removed, once, and no other chang
   CHECK_FALSE(list.restore(bar(0x1000)));
   list.keep();
   CHECK(list.size() == 0);
+}
+
+TEST_CASE(
+    "a copy that is brought up to date is as the list, whatever has changed, also out of memory") {
+  left_out_list list;
+  left_out_copy copy;
+  const auto is_as_the_list = [&] {
+    const auto all = list.all();
+    return std::ranges::equal(all, copy, [](left_out_section const& a, auto const& b) {
+      return b.first == a.what.where.first && b.second.what.where == a.what.where &&
+             b.second.why.code() == a.why.code();
+    });
+  };
+  std::mt19937_64 random{tether_test::seed()};
+  std::set<std::uint64_t> there;
+  for (int turn = 0; turn != 2000; ++turn) {
+    list.begin_change();
+    std::vector<std::uint64_t> came;
+    for (auto edits = random() % 6; edits-- != 0;) {
+      const std::uint64_t at = random() % 24;
+      if (there.erase(at) != 0) list.remove(bar(at * 0x1000));
+      else if (std::ranges::find(came, at) == came.end()) came.push_back(at);
+    }
+    for (const auto at : came)
+      CHECK(list.add(bar(at * 0x1000), random() % 2 == 0 ? why : error{"map", errc::not_aligned}));
+    there.insert(came.begin(), came.end());
+    list.keep();
+    if (random() % 64 == 0) list.clear(), there.clear();
+    if (random() % 3 == 0) continue;  // several changes in one
+    tether_test::failing_allocation = tether_test::allocations_can_fail ? random() % 4 : 0;
+    try {
+      list.update(copy);
+    } catch (std::bad_alloc const&) {
+      continue;
+    }
+    tether_test::failing_allocation = 0;
+    REQUIRE(is_as_the_list());
+  }
+  tether_test::failing_allocation = 0;
+  list.update(copy);
+  CHECK(is_as_the_list());
 }
 
 }  // namespace runtime_listen_left_out

@@ -13,9 +13,17 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <optional>
+#include <poll.h>
 #include <string>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 namespace runtime_topology_memory_backing {
@@ -152,6 +160,96 @@ TEST_CASE("a private file that the guest may only read stays so where it was dis
     CHECK_FALSE(block.populate(bytes(0, page)));
   }
   ::munmap(lent, 2 * page);
+  ::close(file);
+}
+
+namespace {
+
+/// A handler of faults and removals in some memory, as post-copy has one.
+struct removal_handler {
+  int descriptor =
+      static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY));
+  int over = ::eventfd(0, EFD_CLOEXEC);
+
+  explicit removal_handler(ram_block const& block) {
+    uffdio_api api{};
+    api.api = UFFD_API;
+    api.features = UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_MISSING_SHMEM;
+    uffdio_register all{};
+    all.range = {block.host().value, block.size()};
+    all.mode = UFFDIO_REGISTER_MODE_MISSING;
+    if (descriptor >= 0 && (::ioctl(descriptor, UFFDIO_API, &api) < 0 ||
+                            ::ioctl(descriptor, UFFDIO_REGISTER, &all) < 0)) {
+      ::close(descriptor);
+      descriptor = -1;
+    }
+  }
+  removal_handler(removal_handler const&) = delete;
+  removal_handler& operator=(removal_handler const&) = delete;
+  ~removal_handler() {
+    ::close(over);
+    if (descriptor >= 0) ::close(descriptor);
+  }
+
+  /// What it was told of first while `act` ran. The kernel makes a removal wait until that is read.
+  template <class Act>
+  std::optional<uffd_msg> told_during(Act act) {
+    std::optional<uffd_msg> told;
+    std::thread handler{[&] {
+      pollfd both[]{{descriptor, POLLIN, 0}, {over, POLLIN, 0}};
+      uffd_msg message{};
+      if (::poll(both, 2, -1) > 0 && (both[0].revents & POLLIN) != 0 &&
+          ::read(descriptor, &message, sizeof message) == sizeof message)
+        told = message;
+    }};
+    act();
+    ::eventfd_write(over, 1);
+    handler.join();
+    return told;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a handler of faults is told which shared memory was discarded") {
+  const auto block = must(ram_block::allocate("shared", 8 * page, memory_kind::shared));
+  fill(block);
+  removal_handler handler{block};
+  if (handler.descriptor < 0)
+    return tether_test::skip_because("userfaultfd, or its events, are not to be had here");
+  result<void> done{};
+  const auto told =
+      handler.told_during([&] { done = discard_freely(block, bytes(2 * page, 3 * page)); });
+  CHECK(done.has_value());
+  REQUIRE(told.has_value());
+  CHECK(told->event == UFFD_EVENT_REMOVE);
+  CHECK(told->arg.remove.start == block.host().value + 2 * page);
+  CHECK(told->arg.remove.end == block.host().value + 5 * page);
+}
+
+TEST_CASE("shared memory that its mapping does not let go of is discarded all the same") {
+  const auto file = static_cast<int>(linux_kernel::memfd_create("file", 0));
+  REQUIRE(linux_kernel::ftruncate(file, 8 * page) >= 0);
+  {
+    const auto part = must(ram_block::from_descriptor("part", file, 2 * page, 2 * page));
+    auto& memory = part.backing();
+    void* const whole = ::mmap(nullptr, 8 * page, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    const auto* const seen = static_cast<std::byte*>(whole);
+    std::memset(whole, 0x5a, 8 * page);
+    // the window and what lies around it, which is not accessible
+    must(discard_freely(memory, bytes(page, 4 * page)));
+    CHECK(all(seen, page, 0x5a));
+    CHECK(all(seen + page, 4 * page, 0));
+    CHECK(all(seen + 5 * page, 3 * page, 0x5a));
+    std::memset(whole, 0x5a, 8 * page);
+    // locked, by the kernel itself: the sanitizers make `mlock` do nothing
+    if (::syscall(SYS_mlock, part.data(), page) == 0) {
+      must(discard_freely(part, bytes(0, 2 * page)));
+      CHECK(all(seen + 2 * page, 2 * page, 0));
+      CHECK(::syscall(SYS_munlock, part.data(), page) == 0);
+    }
+    ::munmap(whole, 8 * page);
+  }
   ::close(file);
 }
 

@@ -5,13 +5,18 @@
 #include <support/faulty_kernel.hpp>
 #include <support/must.hpp>
 #include <support/process_facts.hpp>
+#include <support/skip.hpp>
 #include <support/stopped_by.hpp>
 
 #include <doctest/doctest.h>
 
 #include <cerrno>
+#include <cinttypes>
+#include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <string>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <utility>
@@ -93,6 +98,29 @@ TEST_CASE("destroying or replacing a block that something refers to stops the pr
           block->backing().retain();
           *block = *ram_block::allocate("other", page);
         }).find("tether[R1]") != std::string::npos);
+}
+
+TEST_CASE("a block for which there are addresses is made, aligned or not") {
+  for (const memory_kind kind : {memory_kind::private_anonymous, memory_kind::shared}) {
+    const auto ended = tether_test::in_a_child([kind] {
+      std::uint64_t pages = 0;
+      if (std::FILE* const file = std::fopen("/proc/self/statm", "r")) {
+        if (std::fscanf(file, "%" SCNu64, &pages) != 1) pages = 0;
+        std::fclose(file);
+      }
+      const rlim_t most = pages * linux_kernel::page_size() + GiB + GiB / 2;
+      const rlimit addresses{most, most};
+      if (pages == 0 || ::setrlimit(RLIMIT_AS, &addresses) != 0) return 77;
+      auto block = ram_block::allocate("ram", GiB, kind);
+      if (!block) return 1;
+      block->data()[GiB - 1] = std::byte{1};
+      if (!block->host().aligned_to(2 * MiB)) return 2;
+      if (!ram_block::allocate("more", 256 * MiB, kind)) return 3;
+      return ram_block::allocate("too much", 600 * MiB, kind) ? 4 : 0;
+    });
+    if (ended.exit_code == 77) return tether_test::skip_because("the limits cannot be set");
+    CHECK(ended.exit_code == 0);
+  }
 }
 
 TEST_CASE("a moved block keeps its memory where it is, and the old handle has nothing") {

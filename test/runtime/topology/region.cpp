@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <utility>
 
 namespace runtime_topology_region {
@@ -89,6 +90,12 @@ TEST_CASE("a region of a block that is gone has no memory, and says that it need
   const region of_nothing = region::ram(block);
   CHECK(of_nothing.memory() == nullptr);
   CHECK(of_nothing.needs_memory());
+}
+
+TEST_CASE("a region's number is a key") {
+  const std::hash<region_id> of;
+  CHECK(of(region_id{1}) == of(region_id{1}));
+  CHECK(of(region_id{1}) != of(region_id{2}));
 }
 
 }  // namespace runtime_topology_region

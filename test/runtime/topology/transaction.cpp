@@ -227,4 +227,84 @@ TEST_CASE(
   CHECK(placed_first + freed_first == 300);
 }
 
+TEST_CASE("memory that asks to lie alone is neither hidden nor hides, however it gets there") {
+  address_space guest;
+  ram_block ram = must(ram_block::allocate("ram", 64 * KiB));
+  struct remove_all {
+    address_space& guest;
+    std::vector<region_id> all{};
+    ~remove_all() {
+      for (const region_id one : all) static_cast<void>(guest.remove(one));
+    }
+  } cleanup{guest};
+  const auto place = [&](region const& what, std::uint64_t at, int priority = 0) {
+    auto placed = guest.place(what, guest_address{at}, priority);
+    if (placed) cleanup.all.push_back(*placed);
+    return placed;
+  };
+  const auto plain = region::ram(ram, block_offset{0}, 16 * KiB);
+  const auto alone = region::ram(ram, block_offset{16 * KiB}, 16 * KiB).named("dimm").exclusive();
+  CHECK(alone.is_exclusive());
+  REQUIRE(place(plain, 0));
+  REQUIRE(place(plain, 8 * KiB));  // nobody has asked: the later hides the earlier
+  const auto refused = place(alone, 20 * KiB, -1);
+  REQUIRE(!refused);
+  CHECK(refused.error().is(errc::overlaps));
+  CHECK(refused.error().subject() == "dimm");
+  CHECK(refused.error().first() == 20 * KiB);
+  CHECK(refused.error().last() == 24 * KiB - 1);
+  const auto lies = place(alone, 24 * KiB);
+  REQUIRE(lies);
+  CHECK(place(region::rom(ram, block_offset{0}, 4 * KiB), 24 * KiB).error().is(errc::overlaps));
+  CHECK(place(region::mmio("registers", 4 * KiB), 24 * KiB, 1));  // no memory
+  const auto other = place(plain, 64 * KiB);
+  REQUIRE(other);
+  CHECK(guest.move(*other, guest_address{32 * KiB}).error().is(errc::overlaps));
+  CHECK(guest.move(*lies, guest_address{28 * KiB}));  // over where it lies itself
+  must(guest.set_enabled(*other, false));
+  must(guest.move(*other, guest_address{32 * KiB}));
+  CHECK(guest.set_enabled(*other, true).error().is(errc::overlaps));
+  must(guest.move(*lies, guest_address{128 * KiB}));
+  must(guest.set_enabled(*other, true));
+}
+
+TEST_CASE("an address space that refuses RAM over RAM names both, and lets everything else be") {
+  ram_block ram = must(ram_block::allocate("ram", 64 * KiB));
+  ram_block dimm = must(ram_block::allocate("dimm", 64 * KiB));
+  address_space guest{ram_overlaps::refused};
+  const auto first = must(guest.place(region::ram(ram), guest_address{0}));
+  const auto over = guest.place(region::ram(dimm), guest_address{32 * KiB}, 1);
+  REQUIRE(!over);
+  CHECK(over.error().is(errc::overlaps));
+  CHECK(over.error().subject() == "dimm over ram");
+  CHECK(over.error().first() == 32 * KiB);
+  CHECK(over.error().last() == 64 * KiB - 1);
+  CHECK(guest.view()->sections().size() == 1);
+  // what is no RAM
+  const auto rom = must(guest.place(region::rom(dimm, block_offset{0}, 4 * KiB), guest_address{0}));
+  const auto registers =
+      must(guest.place(region::mmio("registers", 4 * KiB), guest_address{8 * KiB}, 1));
+  // beside it, moved over it, disabled and enabled over it
+  const auto second = must(guest.place(region::ram(dimm), guest_address{64 * KiB}));
+  CHECK(guest.move(second, guest_address{60 * KiB}).error().subject() == "dimm over ram");
+  must(guest.move(second, guest_address{68 * KiB}));  // over where it lies itself
+  must(guest.set_enabled(second, false));
+  must(guest.move(second, guest_address{60 * KiB}));
+  CHECK(guest.set_enabled(second, true).error().is(errc::overlaps));
+  {
+    // one takes the place of the other, in this order
+    auto change = guest.begin();
+    must(change.remove(first));
+    must(change.set_enabled(second, true));
+    static_cast<void>(must(change.commit()));
+  }
+  for (const auto one : {second, rom, registers}) must(guest.remove(one));
+
+  address_space usual;
+  const auto below = must(usual.place(region::ram(ram), guest_address{0}));
+  const auto above = must(usual.place(region::ram(dimm), guest_address{32 * KiB}));
+  must(usual.remove(below));
+  must(usual.remove(above));
+}
+
 }  // namespace runtime_topology_transaction

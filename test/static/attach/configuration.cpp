@@ -31,6 +31,12 @@ static_assert(std::is_same_v<plain::edges, trim_edges> &&
 static_assert(std::is_same_v<plain::threading, multi_threaded> &&
               std::is_same_v<plain::lifecycle, standard_lifecycle>);
 
+// KVM is told by whoever can tell it, and the others are made alike (`scenario/kvm_is_told`).
+static_assert(std::is_same_v<kvm_device_for<software_iommu>, no_kvm> &&
+              std::is_same_v<kvm_device_for<recording<io_uring_buffers>>, no_kvm>);
+static_assert(valid_configuration<software_iommu, kvm_device_for<software_iommu>>);
+static_assert(std::is_same_v<decltype(no_kvm::create(0)), result<no_kvm>>);
+
 // Any order.
 using one = configuration<io_uring_buffers, inhibit_per_device, fixed_block<64 * KiB>, refuse_edges,
                           single_threaded>;
@@ -92,7 +98,9 @@ constexpr auto size_on_software = sizeof(container<software_iommu, Policies...>)
 static_assert(size_on_software<inhibit_per_group> == size_on_software<no_inhibition>);
 static_assert(size_on_software<inhibit_per_device> == size_on_software<no_inhibition>);
 static_assert(size_on_software<inhibit_per_container> == size_on_software<no_inhibition>);
-static_assert(size_on_software<fixed_block<64 * KiB>> == size_on_software<whole_section>);
+static_assert(size_on_software<largest_page> == size_on_software<whole_section>);
+static_assert(size_on_software<fixed_block<64 * KiB>> > size_on_software<whole_section>,
+              "who maps in blocks follows units");
 static_assert(size_on_software<refuse_edges> == size_on_software<trim_edges>);
 static_assert(sizeof(container<io_uring_buffers, inhibit_per_group>) ==
               sizeof(container<io_uring_buffers, inhibit_per_device>));

@@ -3,6 +3,7 @@
 // and it does not.
 #include <tether/backend/concepts.hpp>
 
+#include <tether/backend/endpoint.hpp>
 #include <tether/testing/recording.hpp>
 
 #include <cstddef>
@@ -74,6 +75,23 @@ struct told : smallest_of_devices {
 static_assert(backend<told> && has_kvm_file<told> && maps_files<told> &&
               has_kvm_file<recording<told>> && maps_files<recording<told>>);
 static_assert(!maps_files<recording<smallest>> && !has_kvm_file<recording<smallest>>);
+
+// Finds what is to be attached by a name: optional, and passed on by a recording.
+struct finding : smallest {
+  result<device_in_group<bus>> locate(tether::endpoint const&) const noexcept {
+    return device_in_group<bus>{};
+  }
+};
+struct finding_devices : smallest_of_devices {
+  result<endpoint_type> locate(tether::endpoint const&) const noexcept { return endpoint_type{}; }
+};
+struct finding_groups_alone : smallest {
+  result<bus> locate(tether::endpoint const&) const noexcept { return bus{}; }
+};
+static_assert(locates_endpoints<finding> && locates_endpoints<recording<finding>>);
+static_assert(locates_endpoints<finding_devices> && locates_endpoints<recording<finding_devices>>);
+static_assert(!locates_endpoints<smallest> && !locates_endpoints<recording<smallest>>);
+static_assert(!locates_endpoints<finding_groups_alone>);
 
 // Rollback runs through map and unmap, so what throws is none.
 struct throwing : smallest {

@@ -66,4 +66,12 @@ static_assert(!from_to(0x1001, 0x1fff).aligned_to(4 * KiB) && run::everything().
 static_assert(from_to(0x1000, 0x1fff).moved_to(guest_address{0x8000}) ==
               extent<guest_address>{guest_address{0x8000}, guest_address{0x8fff}});
 
+// Keys of unordered containers: equal ones hash alike, pages in a row do not collide.
+constexpr std::hash<guest_address> of_address;
+constexpr std::hash<extent<guest_address>> of_extent;
+static_assert(of_address(guest_address{4096}) == of_address(guest_address{4096}));
+static_assert(of_address(guest_address{4096}) % 64 != of_address(guest_address{8192}) % 64);
+static_assert(of_extent({guest_address{0}, guest_address{4095}}) !=
+              of_extent({guest_address{4095}, guest_address{0}}));
+
 }  // namespace

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <tether/granule/concepts.hpp>
 
+#include <tether/granule/fixed_block.hpp>
+
 #include <cstdint>
 
 using namespace tether;
@@ -51,6 +53,9 @@ static_assert(!granularity<narrow>,
               "a count of 4 KiB pieces in a large section does not fit 32 bits");
 static_assert(!granularity<block_size_changes>);
 static_assert(!granularity<int>);
+static_assert(granularity<fixed_block<4 * KiB>> && !granularity<fixed_block<2 * KiB>> &&
+                  !granularity<fixed_block<48 * KiB>>,
+              "the grid is found by masking");
 static_assert(maps_in_blocks<good>);
 
 }  // namespace

@@ -61,16 +61,21 @@ template <class Policy, proof::fixed_string Why>
 constexpr bool refused_beyond =
     std::is_same_v<proof::verdict_of<seeded<Policy>>, proof::refused_policy<Why>>;
 static_assert(refused_beyond<believes_the_majority,
-                             "I12: it treats many groups or devices otherwise than two">);
+                             "tether[I12]: it treats many groups or devices otherwise than two">);
+static_assert(refused_beyond<counts_in_two_bits,
+                             "tether[I12]: it treats many groups or devices otherwise than two">);
+static_assert(refused_beyond<
+              counts_by_two_to_the_31st,
+              "tether[I13]: it needs more than 65,535 holds for at most 16 devices or groups">);
 static_assert(
-    refused_beyond<counts_in_two_bits, "I12: it treats many groups or devices otherwise than two">);
+    refused_beyond<admits_may_throw,
+                   "tether[I8]: a member would never be asked: make it public, static, constexpr, "
+                   "noexcept and of the right types">);
 static_assert(
-    refused_beyond<counts_by_two_to_the_31st,
-                   "I13: it needs more than 65,535 holds for at most 16 devices or groups">);
-static_assert(refused_beyond<admits_may_throw,
-                             "I8: a member would never be asked: public, static, constexpr, "
-                             "noexcept, of the right types">);
-static_assert(refused_beyond<reads_a_variable, "I9: an answer is no constant expression">);
+    refused_beyond<
+        reads_a_variable,
+        "tether[I9]: an answer is no constant expression: make 'holds' and 'admits' constexpr, and "
+        "let them read nothing but their argument">);
 static_assert(!proven_safe<seeded<forgets_attached>>);
 // However they count.
 static_assert(proven_safe<seeded<counts_by_sixteen>> && proven_safe<seeded<counts_in_tens>> &&

@@ -5,6 +5,7 @@
 // tier: 1 2
 // machine: -device edu -smp 2
 // modules: mdev
+#include <stop_token>
 #include <system/in_machine.hpp>
 
 #include <atomic>

@@ -3,12 +3,18 @@
 // and the records of what is attached.
 #pragma once
 
+#include <tether/attach/container_status.hpp>
 #include <tether/attach/detail/published.hpp>
+#include <tether/attach/detail/questions.hpp>
 #include <tether/attach/detail/records.hpp>
+#include <tether/attach/detail/told_tracer.hpp>
 #include <tether/attach/lease.hpp>
 #include <tether/core/address.hpp>
+#include <tether/core/attachment.hpp>
+#include <tether/core/detail/process_mark.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
+#include <tether/core/label.hpp>
 #include <tether/inhibit/concepts.hpp>
 #include <tether/inhibit/detail/truth_table.hpp>
 #include <tether/inhibit/discard_gate.hpp>
@@ -25,11 +31,12 @@
 #include <span>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace tether::detail {
 
 template <class Backend, class Configuration>
-class container_state {
+class container_state : public told_tracer<typename Configuration::tracing> {
  public:
   using inhibition = typename Configuration::inhibition;
   using threading = typename Configuration::threading;
@@ -45,14 +52,19 @@ class container_state {
 
   static constexpr bool tells_kvm = kvm_type::tells;
 
-  container_state(address_space& space, gate_type& gate, Backend&& backend, kvm_type&& kvm) noexcept
-      : space_{space},
+  /// `name`: as a user calls it; empty: it is called by what has been attached longest.
+  container_state(address_space& space, gate_type& gate, Backend&& backend, kvm_type&& kvm,
+                  std::string_view name = {}) noexcept
+      : name_{name},
+        space_{space},
         gate_{gate},
         guarded_{space, gate.id()},
-        backend_{std::move(backend)},
+        backend_{std::move(usable(backend))},
         kvm_{std::move(kvm)},
         mutex_{*this},
-        listener_{backend_, mutex_} {
+        listener_{backend_, mutex_},
+        held_{name.empty() ? std::string_view{"container"} : name} {
+    listener_.name(name_.view());
     // others are refused (tether[I9])
     if constexpr (constant_rule<inhibition>) check_at_run_time<inhibition>();
     publish();
@@ -66,12 +78,23 @@ class container_state {
     published_.usage = listener_.usage();
     published_.trimmed_bytes = listener_.trimmed_bytes();
     published_.diverged = listener_.diverged();
+    published_.left_out_count = listener_.left_out_count();
     if (!published_.lists_equal(listener_.left_out_version(), usable)) [[unlikely]]
-      published_.copy_lists([this] { return listener_.left_out(); }, listener_.left_out_version(),
-                            usable);
+      published_.copy_lists([this](left_out_copy& all) { listener_.update_left_out(all); },
+                            listener_.left_out_version(), usable);
   }
 
  protected:
+  /// `backend`, unless it was moved from, as far as it can tell.
+  static Backend& usable(Backend& backend) noexcept {
+    if constexpr (requires { static_cast<bool>(backend.is_moved_from()); }) {
+      if (backend.is_moved_from()) [[unlikely]]
+        stop(
+            "tether[B9]: a container was given a backend that had been moved from, to another "
+            "container perhaps: give each one of its own");
+    }
+    return backend;
+  }
   auto find(std::uint64_t id) noexcept { return std::ranges::find(groups_, id, &record::id); }
   /// Null if it is not open, or being closed. Requires: `records_` is held.
   device_record<Backend>* find_open(std::uint64_t id, std::uint64_t device_id) noexcept {
@@ -121,30 +144,43 @@ class container_state {
     std::lock_guard moment{records_};
     set_reach_of_all(true);
   }
-  // What an operation has changed is seen at once: its record and the counts.
+  // What an operation has changed is seen at once: its record and the counts, and holds, of the
+  // container and of the group that it concerned.
   template <class List>
-  void insert(List& all, List& fresh) noexcept {
+  [[gnu::always_inline]] void insert(List& all, List& fresh, record& of) noexcept {
     std::lock_guard moment{records_};
-    published_.counts = counts_;
+    publish_counts(of);
     all.splice(all.end(), fresh);
+  }
+  /// Requires: `records_` is held, and this thread's operation runs.
+  void publish_counts(record& of) noexcept {
+    published_.counts = counts_;
+    if constexpr (holds_for_a_container<inhibition>) published_.holds = held_.count();
+    of.published = {of.counts, of.held.count()};
+  }
+  /// The same for an operation that has failed, and perhaps kept holds.
+  [[gnu::cold]] void publish_failure(record& of) noexcept {
+    std::lock_guard moment{records_};
+    publish_counts(of);
   }
   void forget_groups() noexcept {
     std::list<record> gone;
     std::lock_guard moment{records_};
     published_.counts = {};
+    published_.holds = held_.count();
     gone.swap(groups_);
   }
   template <class List>
-  void take(List& all, typename List::iterator which, List& gone) noexcept {
+  void take(List& all, typename List::iterator which, List& gone, record& of) noexcept {
     std::lock_guard moment{records_};
-    published_.counts = counts_;
+    publish_counts(of);
     gone.splice(gone.end(), all, which);
   }
   /// Destroys a record without the lock: that may close descriptors.
   template <class List>
-  void erase(List& all, typename List::iterator which) noexcept {
+  void erase(List& all, typename List::iterator which, record& of) noexcept {
     List gone;
-    take(all, which, gone);
+    take(all, which, gone, of);
   }
   /// The first device with an outstanding lease, or null.
   device_record<Backend> const* leased() const noexcept {
@@ -153,24 +189,50 @@ class container_state {
     }
     return nullptr;
   }
-  result<void> request_unplug(std::uint64_t id) noexcept {
-    std::lock_guard alone{operation_};
-    const auto group = find(id);
-    if (group == groups_.end()) return failure(error{"request unplug", errc::stale_handle});
-    group->unplug_requested = true;
-    return {};
+  [[nodiscard]] std::vector<handle_ids> every_group() const {
+    std::lock_guard moment{records_};
+    return detail::every_group(groups_);
+  }
+  [[nodiscard]] std::vector<handle_ids> every_device(std::uint64_t of) const {
+    std::lock_guard moment{records_};
+    return detail::every_device(groups_, of);
+  }
+  [[nodiscard]] label name_of(std::uint64_t id, std::uint64_t device_id) const noexcept {
+    std::lock_guard moment{records_};
+    return detail::name_of(groups_, {id, device_id});
   }
 
-  /// Names the listener after what has been attached longest: whenever that is another.
+  /// Names the listener after what has been attached longest, whenever that is another; a container
+  /// that a user has named keeps its name. Requires: no other thread uses the listener, or else its
+  /// lock is held.
+  void call_listener(std::string_view name) noexcept {
+    if (!is_named()) listener_.name(name);
+  }
   void name_listener(std::string_view name) noexcept {
     std::lock_guard turn{mutex_.quiet()};
-    listener_.name(name);
+    call_listener(name);
+  }
+  [[nodiscard]] bool is_named() const noexcept { return *name_.c_str() != '\0'; }
+  /// An error, with the container in it if a user has named that.
+  [[nodiscard]] [[gnu::cold]] error named(error const& why) const noexcept {
+    return is_named() && why.container().empty() ? why.in(name_.view()) : why;
   }
 
+  /// Fills in all but what its type says.
+  void copy_status(container_status& now) const {
+    std::lock_guard moment{records_};
+    detail::copy_status(published_, groups_, now);
+    now.name = name_.view();
+    if (is_named() || groups_.empty()) return;
+    if constexpr (Backend::unit == attach_unit::group) now.name = groups_.front().name;
+    else if (!groups_.front().devices.empty()) now.name = groups_.front().devices.front().name;
+  }
   [[nodiscard]] bool is_diverged() const noexcept {
     std::lock_guard moment{records_};
     return published_.diverged;
   }
+  /// Asked before any lock is taken, which another thread of the parent may have held.
+  [[nodiscard]] bool is_parents() const noexcept { return guarded_.is_inherited(); }
   result<void> may_work(const char* what, std::string_view name) const noexcept {
     if (!is_diverged()) [[likely]]
       return {};
@@ -189,12 +251,20 @@ class container_state {
     return why.with_failed_rollback();
   }
 
+  /// An attach's error, with the container by what is attached, or else by what was to be.
+  [[gnu::cold]] error in_this(error const& why, std::string_view attaching) const noexcept {
+    const auto first = listener_.name();
+    if (!why.container().empty() || (first.empty() && why.subject() == attaching)) return why;
+    return why.in(first.empty() ? attaching : first);
+  }
+
   void set_reach_of_all(bool within) noexcept {
     for (record& group : groups_) {
       for (auto& one : group.devices) one.within_reach = within;
     }
   }
 
+  label name_;
   address_space& space_;
   gate_type& gate_;
   guarded_space guarded_;
@@ -209,7 +279,7 @@ class container_state {
   published published_;
   listener_type listener_;
   container_counts counts_{};
-  [[no_unique_address]] hold_entry_if<holds_for_a_container<inhibition>> held_{"container"};
+  [[no_unique_address]] hold_entry_if<holds_for_a_container<inhibition>> held_;
   std::list<record> groups_;
   std::uint64_t next_id_ = 1;
 };

@@ -10,6 +10,7 @@
 #include <tether/attach/detail/executor.hpp>
 #include <tether/attach/detail/tasks.hpp>
 #include <tether/attach/lifecycle/plans.hpp>
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 #include <tether/inhibit/membership.hpp>
 #include <tether/listen/progress.hpp>
@@ -44,6 +45,8 @@ class device_operations : public executor<Backend, Configuration> {
   template <class Monitor>
   result<handle_ids> attach_with(typename Backend::endpoint_type const& description, consent agrees,
                                  Monitor* who) noexcept {
+    if (this->is_parents()) [[unlikely]]
+      return failure(inherited("attach"));
     std::lock_guard alone{this->operation_};
     const std::string_view name = description.name();
     if (auto able = this->may_attach(name); !able) return failure(able.error());
@@ -58,26 +61,29 @@ class device_operations : public executor<Backend, Configuration> {
       return failure(error{"attach", errc::unplug_requested}.of(name));
     std::list<group_record> fresh_group;
     std::list<device_record<Backend>> fresh;
-    try {
+    TETHER_TRY {
       if (group == this->groups_.end())
         group = fresh_group.emplace(fresh_group.end(), this->next_id_++, description.group());
       fresh.emplace_back(this->next_id_++, name, agrees);
-    } catch (std::exception const&) {
-      return failure(error::out_of_memory("attach").of(name));
     }
+    TETHER_CATCH(std::exception const&) { return failure(error::out_of_memory("attach").of(name)); }
     task_type<Monitor> task{
         {.group = *group, .device = &fresh.back(), .agrees = agrees, .who = who}, &description};
-    const ending end = this->run_attach(task);
-    if (end == ending::rolled_back) return failure(*task.first_error);
+    const ending end = this->run_attach(task, fresh.back().name);
+    if (end == ending::rolled_back) return failure(this->in_this(*task.first_error, name));
     const std::uint64_t id = fresh.back().id;
-    this->insert(group->devices, fresh);
-    this->insert(this->groups_, fresh_group);
+    fresh.back().since = now_in_seconds();
+    if (!fresh_group.empty()) group->since = fresh.back().since;
+    this->insert(group->devices, fresh, *group);
+    this->insert(this->groups_, fresh_group, *group);
     if (first_device()->id == id) this->name_listener(first_device()->name);
     if (end == ending::diverged) return failure(this->diverge(*task.first_error));
     return handle_ids{group->id, id};
   }
 
   result<void> detach(std::uint64_t id, std::uint64_t device_id) noexcept {
+    if (this->is_parents()) [[unlikely]]
+      return failure(inherited("detach"));
     std::lock_guard alone{this->operation_};
     const auto group = this->find(id);
     if (group == this->groups_.end()) return failure(error{"detach", errc::stale_handle});
@@ -93,10 +99,11 @@ class device_operations : public executor<Backend, Configuration> {
       this->show(device, std::next(device));
       return failure(done.error());
     }
+    group->unplug_answered = group->unplug_requested;
     const bool named_after = first_device() == &*device;
     std::list<device_record<Backend>> gone;  // its name is in use until there is another
-    this->take(group->devices, device, gone);
-    if (group->devices.empty()) this->erase(this->groups_, group);
+    this->take(group->devices, device, gone, *group);
+    if (group->devices.empty()) this->erase(this->groups_, group, *group);
     if (named_after)
       this->name_listener(first_device() ? std::string_view{first_device()->name}
                                          : std::string_view{});

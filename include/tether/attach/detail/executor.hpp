@@ -9,6 +9,7 @@
 #include <tether/attach/lifecycle/plans.hpp>
 #include <tether/attach/lifecycle/steps.hpp>
 #include <tether/backend/concepts.hpp>
+#include <tether/core/detail/locked_memory.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/stop.hpp>
 #include <tether/inhibit/concepts.hpp>
@@ -20,6 +21,7 @@
 
 #include <cstdint>
 #include <mutex>
+#include <string_view>
 #include <type_traits>
 
 namespace tether::detail {
@@ -43,7 +45,9 @@ class executor : public container_state<Backend, Configuration> {
       return At.ended;
     } else {
       constexpr act now = act_at<lifecycle>(At);
-      const outcome how = perform<now, lifecycle::plan_of(At.in).makes>(task);
+      const outcome how = this->template tell_step<At, now>(task, listener_.name(), [&]() noexcept {
+        return perform<now, lifecycle::plan_of(At.in).makes>(task);
+      });
       if constexpr (can_fail(now)) {
         constexpr cursor if_failed = advance<lifecycle>(At, outcome::failed);
         constexpr cursor if_stuck = advance<lifecycle>(At, outcome::stuck);
@@ -58,16 +62,25 @@ class executor : public container_state<Backend, Configuration> {
     }
   }
 
-  /// The first to attach maps, and the last to detach unmaps.
+  /// The whole of a plan.
+  template <operation Doing, class Task>
+  [[gnu::always_inline]] ending carry_out(Task& task) noexcept {
+    return this->template tell_of<Doing>(task, listener_.name(),
+                                         [&]() noexcept { return run<cursor{Doing}>(task); });
+  }
+  /// The first to attach maps, and the last to detach unmaps. Who finds the listener at work
+  /// meanwhile is told `name`.
   template <class Task>
-  ending run_attach(Task& task) noexcept {
-    return counts_.members == 0 ? run<cursor{operation::attach_first}>(task)
-                                : run<cursor{operation::attach_next}>(task);
+  ending run_attach(Task& task, std::string_view name) noexcept {
+    if (counts_.members != 0) return carry_out<operation::attach_next>(task);
+    this->call_listener(name);
+    const ending end = carry_out<operation::attach_first>(task);
+    if (end == ending::rolled_back) this->call_listener({});
+    return end;
   }
   template <class Task>
   ending run_detach(Task& task, bool last) noexcept {
-    return last ? run<cursor{operation::detach_last}>(task)
-                : run<cursor{operation::detach_next}>(task);
+    return last ? carry_out<operation::detach_last>(task) : carry_out<operation::detach_next>(task);
   }
 
   template <act Now, change Makes, class Task>
@@ -146,14 +159,17 @@ class executor : public container_state<Backend, Configuration> {
     }
     return {};
   }
-  result<void> raise_to(hold_entry& entry, std::uint32_t needed, wait_limits const& how) noexcept {
-    return needed > entry.count()
-               ? gate_.raise(entry, Configuration::holds, needed - entry.count(), how)
-               : result<void>{};
+  template <class Limits>
+  result<void> raise_to(hold_entry& entry, std::uint32_t needed, Limits const& how) noexcept {
+    if (needed <= entry.count()) return {};
+    auto raised = gate_.raise(entry, Configuration::holds, needed - entry.count(), how);
+    if (raised) this->tell_holds(entry, Configuration::holds, listener_.name());
+    return raised;
   }
   void lower_to(hold_entry& entry, std::uint32_t needed) noexcept {
     if (entry.count() > needed) {
       gate_.lower(entry, entry.count() - needed);
+      this->tell_holds(entry, Configuration::holds, listener_.name());
     } else if (entry.count() < needed) [[unlikely]] {
       stop(
           "tether[I15]: an inhibition policy needs more holds now than were taken for it: closing "
@@ -162,11 +178,10 @@ class executor : public container_state<Backend, Configuration> {
   }
   /// A progress monitor can also cancel an attach's wait for discards in progress.
   template <class Task>
-  static wait_limits wait_limits_of([[maybe_unused]] Task const& task) noexcept {
-    if constexpr (requires { task.who->stop(); }) {
-      if (task.who != nullptr) return {.stop = task.who->stop()};
-    }
-    return {};
+  static auto wait_limits_of([[maybe_unused]] Task const& task) noexcept {
+    if constexpr (requires { task.who->stop(); })
+      return wait_unless_stopped{task.who == nullptr ? nullptr : task.who->stop()};
+    else return wait_limits{};
   }
 
   /// Under the hold: what is mapped read-only is present, and stays so.
@@ -189,7 +204,15 @@ class executor : public container_state<Backend, Configuration> {
     std::lock_guard turn{mutex_};
     auto joined = task.join(backend_);
     tell_who_pins();
+    if (!joined) [[unlikely]]
+      joined = failure(with_all_that_is_mapped(joined.error()));
     return joined;
+  }
+  /// A join pins all that is mapped at once, of which its error may know nothing.
+  [[gnu::cold]] error with_all_that_is_mapped(error const& why) const noexcept {
+    return counts_locked_memory(why) && !why.has_extent()
+               ? why.with_more(listener_.usage().bytes / KiB)
+               : why;
   }
   template <class Task>
   result<void> leave(Task& task) noexcept {
@@ -200,8 +223,15 @@ class executor : public container_state<Backend, Configuration> {
   }
   template <class Task>
   result<void> open(Task& task) noexcept {
-    std::lock_guard turn{mutex_.quiet()};
-    return task.open(backend_);
+    if constexpr (may_pin_at_open<Backend>) {
+      std::lock_guard turn{mutex_};
+      auto opened = task.open(backend_);
+      tell_who_pins();
+      return opened ? opened : failure(with_all_that_is_mapped(opened.error()));
+    } else {
+      std::lock_guard turn{mutex_.quiet()};
+      return task.open(backend_);
+    }
   }
   template <class Task>
   result<void> bind(Task& task) noexcept {
@@ -210,8 +240,15 @@ class executor : public container_state<Backend, Configuration> {
   }
   template <class Task>
   result<void> close(Task& task) noexcept {
-    std::lock_guard turn{mutex_.quiet()};
-    return task.close(backend_);
+    if constexpr (may_pin_at_open<Backend>) {
+      std::lock_guard turn{mutex_};
+      auto closed = task.close(backend_);
+      tell_who_pins();
+      return closed;
+    } else {
+      std::lock_guard turn{mutex_.quiet()};
+      return task.close(backend_);
+    }
   }
   result<void> quiesce() noexcept {
     std::lock_guard turn{mutex_.quiet()};
@@ -248,9 +285,10 @@ class executor : public container_state<Backend, Configuration> {
   /// What an operation that has ended tells its caller.
   template <class Task>
   [[nodiscard]] result<void> answer(ending how, Task const& task) noexcept {
-    if (how == ending::diverged) return failure(this->diverge(*task.first_error));
-    if (how == ending::rolled_back) return failure(*task.first_error);
-    return {};
+    if (how == ending::finished) [[likely]]
+      return {};
+    this->publish_failure(task.group);
+    return failure(how == ending::diverged ? this->diverge(*task.first_error) : *task.first_error);
   }
 };
 

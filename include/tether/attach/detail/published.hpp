@@ -7,6 +7,7 @@
 #pragma once
 
 #include <tether/core/address.hpp>
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/inhibit/membership.hpp>
 #include <tether/listen/left_out.hpp>
@@ -25,9 +26,11 @@ struct published {
   mapped_usage usage{};
   std::uint64_t trimmed_bytes = 0;
   container_counts counts{};
+  std::uint32_t holds = 0;  ///< of the container as a whole
+  std::uint64_t left_out_count = 0;
   bool diverged = false;
   bool lists_complete = false;  ///< false: out of memory for a copy
-  std::vector<left_out_section> left_out{};
+  left_out_copy left_out{};
   std::uint64_t left_out_version = 0;
   std::vector<extent<io_address>> usable_iova{};
 
@@ -36,17 +39,19 @@ struct published {
                                  std::span<extent<io_address> const> usable) const noexcept {
     return lists_complete && version == left_out_version && std::ranges::equal(usable, usable_iova);
   }
-  /// Copies the lists; `left()` answers what is left out, and may throw `std::bad_alloc`.
-  template <class LeftOut>
+  /// Copies the lists; `update(left_out)` makes that what is left out, and may throw
+  /// `std::bad_alloc`.
+  template <class Update>
   [[gnu::cold, gnu::noinline]] void copy_lists(
-      LeftOut left, std::uint64_t version, std::span<extent<io_address> const> usable) noexcept {
+      Update update, std::uint64_t version, std::span<extent<io_address> const> usable) noexcept {
     lists_complete = false;
-    try {
+    TETHER_TRY {
       usable_iova.assign(usable.begin(), usable.end());
-      left_out = left();
+      update(left_out);
       left_out_version = version;
       lists_complete = true;
-    } catch (std::exception const&) {
+    }
+    TETHER_CATCH(std::exception const&) {
       // The lists stay incomplete: a question about them takes the backend's lock instead.
     }
   }
@@ -56,8 +61,10 @@ struct published {
 template <class Mutex, class Owner>
 class publishing_mutex {
  public:
+  using inner_mutex = Mutex;
   explicit publishing_mutex(Owner& owner) noexcept : owner_{owner} {}
   void lock() { mutex_.lock(); }
+  [[nodiscard]] bool try_lock() { return mutex_.try_lock(); }
   void unlock() {
     owner_.publish();
     mutex_.unlock();

@@ -11,6 +11,7 @@
 #include <tether/inhibit/membership.hpp>
 
 #include <cstdint>
+#include <ctime>
 #include <list>
 #include <optional>
 #include <string>
@@ -29,9 +30,20 @@ struct handle_ids {
 /// Replaces an entry where a policy counts no holds for that scope.
 struct no_hold_entry {
   explicit constexpr no_hold_entry(std::string_view) noexcept {}
+  [[nodiscard]] static constexpr std::uint32_t count() noexcept { return 0; }
 };
 template <bool Counts>
 using hold_entry_if = std::conditional_t<Counts, hold_entry, no_hold_entry>;
+
+/// Seconds since 1970, UTC.
+[[nodiscard]] inline std::int64_t now_in_seconds() noexcept { return std::time(nullptr); }
+
+/// A group's counts and holds as the last operation left them. Protected by the records' lock, as
+/// those that operations work with are not.
+struct published_group {
+  group_counts counts{};
+  std::uint32_t holds = 0;
+};
 
 template <class Backend>
 struct device_record {
@@ -44,6 +56,7 @@ struct device_record {
   std::optional<typename Backend::device_type> device{};
   lease_count leases{};
   bool within_reach = true;  ///< of handles: nobody is about to close it
+  std::int64_t since = 0;    ///< when it was opened, for questions
 
   [[nodiscard]] error lease_in_the_way_of(const char* operation) const noexcept {
     return leases.in_the_way_of(operation, name);
@@ -68,8 +81,12 @@ struct group_record : joined_part<Backend> {
   std::string name;
   group_counts counts{};
   bool unplug_requested = false;
+  bool goes_with_last_device = false;  ///< it came with its first one (`attach(endpoint)`)
+  bool unplug_answered = false;        ///< a device of it has been closed since
   [[no_unique_address]] hold_entry_if<holds_for_a_group<Inhibition>> held;
   std::list<device_record<Backend>> devices{};
+  published_group published{};
+  std::int64_t since = 0;  ///< when it was attached, for questions
 
   /// Its first device with an outstanding lease, or null.
   [[nodiscard]] device_record<Backend> const* leased() const noexcept {

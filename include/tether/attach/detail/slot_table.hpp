@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // The slots of a configuration, as data: a new slot is one entry here, one name in
-// `configuration`, and one sentence there for a policy that it does not accept.
+// `configuration`, and one sentence in `refusals.hpp` for a policy that it does not accept.
 #pragma once
 
 #include <tether/attach/kvm_device.hpp>
+#include <tether/attach/tracing.hpp>
 #include <tether/core/slots.hpp>
 #include <tether/granule/concepts.hpp>
 #include <tether/granule/edges.hpp>
@@ -47,6 +48,8 @@ using usable_observation =
     std::bool_constant<observation<Policy> && notifications_callable<Policy> &&
                        has_notifications<Policy>>;
 template <class Policy>
+using usable_tracing = std::bool_constant<tracing<Policy>>;
+template <class Policy>
 using usable_threading = std::true_type;  // compared with the gate's
 template <class Policy>
 using usable_kvm = std::bool_constant<kvm_policy<Policy>>;
@@ -57,6 +60,7 @@ inline constexpr boost::hana::tuple<
     slot_entry<granularity_slot, whole_section, usable_granularity>,
     slot_entry<edges_slot, trim_edges, usable_edges>,
     slot_entry<observation_slot, no_observation, usable_observation>,
+    slot_entry<tracing_slot, no_tracing, usable_tracing>,
     slot_entry<threading_slot, multi_threaded, usable_threading>,
     slot_entry<kvm_slot, no_kvm, usable_kvm>>
     slot_table{};
@@ -109,17 +113,11 @@ template <class Slot, class Policy>
 inline constexpr bool accepts = entry_of<Slot>::template accepts<Policy>;
 
 /// As asked for if the slot accepts it, else the standard one: the rest still compiles then, and
-/// one sentence says what is wrong.
+/// one sentence says what is wrong (`judgement.hpp`).
 template <class Slot, class... Policies>
 using policy_for =
     std::conditional_t<accepts<Slot, asked_for<Slot, Policies...>>, asked_for<Slot, Policies...>,
                        typename entry_of<Slot>::standard>;
-
-template <class... Policies>
-inline constexpr auto accepts_its_choice = [](auto entry) {
-  using slot = typename decltype(entry)::slot;
-  return boost::hana::bool_c<accepts<slot, asked_for<slot, Policies...>>>;
-};
 
 template <class Policy>
 inline constexpr bool fills_a_slot =
@@ -127,8 +125,5 @@ inline constexpr bool fills_a_slot =
 template <class... Policies>
 inline constexpr bool each_slot_at_most_once = boost::hana::value<decltype(boost::hana::all_of(
     slot_table, at_most_once_among<Policies...>))>();
-template <class... Policies>
-inline constexpr bool all_accepted = boost::hana::value<decltype(boost::hana::all_of(
-    slot_table, accepts_its_choice<Policies...>))>();
 
 }  // namespace tether::detail

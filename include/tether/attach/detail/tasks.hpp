@@ -18,12 +18,14 @@
 
 namespace tether::detail {
 
-[[nodiscard]] inline error refused_consent(std::string_view device) noexcept {
+[[nodiscard, gnu::cold, gnu::noinline]] inline error refused_consent(
+    std::string_view device) noexcept {
   return error{"open device", errc::consent_refused}.of(device).advise(
       "open it without agrees_to_discards");
 }
 
-[[nodiscard]] inline error refused_mixture(std::string_view device) noexcept {
+[[nodiscard, gnu::cold, gnu::noinline]] inline error refused_mixture(
+    std::string_view device) noexcept {
   const error why{"open device", errc::mixed_group};
   return why.of(device).advise("choose inhibit_per_device, or open all devices of the group alike");
 }

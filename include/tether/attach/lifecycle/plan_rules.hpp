@@ -170,6 +170,7 @@ constexpr bool holds_descriptor_for_kvm(plan const& steps, attach_unit unit) noe
   return attaches || detail::gives_in_order(steps);
 }
 
+/// Whether the plan of one operation is.
 template <class Lifecycle>
 [[nodiscard]] constexpr bool well_formed(operation what) noexcept {
   return well_formed(Lifecycle::plan_of(what), what, unit_of<Lifecycle>);
@@ -203,6 +204,7 @@ constexpr std::array<plan, operations> plans_of() noexcept {
 
 }  // namespace detail
 
+/// Whether all plans of a lifecycle are.
 template <class Lifecycle>
 inline constexpr bool well_formed_lifecycle =
     well_formed(detail::plans_of<Lifecycle>(), unit_of<Lifecycle>);

@@ -30,8 +30,9 @@ inline constexpr plan plan_with = planned(Makes, {Acts...});
 /// The plans that tether runs: for groups or single devices, with KVM told or not.
 template <attach_unit Unit, bool TellsKvm = false>
 struct lifecycle_of {
-  static constexpr attach_unit unit = Unit;
-  static constexpr bool tells_kvm = TellsKvm;
+  static constexpr attach_unit unit = Unit;    ///< what is attached: groups or devices
+  static constexpr bool tells_kvm = TellsKvm;  ///< whether KVM is told of each
+  /// The steps of one operation, in order.
   [[nodiscard]] static constexpr plan plan_of(operation what) noexcept;
 };
 
@@ -133,10 +134,10 @@ enum class ending : std::uint8_t { none, finished, rolled_back, diverged };
 
 /// The state of an operation: its next act. Usable as a template argument.
 struct cursor {
-  operation in = operation::attach_first;
-  std::uint8_t index = 0;
-  bool backward = false;
-  ending ended = ending::none;
+  operation in = operation::attach_first;  ///< the plan that is run
+  std::uint8_t index = 0;                  ///< its step
+  bool backward = false;                   ///< whether it is rolling back
+  ending ended = ending::none;             ///< how it ended, if it has
 
   friend constexpr bool operator==(cursor, cursor) noexcept = default;
 };

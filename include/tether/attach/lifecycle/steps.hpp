@@ -42,6 +42,7 @@ enum class outcome : std::uint8_t {
   stuck,   ///< it could not roll back what it had done
 };
 
+/// Whether an act can fail.
 [[nodiscard]] constexpr bool can_fail(act what) noexcept {
   return what != act::nothing && what != act::lower_holds && what != act::release &&
          what != act::commit;
@@ -65,16 +66,17 @@ enum class outcome : std::uint8_t {
 
 /// One step: what to do, and what rolls it back if a later step fails.
 struct step {
-  act forward = act::nothing;
-  act backward = act::nothing;
+  act forward = act::nothing;   ///< what is done
+  act backward = act::nothing;  ///< what undoes it
 };
 
 /// The steps of one operation.
 struct plan {
-  static constexpr std::size_t most = 8;
-  change makes = change::none;
-  std::array<step, most> steps{};
+  static constexpr std::size_t most = 8;  ///< steps that a plan can have
+  change makes = change::none;            ///< what its `commit` does to the counts
+  std::array<step, most> steps{};         ///< in order; `nothing` behind the last
 
+  /// How many steps it has.
   [[nodiscard]] constexpr std::size_t size() const noexcept {
     std::size_t count = 0;
     while (count < most && steps[count].forward != act::nothing) ++count;

@@ -7,6 +7,7 @@
 //     spares_   chunks without rows: taken before a chunk is split, returned when two are joined
 #pragma once
 
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/extent.hpp>
 
 #include <algorithm>
@@ -61,14 +62,18 @@ class chunked_rows {
     if (heads_.empty() || at < heads_[0]) return none;
     const std::size_t which = last_not_above(heads_.data(), heads_.size(), at);
     chunk const& found = *chunks_[which];
-    // All of the array is searched, whatever it holds, so that the number of steps is predicted.
-    const std::size_t within = last_not_above(found.firsts.data(), chunk_rows, at);
-    return which * chunk_rows + std::min(within, found.count - 1);
+    // All of the array is searched, whatever it holds, so that the number of steps is a constant.
+    std::uint64_t const* const firsts = found.firsts.data();
+    auto within = static_cast<std::size_t>(narrowed<chunk_rows / 2>(firsts, at) - firsts);
+    // Only the last address is not below what is behind the last row.
+    if (at == chunk::unused) within = std::min(within, found.count - 1);
+    return which * chunk_rows + within;
   }
 
   /// Inserts a row and returns it; `none`, changing nothing: not enough memory. Requires: `where`
-  /// is valid and meets no row.
-  std::size_t insert(extent<io_address> where, Entry entry) noexcept {
+  /// is valid and meets no row; all rows are of one address space.
+  template <class Address>
+  std::size_t insert(extent<Address> where, Entry entry) noexcept {
     while (pool() * chunk_rows / 4 * 3 <= size_) {
       if (!add_spare()) return none;
     }
@@ -78,7 +83,7 @@ class chunked_rows {
       row = place_for(where.first.value);
     }
     const std::size_t which = row / chunk_rows;
-    chunks_[which]->insert(row % chunk_rows, where, std::move(entry));
+    chunks_[which]->insert(row % chunk_rows, where.first.value, where.last.value, std::move(entry));
     heads_[which] = chunks_[which]->firsts[0];
     ++size_;
     return row;
@@ -113,15 +118,15 @@ class chunked_rows {
   struct chunk {
     chunk() noexcept { firsts.fill(unused); }
 
-    void insert(std::size_t at, extent<io_address> where, Entry entry) noexcept {
+    void insert(std::size_t at, std::uint64_t first, std::uint64_t last, Entry entry) noexcept {
       const auto shift = [&](auto& column) noexcept {
         std::move_backward(column.begin() + at, column.begin() + count, column.begin() + count + 1);
       };
       shift(firsts);
       shift(lasts);
       shift(entries);
-      firsts[at] = where.first.value;
-      lasts[at] = where.last.value;
+      firsts[at] = first;
+      lasts[at] = last;
       entries[at] = std::move(entry);
       ++count;
     }
@@ -165,16 +170,40 @@ class chunked_rows {
   /// The last of `length` ascending addresses that is not above `at`. Requires: the first is not.
   [[nodiscard]] static std::size_t last_not_above(std::uint64_t const* addresses,
                                                   std::size_t length, std::uint64_t at) noexcept {
-    const std::uint64_t* base = addresses;
+    std::uint64_t const* base = addresses;
     while (length > 1) {
       const std::size_t half = length / 2;
-      std::size_t mask = std::size_t{0} - static_cast<std::size_t>(base[half] <= at);
-      // Else clang turns the mask back into a branch, mispredicted half the time (49 ns against 8).
-      asm("" : "+r"(mask));
-      base += half & mask;
+      base = behind_unless_above(base, half, at);
       length -= half;
     }
     return static_cast<std::size_t>(base - addresses);
+  }
+  /// The same of twice `Half`, a power of two: steps one behind the other, without a loop.
+  template <std::size_t Half>
+  [[nodiscard]] static std::uint64_t const* narrowed(std::uint64_t const* base,
+                                                     std::uint64_t at) noexcept {
+    base = behind_unless_above(base, Half, at);
+    if constexpr (Half != 1) base = narrowed<Half / 2>(base, at);
+    return base;
+  }
+  /// `base + half` if that is not above `at`, else `base`; without a branch, which would be
+  /// mispredicted half the time (49 ns against 8).
+  [[nodiscard, gnu::always_inline]] static std::uint64_t const* behind_unless_above(
+      std::uint64_t const* base, std::size_t half, std::uint64_t at) noexcept {
+#if defined(__x86_64__)
+    std::uint64_t const* const behind = base + half;
+    // Compilers turn the same in C++ into a branch, or into a mask of twice as many instructions.
+    asm("cmp{q}\t{%[at], %[there]|%[there], %[at]}\n\t"
+        "cmovbe\t{%[behind], %[base]|%[base], %[behind]}"
+        : [base] "+r"(base)
+        : [behind] "r"(behind), [there] "m"(*behind), [at] "r"(at)
+        : "cc");
+    return base;
+#else
+    std::size_t mask = std::size_t{0} - static_cast<std::size_t>(base[half] <= at);
+    asm("" : "+r"(mask));  // else clang turns the mask back into a branch
+    return base + (half & mask);
+#endif
   }
 
   /// Where a row that begins at `first` belongs, with room for it; `none` if that takes a spare
@@ -246,16 +275,15 @@ class chunked_rows {
 
   /// Allocates one more chunk, and the room to list it. Fails (false): not enough memory.
   [[nodiscard]] bool add_spare() noexcept {
-    try {
+    TETHER_TRY {
       if (const std::size_t wanted = pool() + 1; wanted > spares_.capacity()) {
         heads_.reserve(2 * wanted);
         chunks_.reserve(2 * wanted);
         spares_.reserve(2 * wanted);
       }
       spares_.push_back(std::make_unique<chunk>());
-    } catch (std::bad_alloc const&) {
-      return false;
     }
+    TETHER_CATCH(std::bad_alloc const&) { return false; }
     return true;
   }
 

@@ -6,6 +6,9 @@
 //     head <-> device <-> device <-> (head again)
 #pragma once
 
+#include <tether/core/detail/process_mark.hpp>
+#include <tether/version.hpp>
+
 #include <mutex>
 
 namespace tether::detail {
@@ -23,7 +26,9 @@ class ring_link {
   explicit ring_link(Element& element) noexcept : element_{&element} {}
   ring_link(ring_link const&) = delete;
   ring_link& operator=(ring_link const&) = delete;
-  ~ring_link() { leave(); }
+  ~ring_link() {
+    if (!made_by_.is_inherited()) leave();
+  }
 
   /// Whether it is in no ring; of a head: whether its ring is empty.
   [[nodiscard]] bool alone() const noexcept {
@@ -76,6 +81,7 @@ class ring_link {
   ring_link* before_ = this;
   ring_link* after_ = this;
   Element* element_ = nullptr;
+  process_mark made_by_;
 };
 
 }  // namespace tether::detail

@@ -5,6 +5,7 @@
 // errno for all of them.
 #pragma once
 
+#include <tether/backend/detail/host_memory.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/mapping.hpp>
@@ -42,36 +43,39 @@ namespace tether::detail {
 }
 
 /// Whether `where` lies within *one* of the `usable` ranges: it cannot span two adjacent ones.
+/// Requires: they are sorted and disjoint. Cost: log N for N of them.
 /// Fails: `invalid_extent`, `outside_aperture`. Source: type1's IOVA list, measured on a real
 /// kernel.
 [[nodiscard]] inline result<void> check_aperture(
     extent<io_address> where, std::span<extent<io_address> const> usable) noexcept {
   if (!where.valid()) return failure(error{"map", errc::invalid_extent}.at(where));
-  if (std::ranges::any_of(usable,
-                          [&](extent<io_address> const& range) { return range.contains(where); }))
-    return {};
+  const auto reaching = std::ranges::partition_point(
+      usable, [&](extent<io_address> const& range) { return range.last < where.last; });
+  if (reaching != usable.end() && reaching->contains(where)) return {};
   return failure(error{"map", errc::outside_aperture}.at(where).advise(
       "keep each mapping within one of the usable ranges"));
 }
 
-/// Diagnoses a kernel's refusal to map. `locked_memory`: the advice about that limit; `{}` stands
-/// for the missing KiB.
-[[nodiscard, gnu::cold]] inline error why_not_mapped(mapping const& what, int number,
-                                                     std::uint64_t smallest,
-                                                     std::span<extent<io_address> const> usable,
-                                                     const char* locked_memory) noexcept {
+/// Diagnoses a kernel's refusal to map, but for ENOMEM. Asks what it tells with one errno: the
+/// shape first, then the aperture, then the memory.
+template <class Kernel>
+[[nodiscard, gnu::cold]] error why_not_mapped(mapping const& what, int number,
+                                              std::uint64_t smallest,
+                                              std::span<extent<io_address> const> usable) noexcept {
   const auto why = error::from_errno("map", number).at(what.where);
   if (number == EEXIST) return error{"map", errc::overlaps}.at(what.where);
-  if (number == EFAULT) {
-    return error{"map", errc::memory_gone}
-        .at(what.where)
-        .advise("nothing is mapped at that host address, or it cannot be pinned");
-  }
-  if (number == ENOMEM) return why.advise(locked_memory, what.where.size() / KiB);
-  if (number != EINVAL && number != EOVERFLOW) return why;
+  if (number != EINVAL && number != EOVERFLOW && number != EFAULT) return why;
   if (auto shaped = check_shape(what, smallest); !shaped) return shaped.error();
   if (auto inside = check_aperture(what.where, usable); !inside) return inside.error();
-  return why;
+  return number == EFAULT ? why_not_pinned<Kernel>("map", what) : why;
+}
+
+/// Diagnoses a kernel's refusal to unmap. Where an extent is inverted it answers EINVAL; that is
+/// named here, at no cost on success.
+[[nodiscard, gnu::cold]] inline error why_not_unmapped(extent<io_address> where,
+                                                       int number) noexcept {
+  return (where.valid() ? error::from_errno("unmap", number) : error{"unmap", errc::invalid_extent})
+      .at(where);
 }
 
 }  // namespace tether::detail

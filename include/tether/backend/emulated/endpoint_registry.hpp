@@ -8,6 +8,7 @@
 
 #include <tether/backend/concepts.hpp>
 #include <tether/backend/emulated/endpoint_group.hpp>
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 
 #include <algorithm>
@@ -95,14 +96,15 @@ class endpoint_registry {
   [[nodiscard]] result<joined_endpoint_group> join(endpoint_group const& group) noexcept {
     if (joined_.contains(group.name()))
       return failure(error{"join", errc::already_there}.of(group.name()));
-    try {
+    TETHER_TRY {
       if (free_ == nullptr) {
         places_.push_back(std::make_unique<joined_endpoints>());
         free_ = places_.back().get();
       }
       free_->group = group;
       joined_.emplace(free_->group->name(), free_);
-    } catch (std::exception const&) {
+    }
+    TETHER_CATCH(std::exception const&) {
       if (free_ != nullptr) free_->group.reset();
       return failure(error::out_of_memory("join").of(group.name()));
     }
@@ -143,7 +145,9 @@ class endpoint_registry {
   /// Fails: `stale_handle`, `no_such_device`.
   [[nodiscard]] static result<pin_class> classify(joined_endpoint_group const& group,
                                                   std::string_view name) noexcept {
-    return find(group, name).map([](open_endpoint const& found) noexcept { return found.pins; });
+    const auto found = find(group, name);
+    if (!found) return failure(found.error());
+    return found->pins;
   }
   /// Counts one more open device. Fails: `stale_handle`, `no_such_device`.
   [[nodiscard]] static result<open_endpoint> open(joined_endpoint_group& group,

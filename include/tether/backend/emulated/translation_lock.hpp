@@ -3,6 +3,8 @@
 // table changes. With glibc's, which prefers readers, a busy device can starve an unmap for ever.
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <atomic>
 #include <cstdint>
 #include <mutex>

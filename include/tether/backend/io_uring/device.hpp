@@ -7,6 +7,7 @@
 #include <tether/backend/detail/iova_table.hpp>
 #include <tether/backend/emulated/endpoint_registry.hpp>
 #include <tether/backend/io_uring/pins.hpp>
+#include <tether/core/detail/process_mark.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
@@ -22,6 +23,7 @@
 #include <mutex>
 #include <span>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 namespace tether {
@@ -95,8 +97,8 @@ class basic_io_uring_device {
     detail::endpoint_registry::close(opened_);
   }
 
-  [[nodiscard]] tl::unexpected<error> failed(const char* operation, answer why,
-                                             extent<io_address> where) const noexcept {
+  [[nodiscard]] auto failed(const char* operation, answer why,
+                            extent<io_address> where) const noexcept {
     return failure(pins_->failed(operation, why).at(where));
   }
 
@@ -104,7 +106,7 @@ class basic_io_uring_device {
   result<void> transfer(const char* operation, access wanted, io_address at, std::uint64_t bytes,
                         Move move) noexcept {
     const auto lock = pins_->lock();
-    if (pins_->is_inherited()) return failure(pins_->inherited(operation));
+    if (pins_->is_inherited()) return failure(detail::inherited(operation));
     if (!opened_)
       return failure(error{operation, errc::stale_handle}.advise("the device is closed"));
     if (bytes == 0) return {};
@@ -122,14 +124,16 @@ class basic_io_uring_device {
     std::uint64_t done = 0;
     for (std::size_t row = run->from; row != run->to; row = pins_->table.next(row)) {
       const auto part = *range->intersection(pins_->table.where(row));
+      auto [slot, room] = pins_->slot_at(row, part.first);
       for (io_address next = part.first; done != bytes && part.contains(next);) {
-        const auto [slot, room] = pins_->slot_at(row, next);
+        if (room == 0) std::tie(slot, room) = pins_->slot_after(row, slot, next);
         const std::uint64_t size =
             std::min({room, bytes - done, detail::io_uring_ring<Kernel>::scratch_size});
         const answer moved = move_chunk({slot, pins_->table[row].host_at(next), done, size}, move);
         if (moved < 0) return failed(operation, moved, *range);
         done += size;
         next = next + size;
+        room -= size;
       }
     }
     return {};

@@ -8,22 +8,25 @@
 //                                     <--leave---   every tag has arrived
 #pragma once
 
+#include <tether/backend/detail/host_memory.hpp>
 #include <tether/backend/detail/iova_table.hpp>
 #include <tether/backend/emulated/endpoint_registry.hpp>
 #include <tether/backend/io_uring/options.hpp>
 #include <tether/backend/io_uring/ring.hpp>
 #include <tether/backend/io_uring/slot_chains.hpp>
+#include <tether/core/detail/locked_memory.hpp>
+#include <tether/core/detail/process_mark.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/mapping.hpp>
+#include <tether/core/page_sizes.hpp>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
-#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -64,16 +67,12 @@ struct io_uring_pins {
   }
 
   /// Whether this process has it from its parent, by a fork.
-  [[nodiscard]] bool is_inherited() const noexcept { return ::getpid() != owner_; }
+  [[nodiscard]] bool is_inherited() const noexcept { return made_by_.is_inherited(); }
   /// The lock, unless it is inherited: a thread that is not there any more may hold it for ever.
   [[nodiscard]] std::unique_lock<std::mutex> lock() const noexcept {
     return is_inherited() ? std::unique_lock<std::mutex>{} : std::unique_lock{mutex_};
   }
   /// What asks a child's copy for anything is refused with.
-  [[nodiscard]] static error inherited(const char* operation) noexcept {
-    return error{operation, errc::stale_handle}.advise(
-        "it belongs to the process that forked this one: open another one here");
-  }
   /// The error of a wait or a call that failed, with what to do about it.
   [[nodiscard]] error failed(const char* operation, answer why) const noexcept {
     const error plain = error::from_errno(operation, static_cast<int>(-why));
@@ -134,6 +133,14 @@ struct io_uring_pins {
             std::min(room, table.where(row).last - at + 1)};
   }
 
+  /// The same for where the next slot of the row begins. Requires: `at` is that; `slot` is the one
+  /// in front of it.
+  [[nodiscard]] std::pair<std::uint32_t, std::uint64_t> slot_after(std::size_t row,
+                                                                   std::uint32_t slot,
+                                                                   io_address at) const noexcept {
+    return {slots.next(slot), std::min(options.bytes_per_slot, table.where(row).last - at + 1)};
+  }
+
   /// Pins what one request uses while `use` runs: the spare slot's only purpose.
   /// Fails: the negative errno of the pin, of `use`, or of the unpin (then the next call retries
   /// that first).
@@ -164,6 +171,16 @@ struct io_uring_pins {
     return wait_for_unpins();
   }
 
+  /// The locked memory that a mapping counts as, at most: of a huge page that it has a part of, the
+  /// whole page. Units: bytes.
+  [[nodiscard]] static std::uint64_t charged_bytes(mapping const& what) noexcept {
+    const page_sizes sizes = sizes_of_page_tables(Kernel::page_size());
+    const page_sizes smaller{sizes.mask & ~sizes.largest()};
+    const std::uint64_t huge =
+        what.memory == memory_kind::hugetlb ? sizes.largest() : smaller.largest();
+    const std::uint64_t before = what.host.value - round_down(what.host.value, huge);
+    return round_up(before + what.where.size(), huge);
+  }
   /// What the kernel pins now: slots that are full, or emptied and not yet confirmed.
   [[nodiscard]] std::uint64_t pinned_bytes() const noexcept {
     return slots.pinned() + unpinning_bytes;
@@ -179,7 +196,7 @@ struct io_uring_pins {
   std::uint64_t unpinning_bytes = 0;
 
  private:
-  pid_t owner_ = ::getpid();
+  process_mark made_by_;
   mutable std::mutex mutex_;
 
   /// Pins those slots of a row that are not pinned yet.
@@ -227,18 +244,16 @@ struct io_uring_pins {
   [[nodiscard]] error refusal(const char* operation, answer why, std::size_t row,
                               table_run run) const noexcept {
     const error plain = error::from_errno(operation, static_cast<int>(-why)).at(table.where(row));
-    if (why == -ENOMEM || why == -EPERM) {
-      std::uint64_t bytes = 0;
-      for (std::size_t i = 0; i != table.all().to; i = table.next(i)) {
-        const bool wanted = run.from <= i && i < run.to;
-        if (wanted || slots.pinned(table.payload(i).head) != 0) bytes += table.where(i).size();
-      }
-      return plain.advise("raise the locked-memory limit (ulimit -l) to at least {} KiB",
-                          bytes / KiB);
+    if (why == -ENOMEM) {
+      std::uint64_t wanted = 0;
+      for (std::size_t i = row; i != run.to; i = table.next(i)) wanted += charged_bytes(table[i]);
+      return advise_on_locked_memory<Kernel>(plain, locked_by::user, wanted);
     }
-    if (why == -EFAULT)
-      return plain.advise(
-          "the memory behind it must be there and writable: io_uring pins for writing");
+    if (why == -EFAULT || why == -EOPNOTSUPP) {
+      mapping for_writing = table[row];  // io_uring pins for nothing less
+      for_writing.rights = access::read_write;
+      return why_not_pinned<Kernel>(operation, for_writing);
+    }
     return plain;
   }
 };

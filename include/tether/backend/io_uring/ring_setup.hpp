@@ -5,6 +5,7 @@
 #pragma once
 
 #include <tether/core/address.hpp>
+#include <tether/core/detail/locked_memory.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/kernel_handles.hpp>
@@ -100,14 +101,22 @@ struct ring_parts {
           "the kernel or a sandbox forbids io_uring: set kernel.io_uring_disabled to 0, or allow "
           "it in the seccomp profile");
     }
-    if (why == -ENOMEM) return plain.advise("raise the locked-memory limit (ulimit -l)");
-    return plain;
+    if (why != -ENOMEM) return plain;
+    // Two pages, and two to spare.
+    const error raise =
+        advise_on_locked_memory<Kernel>(plain, locked_by::user, 4 * Kernel::page_size());
+    return raise.number() == 0
+               ? raise
+               : raise.advise(
+                     "raise the locked-memory limit (ulimit -l), which counts all that "
+                     "this user pins, to {} KiB, and by what will be mapped",
+                     raise.number());
   }
   [[nodiscard]] static error too_old() noexcept {
     return error{"open io_uring", errc::unsupported}.advise(
         "it takes Linux 5.19 or later, for sparse tables of tagged buffers");
   }
-  [[nodiscard]] static tl::unexpected<error> failed(answer why) noexcept {
+  [[nodiscard]] static auto failed(answer why) noexcept {
     return failure(refusal("set up io_uring", why));
   }
 

@@ -33,14 +33,12 @@ class ring_teardown {
   [[nodiscard]] static auto retried(Attempt attempt, Errno errno_of) noexcept {
     // Read once: an attempt that fails half way closes a ring of its own.
     const std::int64_t until = until_.load();
-    std::chrono::milliseconds pause{1};
-    auto answer = attempt();
-    while (errno_of(answer) == -ENOMEM && now() < until) {
+    using std::chrono::milliseconds;
+    for (milliseconds pause{1};; pause = std::min(2 * pause, milliseconds{32})) {
+      auto answer = attempt();  // never assigned: tl::expected cannot, without exceptions
+      if (errno_of(answer) != -ENOMEM || now() >= until) return answer;
       std::this_thread::sleep_for(pause);
-      pause = std::min(2 * pause, std::chrono::milliseconds{32});
-      answer = attempt();
     }
-    return answer;
   }
 
  private:

@@ -3,6 +3,9 @@
 // slot, so a larger mapping takes several; they need not be adjacent: a linked list of indices.
 #pragma once
 
+#include <tether/core/detail/exceptions.hpp>
+#include <tether/version.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -23,12 +26,11 @@ class slot_chains {
 
   /// Makes `count` free slots. Fails (false): not enough memory.
   [[nodiscard]] bool make(std::uint32_t count) noexcept {
-    try {
+    TETHER_TRY {
       next_.resize(count);
       pinned_.resize(count, 0);
-    } catch (std::bad_alloc const&) {
-      return false;
     }
+    TETHER_CATCH(std::bad_alloc const&) { return false; }
     for (std::uint32_t slot = 0; slot < count; ++slot)
       next_[slot] = slot + 1 < count ? slot + 1 : end;
     free_head_ = count == 0 ? end : 0;

@@ -30,8 +30,10 @@ struct iommufd_container_state {
   iommufd_container_state(iommufd_container_state const&) = delete;
   iommufd_container_state& operator=(iommufd_container_state const&) = delete;
   /// A device that is still joined is closed. If a BAR of it is mapped, the IOAS stays until the
-  /// context is closed.
-  ~iommufd_container_state() { static_cast<void>(abandon()); }
+  /// context is closed. In a child of a fork all of it is the parent's.
+  ~iommufd_container_state() {
+    if (!ioas.is_inherited()) static_cast<void>(abandon());
+  }
 
   /// The context's.
   [[nodiscard]] int descriptor() const noexcept { return ioas.context().descriptor(); }

@@ -6,6 +6,8 @@
 
 #include <tether/backend/iommufd/shared_mappings.hpp>
 #include <tether/backend/iommufd/uapi.hpp>
+#include <tether/core/detail/exceptions.hpp>
+#include <tether/core/detail/locked_memory.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/kernel_handles.hpp>
@@ -77,6 +79,15 @@ class basic_iommufd_context {
   void found_that_it_maps_no_files() const noexcept {
     state_->maps_no_files.store(true, std::memory_order_relaxed);
   }
+  /// Whose locked memory its pins count as. Asks the kernel.
+  [[nodiscard]] detail::locked_by charges() const noexcept {
+    detail::iommufd_uapi::option option{};
+    option.which = detail::iommufd_uapi::locked_memory_by_process;
+    option.operation = detail::iommufd_uapi::operation_get;
+    const bool asked =
+        detail::call_iommufd<Kernel>(descriptor(), detail::iommufd_uapi::set_option, option) >= 0;
+    return asked && option.value == 1 ? detail::locked_by::process : detail::locked_by::user;
+  }
   /// What its containers have mapped.
   [[nodiscard]] detail::shared_mappings& shared() const noexcept { return state_->shared; }
 
@@ -88,28 +99,31 @@ class basic_iommufd_context {
       : state_{std::move(shared)} {}
 
   static result<basic_iommufd_context> make(typename Kernel::answer opened,
-                                            iommufd_accounting whose) noexcept try {
-    if (opened < 0) return failure(why_not_open(static_cast<int>(-opened)));
-    kernel_descriptor<Kernel> descriptor{opened};
-    if (whose != iommufd_accounting::as_it_is) {
-      detail::iommufd_uapi::option option{};
-      option.which = detail::iommufd_uapi::locked_memory_by_process;
-      option.operation = detail::iommufd_uapi::operation_set;
-      option.value = whose == iommufd_accounting::per_process ? 1 : 0;
-      const auto answer = detail::call_iommufd<Kernel>(descriptor.number(),
-                                                       detail::iommufd_uapi::set_option, option);
-      if (answer < 0) return failure(why_not_accounted(static_cast<int>(-answer)));
+                                            iommufd_accounting whose) noexcept {
+    TETHER_TRY {
+      if (opened < 0) return failure(why_not_open(static_cast<int>(-opened)));
+      kernel_descriptor<Kernel> descriptor{opened};
+      if (whose != iommufd_accounting::as_it_is) {
+        detail::iommufd_uapi::option option{};
+        option.which = detail::iommufd_uapi::locked_memory_by_process;
+        option.operation = detail::iommufd_uapi::operation_set;
+        option.value = whose == iommufd_accounting::per_process ? 1 : 0;
+        const auto answer = detail::call_iommufd<Kernel>(descriptor.number(),
+                                                         detail::iommufd_uapi::set_option, option);
+        if (answer < 0) return failure(why_not_accounted(static_cast<int>(-answer)));
+      }
+      auto shared = std::make_shared<state>();
+      shared->descriptor = std::move(descriptor);
+      return basic_iommufd_context{std::move(shared)};
     }
-    auto shared = std::make_shared<state>();
-    shared->descriptor = std::move(descriptor);
-    return basic_iommufd_context{std::move(shared)};
-  } catch (std::exception const&) {
-    return failure(error::out_of_memory("open iommufd").of(node));
+    TETHER_CATCH(std::exception const&) {
+      return failure(error::out_of_memory("open iommufd").of(node));
+    }
   }
   static error why_not_open(int number) noexcept {
     const auto why = error::from_errno("open iommufd", number).of(node);
     if (number == ENOENT || number == ENODEV || number == ENXIO) {
-      return why.advise("load the iommufd module (CONFIG_IOMMUFD, Linux 6.2), or use vfio_type1");
+      return why.advise("load the iommufd module (CONFIG_IOMMUFD, Linux 6.6), or use vfio_type1");
     }
     if (number == EACCES || number == EPERM)
       return why.advise("give this user the right to open the node");

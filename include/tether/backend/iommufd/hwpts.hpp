@@ -14,17 +14,21 @@
 #include <tether/backend/iommufd/uapi.hpp>
 #include <tether/backend/vfio/device_state.hpp>
 #include <tether/core/attachment.hpp>
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <new>
 #include <system_error>
 #include <vector>
 
 namespace tether::detail {
+
+/// The advice for EPERM, at a bind or an attach.
+inline constexpr const char* isolate_interrupts =
+    "the platform does not isolate interrupts: see iommufd's allow_unsafe_interrupts";
 
 /// Not thread-safe: the container's lock guards it. An HWPT without users is destroyed: it would go
 /// on pinning, and a device attached to it later would find pages in it that have been discarded
@@ -119,8 +123,8 @@ class iommufd_hwpts {
   }
 
   /// Attaches it to a new HWPT. False: that does not fit, but something else may.
-  result<bool> attach_to_new(int context, std::uint32_t ioas, device& who) noexcept try {
-    ids_.reserve(ids_.size() + 1);
+  result<bool> attach_to_new(int context, std::uint32_t ioas, device& who) noexcept {
+    if (!make_room(ids_)) return failure(error::out_of_memory("join").of(who.name));
     iommufd_uapi::new_page_table made{.device = who.attachment.device, .ioas = ioas};
     const auto allocated = call_iommufd<Kernel>(context, iommufd_uapi::allocate_page_table, made);
     if (allocated < 0) {
@@ -138,8 +142,6 @@ class iommufd_hwpts {
     ids_.pop_back();
     if (tries_another(answer)) return false;
     return failure(why);
-  } catch (std::bad_alloc const&) {
-    return failure(error::out_of_memory("join").of(who.name));
   }
 
   [[gnu::cold]] static error why_not_joined(device const& who, int number) noexcept {
@@ -151,14 +153,8 @@ class iommufd_hwpts {
             "something is mapped where this device's IOMMU cannot reach");
       case EFAULT:
         return error{"join", errc::memory_gone}.of(who.name).advise(
-            "something that is mapped cannot be pinned");
-      case ENOMEM:
-        return why.advise(
-            "raise the locked-memory limit (ulimit -l), which counts all that this user pins: all "
-            "guest memory is pinned");
-      case EPERM:
-        return why.advise(
-            "the platform does not isolate interrupts: see iommufd's allow_unsafe_interrupts");
+            "something that is mapped cannot be pinned, or lies where its IOMMU cannot reach");
+      case EPERM: return why.advise(isolate_interrupts);
       case EINVAL:
         return why.advise(
             "another device of its group is attached elsewhere, or its IOMMU has no pages as small "

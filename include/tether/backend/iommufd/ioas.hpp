@@ -11,6 +11,8 @@
 #include <tether/backend/iommufd/ioas_limits.hpp>
 #include <tether/backend/iommufd/shared_mappings.hpp>
 #include <tether/backend/iommufd/uapi.hpp>
+#include <tether/core/detail/locked_memory.hpp>
+#include <tether/core/detail/process_mark.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/mapping.hpp>
@@ -25,10 +27,6 @@
 
 namespace tether::detail {
 
-/// The advice for ENOMEM: by default iommufd charges the user's limit, type1 the process's.
-inline constexpr const char* raise_users_limit =
-    "raise the locked-memory limit (ulimit -l), which counts all that this user pins: {} KiB more";
-
 /// Not thread-safe: the container's lock guards it. Its destructor erases only its records in the
 /// context's `shared_mappings`; the owner calls `destroy`, which frees the kernel's object.
 template <class Kernel>
@@ -39,7 +37,11 @@ class iommufd_ioas {
       : context_{std::move(context)}, huge_pages_{huge_pages} {}
   iommufd_ioas(iommufd_ioas const&) = delete;
   iommufd_ioas& operator=(iommufd_ioas const&) = delete;
-  ~iommufd_ioas() { erase_rows(table_.all()); }
+  ~iommufd_ioas() {
+    if (!is_inherited()) erase_rows(table_.all());
+  }
+  /// Whether this process has it from its parent, by a fork.
+  [[nodiscard]] bool is_inherited() const noexcept { return made_by_.is_inherited(); }
 
   /// Its id, 0 until it is allocated.
   [[nodiscard]] std::uint32_t id() const noexcept { return id_; }
@@ -142,6 +144,18 @@ class iommufd_ioas {
     return {};
   }
 
+  /// `why` a device that pins could not be attached, by what its errno stands for here. `pinned`:
+  /// another one had pinned all of this already.
+  [[nodiscard, gnu::cold]] error why_not_joined(error const& why, bool pinned) const noexcept {
+    if (why.is_errno(ENOMEM) && !pinned)
+      return advise_on_locked_memory<Kernel>(why, context_.charges(), 0);
+    if (!why.is(errc::memory_gone)) return why;
+    for (std::size_t row = table_.all().from; row != table_.all().to; row = table_.next(row)) {
+      if (look_at_host<Kernel>(table_[row]) != host_memory_is::there)
+        return why_not_pinned<Kernel>(why.operation(), table_[row]).of(why.subject());
+    }
+    return why;
+  }
   /// Reads what can be mapped now. Fails: as `ioas_limits::read`.
   [[nodiscard]] result<void> read_limits() noexcept {
     return limits_.read(context_.descriptor(), id_);
@@ -216,7 +230,11 @@ class iommufd_ioas {
           .at(what.where)
           .advise("iommufd maps no memory of devices");
     }
-    return why_not_mapped(what, number, page_sizes().smallest(), usable(), raise_users_limit);
+    if (number == ENOMEM) {
+      return advise_on_locked_memory<Kernel>(error::from_errno("map", number).at(what.where),
+                                             context_.charges(), what.where.size());
+    }
+    return why_not_mapped<Kernel>(what, number, page_sizes().smallest(), usable());
   }
   /// A single mapping is removed or not; of several the first may be gone. ENOENT contradicts our
   /// table, in which the mapping is present and whole.
@@ -248,6 +266,7 @@ class iommufd_ioas {
 
   basic_iommufd_context<Kernel> context_;
   bool huge_pages_;
+  process_mark made_by_;
   std::uint32_t id_ = 0;
   ioas_limits<Kernel> limits_{};
   iova_table<place> table_;

@@ -8,6 +8,7 @@
 
 #include <tether/backend/iommufd/context.hpp>
 #include <tether/backend/iommufd/uapi.hpp>
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/page_sizes.hpp>
@@ -34,22 +35,25 @@ class ioas_limits {
 
   /// Reads them from the kernel. Fails, keeping the previous limits: `bad_descriptor` for ranges
   /// out of order, not enough memory, the kernel's errno.
-  [[nodiscard]] result<void> read(int context, std::uint32_t ioas) noexcept try {
-    std::vector<iommufd_uapi::iova_range> room(usable_.size() + 1);
-    iommufd_uapi::iova_limits limits{.ioas = ioas};
-    for (int attempt = 0; attempt < 4; ++attempt) {
-      limits.count = static_cast<std::uint32_t>(room.size());
-      limits.ranges = reinterpret_cast<std::uintptr_t>(room.data());
-      const auto answer = call_iommufd<Kernel>(context, iommufd_uapi::read_limits, limits);
-      if (answer >= 0) return take(limits, room);
-      if (answer != -EMSGSIZE)
-        return failure(error::from_errno("read usable ranges", static_cast<int>(-answer)));
-      if (limits.count <= room.size() || limits.count > most_ranges) break;
-      room.resize(limits.count);
+  [[nodiscard]] result<void> read(int context, std::uint32_t ioas) noexcept {
+    TETHER_TRY {
+      std::vector<iommufd_uapi::iova_range> room(usable_.size() + 1);
+      iommufd_uapi::iova_limits limits{.ioas = ioas};
+      for (int attempt = 0; attempt < 4; ++attempt) {
+        limits.count = static_cast<std::uint32_t>(room.size());
+        limits.ranges = reinterpret_cast<std::uintptr_t>(room.data());
+        const auto answer = call_iommufd<Kernel>(context, iommufd_uapi::read_limits, limits);
+        if (answer >= 0) return take(limits, room);
+        if (answer != -EMSGSIZE)
+          return failure(error::from_errno("read usable ranges", static_cast<int>(-answer)));
+        if (limits.count <= room.size() || limits.count > most_ranges) break;
+        room.resize(limits.count);
+      }
+      return failure(malformed());
     }
-    return failure(malformed());
-  } catch (std::exception const&) {
-    return failure(error::out_of_memory("read usable ranges"));
+    TETHER_CATCH(std::exception const&) {
+      return failure(error::out_of_memory("read usable ranges"));
+    }
   }
 
   /// The limits while no device has joined: every IOVA is usable. Allocates nothing: there was

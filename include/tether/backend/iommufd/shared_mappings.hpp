@@ -7,25 +7,35 @@
 //                                                    gone meanwhile? -> the copy is rolled back
 #pragma once
 
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/mapping.hpp>
 
 #include <algorithm>
+#include <compare>
 #include <cstdint>
 #include <exception>
-#include <iterator>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <system_error>
-#include <vector>
 
 namespace tether::detail {
 
 /// Thread-safe. A record belongs to one container; only that one publishes,
 /// unpublishes and erases it.
 class shared_mappings {
+  /// Where in the host, then of which container, then where in that: so a container that maps one
+  /// page at many addresses passes its own records, and those of one that pins nothing, at once.
+  struct key {
+    std::uint64_t host;
+    std::uint32_t ioas;
+    std::uint64_t first = 0;
+    friend constexpr auto operator<=>(key const&, key const&) noexcept = default;
+  };
   struct record {
     std::uint32_t ioas;
     extent<io_address> where;
@@ -36,7 +46,7 @@ class shared_mappings {
   };
 
  public:
-  using place = std::multimap<std::uint64_t, record>::iterator;
+  using place = std::multimap<key, record>::iterator;
 
   /// A mapping of another container that may be shared.
   struct source {
@@ -48,12 +58,15 @@ class shared_mappings {
   /// Records what is about to be mapped, so that nothing can fail once it is. Not shared yet.
   /// Fails: not enough memory.
   [[nodiscard]] result<place> prepare(std::uint32_t ioas, mapping const& what,
-                                      bool by_file) noexcept try {
-    const std::lock_guard lock{mutex_};
-    return records_.emplace(what.host.value,
-                            record{ioas, what.where, what.rights, what.memory, by_file, 0});
-  } catch (std::exception const&) {
-    return failure(error::out_of_memory("map").at(what.where));
+                                      bool by_file) noexcept {
+    TETHER_TRY {
+      const std::lock_guard lock{mutex_};
+      return records_.emplace(key{what.host.value, ioas, what.where.first.value},
+                              record{ioas, what.where, what.rights, what.memory, by_file, 0});
+    }
+    TETHER_CATCH(std::exception const&) {
+      return failure(error::out_of_memory("map").at(what.where));
+    }
   }
   /// Publishes it once it is mapped, by its file or its address: from now on others may share it.
   void publish(place which, bool by_file) noexcept {
@@ -70,7 +83,8 @@ class shared_mappings {
   /// Publishes a copy of `from`, if that has stayed published throughout. Otherwise returns false.
   [[nodiscard]] bool publish_copy(place which, source const& from) noexcept {
     const std::lock_guard lock{mutex_};
-    const auto [begin, end] = records_.equal_range(which->first);
+    const auto [begin, end] =
+        records_.equal_range(key{which->first.host, from.ioas, from.first.value});
     if (std::none_of(begin, end,
                      [&](auto const& one) { return one.second.generation == from.generation; }))
       return false;
@@ -90,29 +104,37 @@ class shared_mappings {
   }
   /// Sets whether a device behind an IOMMU has joined a container: only then are its mappings
   /// pinned, and worth sharing.
-  void set_pinned(std::uint32_t ioas, bool pinned) noexcept try {
-    const std::lock_guard lock{mutex_};
-    std::erase(pinned_, ioas);
-    if (pinned) pinned_.push_back(ioas);
-  } catch (std::exception const&) {
-    // Then it is never shared.
+  void set_pinned(std::uint32_t ioas, bool pinned) noexcept {
+    TETHER_TRY {
+      const std::lock_guard lock{mutex_};
+      pinned_.erase(ioas);
+      if (pinned) pinned_.insert(ioas);
+    }
+    TETHER_CATCH(std::exception const&) {
+      // Then it is never shared.
+    }
   }
 
   /// The same memory, pinned by another container with at least these rights. `by_file`: only if
-  /// that mapped it by its file.
+  /// that mapped it by its file. Cost: log N for each container that has mapped it, and each record
+  /// of one that pins, but with other rights or another length.
   [[nodiscard]] std::optional<source> find(std::uint32_t into, mapping const& what,
                                            bool by_file) const noexcept {
     const std::lock_guard lock{mutex_};
-    const auto [begin, end] = records_.equal_range(what.host.value);
-    const auto found = std::find_if(begin, end, [&](auto const& entry) {
-      record const& one = entry.second;
-      return one.generation != 0 && one.ioas != into &&
-             one.where.last - one.where.first == what.where.last - what.where.first &&
-             allows(one.rights, what.rights) && one.memory == what.memory &&
-             (one.by_file || !by_file) && std::ranges::find(pinned_, one.ioas) != pinned_.end();
-    });
-    if (found == end) return std::nullopt;
-    return source{found->second.ioas, found->second.where.first, found->second.generation};
+    for (auto at = records_.lower_bound({what.host.value, 0});
+         at != records_.end() && at->first.host == what.host.value;) {
+      record const& one = at->second;
+      if (one.ioas == into || !pinned_.contains(one.ioas)) {
+        at = records_.upper_bound(last_of(what.host.value, one.ioas));  // none of its will do
+        continue;
+      }
+      if (one.generation != 0 &&
+          one.where.last - one.where.first == what.where.last - what.where.first &&
+          allows(one.rights, what.rights) && one.memory == what.memory && (one.by_file || !by_file))
+        return source{one.ioas, one.where.first, one.generation};
+      ++at;
+    }
+    return std::nullopt;
   }
   [[nodiscard]] std::size_t size() const noexcept {
     const std::lock_guard lock{mutex_};
@@ -120,9 +142,13 @@ class shared_mappings {
   }
 
  private:
+  static constexpr key last_of(std::uint64_t host, std::uint32_t ioas) noexcept {
+    return {host, ioas, std::numeric_limits<std::uint64_t>::max()};
+  }
+
   mutable std::mutex mutex_;
-  std::multimap<std::uint64_t, record> records_;
-  std::vector<std::uint32_t> pinned_;
+  std::multimap<key, record> records_;
+  std::set<std::uint32_t> pinned_;
   std::uint64_t last_generation_ = 0;
 };
 

@@ -4,6 +4,8 @@
 // of our own. test/static compares them with the real ones.
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <linux/ioctl.h>
 
 #include <cstddef>
@@ -105,6 +107,7 @@ inline constexpr std::uint32_t locked_memory_by_process = 0;
 /// An option of one address space; EINVAL to turn off once something is mapped.
 inline constexpr std::uint32_t huge_pages = 1;
 inline constexpr std::uint16_t operation_set = 0;
+inline constexpr std::uint16_t operation_get = 1;
 
 /// Allocates a page table (HWPT) for one kind of IOMMU, filled with all that is mapped in `ioas`.
 /// Since Linux 6.6.

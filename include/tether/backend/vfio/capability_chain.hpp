@@ -7,6 +7,7 @@
 //                       +-------^             +-------------^
 #pragma once
 
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 
 #include <linux/vfio.h>
@@ -49,31 +50,34 @@ template <class Read>
   return {};
 }
 
-/// Asks `question`, whose first member is `argsz`, for the size of the answer, then for the answer;
-/// again if it grew meanwhile. `ask` takes a pointer to it and returns the negative errno. Fails:
-/// the kernel's errno and not enough memory, as `operation`; `malformed`.
+/// Asks `question`, whose first member is `argsz`, with room for the usual answer: one call. Where
+/// the kernel has more to say it is asked again, with the room that it names. `ask` takes a pointer
+/// to it and returns the negative errno. Fails: the kernel's errno and not enough memory, as
+/// `operation`; `malformed`.
 template <class Question, class Ask>
 [[nodiscard]] result<std::vector<std::byte>> ask_with_room(const char* operation,
                                                            Question const& question,
-                                                           error const& malformed, Ask ask) noexcept
-    try {
-  /// More than any kernel reports. Units: bytes.
-  constexpr std::uint32_t largest = 1U << 20;
-  std::vector<std::byte> room(sizeof question);
-  for (int attempt = 0; attempt < 3; ++attempt) {
-    const auto size = static_cast<std::uint32_t>(room.size());
-    std::memcpy(room.data(), &question, sizeof question);
-    std::memcpy(room.data(), &size, sizeof size);
-    if (const auto answer = ask(static_cast<void*>(room.data())); answer < 0)
-      return failure(error::from_errno(operation, static_cast<int>(-answer)));
-    const auto needed = read_at<std::uint32_t>(room, 0).value_or(0);
-    if (needed <= room.size()) return room;
-    if (needed > largest) break;
-    room.assign(needed, std::byte{});
+                                                           error const& malformed,
+                                                           Ask ask) noexcept {
+  TETHER_TRY {
+    /// Room for a chain as on most machines, and more than any kernel reports. Units: bytes.
+    constexpr std::size_t usual = 256;
+    constexpr std::uint32_t largest = 1U << 20;
+    std::vector<std::byte> room(sizeof question + usual);
+    for (int attempt = 0; attempt < 3; ++attempt) {
+      const auto size = static_cast<std::uint32_t>(room.size());
+      std::memcpy(room.data(), &question, sizeof question);
+      std::memcpy(room.data(), &size, sizeof size);
+      if (const auto answer = ask(static_cast<void*>(room.data())); answer < 0)
+        return failure(error::from_errno(operation, static_cast<int>(-answer)));
+      const auto needed = read_at<std::uint32_t>(room, 0).value_or(0);
+      if (needed <= room.size()) return room;
+      if (needed > largest) break;
+      room.assign(needed, std::byte{});
+    }
+    return failure(malformed);
   }
-  return failure(malformed);
-} catch (std::exception const&) {
-  return failure(error::out_of_memory(operation));
+  TETHER_CATCH(std::exception const&) { return failure(error::out_of_memory(operation)); }
 }
 
 }  // namespace tether::detail

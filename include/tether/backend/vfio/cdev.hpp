@@ -5,6 +5,7 @@
 
 #include <tether/backend/vfio/sysfs.hpp>
 #include <tether/backend/vfio/vf_token.hpp>
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 
 #include <exception>
@@ -33,14 +34,17 @@ class vfio_cdev {
   /// device when it is opened, that is refused.
   /// Fails: as `vfio_sysfs::node_of`.
   [[nodiscard]] static result<vfio_cdev> of(std::string_view device,
-                                            vfio_sysfs const& sysfs = vfio_sysfs{}) noexcept try {
-    auto node = sysfs.node_of(device);
-    if (!node) return failure(node.error());
-    vfio_cdev named{"/dev/vfio/devices/" + *node, std::string{device}, sysfs};
-    named.by_name_ = true;
-    return named;
-  } catch (std::exception const&) {
-    return failure(error::out_of_memory("find device node").of(device));
+                                            vfio_sysfs const& sysfs = vfio_sysfs{}) noexcept {
+    TETHER_TRY {
+      auto node = sysfs.node_of(device);
+      if (!node) return failure(node.error());
+      vfio_cdev named{"/dev/vfio/devices/" + *node, std::string{device}, sysfs};
+      named.by_name_ = true;
+      return named;
+    }
+    TETHER_CATCH(std::exception const&) {
+      return failure(error::out_of_memory("find device node").of(device));
+    }
   }
   /// From an open descriptor of its node, which stays the caller's: the container works on a
   /// duplicate. `name` is the device's. The kernel unbinds a device only when its last descriptor
@@ -59,6 +63,7 @@ class vfio_cdev {
     return more;
   }
 
+  /// Its name, for errors.
   [[nodiscard]] std::string_view name() const noexcept { return name_; }
   /// The number of its IOMMU group, as text: the devices that the IOMMU cannot isolate from this
   /// one. Its own name if it has none.

@@ -6,8 +6,11 @@
 #include <tether/backend/vfio/bar_view.hpp>
 #include <tether/backend/vfio/capability_chain.hpp>
 #include <tether/backend/vfio/device_state.hpp>
+#include <tether/backend/vfio/interrupts.hpp>
 #include <tether/backend/vfio/region.hpp>
 #include <tether/backend/vfio/vf_token.hpp>
+#include <tether/core/attachment.hpp>
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/kernel_handles.hpp>
@@ -16,14 +19,11 @@
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 
-#include <array>
 #include <cerrno>
-#include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <exception>
 #include <memory>
 #include <new>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -50,36 +50,36 @@ class basic_vfio_device {
   /// `no_such_device`, EACCES without the right token, EINVAL with a needless one, the kernel's
   /// errno.
   [[nodiscard]] static result<basic_vfio_device> open(int group, std::string_view name,
-                                                      vf_token const* token = nullptr) noexcept
-      try {
-    auto state = std::make_unique<detail::vfio_device_state<Kernel>>();
-    state->name = name;
-    std::string asked_for = state->name;
-    if (token != nullptr) asked_for.append(" vf_token=").append(token->text());
-    const auto answer = Kernel::call(SYS_ioctl, group, VFIO_GROUP_GET_DEVICE_FD, asked_for.c_str());
-    if (answer == -ENODEV) {
-      return failure(error{"open device", errc::no_such_device}.of(name).advise(
-          "it is not in this group, or not bound: write vfio-pci to its driver_override, then its "
-          "address to drivers/vfio-pci/bind"));
+                                                      vf_token const* token = nullptr) noexcept {
+    TETHER_TRY {
+      std::string asked_for{name};
+      if (token != nullptr) asked_for.append(" vf_token=").append(token->text());
+      const auto answer =
+          Kernel::call(SYS_ioctl, group, VFIO_GROUP_GET_DEVICE_FD, asked_for.c_str());
+      if (answer < 0)
+        return failure(detail::why_not_open(name, static_cast<int>(-answer), token != nullptr));
+      return adopt(kernel_descriptor<Kernel>{answer}, name);
     }
-    if (answer < 0) return failure(why_not_open(name, static_cast<int>(-answer), token != nullptr));
-    state->descriptor = kernel_descriptor<Kernel>{answer};
-    return basic_vfio_device{std::move(state)};
-  } catch (std::bad_alloc const&) {
-    return failure(error::out_of_memory("open device").of(name));
+    TETHER_CATCH(std::bad_alloc const&) {
+      return failure(error::out_of_memory("open device").of(name));
+    }
   }
   /// Takes ownership of a descriptor of the device's own node. The kernel refuses almost every
   /// request until it is bound to an iommufd. Fails: not enough memory.
   [[nodiscard]] static result<basic_vfio_device> adopt(kernel_descriptor<Kernel> node,
-                                                       std::string_view name) noexcept try {
-    auto state = std::make_unique<detail::vfio_device_state<Kernel>>();
-    state->name = name;
-    state->descriptor = std::move(node);
-    return basic_vfio_device{std::move(state)};
-  } catch (std::bad_alloc const&) {
-    return failure(error::out_of_memory("open device").of(name));
+                                                       std::string_view name) noexcept {
+    TETHER_TRY {
+      auto state = std::make_unique<detail::vfio_device_state<Kernel>>();
+      state->name = name;
+      state->descriptor = std::move(node);
+      return basic_vfio_device{std::move(state)};
+    }
+    TETHER_CATCH(std::bad_alloc const&) {
+      return failure(error::out_of_memory("open device").of(name));
+    }
   }
 
+  /// Its name, for errors.
   [[nodiscard]] std::string_view name() const noexcept { return state_->name; }
   /// For interfaces that tether does not wrap. Owned by the device. Negative once it is closed.
   [[nodiscard]] int descriptor() const noexcept { return state_->descriptor.number(); }
@@ -112,21 +112,20 @@ class basic_vfio_device {
   /// Maps every area of a BAR that the kernel lets be mapped, all or none, each as a view: one for
   /// a whole BAR. The rest is for `read_region` and `write_region`. Fails: `unsupported` if it is
   /// absent or nothing of it can be mapped, the kernel's errno, not enough memory.
-  [[nodiscard]] result<std::vector<basic_bar_view<Kernel>>> map_areas(std::uint32_t index) noexcept
-      try {
+  [[nodiscard]] result<std::vector<basic_bar_view<Kernel>>> map_areas(
+      std::uint32_t index) noexcept {
     const auto bar = layout(index);
     if (!bar) return failure(bar.error());
     if (bar->areas.empty()) return failure(not_mappable(index));
     std::vector<basic_bar_view<Kernel>> views;
-    views.reserve(bar->areas.size());
+    if (!detail::make_room(views, bar->areas.size()))
+      return failure(error::out_of_memory("map BAR").of(name()));
     for (vfio_area const& one : bar->areas) {
       auto mapped = map_area(bar->region, one);
       if (!mapped) return failure(mapped.error());
       views.push_back(std::move(*mapped));
     }
     return views;
-  } catch (std::exception const&) {
-    return failure(error::out_of_memory("map BAR").of(name()));
   }
 
   /// Reads or writes a register of any region, mappable or not, by a call to the kernel, in the
@@ -167,34 +166,54 @@ class basic_vfio_device {
         PCI_COMMAND,
         static_cast<std::uint16_t>(*command | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER));
   }
-  /// Fails: `unsupported` where the device has no reset of its own.
+  /// Fails: `unsupported` where the device says that it has no reset of its own; the kernel's
+  /// errno.
   [[nodiscard]] result<void> reset() noexcept {
     const auto answer = Kernel::call(SYS_ioctl, descriptor(), VFIO_DEVICE_RESET);
-    if (answer == -EINVAL || answer == -ENOTTY)
-      return failure(error{"reset device", errc::unsupported}.of(name()));
-    if (answer < 0)
-      return failure(error::from_errno("reset device", static_cast<int>(-answer)).of(name()));
-    return {};
+    if (answer >= 0) return {};
+    vfio_device_info info{};
+    info.argsz = sizeof info;
+    if (control("read device info", VFIO_DEVICE_GET_INFO, &info) &&
+        (info.flags & VFIO_DEVICE_FLAGS_RESET) == 0) {
+      return failure(error{"reset device", errc::unsupported}.of(name()).advise(
+          "it has no reset of its own: reset its bus (VFIO_DEVICE_PCI_HOT_RESET) instead"));
+    }
+    return failure(error::from_errno("reset device", static_cast<int>(-answer)).of(name()));
   }
 
-  /// Signals `eventfd` at each interrupt; negative: disables the index. `index` is VFIO's:
-  /// `VFIO_PCI_INTX_IRQ_INDEX`, `VFIO_PCI_MSI_IRQ_INDEX`, `VFIO_PCI_REQ_IRQ_INDEX` (the kernel asks
-  /// for the device back), ...
+  /// What it has of interrupts of an `index`, which is VFIO's: `VFIO_PCI_INTX_IRQ_INDEX`,
+  /// `VFIO_PCI_MSI_IRQ_INDEX`, `VFIO_PCI_MSIX_IRQ_INDEX`, `VFIO_PCI_REQ_IRQ_INDEX` (the kernel asks
+  /// for the device back), ... Fails: the kernel's errno.
+  [[nodiscard]] result<vfio_interrupts> interrupts(std::uint32_t index) const noexcept {
+    vfio_irq_info info{};
+    info.argsz = sizeof info;
+    info.index = index;
+    if (auto done = control("read interrupt info", VFIO_DEVICE_GET_IRQ_INFO, &info); !done)
+      return failure(done.error());
+    return detail::as_interrupts(info);
+  }
+  /// Signals `eventfd` at each interrupt of vector 0; negative: disables all of the index.
   [[nodiscard]] result<void> signal_interrupts(std::uint32_t index, std::int32_t eventfd) noexcept {
-    alignas(vfio_irq_set) std::array<std::byte, sizeof(vfio_irq_set) + sizeof eventfd> room{};
-    vfio_irq_set set{};
-    // No data and a count of 0 disables the index; an eventfd of -1 would only silence one of its
-    // vectors.
-    const bool off = eventfd < 0;
-    set.argsz = static_cast<std::uint32_t>(off ? sizeof set : room.size());
-    set.flags =
-        (off ? std::uint32_t{VFIO_IRQ_SET_DATA_NONE} : std::uint32_t{VFIO_IRQ_SET_DATA_EVENTFD}) |
-        VFIO_IRQ_SET_ACTION_TRIGGER;
-    set.index = index;
-    set.count = off ? 0 : 1;
-    std::memcpy(room.data(), &set, sizeof set);
-    std::memcpy(room.data() + sizeof set, &eventfd, sizeof eventfd);
-    return control("set interrupts", VFIO_DEVICE_SET_IRQS, room.data());
+    if (eventfd >= 0)
+      return signal_interrupts(index, 0, std::span<std::int32_t const>{&eventfd, 1});
+    return control("set interrupts", VFIO_DEVICE_SET_IRQS, detail::interrupt_request{index}.data());
+  }
+  /// Signals an eventfd of its own for each of the vectors from `first` on; one of -1 silences its
+  /// vector; vectors that are not named stay as they are. All or none. Fails: `unsupported` if
+  /// there are not so many, `still_in_use` if there are and the kernel adds none while some are
+  /// signalled, the kernel's errno, not enough memory.
+  [[nodiscard]] result<void> signal_interrupts(std::uint32_t index, std::uint32_t first,
+                                               std::span<std::int32_t const> eventfds) noexcept {
+    if (eventfds.empty()) return {};
+    detail::interrupt_request request{index, first, eventfds};
+    if (request.data() == nullptr)
+      return failure(error::out_of_memory("set interrupts").of(name()));
+    auto done = control("set interrupts", VFIO_DEVICE_SET_IRQS, request.data());
+    if (!done && done.error().is_errno(EINVAL)) [[unlikely]] {
+      if (const auto there = interrupts(index))
+        return failure(detail::why_not_signalled(done.error(), *there, first, eventfds.size()));
+    }
+    return done;
   }
 
   /// Fails: `stale_handle` if it is closed already; `still_in_use` while a BAR is mapped, and it
@@ -209,25 +228,14 @@ class basic_vfio_device {
     state_->descriptor = {};
     return {};
   }
+  /// As the concept `tells_when_unused`: whether BARs of it are mapped.
+  [[nodiscard]] bool tell_when_unused(unused_notice& who) noexcept {
+    return state_ != nullptr && state_->tell_when_unused(who);
+  }
   /// For the backend that opened it. Null if moved from.
   [[nodiscard]] detail::vfio_device_state<Kernel>* state() const noexcept { return state_.get(); }
 
  private:
-  [[gnu::cold]] static error why_not_open(std::string_view name, int number,
-                                          bool with_token) noexcept {
-    const auto why = error::from_errno("open device", number).of(name);
-    if (number == EACCES) {
-      return why.advise(
-          with_token ? "it wants another VF token: the one that its physical function was given"
-                     : "it wants a VF token, the one that its physical function was given: name it "
-                       "with vfio_group::with_token()");
-    }
-    if (number == EINVAL && with_token) {
-      return why.advise(
-          "it wants no VF token, because no physical function of it is bound to vfio-pci");
-    }
-    return why;
-  }
   explicit basic_vfio_device(std::unique_ptr<detail::vfio_device_state<Kernel>> state) noexcept
       : state_{std::move(state)} {}
 

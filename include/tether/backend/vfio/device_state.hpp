@@ -5,10 +5,14 @@
 //
 //     handle ----+----> state: descriptor, name, ...      destroyed with the handle, or with the
 //     BAR view --+                                        last view if the handle ended before it
+//
+// Where a container was destroyed before the views, what it left has the handle, and is told by the
+// last view.
 #pragma once
 
 #include <tether/backend/detail/intrusive_ring.hpp>
 #include <tether/backend/vfio/iommufd_attachment.hpp>
+#include <tether/core/attachment.hpp>
 #include <tether/core/kernel_handles.hpp>
 
 #include <atomic>
@@ -39,6 +43,9 @@ class view_count {
   [[nodiscard]] bool drop_handle() noexcept {
     return state_.fetch_or(orphaned, std::memory_order_acq_rel) >= one_view;
   }
+  /// The handle is there again. Requires: it was dropped, and no other view than the caller's is
+  /// left.
+  void take_back_handle() noexcept { state_.store(0, std::memory_order_release); }
 
  private:
   static constexpr unsigned orphaned = 1;
@@ -56,6 +63,26 @@ struct vfio_device_state {
   /// the ring only after that is closed, as in the kernel: until then the container finds it there.
   ring_link<vfio_device_state> joined{*this};
   kernel_descriptor<Kernel> descriptor{};
+  /// Who has the handle although it was dropped, or null. Written before it is dropped.
+  unused_notice* waiting = nullptr;
+
+  /// Whether views are left: then `who` is told by the last one, and has the handle from then on.
+  [[nodiscard]] bool tell_when_unused(unused_notice& who) noexcept {
+    waiting = &who;
+    if (views.drop_handle()) return true;
+    views.take_back_handle();
+    return false;
+  }
+  /// Ends a view. The last one destroys this, or tells who has the handle.
+  void end_view() noexcept {
+    if (!views.drop_view()) return;
+    if (waiting == nullptr) {
+      delete this;
+      return;
+    }
+    views.take_back_handle();
+    waiting->told(*waiting);
+  }
 };
 
 }  // namespace tether::detail

@@ -5,6 +5,7 @@
 
 #include <tether/backend/vfio/sysfs.hpp>
 #include <tether/backend/vfio/vf_token.hpp>
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 
 #include <exception>
@@ -26,14 +27,17 @@ class vfio_group {
   /// group when it is opened, that is refused.
   /// Fails: as `vfio_sysfs::group_of`.
   [[nodiscard]] static result<vfio_group> of(std::string_view device,
-                                             vfio_sysfs const& sysfs = vfio_sysfs{}) noexcept try {
-    auto number = sysfs.group_of(device);
-    if (!number) return failure(number.error());
-    vfio_group named{"/dev/vfio/" + *number};
-    named.by_device_ = true;
-    return named;
-  } catch (std::exception const&) {
-    return failure(error::out_of_memory("find IOMMU group").of(device));
+                                             vfio_sysfs const& sysfs = vfio_sysfs{}) noexcept {
+    TETHER_TRY {
+      auto number = sysfs.group_of(device);
+      if (!number) return failure(number.error());
+      vfio_group named{"/dev/vfio/" + *number};
+      named.by_device_ = true;
+      return named;
+    }
+    TETHER_CATCH(std::exception const&) {
+      return failure(error::out_of_memory("find IOMMU group").of(device));
+    }
   }
   /// From an open descriptor, which stays the caller's: the container works on a duplicate.
   [[nodiscard]] static vfio_group from_descriptor(int descriptor, std::string path) {
@@ -50,7 +54,9 @@ class vfio_group {
     return more;
   }
 
+  /// Its path, which is its name in errors.
   [[nodiscard]] std::string_view name() const noexcept { return path_; }
+  /// The same, zero-terminated.
   [[nodiscard]] const char* path() const noexcept { return path_.c_str(); }
   /// Negative: open the node.
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }

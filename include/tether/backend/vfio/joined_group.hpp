@@ -3,6 +3,8 @@
 // unset. Every error says what to do. The container that it joins: `type1_container.hpp`.
 #pragma once
 
+#include <tether/backend/detail/intrusive_ring.hpp>
+#include <tether/backend/vfio/device_state.hpp>
 #include <tether/backend/vfio/group.hpp>
 #include <tether/backend/vfio/sysfs.hpp>
 #include <tether/backend/vfio/vf_token.hpp>
@@ -34,9 +36,9 @@ template <class Kernel>
 class joined_vfio_group {
  public:
   /// Opens a group, or duplicates its descriptor. Fails, with nothing open: EBUSY if another
-  /// process or KVM has it, EACCES, ENOENT with how to bind; `no_such_device` if it was asked for
-  /// by a device and the node is another group's; `bad_descriptor`; `already_there` if it is in a
-  /// container; `still_in_use` if it is not viable, naming the devices that are in the way.
+  /// process or KVM has it, EACCES, ENOENT with what is missing; `no_such_device` if it was asked
+  /// for by a device and the node is another group's; `bad_descriptor`; `already_there` if it is in
+  /// a container; `still_in_use` if it is not viable, naming what is in the way.
   [[nodiscard]] static result<std::unique_ptr<joined_vfio_group>> open(vfio_group const& group,
                                                                        vfio_sysfs const& sysfs) {
     auto opened = std::make_unique<joined_vfio_group>();
@@ -45,11 +47,11 @@ class joined_vfio_group {
     const auto answer = group.descriptor() >= 0 ? Kernel::duplicate(group.descriptor())
                                                 : Kernel::call(SYS_openat, AT_FDCWD, group.path(),
                                                                O_RDWR | O_CLOEXEC, 0);
-    if (answer < 0) return failure(why_not_open(group, static_cast<int>(-answer)));
+    if (answer < 0) return failure(why_not_open(group, sysfs, static_cast<int>(-answer)));
     opened->descriptor_ = kernel_descriptor<Kernel>{answer};
     struct stat node{};
     if (const auto looked = Kernel::fstat(opened->descriptor(), node); looked < 0) {
-      return failure(why_not_open(group, static_cast<int>(-looked)));
+      return failure(why_not_open(group, sysfs, static_cast<int>(-looked)));
     }
     opened->number_ = sysfs.group_with_node(node_number(node));
     if (group.by_device() && !opened->number_.empty() && opened->number_ != group.number()) {
@@ -60,6 +62,7 @@ class joined_vfio_group {
               .advise("its node leads to another group, minor number {}: make the nodes anew",
                       leads_to));
     }
+    if (sysfs.is_without_iommu(opened->number_)) return failure(why_not_without_iommu(group));
     vfio_group_status status{};
     status.argsz = sizeof status;
     if (const auto asked = opened->control(VFIO_GROUP_GET_STATUS, &status); asked < 0) {
@@ -71,10 +74,8 @@ class joined_vfio_group {
       return failure(error::from_errno("open group", static_cast<int>(-asked)).of(group.name()));
     }
     if ((status.flags & VFIO_GROUP_FLAGS_VIABLE) == 0) {
-      const std::string in_the_way = sysfs.in_the_way(opened->number_);
-      return failure(error{"open group", errc::still_in_use}
-                         .of(in_the_way.empty() ? group.name() : std::string_view{in_the_way})
-                         .advise("bind every device of the group to vfio-pci, or to no driver"));
+      const error why{"open group", errc::still_in_use};
+      return failure(sysfs.why_not_viable(why, opened->number_, group.name()));
     }
     if ((status.flags & VFIO_GROUP_FLAGS_CONTAINER_SET) != 0) {
       return failure(error{"open group", errc::already_there}
@@ -110,21 +111,26 @@ class joined_vfio_group {
     }
     if (!first && (answer == -EINVAL || answer == -EFAULT || answer == -ERANGE)) {
       return failure(error{"join", errc::outside_aperture}.of(name_).advise(
-          "something is mapped where this group's IOMMU cannot reach"));
+          answer == -EFAULT
+              ? "something is mapped where this group's IOMMU cannot reach, or its memory is gone"
+              : "something is mapped where this group's IOMMU cannot reach"));
     }
     const auto why = error::from_errno("join", static_cast<int>(-answer)).of(name_);
-    if (answer == -ENOMEM)
-      return failure(
-          why.advise("raise the locked-memory limit (ulimit -l): all guest memory is pinned"));
     if (answer == -EBUSY) return failure(why.advise(try_after_reset));
     return failure(why);
   }
 
+  /// A device of it is open in an iommufd that stands in for the container, whose group the kernel
+  /// would let leave all the same. Until the device leaves the ring of these.
+  void add_open(vfio_device_state<Kernel>& device) noexcept { device.joined.join(open_); }
+  [[nodiscard]] bool has_open() const noexcept { return !open_.alone(); }
+
   /// Fails, still inside: `still_in_use` while a device of it is open, a BAR mapped, or KVM has it;
   /// the kernel's errno.
   [[nodiscard]] result<void> leave(const char* operation) noexcept {
-    if (const auto answer = Kernel::call(SYS_ioctl, descriptor(), VFIO_GROUP_UNSET_CONTAINER);
-        answer < 0) {
+    const auto answer =
+        has_open() ? -EBUSY : Kernel::call(SYS_ioctl, descriptor(), VFIO_GROUP_UNSET_CONTAINER);
+    if (answer < 0) {
       const error why = answer == -EBUSY ? error{operation, errc::still_in_use}
                                          : error::from_errno(operation, static_cast<int>(-answer));
       return failure(why.of(name_).advise("close its devices and unmap their BARs first"));
@@ -139,13 +145,15 @@ class joined_vfio_group {
   typename Kernel::answer control(unsigned long request, void* argument) const noexcept {
     return Kernel::call(SYS_ioctl, descriptor(), request, argument);
   }
-  static error why_not_open(vfio_group const& group, int number) noexcept {
+  /// type1 refuses it (SET_IOMMU: ENODEV): what would be mapped has no IOMMU to go through.
+  static error why_not_without_iommu(vfio_group const& group) noexcept {
+    return error{"open group", errc::unsupported}.of(group.name()).advise(turn_on_iommu);
+  }
+  static error why_not_open(vfio_group const& group, vfio_sysfs const& sysfs, int number) {
     const auto why = error::from_errno("open group", number).of(group.name());
-    if (number == ENOENT || number == ENODEV) {
-      return why.advise(
-          "bind its devices: write vfio-pci to driver_override, then each address to "
-          "drivers/vfio-pci/bind");
-    }
+    if (number == ENOENT || number == ENODEV) return why.advise(sysfs.why_no_group(group.number()));
+    if (number == EPERM && sysfs.is_without_iommu(group.number()))
+      return why_not_without_iommu(group);
     if (number == EACCES || number == EPERM)
       return why.advise("give this user the right to open the group's node");
     if (number == EBUSY) return why.advise("another process, or KVM, still has the group");
@@ -157,6 +165,7 @@ class joined_vfio_group {
   std::vector<std::pair<std::string, vf_token>> tokens_;
   kernel_descriptor<Kernel> descriptor_;
   bool in_container_ = false;
+  ring_link<vfio_device_state<Kernel>> open_{};
 };
 
 }  // namespace tether::detail

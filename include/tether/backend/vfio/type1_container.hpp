@@ -5,11 +5,15 @@
 //     closed --open--> no IOMMU --(a group is set)--> set_iommu ----> maps, unmaps
 //       ^                 |                                                |
 //       +---- close <-----+------------------------------------------------+
+//
+// Where Linux was built so, or the node is a link to /dev/iommu, an iommufd stands in for it, which
+// differs: a join pins nothing and brings no limits, opening the first device does.
 #pragma once
 
 #include <tether/backend/vfio/capability_chain.hpp>
 #include <tether/backend/vfio/joined_group.hpp>
 #include <tether/backend/vfio/type1_info.hpp>
+#include <tether/core/detail/locked_memory.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
@@ -19,6 +23,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <limits>
 #include <string_view>
 #include <utility>
 
@@ -32,13 +37,18 @@ class vfio_type1_container {
   [[nodiscard]] bool is_open() const noexcept { return descriptor_.number() >= 0; }
   /// Negative while it is closed.
   [[nodiscard]] int descriptor() const noexcept { return descriptor_.number(); }
+  /// Whether an iommufd stands in for the container. Known once `set_iommu` was called.
+  [[nodiscard]] bool is_iommufd() const noexcept { return is_iommufd_; }
 
   /// Fails, still closed: `unsupported` without type1v2, the kernel's errno.
   [[nodiscard]] result<void> open() noexcept {
     const auto answer = Kernel::call(SYS_openat, AT_FDCWD, node, O_RDWR | O_CLOEXEC, 0);
     if (answer < 0) {
       const auto why = error::from_errno("open container", static_cast<int>(-answer)).of(node);
-      return failure(why.advise("load the vfio and vfio_iommu_type1 modules"));
+      if (answer == -EACCES || answer == -EPERM)
+        return failure(why.advise("give this user the right to open the node"));
+      const bool absent = answer == -ENOENT || answer == -ENODEV || answer == -ENXIO;
+      return failure(absent ? why.advise("load the vfio and vfio_iommu_type1 modules") : why);
     }
     kernel_descriptor<Kernel> opened{answer};
     if (Kernel::call(SYS_ioctl, opened.number(), VFIO_GET_API_VERSION) != VFIO_API_VERSION ||
@@ -50,14 +60,21 @@ class vfio_type1_container {
     descriptor_ = std::move(opened);
     return {};
   }
-  void close() noexcept { descriptor_ = {}; }
+  void close() noexcept {
+    descriptor_ = {};
+    is_iommufd_ = false;
+  }
 
   /// Makes it a type1v2 IOMMU, and reads its limits. Requires: `first`, the name of the only group
   /// in it, has just been set. Fails: the kernel's errno, as `read_info`.
-  [[nodiscard]] result<vfio_type1_info> set_iommu(std::string_view first) const noexcept {
+  [[nodiscard]] result<vfio_type1_info> set_iommu(std::string_view first) noexcept {
     const auto answer =
         Kernel::call(SYS_ioctl, descriptor_.number(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU);
-    if (answer >= 0) return read_info();
+    if (answer >= 0) {
+      auto info = read_info();
+      is_iommufd_ = info && info->available == without_limit && has_ioas();
+      return info;
+    }
     const auto why = error::from_errno("set IOMMU", static_cast<int>(-answer)).of(first);
     if (answer == -EPERM)
       return failure(
@@ -72,6 +89,24 @@ class vfio_type1_container {
         [this](void* question) noexcept { return control(VFIO_IOMMU_GET_INFO, question); });
     if (!said) return failure(said.error());
     return parse_type1_info(*said, {Kernel::page_size()});
+  }
+
+  /// Reads the limits anew. Fails, changing nothing: as `read_info`.
+  result<void> update(vfio_type1_info& limits) const noexcept {
+    auto info = read_info();
+    if (!info) return failure(info.error());
+    limits = std::move(*info);
+    return {};
+  }
+  /// What stands in the way of a device that is attached to an iommufd when it is opened. `first`:
+  /// that pins all that is mapped.
+  [[nodiscard, gnu::cold]] static error why_not_attached(error const& why, bool first) noexcept {
+    if (why.is_errno(ENOMEM) && first)
+      return advise_on_locked_memory<Kernel>(why, locked_by::process, 0);
+    if (!why.is_errno(EADDRINUSE) && !why.is_errno(ERANGE)) return why;
+    const error beyond{why.operation(), errc::outside_aperture};
+    return beyond.of(why.subject())
+        .advise("something is mapped where this device's IOMMU cannot reach");
   }
 
   /// Unmaps all of it: one call if the kernel has it (5.12), else two halves: 2^64 does not fit
@@ -104,8 +139,20 @@ class vfio_type1_container {
 
  private:
   static constexpr const char* node = "/dev/vfio/vfio";
+  /// What an iommufd answers for the number of mappings that are left.
+  static constexpr std::uint32_t without_limit = std::numeric_limits<std::uint32_t>::max();
+
+  /// Asks what only an iommufd can answer. Source: `struct iommu_vfio_ioas`, op 0: get.
+  [[nodiscard]] bool has_ioas() const noexcept {
+    struct {
+      std::uint32_t size = 12, ioas = 0;
+      std::uint16_t operation = 0, reserved = 0;
+    } question;
+    return control(_IO(';', 0x88), &question) >= 0;
+  }
 
   kernel_descriptor<Kernel> descriptor_{};
+  bool is_iommufd_ = false;
 };
 
 }  // namespace tether::detail

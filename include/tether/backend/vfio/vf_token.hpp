@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -42,6 +43,7 @@ class vf_token {
     return made;
   }
 
+  /// As a UUID is written.
   [[nodiscard]] std::string_view text() const noexcept { return {text_.data(), text_.size()}; }
   /// In the order in which they are written.
   [[nodiscard]] std::array<std::uint8_t, 16> const& bytes() const noexcept { return bytes_; }
@@ -58,4 +60,29 @@ class vf_token {
   std::array<std::uint8_t, 16> bytes_{};
 };
 
+namespace detail {
+
+/// Why a device could not be opened by its name, with the token that it was given or without one.
+[[nodiscard, gnu::cold]] inline error why_not_open(std::string_view name, int number,
+                                                   bool with_token) noexcept {
+  const auto why = error::from_errno("open device", number).of(name);
+  if (number == ENODEV) {
+    return error{"open device", errc::no_such_device}.of(name).advise(
+        "it is not in this group, or not bound: write vfio-pci to its driver_override, then its "
+        "address to drivers/vfio-pci/bind");
+  }
+  if (number == EACCES) {
+    return why.advise(
+        with_token ? "it wants another VF token: the one that its physical function was given"
+                   : "it wants a VF token, the one that its physical function was given: name it "
+                     "with vfio_group::with_token()");
+  }
+  if (number == EINVAL && with_token) {
+    return why.advise(
+        "it wants no VF token, because no physical function of it is bound to vfio-pci");
+  }
+  return why;
+}
+
+}  // namespace detail
 }  // namespace tether

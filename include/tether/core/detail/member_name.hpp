@@ -10,6 +10,8 @@
 //     has_member<P, admits_name>
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <type_traits>
 
 namespace tether::detail {

@@ -20,6 +20,7 @@ class checked_view {
   explicit checked_view(address_space const& guest) noexcept : guest_{guest}, view_{guest.view()} {}
 
   [[nodiscard]] flat_view const& operator*() const noexcept { return *view_; }
+  [[nodiscard]] view_guard const& guard() const noexcept { return view_; }
 
   /// The generation of `block` that this view shows; nullopt where an edit may have concerned the
   /// block since the view was taken: then a newer view is needed. Requires: the view shows the

@@ -6,10 +6,12 @@
 //     host page of 64 KiB   |x|x|.|x|x|x|x|x|x|x|x|x|x|x|x|x|   15 of 16: wait
 #pragma once
 
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/discard/detail/page_group.hpp>
 #include <tether/discard/detail/request_notes.hpp>
 #include <tether/discard/frames.hpp>
 #include <tether/topology/detail/section_owner.hpp>
+#include <tether/topology/flat_view.hpp>
 #include <tether/topology/memory_backing.hpp>
 
 #include <cstddef>
@@ -17,6 +19,7 @@
 #include <map>
 #include <memory>
 #include <memory_resource>
+#include <utility>
 
 namespace tether::detail {
 
@@ -37,6 +40,8 @@ class block_records {
         groups_{memory} {}
 
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
+  /// Bytes of what its frames complete: a host page, or a unit of divided memory.
+  [[nodiscard]] std::uint64_t page_bytes() const noexcept { return page_bytes_; }
   /// Whether the map and every view have dropped the memory: then the address of the block may be
   /// dangling or reused.
   [[nodiscard]] bool expired() const noexcept { return owner_.expired(); }
@@ -54,13 +59,12 @@ class block_records {
   }
   /// The page that contains `offset`, with its record; none if out of memory.
   [[nodiscard]] partial_page at(std::uint64_t offset) noexcept {
-    try {
+    TETHER_TRY {
       page_group& group =
           groups_.try_emplace(offset / group_bytes(), frames_per_page(), memory_).first->second;
       return {group, offset % group_bytes() / page_bytes_};
-    } catch (...) {
-      return {};
     }
+    TETHER_CATCH(...) { return {}; }
   }
   /// The guest uses the frame at `offset` again.
   void mark_used(std::uint64_t offset) noexcept {
@@ -98,18 +102,19 @@ class partial_pages {
   /// Erases the records of a block. Requires: no page of it is in a batch.
   void erase(memory_backing const& block) noexcept { blocks_.erase(&block); }
 
-  /// The records of a block, created if there are none. Those of another generation are void: the
-  /// caller must `erase` them before it records anything. Null if out of memory.
+  /// The records of a block, created if there are none, for pages of `page_bytes`. Those of another
+  /// generation are void: the caller must `erase` them before it records anything. Null if out of
+  /// memory.
   [[nodiscard]] block_records* of(memory_backing const& block, std::uint64_t generation,
+                                  std::uint64_t page_bytes,
                                   section_owner_pointer const& owner) noexcept {
-    try {
-      const auto [at, fresh] = blocks_.try_emplace(&block, last_number_ + 1, generation,
-                                                   block.page_size(), owner, memory_);
+    TETHER_TRY {
+      const auto [at, fresh] =
+          blocks_.try_emplace(&block, last_number_ + 1, generation, page_bytes, owner, memory_);
       last_number_ += fresh ? 1 : 0;
       return &at->second;
-    } catch (...) {
-      return nullptr;
     }
+    TETHER_CATCH(...) { return nullptr; }
   }
 
   /// The guest uses that frame again. Records of another generation stay as they are: they are

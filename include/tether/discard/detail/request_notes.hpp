@@ -4,7 +4,9 @@
 // pages it has discarded, in case it names a frame twice.
 #pragma once
 
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/discard/detail/page_group.hpp>
+#include <tether/fwd.hpp>
 
 #include <compare>
 #include <cstddef>
@@ -30,6 +32,7 @@ struct page_in_request {
   partial_page page{};              ///< valid in the batch in which the request named a frame of it
   std::uint64_t pending = 0;        ///< frames that were reported as partial
   std::size_t queued = not_queued;  ///< index in the batch, once complete
+  unit_source* units = nullptr;     ///< if it is a unit of divided memory
 };
 
 /// Belongs to one request, on its stack. Not thread-safe. Cost: a note for each incomplete page
@@ -42,14 +45,13 @@ class request_notes {
   /// The note of a page, made if there is none; null if out of memory. Valid until `note_discarded`
   /// for it.
   [[nodiscard]] page_in_request* at(page_key key, partial_page page) noexcept {
-    try {
+    TETHER_TRY {
       page_in_request& note = pages_.try_emplace(key).first->second;
       note.key = key;
       note.page = page;
       return &note;
-    } catch (...) {
-      return nullptr;
     }
+    TETHER_CATCH(...) { return nullptr; }
   }
 
   /// Whether the request has discarded the page, as far as there was memory to note it.
@@ -61,9 +63,8 @@ class request_notes {
   void note_discarded(page_in_request const& note) noexcept {
     const page_key key = note.key;
     pages_.erase(key);
-    try {
-      discarded_[{key.records, key.page / 64}] |= std::uint64_t{1} << (key.page % 64);
-    } catch (...) {}
+    TETHER_TRY { discarded_[{key.records, key.page / 64}] |= std::uint64_t{1} << (key.page % 64); }
+    TETHER_CATCH(...) {}
   }
 
   /// How many pages have a note.

@@ -3,15 +3,35 @@
 // of the entries that make them up.
 #pragma once
 
+#include <tether/core/error.hpp>
 #include <tether/core/stop.hpp>
 #include <tether/inhibit/detail/hold_entry.hpp>
+#include <tether/inhibit/gate_status.hpp>
 #include <tether/inhibit/kinds.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <string_view>
+#include <system_error>
 
 namespace tether::detail {
+
+/// Why one more of a kind is not counted.
+[[nodiscard, gnu::cold]] inline error uncountable(const char* what,
+                                                  std::string_view name) noexcept {
+  const error why{what, std::make_error_code(std::errc::value_too_large)};
+  return why.of(name).advise(
+      "a gate counts no more than 4,294,967,295 of a kind: a policy that needs fewer holds does "
+      "as well");
+}
+/// Why a hold was not taken, though nothing that is counted forbids it.
+[[nodiscard, gnu::cold]] inline error refused_hold(std::errc why, std::string_view name) noexcept {
+  const error plain = error{"take hold", std::make_error_code(why)}.of(name);
+  return why == std::errc::resource_deadlock_would_occur
+             ? plain.advise("this thread has a permit to discard: let it end first")
+             : plain;
+}
 
 /// Counts and entries that always agree. Not thread-safe: protected by the gate's lock.
 class ledger {
@@ -58,6 +78,10 @@ class ledger {
     if (entry.count_ == 0) unlist(entry);
   }
 
+  /// Lets an entry be destroyed that is the parent's, in a child of a fork: the child's copy of the
+  /// ledger is used no more.
+  static constexpr void forget(hold_entry& entry) noexcept { entry.count_ = 0; }
+
   /// Moves an entry's name and count to `to`, which has none.
   constexpr void relocate(hold_entry& from, hold_entry& to) noexcept {
     const std::uint32_t count = from.count_;
@@ -73,6 +97,22 @@ class ledger {
       visit(holder_info{one->name(), one->what_, one->count_});
   }
 
+  /// Copies everything, or answers how many entries `to` must have room for: what waits for the
+  /// ledger should not wait for an allocation.
+  [[nodiscard]] std::size_t copy_to(gate_status& to) const noexcept {
+    std::size_t all = 0;
+    to.counts = counts_;
+    to.holders.clear();
+    for_each([&](holder_info const& one) {
+      if (++all <= to.holders.capacity()) to.holders.push_back({one.name, one.what, one.count});
+    });
+    return all <= to.holders.capacity() ? 0 : all;
+  }
+
+  /// The name of the latest entry, empty if there is none.
+  [[nodiscard]] constexpr std::string_view latest() const noexcept {
+    return first_ != nullptr ? first_->name() : std::string_view{};
+  }
   /// The name of the latest entry of kind `this_one` or `that_one`, empty if there is none.
   [[nodiscard]] constexpr std::string_view find(entry_kind this_one,
                                                 entry_kind that_one) const noexcept {

@@ -13,28 +13,53 @@
 #pragma once
 
 #include <tether/core/stop.hpp>
+#include <tether/inhibit/detail/condition.hpp>
+#include <tether/inhibit/detail/shown_gate.hpp>
 #include <tether/inhibit/kinds.hpp>
 
 #include <array>
 #include <atomic>
-#include <chrono>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
-#include <stop_token>
+#include <system_error>
 
 namespace tether::detail {
 
-/// How long a hold may wait for running discards. By default as long as it takes.
+/// How long a hold may wait for running discards: as long as it takes, or not at all.
 struct wait_limits {
-  std::chrono::steady_clock::time_point until = std::chrono::steady_clock::time_point::max();
-  std::stop_token const* stop = nullptr;  // by address: destroying a token locks the bus
   bool wait = true;
 };
+/// Until a time, of any clock.
+template <class TimePoint>
+struct wait_until {
+  static constexpr bool wait = true;
+  TimePoint until;
+};
+template <class TimePoint>
+wait_until(TimePoint) -> wait_until<TimePoint>;
+/// Until a stop is requested; null: as long as it takes.
+template <class StopToken>
+struct wait_unless_stopped {
+  static constexpr bool wait = true;
+  StopToken const* stop;  // by address: destroying a token locks the bus
+};
+template <class StopToken>
+wait_unless_stopped(StopToken const*) -> wait_unless_stopped<StopToken>;
 
 /// How the wait for running discards has ended. `own_permit`: the only thread has one itself.
 enum class drained : std::uint8_t { yes, busy, timed_out, cancelled, own_permit };
+/// Why a hold is refused after a wait that did not end with `yes`.
+[[nodiscard]] constexpr std::errc cause_of(drained outcome) noexcept {
+  switch (outcome) {
+    case drained::busy: return std::errc::device_or_resource_busy;
+    case drained::timed_out: return std::errc::timed_out;
+    case drained::cancelled: return std::errc::operation_canceled;
+    case drained::yes:
+    case drained::own_permit: break;
+  }
+  return std::errc::resource_deadlock_would_occur;
+}
 
 /// The reader indicator for one thread: plain counts. A discard that is inside while a hold is
 /// asked for can only be the caller's own.
@@ -55,8 +80,8 @@ class plain_reader_indicator {
   void close(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)] += times; }
   void reopen(discard_kind kind, std::uint32_t times) noexcept { closed_[index(kind)] -= times; }
 
-  template <class Lock>
-  [[nodiscard]] drained drain(bool coordinated_too, Lock&, wait_limits const&) noexcept {
+  template <class Lock, class Limits = wait_limits>
+  [[nodiscard]] drained drain(bool coordinated_too, Lock&, Limits const&) noexcept {
     return inside_[0] == 0 && (!coordinated_too || inside_[1] == 0) ? drained::yes
                                                                     : drained::own_permit;
   }
@@ -87,7 +112,7 @@ struct standard_parts {
   template <class Value>
   using atomic = std::atomic<Value>;
   using mutex = std::mutex;
-  using condition_variable = std::condition_variable_any;
+  using condition_variable = condition;
   /// How many slots count the discards that are inside. Enough for threads to have one each.
   static constexpr std::size_t slots = 16;
 };
@@ -149,20 +174,12 @@ class basic_shared_reader_indicator {
 
   /// Waits until no forbidden discard is inside. Requires: closed already; `lock` holds the gate's
   /// mutex, which is released while waiting.
+  template <class Limits = wait_limits>
   [[nodiscard]] drained drain(bool coordinated_too, std::unique_lock<mutex>& lock,
-                              wait_limits const& how) noexcept {
+                              Limits const& how) noexcept {
     waiting_.fetch_add(1, std::memory_order_seq_cst);
     const auto empty = [&] { return nobody_inside(coordinated_too); };
-    drained outcome = drained::yes;
-    if (!empty()) {
-      const std::stop_token stop = how.stop != nullptr ? *how.stop : std::stop_token{};
-      if (!how.wait) outcome = drained::busy;
-      else if (how.until == std::chrono::steady_clock::time_point::max()) {
-        if (!changed_.wait(lock, stop, empty)) outcome = drained::cancelled;
-      } else if (!changed_.wait_until(lock, stop, how.until, empty)) {
-        outcome = stop.stop_requested() ? drained::cancelled : drained::timed_out;
-      }
-    }
+    const drained outcome = empty() ? drained::yes : wait(lock, how, empty);
     waiting_.fetch_sub(1, std::memory_order_seq_cst);
     return outcome;
   }
@@ -191,6 +208,23 @@ class basic_shared_reader_indicator {
   static std::uint64_t count_in(counter const& word) noexcept {
     return word.load(std::memory_order_seq_cst) & (closed - 1);
   }
+  using lock_type = std::unique_lock<mutex>;
+  template <class Condition>
+  drained wait(lock_type& lock, wait_limits how, Condition empty) noexcept {
+    if (!how.wait) return drained::busy;
+    changed_.wait(lock, empty);
+    return drained::yes;
+  }
+  template <class TimePoint, class Condition>
+  drained wait(lock_type& lock, wait_until<TimePoint> const& how, Condition empty) noexcept {
+    return changed_.wait_until(lock, how.until, empty) ? drained::yes : drained::timed_out;
+  }
+  template <class StopToken, class Condition>
+  drained wait(lock_type& lock, wait_unless_stopped<StopToken> how, Condition empty) noexcept {
+    if (how.stop == nullptr) return wait(lock, wait_limits{}, empty);
+    return changed_.wait(lock, *how.stop, empty) ? drained::yes : drained::cancelled;
+  }
+
   [[nodiscard]] bool nobody_inside(bool coordinated_too) const noexcept {
     for (slot const& one : slots_) {
       if (count_in(one.inside[0]) != 0) return false;
@@ -206,7 +240,10 @@ class basic_shared_reader_indicator {
       wake();
   }
   [[gnu::cold, gnu::noinline]] void wake() noexcept {
-    { std::lock_guard lock{*mutex_}; }
+    // a visitor of `for_each_holder` is inside of it already
+    if (!shown_gate::shows(mutex_)) {
+      const std::lock_guard lock{*mutex_};
+    }
     changed_.notify_all();
   }
 

@@ -3,6 +3,7 @@
 // removed and added that pass its feed, with memory reserved to roll back.
 #pragma once
 
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/listen/detail/section_plan.hpp>
 #include <tether/topology/memory_listener.hpp>
 #include <tether/topology/section.hpp>
@@ -75,19 +76,15 @@ class announced_change {
     rolls_back_ = false;
   }
   void append(std::vector<section_plan>& list, section const& one) noexcept {
-    try {
-      list.push_back({.what = one});
-    } catch (std::exception const&) {
-      out_of_memory_ = true;
-    }
+    TETHER_TRY { list.push_back({.what = one}); }
+    TETHER_CATCH(std::exception const&) { out_of_memory_ = true; }
   }
   void reserve(std::size_t sections) noexcept {
-    try {
+    TETHER_TRY {
       for (auto* list : {&removed_, &added_})
         if (list->capacity() < sections) list->reserve(std::max(sections, 2 * list->capacity()));
-    } catch (std::exception const&) {
-      out_of_memory_ = true;
     }
+    TETHER_CATCH(std::exception const&) { out_of_memory_ = true; }
   }
 
   std::vector<section_plan> removed_;

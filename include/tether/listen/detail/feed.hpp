@@ -10,6 +10,7 @@
 #pragma once
 
 #include <tether/core/address.hpp>
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/errc.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/label.hpp>
@@ -84,12 +85,13 @@ class basic_checked_feed {
         note(*wrong);
         return true;
       }
-      try {
+      TETHER_TRY {
         section one = plan.what;
         one.name = {};
         added_.insert(one);
         return false;
-      } catch (std::exception const&) {
+      }
+      TETHER_CATCH(std::exception const&) {
         recorded = false;
         return true;
       }
@@ -166,12 +168,11 @@ class basic_checked_feed {
   }
   /// Copies the name; if out of memory, the section gets an empty one.
   void keep_name(section& one) noexcept {
-    try {
+    TETHER_TRY {
       names_.emplace_front(one.name);
       one.name = names_.front().view();
-    } catch (std::exception const&) {
-      one.name = {};
     }
+    TETHER_CATCH(std::exception const&) { one.name = {}; }
   }
 
   sections present_;

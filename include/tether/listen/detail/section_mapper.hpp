@@ -4,6 +4,7 @@
 #pragma once
 
 #include <tether/backend/concepts.hpp>
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/mapping.hpp>
 #include <tether/core/page_sizes.hpp>
@@ -141,9 +142,10 @@ class section_mapper {
   [[gnu::cold, gnu::noinline]] static result<void> populate_first(
       read_only_parts& all, section_plan const& plan) noexcept {
     const extent<block_offset> where = plan.fit.inside.where.moved_to(plan.offset);
-    try {
+    TETHER_TRY {
       all.insert_or_assign(plan.fit.inside.where.first, read_only_part{plan.what.memory, where});
-    } catch (std::exception const&) {
+    }
+    TETHER_CATCH(std::exception const&) {
       return failure(error::out_of_memory("map").of(plan.what.name));
     }
     auto present = plan.what.memory->populate(where);

@@ -4,15 +4,19 @@
 #pragma once
 
 #include <tether/backend/concepts.hpp>
+#include <tether/core/detail/locked_memory.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/mapping.hpp>
 #include <tether/core/page_sizes.hpp>
 #include <tether/granule/concepts.hpp>
 #include <tether/granule/edges.hpp>
 #include <tether/listen/detail/section_filter.hpp>
+#include <tether/topology/memory_backing.hpp>
+#include <tether/topology/population.hpp>
 #include <tether/topology/section.hpp>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <system_error>
@@ -52,6 +56,7 @@ template <granularity Granularity>
 }
 
 /// Refuses a plan that must not be mapped. One without pieces passes: it is merely left out.
+/// Requires: `usable` is sorted and disjoint. Cost: log N for N ranges.
 /// Fails: `not_congruent`, `not_aligned`, `strategy_mismatch`, `outside_aperture`, `unsupported`.
 template <granularity Granularity, edges Edges>
 [[nodiscard]] result<void> check_plan(section_plan const& plan, page_sizes sizes,
@@ -79,9 +84,22 @@ template <granularity Granularity, edges Edges>
             .advise("use blocks that are multiples of {} bytes, and place memory on them",
                     sizes.smallest()));
   }
-  const bool reachable = std::ranges::any_of(
-      usable, [&](extent<io_address> range) { return range.contains(plan.fit.inside.where); });
-  if (!reachable)
+  if constexpr (maps_in_blocks<Granularity>) {
+    if (auto const* const units = plan.what.memory->population(); units != nullptr) {
+      if (units->unit_size() % Granularity::block_size != 0)
+        return failure(refused(errc::strategy_mismatch)
+                           .advise("its memory is divided into units of {} bytes: use blocks that "
+                                   "divide them",
+                                   units->unit_size()));
+      if (!units->covers(plan.fit.inside.where.moved_to(plan.offset)))
+        return failure(refused(errc::past_the_end)
+                           .advise("its file has grown since it was divided into units"));
+    }
+  }
+  const extent<io_address> where = plan.fit.inside.where;
+  const auto reaching = std::ranges::partition_point(
+      usable, [&](extent<io_address> const& range) { return range.last < where.last; });
+  if (reaching == usable.end() || !reaching->contains(where))
     return failure(
         refused(errc::outside_aperture).advise("place it inside one range of usable_iova()"));
   return {};
@@ -116,6 +134,35 @@ template <granularity Granularity, edges Edges>
                     : why.advise("raise the container's mapping limit");
 }
 
+/// What a mapping counts for against the limit of locked memory: its size, unless `Backend` says by
+/// `charged_bytes` that it is more. Units: bytes.
+template <class Backend>
+[[nodiscard]] std::uint64_t charged_bytes_of(mapping const& what) noexcept {
+  if constexpr (requires { Backend::charged_bytes(what); }) return Backend::charged_bytes(what);
+  else return what.where.size();
+}
+
+/// `why` the plan at `refused` was; where that is for want of locked memory, with what the plans
+/// from there on would be refused for next.
+template <class Backend>
+[[nodiscard, gnu::cold, gnu::noinline]] error with_the_rest(std::span<section_plan const> plans,
+                                                            std::size_t refused,
+                                                            error const& why) noexcept {
+  if (!counts_locked_memory(why) || !why.has_extent()) return why;
+  std::uint64_t bytes = 0;
+  for (std::size_t i = refused; i < plans.size(); ++i) {
+    mapping rest = plans[i].fit.inside;
+    if (plans[i].pieces == 0) continue;
+    if (i == refused) {
+      if (rest.where.last.value <= why.last()) continue;
+      rest.host = rest.host + (why.last() + 1 - rest.where.first.value);
+      rest.where.first = io_address{why.last() + 1};
+    }
+    bytes += charged_bytes_of<Backend>(rest);
+  }
+  return why.with_more(bytes / KiB);
+}
+
 /// Fits plans into `available` mappings, first those that devices must see. Calls
 /// `leave_out(plan, why)` for each other one that there is no room for. Fails: `over_budget`.
 template <class LeaveOut>
@@ -138,6 +185,30 @@ template <class LeaveOut>
       .at(what.where)
       .of(what.name)
       .advise("the IOMMU's pages are {} bytes", sizes.smallest());
+}
+
+/// Plans what a change adds; `available` mappings are free. Calls `leave_out(plan, why)` for each
+/// that is memory and will not be mapped. Fails: as `check_plan` and `fit_to_budget`.
+template <granularity Granularity, edges Edges, class LeaveOut>
+[[nodiscard]] result<void> plan_additions(std::span<section_plan> added, page_sizes sizes,
+                                          std::span<extent<io_address> const> usable,
+                                          std::uint64_t available, LeaveOut leave_out) noexcept {
+  for (section_plan& plan : added) {
+    plan = plan_section<Granularity>(plan.what, sizes);
+    const treatment how = treatment_of(plan.what);
+    if (auto checked = check_plan<Granularity, Edges>(plan, sizes, usable); !checked) {
+      if (how != treatment::may_map) return checked;
+      leave_out(plan, checked.error());
+    } else if (plan.pieces == 0 && how != treatment::skip) {
+      leave_out(plan, no_whole_page(plan.what, sizes));
+    }
+  }
+  return fit_to_budget(added, available, leave_out);
+}
+
+/// Why nothing is mapped or unmapped since a rollback failed (law 6).
+[[nodiscard]] inline error refused_since(error const& divergence) noexcept {
+  return error{"change mappings", errc::diverged}.of(divergence.subject()).advise("call abandon()");
 }
 
 /// Whether a change goes on without this section after `why`: another device's BAR that the kernel

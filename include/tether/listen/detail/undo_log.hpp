@@ -6,6 +6,8 @@
 //     added     |########|####        mapped: 1                 2. map what was removed
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <cstddef>
 
 namespace tether::detail {

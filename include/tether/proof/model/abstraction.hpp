@@ -26,14 +26,17 @@ struct machinery {
   /// acts (law 6).
   static constexpr bool abandon_unpins = true;
 
+  /// The act at a cursor.
   template <class Lifecycle>
   [[nodiscard]] static constexpr act act_at(cursor at) noexcept {
     return tether::act_at<Lifecycle>(at);
   }
+  /// The cursor after an act that ended so.
   template <class Lifecycle>
   [[nodiscard]] static constexpr cursor advance(cursor at, outcome how) noexcept {
     return tether::advance<Lifecycle>(at, how);
   }
+  /// Applies a change to the counts.
   static constexpr void apply_change(container_counts& container, group_counts& group, change what,
                                      consent agrees) noexcept {
     tether::apply_change(container, group, what, agrees);
@@ -46,13 +49,13 @@ struct machinery {
 template <inhibition Inhibition, class Lifecycle, bool Pins = true,
           hold_kind Holds = hold_kind::any, class Machinery = machinery>
 struct abstraction {
-  using inhibition_type = Inhibition;
-  using lifecycle = Lifecycle;
-  using code = Machinery;
-  using plan_table = proof::plan_table<Machinery, Lifecycle>;
-  static constexpr bool pins = Pins;
-  static constexpr hold_kind holds = Holds;
-  static constexpr attach_unit unit = unit_of<Lifecycle>;
+  using inhibition_type = Inhibition;                          ///< the policy
+  using lifecycle = Lifecycle;                                 ///< whose plans run
+  using code = Machinery;                                      ///< the code that is proven
+  using plan_table = proof::plan_table<Machinery, Lifecycle>;  ///< its plans, tabulated
+  static constexpr bool pins = Pins;                           ///< whether the backend pins
+  static constexpr hold_kind holds = Holds;                    ///< the kind of hold that it takes
+  static constexpr attach_unit unit = unit_of<Lifecycle>;      ///< what is attached
 };
 
 /// Whether granting a permit and discarding are one event or two. A gate that drains raises no hold
@@ -68,10 +71,10 @@ template <std::size_t Containers, std::size_t Groups, std::size_t Devices,
           permits Permits = permits::lasting>
 struct scope {
   static_assert(Containers >= 1 && Groups >= 1 && Devices >= 1);
-  static constexpr std::size_t containers = Containers;
-  static constexpr std::size_t groups = Groups;    ///< in each container
-  static constexpr std::size_t devices = Devices;  ///< in each group
-  static constexpr permits permit = Permits;
+  static constexpr std::size_t containers = Containers;  ///< in the model
+  static constexpr std::size_t groups = Groups;          ///< in each container
+  static constexpr std::size_t devices = Devices;        ///< in each group
+  static constexpr permits permit = Permits;             ///< one event or two
 };
 /// What is proven at compile time.
 using small_scope = scope<1, 2, 2, permits::momentary>;
@@ -106,7 +109,7 @@ struct abstraction_found {
   static constexpr hold_kind holds =
       forbids_a_balloon(policies::holds) ? hold_kind::any : policies::holds;
   using type = abstraction<typename policies::inhibition, typename policies::lifecycle,
-                           Configuration::backend_type::pins, holds>;
+                           policies::pins, holds>;
 };
 template <class Configuration>
   requires is_abstraction<Configuration>

@@ -23,8 +23,8 @@ namespace tether::proof {
 
 /// What an event did besides changing the state.
 struct report {
-  coverage reached{};
-  broken_properties broken = 0;
+  coverage reached{};            ///< the act and the operation that it saw end
+  broken_properties broken = 0;  ///< the properties that it broke
 };
 
 /// The acts of one container.

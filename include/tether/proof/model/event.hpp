@@ -25,31 +25,35 @@ enum class actor : std::uint8_t {
 
 /// One event, with what a sentence about it needs.
 struct event {
-  actor who = actor::guest;
-  std::uint8_t container = 0;
-  std::uint8_t group = 0;
-  change begins = change::none;  ///< what the caller asks for
-  consent agrees = consent::none;
-  bool mediated = false;
-  act what = act::nothing;  ///< the visible act, `nothing` if the operation ended before any
-  outcome how = outcome::done;
-  bool undoing = false;
-  bool half_way = false;  ///< the replay has mapped the page, still runs, and will fail
+  actor who = actor::guest;        ///< who acts
+  std::uint8_t container = 0;      ///< which container
+  std::uint8_t group = 0;          ///< which group of it
+  change begins = change::none;    ///< what the caller asks for
+  consent agrees = consent::none;  ///< the device's consent
+  bool mediated = false;           ///< the group is not behind an IOMMU
+  act what = act::nothing;         ///< the visible act, `nothing` if the operation ended before any
+  outcome how = outcome::done;     ///< how the act ended
+  bool undoing = false;            ///< the act is part of a rollback
+  bool half_way = false;           ///< the replay has mapped the page, still runs, and will fail
 
   friend constexpr bool operator==(event const&, event const&) noexcept = default;
 };
 
 /// A sequence of events.
-struct trace {
-  static constexpr std::size_t most = 64;
-  std::array<event, most> events{};
-  std::size_t length = 0;
+template <class Event>
+struct basic_trace {
+  static constexpr std::size_t most = 64;  ///< events that it can keep
+  std::array<Event, most> events{};        ///< the first `length` are there
+  std::size_t length = 0;                  ///< how many events
 
-  constexpr void push(event const& next) noexcept {
+  /// Appends one, if there is room.
+  constexpr void push(Event const& next) noexcept {
     if (length < most) events[length++] = next;
   }
-  [[nodiscard]] constexpr event const* begin() const noexcept { return events.data(); }
-  [[nodiscard]] constexpr event const* end() const noexcept { return events.data() + length; }
+  [[nodiscard]] constexpr Event const* begin() const noexcept { return events.data(); }
+  [[nodiscard]] constexpr Event const* end() const noexcept { return events.data() + length; }
 };
+/// The trace of a container.
+using trace = basic_trace<event>;
 
 }  // namespace tether::proof

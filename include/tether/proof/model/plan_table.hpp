@@ -18,12 +18,15 @@ namespace tether::proof {
 /// Evaluates on every call. `Code` is `machinery`, or a mutant of it.
 template <class Code, class Lifecycle>
 struct computed {
+  /// The act at a cursor.
   [[nodiscard]] static constexpr act act_at(cursor at) noexcept {
     return Code::template act_at<Lifecycle>(at);
   }
+  /// The cursor after an act that ended so.
   [[nodiscard]] static constexpr cursor advance(cursor at, outcome how) noexcept {
     return Code::template advance<Lifecycle>(at, how);
   }
+  /// What an operation's `commit` does to the counts.
   [[nodiscard]] static constexpr change makes(operation what) noexcept {
     return Lifecycle::plan_of(what).makes;
   }
@@ -32,21 +35,25 @@ struct computed {
 /// Results of `computed`, tabulated for every position of a cursor.
 template <class Code, class Lifecycle>
 struct tabulated {
-  static constexpr std::size_t outcomes = 3;
+  static constexpr std::size_t outcomes = 3;  ///< that an act can have
+  /// One position in a plan.
   struct position {
-    act here = act::nothing;
-    cursor then[outcomes]{};
+    act here = act::nothing;  ///< the act
+    cursor then[outcomes]{};  ///< where it goes on, by outcome
   };
   using directions = position[2];  ///< forward, backward
+  /// One plan.
   struct steps {
-    change makes = change::none;
-    directions at[plan::most]{};
+    change makes = change::none;  ///< what its `commit` does
+    directions at[plan::most]{};  ///< its positions
   };
 
+  /// All plans.
   struct table {
-    steps of[operations]{};
+    steps of[operations]{};  ///< by operation
   };
 
+  /// The table, made once.
   static constexpr table all = [] {
     using direct = computed<Code, Lifecycle>;
     table made{};
@@ -67,14 +74,17 @@ struct tabulated {
     return made;
   }();
 
+  /// The act at a cursor.
   [[nodiscard]] static constexpr act act_at(cursor at) noexcept {
     return all.of[static_cast<std::size_t>(at.in)].at[at.index][at.backward ? 1 : 0].here;
   }
+  /// The cursor after an act that ended so.
   [[nodiscard]] static constexpr cursor advance(cursor at, outcome how) noexcept {
     return all.of[static_cast<std::size_t>(at.in)]
         .at[at.index][at.backward ? 1 : 0]
         .then[static_cast<std::size_t>(how)];
   }
+  /// What an operation's `commit` does to the counts.
   [[nodiscard]] static constexpr change makes(operation what) noexcept {
     return all.of[static_cast<std::size_t>(what)].makes;
   }

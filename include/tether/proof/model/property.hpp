@@ -32,6 +32,7 @@ enum class property : std::uint8_t {
   mixed_membership,  ///< a membership is one that the policy does not admit
   unbounded_counts,  ///< a count exceeds what the model has devices for
 };
+/// How many properties there are.
 inline constexpr std::size_t properties = 8;
 
 /// A set of them.
@@ -106,6 +107,7 @@ template <class Abstraction, class Scope>
   return !gate_open<Abstraction>(here);
 }
 
+/// Whether a device reaches another page than the CPU.
 template <class Scope>
 [[nodiscard]] constexpr broken_properties stale_in(world<Scope> const& here) noexcept {
   for (auto const& container : here.containers) {

@@ -18,9 +18,10 @@ namespace tether::proof {
 /// Distinct numbers in ascending order.
 template <std::size_t Most>
 struct ranking {
-  std::uint32_t values[Most]{};
-  std::size_t size = 0;
+  std::uint32_t values[Most]{};  ///< the first `size` are there
+  std::size_t size = 0;          ///< how many
 
+  /// Adds a number, unless it is 0 or there.
   constexpr void add(std::uint32_t value) noexcept {
     std::size_t at = 0;
     while (at < size && values[at] < value) ++at;
@@ -42,26 +43,31 @@ struct ranking {
 /// called each time, and its numbers are used as they are.
 template <class Policy, class Scope>
 struct ranked {
+  /// What the policy says.
   [[nodiscard]] static constexpr std::uint32_t holds(group_counts group) noexcept {
     return holds_needed<Policy>(group);
   }
+  /// What the policy says.
   [[nodiscard]] static constexpr std::uint32_t holds(container_counts container) noexcept {
     return holds_needed<Policy>(container);
   }
 };
+/// The same of a policy whose answers are constants: ranks take the place of its numbers.
 template <tether::detail::constant_rule Policy, class Scope>
 struct ranked<Policy, Scope> {
-  static constexpr std::size_t devices = Scope::devices;
-  static constexpr std::size_t groups = Scope::groups;
+  static constexpr std::size_t devices = Scope::devices;  ///< of a group
+  static constexpr std::size_t groups = Scope::groups;    ///< of a container
 
   /// `group` is indexed by `consent_known`, `agreed` and `declined`; `container` by `members` and
   /// `need_no_hold`.
   struct table {
-    ranking<2 * (devices + 1) * (devices + 1)> of_groups{};
+    ranking<2 * (devices + 1) * (devices + 1)> of_groups{};  ///< the numbers that a group can need
+    /// The numbers that a container can need.
     ranking<(groups + 1) * (groups + 1)> of_containers{};
-    std::uint32_t group[2][devices + 1][devices + 1]{};
-    std::uint32_t container[groups + 1][groups + 1]{};
+    std::uint32_t group[2][devices + 1][devices + 1]{};  ///< the rank of what a group needs
+    std::uint32_t container[groups + 1][groups + 1]{};   ///< the rank of what a container needs
   };
+  /// The table, made once.
   static constexpr table all = [] {
     table made{};
     // first every number is collected, then each is replaced by its rank
@@ -91,12 +97,14 @@ struct ranked<Policy, Scope> {
     return made;
   }();
 
+  /// The rank of what the policy says.
   [[nodiscard]] static constexpr std::uint32_t holds(group_counts group) noexcept {
     if (group.attached && group.agreed <= devices && group.declined <= devices) {
       return all.group[group.consent_known ? 1 : 0][group.agreed][group.declined];
     }
     return all.of_groups.of(holds_needed<Policy>(group));
   }
+  /// The rank of what the policy says.
   [[nodiscard]] static constexpr std::uint32_t holds(container_counts container) noexcept {
     if (container.need_no_hold <= container.members && container.members <= groups)
       return all.container[container.members][container.need_no_hold];

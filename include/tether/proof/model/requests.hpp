@@ -17,11 +17,11 @@ namespace tether::proof {
 
 /// One request: the operation whose plan runs, and what it concerns.
 struct request {
-  operation runs = operation::attach_first;
-  change makes = change::none;
-  std::size_t group = 0;
-  consent agrees = consent::none;
-  bool mediated = false;
+  operation runs = operation::attach_first;  ///< whose plan
+  change makes = change::none;               ///< what it does to the counts
+  std::size_t group = 0;                     ///< which group
+  consent agrees = consent::none;            ///< the device's consent
+  bool mediated = false;                     ///< the group is not behind an IOMMU
 
   friend constexpr bool operator==(request const&, request const&) noexcept = default;
 };

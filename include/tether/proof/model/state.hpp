@@ -24,8 +24,8 @@ namespace tether::proof {
 
 /// One group. The first two are the code's, the rest are facts.
 struct group_state {
-  group_counts counts{};
-  std::uint32_t held = 0;
+  group_counts counts{};   ///< the membership
+  std::uint32_t held = 0;  ///< holds that it has
   /// open devices that did not agree; where devices are attached one by one they have also joined
   std::uint32_t declining = 0;
   std::uint32_t consenting = 0;  ///< open devices that agreed
@@ -47,9 +47,10 @@ enum class page_relation : std::uint8_t {
 
 /// The device of the operation in progress; devices at rest are counted in their group.
 struct device_state {
-  bool open = false;
-  bool bound = false;
-  bool joined = false;
+  bool open = false;    ///< it is open
+  bool bound = false;   ///< it is bound to its I/O address spaces
+  bool joined = false;  ///< it has joined
+  /// KVM has a reference to it.
   bool in_kvm = false;
 
   friend constexpr bool operator==(device_state const&, device_state const&) noexcept = default;
@@ -59,11 +60,11 @@ struct device_state {
 /// computed, and compared at each commit.
 template <class Scope>
 struct container_state {
-  static constexpr std::size_t no_group = Scope::groups;
+  static constexpr std::size_t no_group = Scope::groups;  ///< of a container at rest
 
-  group_state groups[Scope::groups]{};
-  std::uint32_t held = 0;
-  cursor at{};
+  group_state groups[Scope::groups]{};  ///< all that it can have
+  std::uint32_t held = 0;               ///< holds of its own
+  cursor at{};                          ///< of the operation in progress
   /// the group of the operation in progress, or of the one that diverged
   std::size_t active = no_group;
   consent agrees = consent::none;
@@ -76,7 +77,9 @@ struct container_state {
   friend constexpr bool operator==(container_state const&,
                                    container_state const&) noexcept = default;
 
+  /// Whether no operation is in progress.
   [[nodiscard]] constexpr bool at_rest() const noexcept { return active == no_group; }
+  /// The counts of its groups together.
   [[nodiscard]] constexpr container_counts counts() const noexcept {
     container_counts all{};
     for (group_state const& group : groups) {
@@ -90,7 +93,7 @@ struct container_state {
 /// The whole state.
 template <class Scope>
 struct world {
-  container_state<Scope> containers[Scope::containers]{};
+  container_state<Scope> containers[Scope::containers]{};  ///< all of them
   /// a container has the page mapped, but it was discarded: the next CPU write faults in another
   bool absent = false;
   bool permit = false;  ///< a discard has a permit, and is not over

@@ -25,9 +25,9 @@ namespace tether::proof {
 /// A successor: the state that an event leads to, and the event.
 template <class Scope>
 struct successor {
-  world<Scope> here;
-  event by{};
-  report said{};
+  world<Scope> here;  ///< the state that it led to
+  event by{};         ///< the event
+  report said{};      ///< what else it did
 };
 
 /// The transition relation of the model.

@@ -6,7 +6,7 @@
 
 #include <tether/proof/model/property.hpp>
 #include <tether/proof/search/breadth_first.hpp>
-#include <tether/proof/search/state_key.hpp>
+#include <tether/proof/search/searched_model.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -18,7 +18,9 @@ inline constexpr std::uint32_t states_per_portion = 48;
 inline constexpr std::size_t first_capacity = 512;
 
 template <class Abstraction, class Scope, broken_properties Judged, std::size_t Capacity>
-using search_with = exploration<Abstraction, Scope, fixed_table<key<Scope>, Capacity>, Judged>;
+using search_with =
+    exploration<Abstraction, Scope,
+                fixed_table<typename searched_model<Abstraction, Scope>::key, Capacity>, Judged>;
 
 /// The next portion; if the table is full, a copy of the search with a table twice as large.
 template <class Abstraction, class Scope, broken_properties Judged, std::size_t Capacity,
@@ -73,8 +75,9 @@ inline constexpr auto const& explored = detail::last_portion<Abstraction, Scope,
 
 /// The counterexample that it has found; empty if nothing is broken.
 template <class Abstraction, class Scope = small_scope, broken_properties Judged = every_property>
-inline constexpr trace counterexample_of = explored<Abstraction, Scope, Judged>.now.broken == 0
-                                               ? trace{}
-                                               : replay(explored<Abstraction, Scope, Judged>);
+inline constexpr auto counterexample_of =
+    explored<Abstraction, Scope, Judged>.now.broken == 0
+        ? basic_trace<typename searched_model<Abstraction, Scope>::event>{}
+        : replay(explored<Abstraction, Scope, Judged>);
 
 }  // namespace tether::proof

@@ -6,10 +6,8 @@
 
 #include <tether/proof/model/event.hpp>
 #include <tether/proof/model/property.hpp>
-#include <tether/proof/model/state.hpp>
-#include <tether/proof/model/transition.hpp>
 #include <tether/proof/search/coverage.hpp>
-#include <tether/proof/search/state_key.hpp>
+#include <tether/proof/search/searched_model.hpp>
 
 #include <array>
 #include <cstddef>
@@ -24,12 +22,13 @@ enum class entry : std::uint8_t { fresh, seen, full };
 /// Of fixed size, so that it can live inside the compiler.
 template <class Key, std::size_t Capacity>
 struct fixed_table {
-  static constexpr std::size_t capacity = Capacity;
-  Key keys[Capacity]{};
-  std::uint32_t from[Capacity]{};
-  std::uint32_t slots[2 * Capacity]{};
-  std::uint32_t size = 0;
+  static constexpr std::size_t capacity = Capacity;  ///< states that it can keep
+  Key keys[Capacity]{};                              ///< the states, in order of discovery
+  std::uint32_t from[Capacity]{};                    ///< each one's predecessor
+  std::uint32_t slots[2 * Capacity]{};               ///< by hash: a state's index and 1
+  std::uint32_t size = 0;                            ///< how many states
 
+  /// Adds a state that was reached from `by`.
   constexpr entry add(Key const& one, std::uint32_t by) noexcept {
     auto at = static_cast<std::size_t>(one.hash()) & (2 * Capacity - 1);
     while (slots[at] != 0) {
@@ -45,37 +44,33 @@ struct fixed_table {
 };
 
 /// How far a search has come.
-struct progress {
-  std::uint32_t expanded = 0;  ///< states whose every event has been tried
-  std::uint64_t transitions = 0;
-  coverage reached{};
-  broken_properties broken = 0;  ///< by the last event tried; then the search is over
-  bool full = false;             ///< the table is: the search continues in a larger one
+template <class Coverage>
+struct basic_progress {
+  std::uint32_t expanded = 0;     ///< states whose every event has been tried
+  std::uint64_t transitions = 0;  ///< events that were tried
+  Coverage reached{};             ///< what was seen to happen
+  broken_properties broken = 0;   ///< by the last event tried; then the search is over
+  bool full = false;              ///< the table is: the search continues in a larger one
 };
-
-/// The properties that an event has broken.
-template <class Abstraction, class Scope>
-[[nodiscard]] constexpr broken_properties broken_by(successor<Scope> const& next,
-                                                    bool fits) noexcept {
-  if (next.by.who == actor::permit || next.by.who == actor::discard || next.by.who == actor::guest)
-    return stale_in(next.here);
-  return next.said.broken | broken_in<Abstraction>(next.here) |
-         (fits ? 0U : bit(property::unbounded_counts));
-}
+using progress = basic_progress<coverage>;
 
 /// A search: the visited states, and its progress. `Judged`: the properties that end it when
 /// broken.
 template <class Abstraction, class Scope, class Table, broken_properties Judged = every_property>
 struct exploration {
-  Table found{};
-  progress now{};
+  using model = searched_model<Abstraction, Scope>;  ///< what is searched
+  using packer = typename model::packer;             ///< how its states are packed
+  Table found{};                                     ///< the states
+  basic_progress<typename model::coverage> now{};    ///< the progress
 
+  /// Begins with the first state.
   constexpr void begin() noexcept {
-    packer<Scope> packing{};
-    const world<Scope> first{};
+    packer packing{};
+    const typename model::world first{};
     static_cast<void>(found.add(packing.pack(first), 0));
-    now.broken = broken_in<Abstraction>(first) & Judged;
+    now.broken = model::broken_in(first) & Judged;
   }
+  /// Whether all was tried, or something is broken.
   [[nodiscard]] constexpr bool finished() const noexcept {
     return now.broken != 0 || now.expanded == found.size;
   }
@@ -83,11 +78,11 @@ struct exploration {
   /// Tries every event of `states` more states.
   constexpr void expand(std::uint32_t states) {
     for (; states != 0 && !finished() && !now.full; --states) {
-      const progress before = now;
+      const auto before = now;
       const std::uint32_t place = now.expanded;
-      const auto here = packer<Scope>::unpack(found.keys[place]);
-      transition<Abstraction, Scope>::for_each(
-          here, [&](successor<Scope> const& next) { return enter(next, place); });
+      const auto here = packer::unpack(found.keys[place]);
+      model::transition::for_each(
+          here, [&](typename model::successor const& next) { return enter(next, place); });
       if (now.full) {  // this state is expanded again, from the start
         now = before;
         now.full = true;
@@ -98,8 +93,8 @@ struct exploration {
   }
 
  private:
-  constexpr bool enter(successor<Scope> const& next, std::uint32_t place) {
-    packer<Scope> packing{};
+  constexpr bool enter(typename model::successor const& next, std::uint32_t place) {
+    packer packing{};
     const auto packed = packing.pack(next.here);
     ++now.transitions;
     now.reached.add(next.said.reached);
@@ -112,7 +107,7 @@ struct exploration {
     // judged then.
     const bool judged = added == entry::seen && packing.fits;
     const broken_properties broken =
-        (judged ? next.said.broken : broken_by<Abstraction>(next, packing.fits)) & Judged;
+        (judged ? next.said.broken : model::broken_by(next, packing.fits)) & Judged;
     if (broken == 0) return true;
     now.broken = broken;
     last = packed;
@@ -121,7 +116,7 @@ struct exploration {
   }
 
  public:
-  key<Scope> last{};            ///< the state in which something is broken, and
+  typename model::key last{};   ///< the state in which something is broken, and
   std::uint32_t last_from = 0;  ///< the index of its predecessor
 };
 
@@ -129,31 +124,32 @@ struct exploration {
 /// throughout. It is replayed from the initial state, without the sorting that symmetry reduction
 /// does: so the events are shown to run as they are reported.
 template <class Abstraction, class Scope, class Table, broken_properties Judged>
-[[nodiscard]] constexpr trace replay(exploration<Abstraction, Scope, Table, Judged> const& search) {
-  trace events{};
+[[nodiscard]] constexpr auto replay(exploration<Abstraction, Scope, Table, Judged> const& search) {
+  using model = searched_model<Abstraction, Scope>;
+  basic_trace<typename model::event> events{};
   if (search.now.transitions == 0) return events;
-  std::array<key<Scope>, trace::most> path{};
+  constexpr std::size_t most = decltype(events)::most;
+  std::array<typename model::key, most> path{};
   std::size_t length = 0;
   path[length++] = search.last;
-  for (std::uint32_t at = search.last_from; at != 0 && length < trace::most;
-       at = search.found.from[at]) {
+  for (std::uint32_t at = search.last_from; at != 0 && length < most; at = search.found.from[at]) {
     path[length++] = search.found.keys[at];
   }
 
-  world<Scope> here{};
+  typename model::world here{};
   while (length-- > 0) {
     bool found = false;
-    successor<Scope> taken{};
-    transition<Abstraction, Scope>::for_each(here, [&](successor<Scope> const& next) {
-      packer<Scope> packing{};
+    typename model::successor taken{};
+    model::transition::for_each(here, [&](typename model::successor const& next) {
+      typename model::packer packing{};
       if (packing.pack(next.here) != path[length]) return true;
-      const broken_properties broken = broken_by<Abstraction>(next, packing.fits) & Judged;
+      const broken_properties broken = model::broken_by(next, packing.fits) & Judged;
       if ((length == 0) != (broken != 0)) return true;
       taken = next;
       found = true;
       return false;
     });
-    if (!found) return {};
+    if (!found) return decltype(events){};
     events.push(taken.by);
     here = taken.here;
   }

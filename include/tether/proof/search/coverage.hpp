@@ -15,26 +15,33 @@ namespace tether::proof {
 
 /// Bit sets of the pairs seen: an act and its outcome, an operation and its ending.
 struct coverage {
-  std::uint64_t acts = 0;
-  std::uint64_t operations = 0;
+  std::uint64_t acts = 0;        ///< acts and outcomes
+  std::uint64_t operations = 0;  ///< operations and endings
 
   friend constexpr bool operator==(coverage const&, coverage const&) noexcept = default;
 
+  /// The bit of a pair.
   static constexpr std::uint64_t bit(act what, outcome how) noexcept {
     return std::uint64_t{1} << (static_cast<unsigned>(what) * 3U + static_cast<unsigned>(how));
   }
+  /// The bit of a pair.
   static constexpr std::uint64_t bit(operation what, ending how) noexcept {
     return std::uint64_t{1} << (static_cast<unsigned>(what) * 4U + static_cast<unsigned>(how));
   }
+  /// Adds a pair.
   constexpr void add(act what, outcome how) noexcept { acts |= bit(what, how); }
+  /// Adds a pair.
   constexpr void add(operation what, ending how) noexcept { operations |= bit(what, how); }
+  /// Adds all of another.
   constexpr void add(coverage const& other) noexcept {
     acts |= other.acts;
     operations |= other.operations;
   }
+  /// Whether that pair was seen.
   [[nodiscard]] constexpr bool has(act what, outcome how) const noexcept {
     return (acts & bit(what, how)) != 0;
   }
+  /// Whether that pair was seen.
   [[nodiscard]] constexpr bool has(operation what, ending how) const noexcept {
     return (operations & bit(what, how)) != 0;
   }

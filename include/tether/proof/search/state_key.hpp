@@ -16,29 +16,34 @@
 
 namespace tether::proof {
 
+/// For states of more than 64 bits.
 __extension__ using wide_code = unsigned __int128;
 
 /// The width of each field in bits; what does not fit is reported, never truncated silently.
 template <class Scope>
 struct key_layout {
-  static constexpr unsigned count = std::bit_width(Scope::devices);
-  static constexpr unsigned held = 4;
+  static constexpr unsigned count = std::bit_width(Scope::devices);  ///< bits of a count of devices
+  static constexpr unsigned held = 4;                                ///< bits of a number of holds
   // active, attached, consent_known, joined, in_kvm, acquired, mediated
-  static constexpr unsigned group = 7 + 4 * count + held;
+  static constexpr unsigned group = 7 + 4 * count + held;  ///< bits of a group
   // operation, index, four flags, page, holds, the operation's device
+  /// Bits of a container without its groups.
   static constexpr unsigned container = 3 + 3 + 4 + 2 + held + 4;
-  static constexpr unsigned shared = 3;
+  static constexpr unsigned shared = 3;  ///< bits of what all share
+  /// Bits of a container with its groups, and what all share.
   static constexpr unsigned all = container + group * Scope::groups + shared;
   static_assert(plan::most <= 8 && operations <= 8 && all <= 128,
                 "this scope is too large to be packed");
 
+  /// A number that has so many bits.
   using code = std::conditional_t<(all <= 64), std::uint64_t, wide_code>;
 };
 
+/// A packed state.
 template <class Scope>
 struct key {
-  using code = typename key_layout<Scope>::code;
-  code words[Scope::containers]{};
+  using code = typename key_layout<Scope>::code;  ///< of one container
+  code words[Scope::containers]{};                ///< of all containers
 
   friend constexpr bool operator==(key const& one, key const& other) noexcept {
     for (std::size_t i = 0; i < Scope::containers; ++i) {
@@ -46,6 +51,7 @@ struct key {
     }
     return true;
   }
+  /// Well mixed, for a table of a power of two.
   [[nodiscard]] constexpr std::uint64_t hash() const noexcept {
     std::uint64_t mixed = 0;
     for (const code word : words) {
@@ -83,8 +89,9 @@ class packer {
   static constexpr std::uint32_t most_held = (1U << layout::held) - 1;
 
  public:
-  bool fits = true;
+  bool fits = true;  ///< whether every number fitted its bits
 
+  /// Packs a state, symmetric ones alike.
   [[nodiscard]] constexpr key<Scope> pack(world<Scope> const& here) noexcept {
     key<Scope> packed{};
     for (std::size_t i = 0; i < Scope::containers; ++i) {
@@ -98,6 +105,7 @@ class packer {
     return packed;
   }
 
+  /// The state that was packed, or a symmetric one.
   [[nodiscard]] static constexpr world<Scope> unpack(key<Scope> const& packed) noexcept {
     world<Scope> here{};
     const auto shared =

@@ -17,21 +17,25 @@ namespace tether::proof {
 
 /// Text that can be composed inside the compiler. What does not fit is truncated.
 struct sentence {
-  static constexpr std::size_t most = 4096;
-  std::array<char, most> text{};
-  std::size_t length = 0;
+  static constexpr std::size_t most = 4096;  ///< characters that it can keep
+  std::array<char, most> text{};             ///< the first `length` are there
+  std::size_t length = 0;                    ///< how many characters
 
+  /// Appends what there is room for.
   constexpr sentence& operator<<(std::string_view more) noexcept {
     for (const char one : more) {
       if (length < most) text[length++] = one;
     }
     return *this;
   }
+  /// Appends a number in decimal.
   constexpr sentence& operator<<(std::size_t number) noexcept {
     if (number >= 10) *this << number / 10;
     return *this << std::string_view{"0123456789"}.substr(number % 10, 1);
   }
+  /// The text.
   [[nodiscard]] constexpr std::string_view view() const noexcept { return {text.data(), length}; }
+  /// The text.
   [[nodiscard]] constexpr operator std::string_view() const noexcept { return view(); }
 };
 
@@ -138,17 +142,21 @@ constexpr sentence& describe(sentence& all, event const& one, bool several) noex
 /// A string that can be a template argument.
 template <std::size_t Size>
 struct fixed_string {
-  char text[Size + 1]{};
+  char text[Size + 1]{};  ///< zero-terminated
 
   constexpr fixed_string() noexcept = default;
+  /// From a literal.
   constexpr fixed_string(char const (&literal)[Size + 1]) noexcept {
     for (std::size_t i = 0; i < Size; ++i) text[i] = literal[i];
   }
+  /// The beginning of a sentence.
   constexpr explicit fixed_string(sentence const& all) noexcept {
     for (std::size_t i = 0; i < Size; ++i) text[i] = all.text[i];
   }
+  /// The text.
   [[nodiscard]] constexpr std::string_view view() const noexcept { return {text, Size}; }
 };
+/// A literal without its terminating zero.
 template <std::size_t Size>
 fixed_string(char const (&)[Size]) -> fixed_string<Size - 1>;
 

@@ -7,6 +7,8 @@
 //                        ^------------- outer_ -----------------'   <- innermost
 #pragma once
 
+#include <tether/version.hpp>
+
 namespace tether::detail {
 
 /// A scope in which this thread calls the listeners of one address space. Scopes nest.

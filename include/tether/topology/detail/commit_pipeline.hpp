@@ -9,6 +9,7 @@
 #pragma once
 
 #include <tether/topology/detail/callback_scope.hpp>
+#include <tether/topology/detail/commit_scratch.hpp>
 #include <tether/topology/detail/difference.hpp>
 #include <tether/topology/detail/listener_table.hpp>
 #include <tether/topology/detail/region_table.hpp>
@@ -16,6 +17,7 @@
 #include <tether/topology/flat_view.hpp>
 #include <tether/topology/memory_listener.hpp>
 
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/stop.hpp>
@@ -25,7 +27,6 @@
 #include <memory>
 #include <mutex>
 #include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -43,10 +44,11 @@ class commit_pipeline {
   commit_pipeline(commit_pipeline const&) = delete;
   commit_pipeline& operator=(commit_pipeline const&) = delete;
   ~commit_pipeline() {
-    if (!listeners_.empty())
+    if (!listeners_.empty() && !listeners_.is_inherited())
       stop(
-          "tether[M3]: an address space was destroyed while a listener followed it; remove the "
-          "listener first");
+          "tether[M3]: an address space was destroyed while a listener followed it: destroy "
+          "containers, and remove listeners of your own, first",
+          listeners_.name_of_first());
   }
 
   [[nodiscard]] view_pointer published() const noexcept {
@@ -64,16 +66,16 @@ class commit_pipeline {
       stop(
           "tether[M1]: a memory listener changed the address space that was calling it; do so "
           "after the commit");
-    if (owner_.load(std::memory_order_relaxed) != std::this_thread::get_id()) {
+    if (owner_.load(std::memory_order_relaxed) != this_thread()) {
       writing_.lock();
-      owner_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+      owner_.store(this_thread(), std::memory_order_relaxed);
     }
     return ++depth_;
   }
   void unlock() noexcept {
     if (--depth_ != 0) return;
     compulsory_inside_ = false;
-    owner_.store(std::thread::id{}, std::memory_order_relaxed);
+    owner_.store(nullptr, std::memory_order_relaxed);
     writing_.unlock();
   }
 
@@ -86,25 +88,26 @@ class commit_pipeline {
   void made_compulsory(bool now) noexcept { compulsory_inside_ = now; }
   [[nodiscard]] region_table& regions() noexcept { return regions_; }
 
+  /// RAM over RAM is refused (`ram_overlaps`). Set before there is a second thread.
+  bool refuses_overlaps = false;
   /// Publishes the edits, or rolls them back.
   [[nodiscard]] result<commit_report> commit(commit_kind kind) noexcept {
     if (compulsory_inside_) kind = commit_kind::compulsory;
     commit_report report;
-    view_pointer next;
-    difference change;
-    try {
-      auto changed = regions_.changed_extents();
-      if (changed.empty()) {
-        regions_.keep();
-        return report;
+    view_pointer next;  // null if the view stays
+    const commit_scratch::scope in_use{scratch_};
+    auto& [view, change] = scratch_;
+    TETHER_TRY {
+      view.changed = regions_.changed_extents(std::move(view.changed));
+      if (auto made = changed_view(*published_, regions_, view); made) {
+        next = std::make_shared<flat_view const>(std::move(*made));
+        change.add(*published_, *next);
+        if (kind == commit_kind::compulsory) report.fenced.reserve(listeners_.size());
       }
-      next =
-          std::make_shared<flat_view const>(next_view(*published_, regions_, std::move(changed)));
-      change = difference::between(*published_, *next);
-      if (kind == commit_kind::compulsory) report.fenced.reserve(listeners_.size());
-    } catch (...) {
+    }
+    TETHER_CATCH(...) {
       regions_.roll_back_to(0);
-      return failure(out_of_memory("commit of the memory map"));
+      return failure(error::out_of_memory("commit of the memory map"));
     }
     if (!change.empty()) {
       const callback_scope inside{this};
@@ -116,7 +119,7 @@ class commit_pipeline {
     report.removed = change.removals.size();
     report.added = change.additions.size();
     for_each_memory(change, [](memory_backing& memory) { memory.generation().begin_edit(); });
-    publish(next);  // `next` is the old view now, and keeps removed memory alive
+    if (next != nullptr) publish(next);  // it is the old view now, and keeps removed memory alive
     for_each_memory(change, [](memory_backing& memory) { memory.generation().end_edit(); });
     regions_.keep();
     return report;
@@ -159,11 +162,8 @@ class commit_pipeline {
     write_lock writing{*this};
     if (listeners_.find(listener.object()) != nullptr)
       return failure(error{"add a memory listener", errc::already_there});
-    try {
-      listeners_.insert(listener, priority);
-    } catch (...) {
-      return failure(out_of_memory("add a memory listener"));
-    }
+    TETHER_TRY { listeners_.insert(listener, priority); }
+    TETHER_CATCH(...) { return failure(error::out_of_memory("add a memory listener")); }
     view_pointer known = empty_view_;
     for (int round = 0; published_ != known; ++round) {
       const view_pointer target = published_;
@@ -233,22 +233,21 @@ class commit_pipeline {
     bool mine_ = false;
   };
 
-  void unguard_memory() const noexcept {
-    regions_.for_each_owner([](section_owner const& one) { one.unguard(); });
+  /// No other living thread's.
+  [[nodiscard]] static void const* this_thread() noexcept {
+    static thread_local constinit char here = 0;
+    return &here;
   }
 
-  static error out_of_memory(const char* operation) noexcept {
-    return error::out_of_memory(operation);
+  void unguard_memory() const noexcept {
+    regions_.for_each_owner([](section_owner const& one) { one.unguard(); });
   }
 
   [[nodiscard]] result<void> deliver(listener_handle listener, flat_view const& from,
                                      flat_view const& to) const noexcept {
     difference change;
-    try {
-      change = difference::between(from, to);
-    } catch (...) {
-      return failure(out_of_memory("replay of the memory map"));
-    }
+    TETHER_TRY { change = difference::between(from, to); }
+    TETHER_CATCH(...) { return failure(error::out_of_memory("replay of the memory map")); }
     if (change.empty()) return {};
     const callback_scope inside{this};
     listener.begin(commit_kind::refusable);
@@ -276,10 +275,11 @@ class commit_pipeline {
   }
 
   std::mutex writing_;
-  std::atomic<std::thread::id> owner_{};
+  std::atomic<void const*> owner_{nullptr};  // the thread that has `writing_`
   unsigned depth_ = 0;
   bool compulsory_inside_ = false;
   region_table regions_;
+  commit_scratch scratch_;
   gate_id gate_ = gate_id::none;
   std::uint32_t guards_ = 0;  // containers and balloons that use it
   listener_table listeners_;

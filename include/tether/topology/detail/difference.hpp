@@ -6,6 +6,9 @@
 #include <tether/topology/flat_view.hpp>
 #include <tether/topology/section.hpp>
 
+#include <tether/core/address.hpp>
+
+#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -19,34 +22,91 @@ struct difference {
 
   [[nodiscard]] bool empty() const noexcept { return removals.empty() && additions.empty(); }
 
+  /// Cost: two plain pointers and a comparison for each section that is in no shared chunk.
   /// Fails: throws `std::bad_alloc`.
   [[nodiscard]] static difference between(flat_view const& before, flat_view const& after) {
     difference change;
-    flat_view::position old = {};
-    flat_view::position now = {};
-    const auto old_end = before.end_position();
-    const auto now_end = after.end_position();
-    while (old != old_end || now != now_end) {
-      if (old != old_end && now != now_end && old.index == 0 && now.index == 0 &&
-          before.chunks()[old.chunk] == after.chunks()[now.chunk]) {
-        old = {old.chunk + 1, 0};
-        now = {now.chunk + 1, 0};
-        continue;
-      }
-      // Take the section that begins first, or both if they begin together.
-      const bool take_old = old != old_end && (now == now_end || before.at(old).where.first <=
-                                                                     after.at(now).where.first);
-      const bool take_now = now != now_end && (old == old_end || after.at(now).where.first <=
-                                                                     before.at(old).where.first);
-      if (!(take_old && take_now && before.at(old) == after.at(now))) {
-        if (take_old) change.removals.push_back(before.at(old));
-        if (take_now) change.additions.push_back(after.at(now));
-      }
-      if (take_old) old = before.after(old);
-      if (take_now) now = after.after(now);
-    }
+    change.add(before, after);
     return change;
   }
+  /// As `between`, into vectors that have memory already. Requires: empty.
+  void add(flat_view const& before, flat_view const& after) {
+    reader old{before};
+    reader now{after};
+    while (!old.done() && !now.done()) {
+      if (old.shares_chunk_with(now)) {
+        old.next_chunk();
+        now.next_chunk();
+      } else if (const std::size_t same = old.same_as(now); same != 0) {
+        old.advance(same);
+        now.advance(same);
+      } else {
+        // Take the section that begins first, or both if they begin together.
+        const auto removed = old.first();
+        const auto added = now.first();
+        if (removed <= added) old.move_to(removals);
+        if (added <= removed) now.move_to(additions);
+      }
+    }
+    old.move_rest_to(removals);
+    now.move_rest_to(additions);
+  }
+
+ private:
+  /// A position in a view: what is left of a chunk, as two pointers, which the compiler keeps in
+  /// registers.
+  class reader {
+   public:
+    explicit reader(flat_view const& view) noexcept
+        : chunk_{view.chunks().data()}, last_chunk_{chunk_ + view.chunks().size()} {
+      enter();
+    }
+
+    [[nodiscard]] bool done() const noexcept { return chunk_ == last_chunk_; }
+    [[nodiscard]] guest_address first() const noexcept { return at_->where.first; }
+    /// Whether both are at the beginning of one chunk that both views have.
+    [[nodiscard]] bool shares_chunk_with(reader const& other) const noexcept {
+      return *chunk_ == *other.chunk_ && at_ == other.at_;
+    }
+    /// How many sections are the same from here on, at least: up to the end of a chunk.
+    [[nodiscard]] std::size_t same_as(reader const& other) const noexcept {
+      const std::size_t most = std::min(left(), other.left());
+      section const* const mine = at_;
+      section const* const theirs = other.at_;
+      std::size_t same = 0;
+      while (same != most && mine[same] == theirs[same]) ++same;
+      return same;
+    }
+
+    void advance(std::size_t by) noexcept {
+      at_ += by;
+      if (at_ == end_) next_chunk();
+    }
+    void next_chunk() noexcept {
+      ++chunk_;
+      enter();
+    }
+    void move_to(std::vector<section>& sections) {
+      sections.push_back(*at_);
+      advance(1);
+    }
+    void move_rest_to(std::vector<section>& sections) {
+      for (; !done(); next_chunk()) sections.insert(sections.end(), at_, end_);
+    }
+
+   private:
+    [[nodiscard]] std::size_t left() const noexcept { return static_cast<std::size_t>(end_ - at_); }
+    void enter() noexcept {
+      if (done()) return;
+      at_ = (*chunk_)->sections.data();
+      end_ = at_ + (*chunk_)->size();
+    }
+
+    chunk_pointer const* chunk_;
+    chunk_pointer const* last_chunk_;
+    section const* at_ = nullptr;
+    section const* end_ = nullptr;
+  };
 };
 
 }  // namespace tether::detail

@@ -20,7 +20,7 @@ enum class discard_method : std::uint8_t {
   drop_private,     ///< MADV_DONTNEED
   replace_private,  ///< new anonymous memory, moved over the old
   remove_shared,    ///< MADV_REMOVE
-  punch_hole        ///< FALLOC_FL_PUNCH_HOLE
+  punch_hole        ///< MADV_REMOVE where it is mapped for writing, else FALLOC_FL_PUNCH_HOLE
 };
 
 /// For memory without a file of its own.
@@ -58,6 +58,18 @@ struct discard_target {
   return answer;
 }
 
+/// Punches a hole into a file, through its mapping: so a userfaultfd handler is told (post-copy),
+/// which a punch by descriptor bypasses. What is locked, or mapped for reading only, cannot be
+/// punched so. Of what a refused call has punched a second one changes nothing.
+[[nodiscard]] inline std::int64_t punch_hole(memory_calls const& calls,
+                                             discard_target const& what) noexcept {
+  const auto answer = calls.madvise(what.host, what.size, MADV_REMOVE);
+  if (answer != -EACCES && answer != -EINVAL) [[likely]]
+    return answer;
+  return calls.fallocate(what.descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                         what.file_offset, what.size);
+}
+
 /// Discards the pages; a call that a signal interrupted is repeated. Requires: `what` is whole
 /// pages of the memory. Fails: the negative errno.
 [[nodiscard]] inline std::int64_t discard_pages(memory_calls const& calls, discard_method how,
@@ -72,10 +84,7 @@ struct discard_target {
       case discard_method::remove_shared:
         answer = calls.madvise(what.host, what.size, MADV_REMOVE);
         break;
-      case discard_method::punch_hole:
-        answer = calls.fallocate(what.descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                 what.file_offset, what.size);
-        break;
+      case discard_method::punch_hole: answer = punch_hole(calls, what); break;
       case discard_method::refuse: return -EOPNOTSUPP;
     }
   }

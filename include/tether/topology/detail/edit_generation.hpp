@@ -13,6 +13,8 @@
 // Several address spaces may show one block: nothing above depends on which of them edits.
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <atomic>
 #include <cstdint>
 

@@ -41,15 +41,24 @@ namespace tether::detail {
          !next.unmergeable;
 }
 
+/// What a sweep needs, kept from one to the next so that it allocates seldom.
+struct sweep_scratch {
+  std::vector<placed_region const*> waiting{};   ///< sorted by first byte
+  std::vector<placed_region const*> covering{};  ///< a heap, the visible one first
+};
+
 /// Appends to `into` the sections visible `within`. Cost: n log n for the n regions that overlap
 /// it. Fails: throws `std::bad_alloc`.
-inline void flatten(region_table const& regions, extent<guest_address> within, section_run& into) {
-  std::vector<placed_region const*> waiting;
+inline void flatten(region_table const& regions, extent<guest_address> within, section_run& into,
+                    sweep_scratch& scratch) {
+  auto& waiting = scratch.waiting;  // no structured binding: clang before 16 captures none
+  auto& covering = scratch.covering;
+  waiting.clear();
+  covering.clear();
   regions.for_each_in(within, [&](placed_region const& region) { waiting.push_back(&region); });
   std::sort(waiting.begin(), waiting.end(),
             [](auto* a, auto* b) { return a->where.first < b->where.first; });
 
-  std::vector<placed_region const*> covering;
   const auto hidden_by = [](placed_region const* a, placed_region const* b) {
     return b->hides(*a);
   };
@@ -84,6 +93,11 @@ inline void flatten(region_table const& regions, extent<guest_address> within, s
     if (where.last == within.last) return;
     at = where.last + 1;
   }
+}
+
+inline void flatten(region_table const& regions, extent<guest_address> within, section_run& into) {
+  sweep_scratch scratch;
+  flatten(regions, within, into, scratch);
 }
 
 }  // namespace tether::detail

@@ -10,6 +10,7 @@
 
 #include <tether/topology/address_space.hpp>
 
+#include <tether/core/detail/process_mark.hpp>
 #include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
 
@@ -24,8 +25,13 @@ class guarded_space {
   guarded_space(guarded_space const&) = delete;
   guarded_space& operator=(guarded_space const&) = delete;
   ~guarded_space() {
-    if (guarded_) space_.writer_.unguard();
+    if (guarded_ && !kept_ && !is_inherited()) space_.writer_.unguard();
   }
+  /// Whether its owner is the parent's, in a child of a fork, where a lock that another thread held
+  /// is never released.
+  [[nodiscard]] bool is_inherited() const noexcept { return made_by_.is_inherited(); }
+  /// Another gate is never let in: what this owner has pinned stays so after its end.
+  void keep_for_ever() noexcept { kept_ = true; }
 
   /// Fails: `other_gate` if the space, or a block that is placed there, is guarded by another gate.
   /// Then nothing may be discarded or pinned through it.
@@ -34,6 +40,8 @@ class guarded_space {
  private:
   address_space const& space_;
   result<void> guarded_;
+  bool kept_ = false;
+  process_mark made_by_;
 };
 
 }  // namespace tether::detail

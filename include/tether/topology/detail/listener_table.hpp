@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The listeners of an address space, in order of priority, and how a change is delivered to them:
 //
+//     asked      ascending            if one could not follow a refusable change, none is told
 //     begin      ascending            (lower priority first)
 //     removals   descending for each
 //     additions  ascending for each
@@ -12,6 +13,7 @@
 #include <tether/topology/memory_listener.hpp>
 #include <tether/topology/section.hpp>
 
+#include <tether/core/detail/process_mark.hpp>
 #include <tether/core/error.hpp>
 
 #include <algorithm>
@@ -20,6 +22,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 namespace tether::detail {
@@ -37,8 +40,15 @@ class listener_handle {
   void remove(section const& one) noexcept { calls_->remove(object_, one); }
   void add(section const& one) noexcept { calls_->add(object_, one); }
   [[nodiscard]] result<void> commit() noexcept { return calls_->commit(object_); }
+  /// Success where the listener has no `could_follow`.
+  [[nodiscard]] result<void> could_follow(std::span<section const> removals,
+                                          std::span<section const> additions) noexcept {
+    return calls_->could_follow(object_, removals, additions);
+  }
 
   [[nodiscard]] void const* object() const noexcept { return object_; }
+  /// Its name, if it has one (`name()`).
+  [[nodiscard]] std::string_view name() const noexcept { return calls_->name(object_); }
 
  private:
   struct calls {
@@ -47,6 +57,9 @@ class listener_handle {
     void (*remove)(void*, section const&) noexcept;
     void (*add)(void*, section const&) noexcept;
     result<void> (*commit)(void*) noexcept;
+    result<void> (*could_follow)(void*, std::span<section const>,
+                                 std::span<section const>) noexcept;
+    std::string_view (*name)(void*) noexcept;
   };
   template <class L>
   static constexpr calls calls_of{
@@ -58,6 +71,17 @@ class listener_handle {
       [](void* listener, section const& one) noexcept { static_cast<L*>(listener)->remove(one); },
       [](void* listener, section const& one) noexcept { static_cast<L*>(listener)->add(one); },
       [](void* listener) noexcept -> result<void> { return static_cast<L*>(listener)->commit(); },
+      []([[maybe_unused]] void* listener, [[maybe_unused]] std::span<section const> removals,
+         [[maybe_unused]] std::span<section const> additions) noexcept -> result<void> {
+        if constexpr (foretells<L>)
+          return static_cast<L*>(listener)->could_follow(removals, additions);
+        else return {};
+      },
+      [](void* listener) noexcept -> std::string_view {
+        if constexpr (requires(L const& that) { std::string_view{that.name()}; })
+          return static_cast<L const*>(listener)->name();
+        else return static_cast<void>(listener), std::string_view{};
+      },
   };
 
   void* object_;
@@ -85,7 +109,13 @@ class listener_table {
   };
 
   [[nodiscard]] bool empty() const noexcept { return entries_.empty(); }
+  /// Whether this is the copy that a child of a fork has.
+  [[nodiscard]] bool is_inherited() const noexcept { return made_by_.is_inherited(); }
   [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
+  /// Requires: not empty.
+  [[nodiscard]] std::string_view name_of_first() const noexcept {
+    return entries_.front().listener.name();
+  }
   [[nodiscard]] entry* find(void const* object) noexcept {
     for (entry& one : entries_)
       if (one.listener.object() == object) return &one;
@@ -104,10 +134,25 @@ class listener_table {
 
   /// Delivers a change to all enrolled listeners. A refused refusable change is rolled back, and
   /// the first error returned; a refused compulsory one stays, and each refusal goes into `fenced`.
+  /// None is told of a refusable one that a listener refuses beforehand. A single listener is not
+  /// asked: its `commit` refuses before it does anything. Listeners of a parent process are told
+  /// nothing, and the change is refused.
   /// Requires: `fenced` has capacity for `size()` more.
   [[nodiscard]] result<void> deliver(difference const& change, commit_kind kind,
                                      std::vector<error>& fenced) noexcept {
-    for (entry& one : entries_) one.followed = one.now == state::enrolled;
+    std::size_t told = 0;
+    for (entry& one : entries_) {
+      one.followed = one.now == state::enrolled;
+      told += one.followed ? 1U : 0U;
+    }
+    if (told != 0 && is_inherited()) return failure(inherited("commit of the memory map"));
+    if (kind == commit_kind::refusable && told > 1) {
+      for (entry& one : entries_) {
+        if (!one.followed) continue;
+        if (auto could = one.listener.could_follow(change.removals, change.additions); !could)
+          return could;
+      }
+    }
     for (entry& one : entries_)
       if (one.followed) one.listener.begin(kind);
     deliver_to_all(change.removals, change.additions);
@@ -148,6 +193,7 @@ class listener_table {
   }
 
   std::vector<entry> entries_;
+  process_mark made_by_;
 };
 
 }  // namespace tether::detail

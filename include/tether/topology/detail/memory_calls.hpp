@@ -4,8 +4,11 @@
 #pragma once
 
 #include <tether/topology/detail/memory_state.hpp>
+#include <tether/topology/detail/range_advice.hpp>
 
+#include <cstddef>
 #include <cstdint>
+#include <sys/uio.h>
 
 namespace tether::detail {
 
@@ -13,6 +16,8 @@ namespace tether::detail {
 /// Cost: an indirect call, negligible beside the system call.
 struct memory_calls {
   std::int64_t (*madvise)(std::uint64_t, std::uint64_t, int) noexcept;
+  /// `range_advice::drop`
+  std::int64_t (*drop_ranges)(iovec const*, std::size_t) noexcept;
   std::int64_t (*fallocate)(int, int, std::uint64_t, std::uint64_t) noexcept;
   std::int64_t (*mmap)(std::uint64_t, int, int, int, std::uint64_t) noexcept;
   std::int64_t (*move_mapping)(std::uint64_t, std::uint64_t, std::uint64_t) noexcept;
@@ -27,6 +32,7 @@ struct memory_calls {
 
 template <class Kernel>
 inline constexpr memory_calls memory_calls_of{&Kernel::madvise,
+                                              &range_advice<Kernel>::drop,
                                               &Kernel::fallocate,
                                               &Kernel::mmap,
                                               &Kernel::move_mapping,

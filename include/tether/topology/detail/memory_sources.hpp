@@ -6,6 +6,7 @@
 #include <tether/core/label.hpp>
 #include <tether/topology/detail/borrowed_kind.hpp>
 #include <tether/topology/detail/discard_method.hpp>
+#include <tether/topology/detail/large_page_alignment.hpp>
 #include <tether/topology/detail/mapped_memory.hpp>
 #include <tether/topology/detail/memory_calls.hpp>
 #include <tether/topology/detail/memory_window.hpp>
@@ -13,6 +14,7 @@
 #include <tether/topology/detail/shared_files.hpp>
 #include <tether/topology/memory_backing.hpp>
 
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/kernel.hpp>
 #include <tether/core/mapping.hpp>
@@ -27,7 +29,9 @@
 #include <new>
 #include <string_view>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <utility>
 
 namespace tether::detail {
@@ -53,7 +57,11 @@ class memory_sources {
           error{what, errc::unsupported}.of(name).advise("map the file and borrow that"));
     auto ready = blank(what, name, size, kind, page_size);
     if (!ready) return failure(ready.error());
-    if (kind == memory_kind::shared) return new_file(what, std::move(*ready), size);
+    if (kind == memory_kind::shared) {
+      auto made = new_file(what, std::move(*ready), size);
+      const bool no_room = !made && made.error().is_errno(ENOMEM);
+      return no_room ? failure(why_no_room(made.error(), size)) : std::move(made);
+    }
     memory_backing& memory = **ready;
 
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -61,15 +69,17 @@ class memory_sources {
       flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
               static_cast<int>(static_cast<unsigned>(std::countr_zero(memory.page_size_))
                                << huge_size_shift);
-    auto host = Kernel::mmap(size, PROT_READ | PROT_WRITE, flags, -1, 0);
-    const std::uint64_t large = sizes_of_page_tables(Kernel::page_size()).largest_at(0, size);
-    if (host >= 0 && kind == memory_kind::private_anonymous &&
-        !host_address{static_cast<std::uint64_t>(host)}.aligned_to(large)) {
-      static_cast<void>(Kernel::munmap(static_cast<std::uint64_t>(host), size));
-      host = mmap_aligned(size, flags, large);
+    const auto host = Kernel::mmap(size, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (host < 0) {
+      const error why = error::from_errno(what, static_cast<int>(-host)).of(name);
+      return failure(kind == memory_kind::hugetlb ? why_no_huge_pages(why, memory.page_size_)
+                     : host == -ENOMEM            ? why_no_room(why, size)
+                                                  : why);
     }
-    if (host < 0) return refused(what, name, host);
-    memory.host_ = host_address{static_cast<std::uint64_t>(host)};
+    auto at = static_cast<std::uint64_t>(host);
+    if (kind == memory_kind::private_anonymous)
+      at = large_page_alignment<Kernel>::moved(at, size, flags);
+    memory.host_ = host_address{at};
     memory.owned_ = true;
     return finish(what, std::move(*ready));
   }
@@ -151,6 +161,35 @@ class memory_sources {
     return failure(error::from_errno(what, static_cast<int>(-answer)).of(name));
   }
 
+  [[gnu::cold]] static error why_no_huge_pages(error const& why, std::uint64_t page) noexcept {
+    if (why.is_errno(ENOMEM))
+      return why.advise(
+          "too few huge pages of {} KiB are free: raise their number (vm.nr_hugepages, or "
+          "nr_hugepages of that size in /sys/kernel/mm/hugepages)",
+          page / KiB);
+    return why.is_errno(EINVAL)
+               ? why.advise("this kernel has no huge pages of {} KiB: see /sys/kernel/mm/hugepages",
+                            page / KiB)
+               : why;
+  }
+  /// Which limit it was: asks for the addresses alone, which need no memory.
+  [[gnu::cold]] static error why_no_room(error const& why, std::uint64_t size) noexcept {
+    const auto addresses =
+        Kernel::mmap(size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (addresses >= 0) {
+      static_cast<void>(Kernel::munmap(static_cast<std::uint64_t>(addresses), size));
+      return why.advise("the host does not commit that much: see vm.overcommit_memory");
+    }
+    rlimit64 soft{};
+    if (Kernel::call(SYS_prlimit64, 0, static_cast<int>(RLIMIT_AS), static_cast<void*>(nullptr),
+                     &soft) >= 0 &&
+        soft.rlim_cur != RLIM64_INFINITY) {
+      return why.advise("this process's address space is limited to {} KiB (ulimit -v)",
+                        soft.rlim_cur / KiB);
+    }
+    return why.advise("a process has no such run of free addresses: make it smaller");
+  }
+
   /// A `memory_backing` that has no host address yet.
   static result<std::unique_ptr<memory_backing>> blank(const char* what, std::string_view name,
                                                        std::uint64_t size, memory_kind kind,
@@ -160,7 +199,9 @@ class memory_sources {
     if (kind == memory_kind::hugetlb && page_size == 0) {
       const auto size_of_huge = default_huge_page();
       if (size_of_huge < 0)
-        return failure(error::from_errno(what, static_cast<int>(-size_of_huge)).of(name));
+        return failure(error::from_errno(what, static_cast<int>(-size_of_huge))
+                           .of(name)
+                           .advise("does this kernel have huge pages (CONFIG_HUGETLBFS)?"));
       unit = static_cast<std::uint64_t>(size_of_huge);
     } else if (page_size != 0) {
       if (!std::has_single_bit(page_size) || page_size < unit)
@@ -199,19 +240,7 @@ class memory_sources {
     if (const auto answer = Kernel::fstat(memory.descriptor_, status); answer < 0)
       return refused(what, name.view(), answer);
     memory.identity_ = {status.st_dev, status.st_ino, 0};
-    return shared_files<Kernel>::window({what, name, 0, size, size}, std::move(ready));
-  }
-
-  /// Maps private memory aligned to `large`, so that CPU and IOMMU can use large pages: maps more,
-  /// then unmaps the excess on both sides.
-  static std::int64_t mmap_aligned(std::uint64_t size, int flags, std::uint64_t large) noexcept {
-    const auto answer = Kernel::mmap(size + large, PROT_READ | PROT_WRITE, flags, -1, 0);
-    if (answer < 0) return answer;
-    const auto from = static_cast<std::uint64_t>(answer);
-    const std::uint64_t host = round_up(from, large);
-    if (host != from) static_cast<void>(Kernel::munmap(from, host - from));
-    if (from + large != host) static_cast<void>(Kernel::munmap(host + size, from + large - host));
-    return static_cast<std::int64_t>(host);
+    return shared_files<Kernel>::window({what, name, 0, size, size, true}, std::move(ready));
   }
 
   /// Makes the window of memory that belongs to one block. Private memory is not inherited by a
@@ -226,13 +255,14 @@ class memory_sources {
         return refused(what, memory.name(), answer);
     }
     const label name = memory.name_;
-    try {
+    TETHER_TRY {
       auto window = std::make_shared<memory_window>();
       window->size = memory.size();
       window->name = name;
       window->memory = std::move(ready);
       return window;
-    } catch (std::bad_alloc const&) {
+    }
+    TETHER_CATCH(std::bad_alloc const&) {
       return failure(error::out_of_memory(what).of(name.view()));
     }
   }

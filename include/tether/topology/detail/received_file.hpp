@@ -71,7 +71,7 @@ class received_file_check {
   }
 
  private:
-  static tl::unexpected<error> refused(const char* operation, std::int64_t answer) noexcept {
+  static auto refused(const char* operation, std::int64_t answer) noexcept {
     return failure(error::from_errno(operation, static_cast<int>(-answer)));
   }
 

@@ -10,6 +10,7 @@
 #include <tether/topology/region.hpp>
 #include <tether/topology/section.hpp>
 
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 
@@ -54,8 +55,10 @@ struct placed_region {
   bool dirty_log = false;
   bool enabled = true;
   bool block_is_writable = true;
+  bool exclusive = false;
   section_owner_pointer owner;
 
+  [[nodiscard]] bool has_memory() const noexcept { return owner->memory() != nullptr; }
   [[nodiscard]] bool hides(placed_region const& other) const noexcept {
     return priority != other.priority ? priority > other.priority : order > other.order;
   }
@@ -95,11 +98,23 @@ class region_table {
     }
   }
 
+  /// Another enabled region with memory that overlaps `where`, if it or `exclusive` asks for none;
+  /// null if there is none. `self` may lie there.
+  [[nodiscard]] placed_region const* in_the_way(extent<guest_address> where, bool exclusive,
+                                                placed_region const* self) const {
+    if (!exclusive && !any_exclusive_) return nullptr;
+    placed_region const* found = nullptr;
+    for_each_in(where, [&](placed_region const& one) {
+      if (&one != self && one.has_memory() && (exclusive || one.exclusive)) found = &one;
+    });
+    return found;
+  }
+
   region_id place(region const& what, section_owner_pointer owner, extent<guest_address> where,
                   int priority) {
     const std::uint64_t id = last_id_ + 1;
     edit& entry = append_edit();
-    try {
+    TETHER_TRY {
       const auto at = regions_.try_emplace(id).first;
       at->second = {where,
                     priority,
@@ -111,13 +126,16 @@ class region_table {
                     what.has_dirty_log(),
                     true,
                     what.block_is_writable(),
+                    what.is_exclusive(),
                     std::move(owner)};
       index_.insert(key_of(id, at->second));
-    } catch (...) {
+    }
+    TETHER_CATCH(...) {
       regions_.erase(id);
       log_.pop_back();
-      throw;
+      TETHER_RETHROW;
     }
+    any_exclusive_ = any_exclusive_ || what.is_exclusive();
     last_id_ = id;
     ++in_class_[class_of(where)];
     entry.id = id;
@@ -140,19 +158,16 @@ class region_table {
   void move(region_id id, extent<guest_address> to) {
     edit& entry = append_edit();
     placed_region& region = regions_.find(id.value)->second;
-    key there = key_of(id.value, region);
-    const key here = there;
-    there.size_class = class_of(to);
-    there.first = to.first.value;
+    const key here = key_of(id.value, region);
+    const key there{class_of(to), to.first.value, id.value, &region};
     entry.id = id.value;
     entry.before = region.where;
     entry.after = to;
     if (to == region.where) return;
-    try {
-      index_.insert(there);
-    } catch (...) {
+    TETHER_TRY { index_.insert(there); }
+    TETHER_CATCH(...) {
       log_.pop_back();
-      throw;
+      TETHER_RETHROW;
     }
     entry.undo = undo_by::moving;
     entry.index_node = index_.extract(here);
@@ -186,10 +201,10 @@ class region_table {
   /// Makes the edits permanent.
   void keep() noexcept { log_.clear(); }
 
-  /// The guest addresses that the edits touched: sorted, disjoint.
-  [[nodiscard]] std::vector<extent<guest_address>> changed_extents() const {
-    std::vector<extent<guest_address>> changed;
-    changed.reserve(log_.size() * 2);
+  /// The guest addresses that the edits touched: sorted, disjoint. `changed` gives its memory.
+  using extents = std::vector<extent<guest_address>>;
+  [[nodiscard]] extents changed_extents(extents changed = {}) const {
+    changed.clear();
     for (edit const& entry : log_) {
       if (entry.before) changed.push_back(*entry.before);
       if (entry.after) changed.push_back(*entry.after);
@@ -278,6 +293,7 @@ class region_table {
   std::array<std::size_t, 65> in_class_{};
   std::vector<edit> log_;
   std::uint64_t last_id_ = 0;
+  bool any_exclusive_ = false;
 };
 
 }  // namespace tether::detail

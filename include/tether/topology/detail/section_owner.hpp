@@ -5,11 +5,10 @@
 #pragma once
 
 #include <tether/core/label.hpp>
+#include <tether/topology/detail/section_owner_pointer.hpp>
 #include <tether/topology/memory_backing.hpp>
 
 #include <tether/core/discard_permit.hpp>
-
-#include <memory>
 
 namespace tether::detail {
 
@@ -45,9 +44,5 @@ class section_owner {
   memory_backing* memory_;
   mutable bool guarded_ = false;  // changed by the map's writer, and by the last owner's destructor
 };
-
-/// Shared ownership is right here, and in the views: snapshots are immutable, and whether a reader
-/// or the writer drops the last reference is not known in advance.
-using section_owner_pointer = std::shared_ptr<section_owner const>;
 
 }  // namespace tether::detail

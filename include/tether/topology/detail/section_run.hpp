@@ -3,7 +3,7 @@
 // what a view is built from.
 #pragma once
 
-#include <tether/topology/detail/section_owner.hpp>
+#include <tether/topology/detail/section_owner_pointer.hpp>
 #include <tether/topology/section.hpp>
 
 #include <cstddef>
@@ -24,6 +24,24 @@ struct section_run {
     owners.reserve(grown(owners));
     sections.push_back(one);
     owners.push_back(std::move(owner));
+  }
+  /// Appends `count` sections of another run from `begin` on, with their owners.
+  void append(section_run const& other, std::size_t begin, std::size_t count) {
+    const auto from = static_cast<std::ptrdiff_t>(begin);
+    const auto to = static_cast<std::ptrdiff_t>(begin + count);
+    sections.reserve(sections.size() + count);
+    owners.reserve(owners.size() + count);
+    sections.insert(sections.end(), other.sections.begin() + from, other.sections.begin() + to);
+    owners.insert(owners.end(), other.owners.begin() + from, other.owners.begin() + to);
+  }
+  void reserve(std::size_t count) {
+    sections.reserve(count);
+    owners.reserve(count);
+  }
+  /// Leaves the first `count`. Requires: there are as many.
+  void truncate(std::size_t count) noexcept {
+    sections.erase(sections.begin() + static_cast<std::ptrdiff_t>(count), sections.end());
+    owners.erase(owners.begin() + static_cast<std::ptrdiff_t>(count), owners.end());
   }
   /// Requires: `at < size()`.
   void erase(std::size_t at) noexcept {

@@ -18,6 +18,7 @@
 #include <tether/topology/memory_backing.hpp>
 
 #include <tether/core/address.hpp>
+#include <tether/core/detail/exceptions.hpp>
 #include <tether/core/error.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/kernel.hpp>
@@ -49,6 +50,7 @@ class shared_files {
     std::uint64_t first;
     std::uint64_t size;
     std::uint64_t file_size;
+    bool is_new = false;  ///< made just now: it cannot be mapped already
   };
 
   /// Requires: `record` has the descriptor, identity, kind, method and page size. It is kept only
@@ -56,30 +58,34 @@ class shared_files {
   /// if the addresses there are taken, is other memory; so is one that was only mapped for reading,
   /// if it is to be written. All memory of one file has one guard.
   /// Fails: the kernel's errno; not enough memory; nothing is left behind.
-  static window_result window(request const& asked, std::unique_ptr<memory_backing> record) noexcept
-      try {
-    auto fresh = std::make_shared<memory_window>();
-    fresh->size = asked.size;
-    fresh->name = asked.name;
-    file_registry& all = registry_of<Kernel>.value;
-    const std::lock_guard changing{all.changing};
-    fresh->writable = record->writable();
-    for (memory_backing* one = all.newest; one != nullptr; one = one->older_) {
-      if (!is_same(*one, *record)) continue;
-      record->file_guard_ = one->file_guard_;
-      if ((record->writable() && !one->writable()) || !reaches(*one, asked)) continue;
-      if (const auto answer = open(*one, asked); answer < 0) return refused(asked, answer);
-      return joined(*one, asked, std::move(fresh));
+  static window_result window(request const& asked,
+                              std::unique_ptr<memory_backing> record) noexcept {
+    TETHER_TRY {
+      auto fresh = std::make_shared<memory_window>();
+      fresh->size = asked.size;
+      fresh->name = asked.name;
+      file_registry& all = registry_of<Kernel>.value;
+      const std::lock_guard changing{all.changing};
+      fresh->writable = record->writable();
+      memory_backing* const first = asked.is_new ? nullptr : all.newest;
+      for (memory_backing* one = first; one != nullptr; one = one->older_) {
+        if (!is_same(*one, *record)) continue;
+        record->file_guard_ = one->file_guard_;
+        if ((record->writable() && !one->writable()) || !reaches(*one, asked)) continue;
+        if (const auto answer = open(*one, asked); answer < 0) return refused(asked, answer);
+        return joined(*one, asked, std::move(fresh));
+      }
+      if (!record->file_guard_) record->file_guard_ = std::make_shared<memory_guard>();
+      if (const auto answer = reserve(*record, asked); answer < 0) return refused(asked, answer);
+      const std::shared_ptr<memory_backing> memory{std::move(record)};
+      memory->registry_ = &all;
+      memory->blocks_ = 0;
+      memory->link();
+      return joined(*memory, asked, std::move(fresh));
     }
-    if (!record->file_guard_) record->file_guard_ = std::make_shared<memory_guard>();
-    if (const auto answer = reserve(*record, asked); answer < 0) return refused(asked, answer);
-    const std::shared_ptr<memory_backing> memory{std::move(record)};
-    memory->registry_ = &all;
-    memory->blocks_ = 0;
-    memory->link();
-    return joined(*memory, asked, std::move(fresh));
-  } catch (std::bad_alloc const&) {
-    return failure(error::out_of_memory(asked.operation).of(asked.name.view()));
+    TETHER_CATCH(std::bad_alloc const&) {
+      return failure(error::out_of_memory(asked.operation).of(asked.name.view()));
+    }
   }
 
  private:
@@ -151,21 +157,23 @@ class shared_files {
                           bool opened) noexcept {
     const int protection = opened ? memory.protection_ : PROT_NONE;
     const int flags = opened ? MAP_SHARED : MAP_SHARED | MAP_NORESERVE;
-    const std::uint64_t large = sizes_of_page_tables(Kernel::page_size()).largest_at(0, size);
-    std::int64_t answer = 0;
-    if (large <= memory.page_size_) {
-      answer = Kernel::mmap(size, protection, flags, memory.descriptor_, first);
-    } else {
-      // Finds an aligned address by mapping more and unmapping it. If another thread takes it
-      // meanwhile, the kernel chooses, and pages are small.
+    const page_sizes all = sizes_of_page_tables(Kernel::page_size());
+    std::uint64_t wish = 0;
+    for (std::uint64_t large = all.largest_at(0, size); large > memory.page_size_ && wish == 0;
+         large = all.largest_at(0, large - 1)) {
+      // Finds an aligned address by mapping more and unmapping it: for the largest page that there
+      // are so many addresses for. If another thread takes it meanwhile, the kernel chooses, and
+      // pages are small.
       const auto room =
           Kernel::mmap(size + large, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-      if (room < 0) return room;
+      if (room < 0) continue;
       const auto from = static_cast<std::uint64_t>(room);
       static_cast<void>(Kernel::munmap(from, size + large));
-      const std::uint64_t wish = from + ((first - from) & (large - 1));
-      answer = Kernel::mmap_at(wish, size, protection, flags, memory.descriptor_, first);
+      wish = from + ((first - from) & (large - 1));
     }
+    const auto answer =
+        wish == 0 ? Kernel::mmap(size, protection, flags, memory.descriptor_, first)
+                  : Kernel::mmap_at(wish, size, protection, flags, memory.descriptor_, first);
     if (answer < 0) return answer;
     memory.host_ = host_address{static_cast<std::uint64_t>(answer)};
     memory.size_.store(size, std::memory_order_relaxed);

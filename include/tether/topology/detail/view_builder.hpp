@@ -13,15 +13,34 @@
 #include <cstddef>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 namespace tether::detail {
 
+/// Sections of a chunk or a run, one behind the other.
+struct view_piece {
+  section_run const* from;
+  std::size_t begin;
+  std::size_t count;
+};
+
+/// What making a view needs and does not leave in it, kept from one commit to the next.
+struct view_scratch {
+  std::vector<extent<guest_address>> changed{};
+  sweep_scratch sweep{};
+  section_run flattened{};  ///< of every edit
+  std::vector<view_piece> pieces{};
+};
+
 /// Copies a view in one walk from its first section to its last: keeps, drops or adds sections.
+/// What is not shared is copied once, from where it is to its new chunk.
 class view_builder {
  public:
-  explicit view_builder(flat_view const& from) : from_{&from} {
+  /// Requires: `pieces` is empty.
+  view_builder(flat_view const& from, std::vector<view_piece>& pieces)
+      : from_{&from}, pieces_{&pieces} {
     chunks_.reserve(from.chunks().size() + 2);
   }
 
@@ -29,7 +48,7 @@ class view_builder {
   void keep_until(flat_view::position until) {
     while (cursor_.chunk < until.chunk) {
       // A few loose sections join the chunk behind them instead of becoming a chunk of their own.
-      if (cursor_.index == 0 && (pending_.size() == 0 || pending_.size() >= fewest)) {
+      if (cursor_.index == 0 && (pending_ == 0 || pending_ >= fewest)) {
         flush();
         chunks_.push_back(from_->chunks()[cursor_.chunk]);
       } else {
@@ -37,22 +56,25 @@ class view_builder {
       }
       cursor_ = {cursor_.chunk + 1, 0};
     }
-    copy_until(until.index);
+    if (cursor_.index != until.index) copy_until(until.index);
   }
   /// Leaves out the old sections up to `until`.
   void drop_until(flat_view::position until) noexcept { cursor_ = until; }
-  void add(section_run const& run) {
-    for (std::size_t i = 0; i < run.size(); ++i) pending_.append(run.sections[i], run.owners[i]);
+  /// Requires: the run outlives the builder, and what is added of it stays as it is.
+  void add(view_piece piece) {
+    if (piece.count == 0) return;
+    pieces_->push_back(piece);
+    pending_ += piece.count;
   }
 
   [[nodiscard]] flat_view finish() {
     keep_until(from_->end_position());
-    if (pending_.size() != 0 && pending_.size() < fewest && !chunks_.empty()) {
-      section_run joined = *chunks_.back();
-      for (std::size_t i = 0; i < pending_.size(); ++i)
-        joined.append(pending_.sections[i], pending_.owners[i]);
-      pending_ = std::move(joined);
+    chunk_pointer last;
+    if (pending_ != 0 && pending_ < fewest && !chunks_.empty()) {
+      last = std::move(chunks_.back());
       chunks_.pop_back();
+      pieces_->insert(pieces_->begin(), {last.get(), 0, last->size()});
+      pending_ += last->size();
     }
     flush();
     return flat_view{std::move(chunks_)};
@@ -62,33 +84,38 @@ class view_builder {
   static constexpr std::size_t fewest = chunk_capacity / 4;
 
   void copy_until(std::size_t index) {
-    for (; cursor_.index < index; ++cursor_.index)
-      pending_.append(from_->at(cursor_), from_->owner_at(cursor_));
+    add({from_->chunks()[cursor_.chunk].get(), cursor_.index, index - cursor_.index});
+    cursor_.index = index;
   }
 
   /// Cuts what is pending into chunks of about equal size.
   void flush() {
-    const std::size_t total = pending_.size();
-    const std::size_t parts = (total + chunk_capacity - 1) / chunk_capacity;
-    std::size_t from = 0;
+    const std::size_t parts = (pending_ + chunk_capacity - 1) / chunk_capacity;
+    std::size_t done = 0;
+    auto piece = pieces_->begin();
     for (std::size_t part = 1; part <= parts; ++part) {
-      const std::size_t until = total * part / parts;
+      const std::size_t size = pending_ * part / parts - done;
       auto chunk = std::make_shared<section_chunk>();
-      chunk->sections.reserve(until - from);
-      chunk->owners.reserve(until - from);
-      for (; from < until; ++from) {
-        chunk->sections.push_back(pending_.sections[from]);
-        chunk->owners.push_back(std::move(pending_.owners[from]));
+      chunk->reserve(size);
+      while (chunk->size() != size) {
+        const std::size_t count = std::min(piece->count, size - chunk->size());
+        chunk->append(*piece->from, piece->begin, count);
+        piece->begin += count;
+        piece->count -= count;
+        if (piece->count == 0) ++piece;
       }
+      done += size;
       chunks_.push_back(std::move(chunk));
     }
-    pending_.clear();
+    pieces_->clear();
+    pending_ = 0;
   }
 
   flat_view const* from_;
   flat_view::position cursor_{};
   std::vector<chunk_pointer> chunks_;
-  section_run pending_;
+  std::vector<view_piece>* pieces_;
+  std::size_t pending_ = 0;  // sections of the pieces
 };
 
 /// `changed` and one byte on either side: they show whether what was edited merges with its
@@ -117,9 +144,10 @@ class view_builder {
 /// Requires: `within` has borders; `into` is empty, or ends with what an extent in front of
 /// `within` appended. Fails: throws `std::bad_alloc`.
 inline void flatten_between_neighbours(flat_view const& before, region_table const& regions,
-                                       extent<guest_address> within, section_run& into) {
+                                       extent<guest_address> within, section_run& into,
+                                       sweep_scratch& sweep) {
   const std::size_t begin = into.size();
-  flatten(regions, within, into);
+  flatten(regions, within, into, sweep);
   if (begin == into.size()) return;
   if (const auto at = before.first_ending_at_or_after(within.first);
       at != before.end_position() && before.at(at).where.first < within.first) {
@@ -139,23 +167,27 @@ inline void flatten_between_neighbours(flat_view const& before, region_table con
     into.sections.back().where.last = behind->where.last;
 }
 
-/// The view that follows `before` if only `changed` (sorted, disjoint) was edited since.
+/// The view that follows `before` if only `scratch.changed` (sorted, disjoint) was edited since;
+/// nullopt if that is `before` itself, because what was edited is hidden, or was taken back.
 /// Ensures: the same sections as a view made from scratch. Cost: that of the regions that overlap
-/// `changed`, however long the sections are that they merge with; one pointer for each 512
-/// sections. Fails: throws `std::bad_alloc`.
-[[nodiscard]] inline flat_view next_view(flat_view const& before, region_table const& regions,
-                                         std::vector<extent<guest_address>> changed) {
+/// what was edited, however long the sections are that they merge with; one pointer for each full
+/// chunk. Allocates nothing for nullopt once the scratch has grown.
+/// Fails: throws `std::bad_alloc`.
+[[nodiscard]] inline std::optional<flat_view> changed_view(flat_view const& before,
+                                                           region_table const& regions,
+                                                           view_scratch& scratch) {
+  auto& changed = scratch.changed;
   for (auto& one : changed) one = with_borders(one);
   coalesce(changed);
-  view_builder builder{before};
-  section_run flattened;
+  std::optional<view_builder> builder;
+  section_run& flattened = scratch.flattened;
   for (auto next = changed.begin(); next != changed.end();) {
     const auto begin = before.first_ending_at_or_after(next->first);
     auto end = begin;
-    flattened.clear();
+    const std::size_t old_size = flattened.size();
     // One edit, and those behind it with a section in common.
     for (bool shared = true; shared;) {
-      flatten_between_neighbours(before, regions, *next, flattened);
+      flatten_between_neighbours(before, regions, *next, flattened, scratch.sweep);
       end = before.first_beginning_after(next->last);
       section const* const behind = crossing(before, next->last);
       ++next;
@@ -163,17 +195,31 @@ inline void flatten_between_neighbours(flat_view const& before, region_table con
     }
     // An edit that is hidden below another region costs no copy.
     auto at = begin;
-    std::size_t same = 0;
+    std::size_t same = old_size;
     for (; at != end && same < flattened.size() && before.at(at) == flattened.sections[same] &&
            before.owner_at(at) == flattened.owners[same];
          ++same)
       at = before.after(at);
-    if (at == end && same == flattened.size()) continue;
-    builder.keep_until(begin);
-    builder.drop_until(end);
-    builder.add(flattened);
+    if (at == end && same == flattened.size()) {
+      flattened.truncate(old_size);
+      continue;
+    }
+    if (!builder) builder.emplace(before, scratch.pieces);
+    builder->keep_until(begin);
+    builder->drop_until(end);
+    builder->add({&flattened, old_size, flattened.size() - old_size});
   }
-  return builder.finish();
+  if (!builder) return std::nullopt;
+  return builder->finish();
+}
+
+/// As `changed_view`, with the edited extents, and `before` instead of nullopt.
+[[nodiscard]] inline flat_view next_view(flat_view const& before, region_table const& regions,
+                                         std::vector<extent<guest_address>> changed) {
+  view_scratch scratch;
+  scratch.changed = std::move(changed);
+  auto made = changed_view(before, regions, scratch);
+  return made ? std::move(*made) : before;
 }
 
 }  // namespace tether::detail

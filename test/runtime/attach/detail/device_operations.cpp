@@ -7,6 +7,9 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdint>
+#include <vector>
+
 namespace runtime_attach_detail_device_operations {
 
 using namespace tether;
@@ -31,6 +34,35 @@ TEST_CASE("the same device is attached once, and none of a group that is to go")
   static_cast<void>(must(w.dma->attach(lone_nic("disk", "8"))));
   must(nic.detach());
   nic = must(w.dma->attach(lone_nic()));
+}
+
+TEST_CASE("an unplug of one is of its group, and is taken back until one of that has gone") {
+  passthrough<lone_software> w{must(lone_software::make())};
+  auto one = must(w.dma->attach(lone_vgpu("one", "9"), agrees_to_discards));
+  auto two = must(w.dma->attach(lone_vgpu("two", "9"), agrees_to_discards));
+  CHECK(w.dma->all_attached() == std::vector{one, two});
+  CHECK(two.name() == label{"two"});
+  must(one.request_unplug());
+  must(two.cancel_unplug());
+  auto three = must(w.dma->attach(lone_vgpu("three", "9"), agrees_to_discards));
+  must(one.request_unplug());
+  must(three.detach());
+  CHECK(three.name() == label{});
+  CHECK(two.cancel_unplug().error().is(errc::unplug_requested));
+  must(one.detach());
+  must(two.detach());
+  CHECK(w.dma->all_attached().empty());
+}
+
+TEST_CASE("a device, and its group, are attached since then") {
+  passthrough<lone_software> w{must(lone_software::make())};
+  const std::int64_t before = now_in_seconds();
+  static_cast<void>(must(w.dma->attach(lone_nic())));
+  const auto groups = w.dma->status().groups;
+  REQUIRE(groups.size() == 1);
+  REQUIRE(groups.front().devices.size() == 1);
+  for (const std::int64_t since : {groups.front().since, groups.front().devices.front().since})
+    CHECK((before <= since && since <= now_in_seconds()));
 }
 
 TEST_CASE(

@@ -82,9 +82,9 @@ struct interrupted_indicator : detail::plain_reader_indicator {
   using detail::plain_reader_indicator::plain_reader_indicator;
   static inline int drains_until_one_is_cancelled = 0;
 
-  template <class Lock>
+  template <class Lock, class Limits>
   [[nodiscard]] detail::drained drain(bool coordinated_too, Lock& lock,
-                                      detail::wait_limits const& how) noexcept {
+                                      Limits const& how) noexcept {
     if (--drains_until_one_is_cancelled == 0) return detail::drained::cancelled;
     return detail::plain_reader_indicator::drain(coordinated_too, lock, how);
   }
@@ -205,6 +205,24 @@ TEST_CASE("whoever watches an attach can end its wait for a discard that is unde
   CHECK(cancelled.error().subject() == "nics");
   CHECK(dma.backend().log().entries().empty());
   CHECK(gate.counts() == gate_counts{});
+}
+
+TEST_CASE(
+    "a join that fails for anything but locked memory is told as it is, however much is mapped") {
+  auto ram = must(ram_block::allocate("ram", 64 * KiB));
+  address_space guest;
+  discard_gate<> gate;
+  journal calls;
+  container<recording<software_iommu>> dma{guest, gate, recording<software_iommu>{calls}};
+  static_cast<void>(must(guest.place(region::ram(ram), guest_address{0})));
+  auto first = must(dma.attach(nics));
+  CHECK(dma.usage().bytes == 64 * KiB);
+  const error why = error{"join", errc::still_in_use}.advise("{} others use it", 5);
+  calls.fail_at(backend_call::join, 1, why);
+  const auto second = dma.attach({"disks", {{"disk", pin_class::pins}}});
+  REQUIRE(!second);
+  CHECK(second.error().sentence().find("5 others use it") != std::string::npos);
+  must(first.detach());
 }
 
 TEST_CASE("where nobody watches, nobody is asked, whoever it might have been") {

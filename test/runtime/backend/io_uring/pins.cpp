@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <tuple>
+#include <type_traits>
 #include <vector>
 
 namespace runtime_backend_io_uring_pins {
@@ -43,7 +44,7 @@ struct late_tags_kernel : linux_kernel {
   template <class... Arguments>
   static answer call(long number, Arguments... arguments) noexcept {
     const std::tuple all{arguments...};
-    if constexpr (sizeof...(Arguments) == 4) {
+    if constexpr (std::is_same_v<std::tuple<Arguments...>, std::tuple<long, long, void*, long>>) {
       if (number == SYS_io_uring_register && std::get<1>(all) == IORING_REGISTER_BUFFERS_UPDATE) {
         const auto& change =
             *static_cast<io_uring_rsrc_update2 const*>(static_cast<void const*>(std::get<2>(all)));

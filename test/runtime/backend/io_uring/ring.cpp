@@ -17,6 +17,7 @@
 #include <optional>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <unistd.h>
 
 namespace runtime_backend_io_uring_ring {
@@ -57,7 +58,7 @@ struct short_of_memory_kernel : linux_kernel {
   static answer call(long number, Arguments... arguments) noexcept {
     const std::tuple all{arguments...};
     bool may_refuse = number == SYS_io_uring_setup;
-    if constexpr (sizeof...(Arguments) == 4)
+    if constexpr (std::is_same_v<std::tuple<Arguments...>, std::tuple<long, long, void*, long>>)
       may_refuse = std::get<1>(all) == IORING_REGISTER_BUFFERS_UPDATE;
     if (may_refuse) {
       ++asked;

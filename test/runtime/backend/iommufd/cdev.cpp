@@ -53,6 +53,24 @@ TEST_CASE("what was opened is known by its number, whatever its node is called")
   CHECK(b.machine.files.size() == 2);
 }
 
+TEST_CASE("a device in a second container is told as bound, and what is no node as none") {
+  iommufd_bench b;
+  auto here = b.container();
+  auto there =
+      must(iommufd_bench::backend_type::open(must(iommufd_bench::context_type::open()), b.sysfs()));
+  const auto device = b.joined(here, b.edu);
+  auto again = must(there.open(b.edu));
+  const auto taken = there.bind(again);
+  REQUIRE(!taken);
+  CHECK(taken.error().is(errc::already_there));
+  CHECK(taken.error().sentence().find("another container") != std::string::npos);
+  b.machine.devices.at(b.edu.path()).is.number = 77;  // sysfs has no such node
+  CHECK(there.bind(again).error().is(errc::bad_descriptor));
+  CHECK(detail::why_not_bound(*again.state(), b.sysfs(), EPERM)
+            .sentence()
+            .find("allow_unsafe_interrupts") != std::string::npos);
+}
+
 TEST_CASE("whichever call fails, nothing stays open") {
   iommufd_bench b;
   for (auto const& named : {b.mtty, must(vfio_cdev::of("some-uuid", b.sysfs()))}) {

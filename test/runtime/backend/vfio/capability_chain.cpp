@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -57,27 +58,46 @@ TEST_CASE("a chain that goes round, back, into the struct or past the end is mal
     CHECK(walk(0, first).error().is(errc::bad_descriptor));
 }
 
-TEST_CASE("an answer is asked for again with the room that it needs, and no more than twice") {
+TEST_CASE(
+    "a usual answer is asked for once; a longer one again with the room that it needs, and no more "
+    "than twice") {
   std::vector<std::uint32_t> rooms;
+  std::uint32_t needed = 40;
   std::uint32_t grows_by = 0;
+  std::size_t refused = 0;
   const auto ask = [&](void* at) noexcept {
     question now;
     std::memcpy(&now, at, sizeof now);
     CHECK(now.index == 5);
     rooms.push_back(now.argsz);
-    now.argsz = now.argsz == 8 ? 40 : now.argsz + grows_by;
+    if (rooms.size() == refused) return std::int64_t{-EIO};
+    now.argsz = std::max(now.argsz, needed);
+    needed += grows_by;
     std::memcpy(at, &now, sizeof now);
     return std::int64_t{0};
   };
-  const auto said = ask_with_room("test", question{.index = 5}, malformed, ask);
-  REQUIRE(said);
-  CHECK(said->size() == 40);
-  CHECK(rooms == std::vector<std::uint32_t>{8, 40});
+  const auto once = ask_with_room("test", question{.index = 5}, malformed, ask);
+  REQUIRE(once);
+  REQUIRE(rooms.size() == 1);
+  const std::uint32_t usual = rooms.front();
+  CHECK(usual > needed);
+  CHECK(once->size() == usual);
+
+  needed = usual + 32;
+  rooms.clear();
+  const auto longer = ask_with_room("test", question{.index = 5}, malformed, ask);
+  REQUIRE(longer);
+  CHECK(longer->size() == usual + 32);
+  CHECK(rooms == std::vector<std::uint32_t>{usual, usual + 32});
   rooms.clear();
   grows_by = 8;
   const auto grows = ask_with_room("test", question{.index = 5}, malformed, ask);
   CHECK(grows.error().is(errc::bad_descriptor));
-  CHECK(rooms == std::vector<std::uint32_t>{8, 40, 48});
+  CHECK(rooms == std::vector<std::uint32_t>{usual, usual + 32, usual + 40});
+  rooms.clear();
+  needed = usual + 32;
+  refused = 2;
+  CHECK(ask_with_room("test", question{.index = 5}, malformed, ask).error().is_errno(EIO));
   const auto refuse = [](void*) noexcept { return std::int64_t{-EACCES}; };
   CHECK(ask_with_room("test", question{}, malformed, refuse).error().is_errno(EACCES));
   const auto huge = [](void* at) noexcept {

@@ -3,6 +3,7 @@
 
 #include <tether/backend/vfio_type1.hpp>
 
+#include <support/failing_allocation.hpp>
 #include <support/fake_vfio_kernel.hpp>
 #include <support/joined_vfio_group.hpp>
 #include <support/must.hpp>
@@ -13,6 +14,8 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 namespace runtime_backend_vfio_device {
 
@@ -68,10 +71,74 @@ TEST_CASE(
 TEST_CASE("interrupts go to an eventfd, and off again by disabling the whole index") {
   joined at;
   auto one = at.open();
+  auto& set = tether_test::fake_eventfds();
   must(one.signal_interrupts(VFIO_PCI_INTX_IRQ_INDEX, 5));
+  CHECK(set[VFIO_PCI_INTX_IRQ_INDEX] == std::vector<std::int32_t>{5});
   must(one.signal_interrupts(VFIO_PCI_INTX_IRQ_INDEX, -1));
+  CHECK(set[VFIO_PCI_INTX_IRQ_INDEX].empty());
   CHECK(one.signal_interrupts(17, 5).error().is_errno(EINVAL));
-  CHECK(one.reset().error().is(errc::unsupported));
+}
+
+TEST_CASE(
+    "each vector signals an eventfd of its own, from any vector on, and the others keep theirs") {
+  joined at;
+  auto one = at.open();
+  auto& now = tether_test::fake_eventfds()[VFIO_PCI_MSI_IRQ_INDEX];
+  using numbers = std::vector<std::int32_t>;
+  must(one.signal_interrupts(VFIO_PCI_MSI_IRQ_INDEX, 0, numbers{10, 11, 12}));
+  CHECK(now == numbers{10, 11, 12});
+  must(one.signal_interrupts(VFIO_PCI_MSI_IRQ_INDEX, 1, numbers{-1}));
+  CHECK(now == numbers{10, -1, 12});
+  must(one.signal_interrupts(VFIO_PCI_MSI_IRQ_INDEX, 2, numbers{20, 21}));
+  CHECK(now == numbers{10, -1, 20, 21});
+  must(one.signal_interrupts(VFIO_PCI_MSI_IRQ_INDEX, 4, numbers{}));
+  const auto too_many = one.signal_interrupts(VFIO_PCI_MSI_IRQ_INDEX, 3, numbers{1, 2});
+  REQUIRE(!too_many);
+  CHECK(too_many.error().sentence() ==
+        "set interrupts of '0000:01:00.0': this is not supported here; it has 4 interrupts of that "
+        "kind");
+  CHECK(one.signal_interrupts(VFIO_PCI_MSI_IRQ_INDEX, ~0U, numbers{1, 2})
+            .error()
+            .is(errc::unsupported));
+  CHECK(now == numbers{10, -1, 20, 21});
+  must(one.signal_interrupts(VFIO_PCI_MSI_IRQ_INDEX, -1));
+  CHECK(now.empty());
+}
+
+TEST_CASE("how many interrupts there are is told, and where none can be added, what to do") {
+  joined at;
+  auto one = at.open();
+  CHECK(
+      must(one.interrupts(VFIO_PCI_INTX_IRQ_INDEX)) ==
+      vfio_interrupts{.vectors = 1, .eventfds = true, .maskable = true, .masked_when_sent = true});
+  CHECK(must(one.interrupts(VFIO_PCI_MSIX_IRQ_INDEX)) ==
+        vfio_interrupts{.vectors = 8, .eventfds = true, .fixed_once_set = true});
+  CHECK(one.interrupts(17).error().is_errno(EINVAL));
+  const std::vector<std::int32_t> two{5, 6};
+  must(one.signal_interrupts(VFIO_PCI_MSIX_IRQ_INDEX, 0, two));
+  const auto more = one.signal_interrupts(VFIO_PCI_MSIX_IRQ_INDEX, 1, two);
+  REQUIRE(!more);
+  CHECK(more.error().is(errc::still_in_use));
+  CHECK(more.error().subject() == "0000:01:00.0");
+  must(one.signal_interrupts(VFIO_PCI_MSIX_IRQ_INDEX, -1));
+  if (!tether_test::allocations_can_fail) return;
+  tether_test::failing_allocation = 1;
+  CHECK(one.signal_interrupts(VFIO_PCI_MSIX_IRQ_INDEX, 0, two).error().is_errno(ENOMEM));
+  tether_test::failing_allocation = 0;
+}
+
+TEST_CASE("a device without a reset of its own is told by what it says, not by how it refuses") {
+  joined at;
+  auto one = at.open();
+  auto& machine = tether_test::fake_vfio_kernel::machine();
+  const auto none = one.reset();
+  REQUIRE(!none);
+  CHECK(none.error().is(errc::unsupported));
+  CHECK(none.error().sentence().find("it has no reset of its own") != std::string::npos);
+  CHECK(none.error().sentence().find("tether does not") == std::string::npos);
+  machine.refusals = {{VFIO_DEVICE_RESET, EIO}, {VFIO_DEVICE_GET_INFO, EIO}};
+  CHECK(one.reset().error().is_errno(EIO));
+  machine.refusals = {};
 }
 
 TEST_CASE(

@@ -36,6 +36,29 @@ TEST_CASE("the last view destroys the device only if the handle has ended before
   }
 }
 
+TEST_CASE("who waits for the last view is told once, and has the handle again") {
+  struct waiting : tether::unused_notice {
+    waiting()
+        : unused_notice{
+              [](unused_notice& one) noexcept { static_cast<waiting&>(one).times += 1; }} {}
+    int times = 0;
+  };
+  waiting who;
+  vfio_device_state<tether_test::fake_vfio_kernel> device;
+  CHECK_FALSE(device.tell_when_unused(who));
+  CHECK_FALSE(device.views.drop_handle());
+  device.views.take_back_handle();
+  device.views.add();
+  device.views.add();
+  CHECK(device.tell_when_unused(who));
+  device.end_view();
+  CHECK(who.times == 0);
+  device.end_view();
+  CHECK(who.times == 1);
+  CHECK(device.views.count() == 0);
+  CHECK_FALSE(device.views.drop_handle());
+}
+
 TEST_CASE("of views and a handle that end at once, exactly one learns that it is the last") {
   for (int round = 0; round < 500; ++round) {
     view_count views;

@@ -30,6 +30,7 @@ TEST_CASE("a group that cannot be opened says why and what to do, and leaves not
   auto& machine = fake_vfio_kernel::start_anew();
   tether_test::fake_sysfs made;
   made.add("0000:01:00.1", "pci", "12", "snd_hda_intel");
+  made.add("0000:02:00.0", "pci", "13", "vfio-pci");
   const vfio_sysfs sysfs{made.root()};
   const auto before = tether_test::open_descriptors();
   const auto sentence = [&](vfio_group const& group) {
@@ -37,6 +38,7 @@ TEST_CASE("a group that cannot be opened says why and what to do, and leaves not
     return opened ? std::string{"(it opened)"} : opened.error().sentence();
   };
   CHECK(sentence(twelve).find("driver_override") != std::string::npos);
+  made.add("0000:01:00.0", "pci", "12", "vfio-pci");
   machine.groups["/dev/vfio/12"].is = {.viable = false};
   CHECK(sentence(twelve).find("0000:01:00.1 (snd_hda_intel)") != std::string::npos);
   CHECK(opened_group::open(twelve, sysfs).error().is(errc::still_in_use));
@@ -58,6 +60,24 @@ TEST_CASE("a group that cannot be opened says why and what to do, and leaves not
     CHECK(refused.error().is(errc::bad_descriptor));
   }
   CHECK(tether_test::open_descriptors() == before);
+}
+
+TEST_CASE("a group that no IOMMU stands before is refused as that, whatever the kernel says") {
+  auto& machine = fake_vfio_kernel::start_anew();
+  tether_test::fake_sysfs made;
+  made.add("0000:01:00.0", "pci", "0");
+  made.add_group_node("noiommu-0", "509:0");
+  const vfio_sysfs sysfs{made.root()};
+  const auto sentence = [&](const char* path) {
+    return opened_group::open(vfio_group{path}, sysfs).error().sentence();
+  };
+  CHECK(sentence("/dev/vfio/0").find("No such file or directory; no IOMMU is on") !=
+        std::string::npos);
+  machine.groups["/dev/vfio/noiommu-0"].is.number = 0;
+  CHECK(sentence("/dev/vfio/noiommu-0").find("not supported here; no IOMMU is on") !=
+        std::string::npos);
+  const injected_fault no_right{1, EPERM};
+  CHECK(sentence("/dev/vfio/noiommu-0").find("no IOMMU is on") != std::string::npos);
 }
 
 TEST_CASE("a group that was passed in as a descriptor stays the caller's") {

@@ -42,9 +42,11 @@ struct large_pages {
 TEST_CASE("frames of one host page meet, and those of two do not") {
   large_pages memory;
   partial_pages all{std::pmr::get_default_resource()};
-  block_records* const notes = all.of(memory.ram.backing(), memory.generation(), memory.owner);
+  block_records* const notes = all.of(memory.ram.backing(), memory.generation(),
+                                      memory.ram.backing().page_size(), memory.owner);
   REQUIRE(notes != nullptr);
-  CHECK(all.of(memory.ram.backing(), memory.generation(), memory.owner) == notes);
+  CHECK(all.of(memory.ram.backing(), memory.generation(), memory.ram.backing().page_size(),
+               memory.owner) == notes);
   const partial_page first = notes->at(0);
   REQUIRE(first);
   CHECK(notes->at(60 * KiB) == first);
@@ -65,7 +67,7 @@ TEST_CASE(
   large_pages memory;
   partial_pages all{std::pmr::get_default_resource()};
   memory_backing& block = memory.ram.backing();
-  block_records* const notes = all.of(block, memory.generation(), memory.owner);
+  block_records* const notes = all.of(block, memory.generation(), block.page_size(), memory.owner);
   notes->at(0).mark_free(0);
   notes->at(4 * KiB).mark_free(1);
   all.mark_used(block, 4 * KiB);
@@ -76,7 +78,7 @@ TEST_CASE(
   CHECK_FALSE(notes->empty());
   all.mark_used(block, 0);
   CHECK(all.size() == 0);
-  CHECK(all.of(block, memory.generation(), memory.owner)->empty());
+  CHECK(all.of(block, memory.generation(), block.page_size(), memory.owner)->empty());
 }
 
 TEST_CASE(
@@ -85,21 +87,21 @@ TEST_CASE(
   partial_pages all{std::pmr::get_default_resource()};
   memory_backing& block = memory.ram.backing();
   const auto before = memory.generation();
-  all.of(block, before, memory.owner)->at(0).mark_free(0);
+  all.of(block, before, block.page_size(), memory.owner)->at(0).mark_free(0);
   block.generation().begin_edit();
   block.generation().end_edit();
   const auto now = memory.generation();
   REQUIRE(now != before);
-  CHECK(all.of(block, now, memory.owner)->generation() == before);
+  CHECK(all.of(block, now, block.page_size(), memory.owner)->generation() == before);
   all.mark_used(block, 0);  // nothing that it means
   CHECK(all.size() == 1);
-  const page_key old = all.of(block, now, memory.owner)->key_of(0);
+  const page_key old = all.of(block, now, block.page_size(), memory.owner)->key_of(0);
   all.erase(block);
   CHECK(all.size() == 0);
   // what a request knows of the old ones' pages it does not take for these'
-  CHECK_FALSE(all.of(block, now, memory.owner)->key_of(0) == old);
-  CHECK(all.of(block, now, memory.owner)->generation() == now);
-  CHECK(all.of(block, now, memory.owner)->at(0).inflated() == 0);
+  CHECK_FALSE(all.of(block, now, block.page_size(), memory.owner)->key_of(0) == old);
+  CHECK(all.of(block, now, block.page_size(), memory.owner)->generation() == now);
+  CHECK(all.of(block, now, block.page_size(), memory.owner)->at(0).inflated() == 0);
 }
 
 TEST_CASE(
@@ -108,7 +110,7 @@ TEST_CASE(
   large_pages memory;
   partial_pages all{std::pmr::get_default_resource()};
   memory_backing& block = memory.ram.backing();
-  all.of(block, memory.generation(), memory.owner)->at(0).mark_free(0);
+  all.of(block, memory.generation(), block.page_size(), memory.owner)->at(0).mark_free(0);
   all.erase_expired();
   CHECK(all.size() == 1);
   memory.owner.reset();
@@ -120,7 +122,8 @@ TEST_CASE(
 TEST_CASE("where there is no memory to note a frame, nothing is noted and nothing thrown") {
   large_pages memory;
   partial_pages all{std::pmr::null_memory_resource()};
-  CHECK(all.of(memory.ram.backing(), memory.generation(), memory.owner) == nullptr);
+  CHECK(all.of(memory.ram.backing(), memory.generation(), memory.ram.backing().page_size(),
+               memory.owner) == nullptr);
   CHECK(all.size() == 0);
   block_records notes{1, memory.generation(), 64 * KiB, memory.owner,
                       std::pmr::null_memory_resource()};

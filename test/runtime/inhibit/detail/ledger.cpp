@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace runtime_inhibit_detail_ledger {
@@ -49,6 +50,14 @@ TEST_CASE("entries are listed latest first, once each, and unlisted at zero") {
   book.subtract(a, 5);
   CHECK(book.empty());
   CHECK(book.counts() == gate_counts{});
+}
+
+TEST_CASE("who waits for its own permit is told so, and nobody else") {
+  const auto own = refused_hold(std::errc::resource_deadlock_would_occur, "nic");
+  CHECK(own.sentence().find("this thread has a permit to discard") != std::string::npos);
+  const auto busy = refused_hold(std::errc::device_or_resource_busy, "nic");
+  CHECK(busy.sentence().find("permit") == std::string::npos);
+  CHECK(busy.subject() == "nic");
 }
 
 TEST_CASE("an entry that was emptied may count another kind") {
@@ -160,6 +169,28 @@ TEST_CASE("counts do not come round to zero: what does not fit is not counted") 
     book.subtract(two, two.count());
     CHECK(book.empty());
   }
+}
+
+TEST_CASE("a copy is whole, or says how much room it needs, and allocates nothing") {
+  ledger book;
+  hold_entry a{"a"};
+  hold_entry b{"b"};
+  gate_status copy;
+  copy.holders = {{label{"old"}, entry_kind::suspension, 1}};
+  copy.holders.shrink_to_fit();
+  CHECK(book.copy_to(copy) == 0);
+  CHECK(copy == gate_status{});
+  book.add(a, entry_kind::any_hold, 1);
+  book.add(b, entry_kind::uncoordinated_hold, 2);
+  CHECK(book.copy_to(copy) == 2);
+  CHECK(copy.holders.capacity() == 1);
+  copy.holders.reserve(2);
+  CHECK(book.copy_to(copy) == 0);
+  CHECK(copy == gate_status{.counts = book.counts(),
+                            .holders = {{label{"b"}, entry_kind::uncoordinated_hold, 2},
+                                        {label{"a"}, entry_kind::any_hold, 1}}});
+  book.subtract(a, 1);
+  book.subtract(b, 2);
 }
 
 }  // namespace runtime_inhibit_detail_ledger

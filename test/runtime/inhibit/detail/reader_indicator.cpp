@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <tether/core/stop_token.hpp>
 #include <tether/inhibit/detail/reader_indicator.hpp>
 
 #include <doctest/doctest.h>
@@ -149,17 +150,15 @@ TEST_CASE(
   REQUIRE(one.reader_indicator.enter(discard_kind::uncoordinated, ticket));
   {
     std::unique_lock lock{one.mutex};
-    CHECK(one.reader_indicator.drain(false, lock, {.until = std::chrono::steady_clock::now()}) ==
+    CHECK(one.reader_indicator.drain(false, lock, wait_until{std::chrono::steady_clock::now()}) ==
           drained::timed_out);
     CHECK(lock.owns_lock());
     std::stop_source stop;
     stop.request_stop();
-    wait_limits how{};
     const auto token = stop.get_token();
-    how.stop = &token;
-    CHECK(one.reader_indicator.drain(false, lock, how) == drained::cancelled);
-    how.until = std::chrono::steady_clock::now() + std::chrono::hours{1};
-    CHECK(one.reader_indicator.drain(false, lock, how) == drained::cancelled);
+    CHECK(one.reader_indicator.drain(false, lock, wait_unless_stopped{&token}) ==
+          drained::cancelled);
+    CHECK(lock.owns_lock());
   }
   std::thread waiter{[&] {
     std::unique_lock lock{one.mutex};

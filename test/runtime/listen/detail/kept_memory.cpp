@@ -3,6 +3,7 @@
 
 #include <tether/topology/ram_block.hpp>
 
+#include <support/divided_ram.hpp>
 #include <support/must.hpp>
 
 #include <doctest/doctest.h>
@@ -11,6 +12,7 @@ namespace runtime_listen_detail_kept_memory {
 
 using namespace tether;
 using namespace tether::detail;
+using tether_test::divided_ram;
 using tether_test::must;
 
 TEST_CASE("memory is kept until it is released, or with the list, or for ever") {
@@ -34,6 +36,29 @@ TEST_CASE("memory is kept until it is released, or with the list, or for ever") 
   }
   CHECK(memory.references() == 1);
   memory.release();
+}
+
+TEST_CASE("units are kept from being discarded as long as the memory is, or for ever") {
+  divided_ram memory{3, 64 * KiB};
+  memory_backing& block = memory.ram.backing();
+  kept_memory first;
+  kept_memory second;
+  REQUIRE(first.reserve(1));
+  REQUIRE(second.reserve(1));
+  for (kept_memory* by : {&first, &second}) {
+    by->keep(block);
+    by->keep_unit(*block.population(), 1);
+  }
+  CHECK(memory.discard(0).has_value());
+  CHECK_FALSE(memory.discard(1).has_value());
+  first.release();
+  CHECK_FALSE(memory.discard(1).has_value());  // the other one has it yet
+  second.release();
+  CHECK(memory.discard(1).has_value());
+  first.keep_unit(*block.population(), 2);
+  first.keep_for_ever();
+  first.release();
+  CHECK_FALSE(memory.discard(2).has_value());
 }
 
 }  // namespace runtime_listen_detail_kept_memory

@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -108,6 +109,45 @@ TEST_CASE("a listener that knows a rollback is told that it is one") {
   CHECK(knows.breaches.empty());
   REQUIRE(t.table.deliver({t.placed.additions, {}}, commit_kind::compulsory, t.fenced));
   CHECK(knows.rollbacks == 1);
+}
+
+TEST_CASE("all are asked before any is told, and one that could not follow spares the others") {
+  struct knows_beforehand : listener_recorder {
+    using listener_recorder::listener_recorder;
+    bool could = true;
+    std::uint64_t asked = 0;
+    result<void> could_follow(std::span<section const> removals,
+                              std::span<section const> additions) noexcept {
+      asked += removals.size() + additions.size();
+      return could ? result<void>{} : failure(error{"follow", errc::outside_aperture}.of("knows"));
+    }
+  };
+  static_assert(foretells<knows_beforehand> && foretells<listener_handle> &&
+                !foretells<listener_recorder>);
+  three t;
+  knows_beforehand knows{"knows", t.shared};
+  t.table.insert(listener_handle{knows}, 20);
+  t.table.find(&knows)->now = listener_table::state::enrolled;
+  REQUIRE(t.table.deliver(t.placed, commit_kind::refusable, t.fenced));
+  CHECK(knows.asked == 2);
+  const auto before = knows.mapped();
+  t.shared.clear();
+  knows.could = false;
+  const auto refused = t.table.deliver({t.placed.additions, {}}, commit_kind::refusable, t.fenced);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().subject() == "knows");
+  CHECK(t.shared.empty());
+  CHECK(knows.mapped() == before);
+
+  CHECK(knows.asked == 4);
+  for (auto* const other : {&t.low, &t.same, &t.high})
+    t.table.find(other)->now = listener_table::state::leaving;
+  REQUIRE(t.table.deliver({{mmio(0, "a")}, {}}, commit_kind::refusable, t.fenced));
+  CHECK(knows.asked == 4);  // alone: its commit refuses before it does anything
+  t.table.find(&t.low)->now = listener_table::state::enrolled;
+  REQUIRE(t.table.deliver({{mmio(0x10, "b")}, {}}, commit_kind::compulsory, t.fenced));
+  CHECK(knows.asked == 4);  // nobody may refuse
+  CHECK(knows.mapped().empty());
 }
 
 TEST_CASE("a refusal that could not be undone everywhere says so") {

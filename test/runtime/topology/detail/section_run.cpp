@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <tether/core/label.hpp>
+#include <tether/topology/detail/section_owner.hpp>
 #include <tether/topology/detail/section_run.hpp>
 
 #include <doctest/doctest.h>
 
+#include <cstddef>
 #include <memory>
 
 namespace runtime_topology_detail_section_run {

@@ -13,10 +13,13 @@ namespace {
 // The backend's unit decides, and what `attach` takes goes with it.
 using of_groups = configuration<software_iommu>;
 using of_devices = configuration<iommufd>;
-static_assert(std::is_same_v<operations_of<software_iommu, of_groups>,
-                             group_operations<software_iommu, of_groups>>);
+static_assert(std::is_base_of_v<group_operations<software_iommu, of_groups>,
+                                operations_of<software_iommu, of_groups>>);
 static_assert(
-    std::is_same_v<operations_of<iommufd, of_devices>, device_operations<iommufd, of_devices>>);
+    std::is_base_of_v<device_operations<iommufd, of_devices>, operations_of<iommufd, of_devices>>);
+// What is below comes at no cost of room.
+static_assert(sizeof(operations_of<software_iommu, of_groups>) ==
+              sizeof(group_operations<software_iommu, of_groups>));
 static_assert(std::is_same_v<source_of<software_iommu>::type, endpoint_group>);
 static_assert(std::is_same_v<source_of<iommufd>::type, vfio_cdev>);
 

@@ -31,8 +31,6 @@ static_assert(accepts<inhibition_slot, inhibit_per_device> && !accepts<inhibitio
 static_assert(std::is_same_v<policy_for<inhibition_slot, by_nobody>, inhibit_per_group>);
 static_assert(std::is_same_v<policy_for<inhibition_slot, inhibit_per_device>, inhibit_per_device>);
 static_assert(std::is_same_v<policy_for<granularity_slot, in_blocks>, whole_section>);
-static_assert(all_accepted<> && all_accepted<inhibit_per_device, trim_edges> &&
-              !all_accepted<trim_edges, by_nobody>);
 
 static_assert(policies_in<inhibition_slot> == 0 && policies_in<inhibition_slot, in_blocks> == 0);
 static_assert(policies_in<inhibition_slot, by_nobody, in_blocks, inhibit_per_group> == 2,

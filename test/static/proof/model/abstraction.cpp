@@ -28,6 +28,7 @@ struct some_container {
     using inhibition = inhibit_per_group;
     using lifecycle = lifecycle_of<attach_unit::device, Tells>;
     static constexpr hold_kind holds = Holds;
+    static constexpr bool pins = some_backend::pins;
   };
 };
 

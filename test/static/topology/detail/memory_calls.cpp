@@ -12,6 +12,8 @@ using tether::detail::memory_calls_of;
 using tether::faulty_kernel;
 
 static_assert(memory_calls_of<linux_kernel>.madvise == &linux_kernel::madvise &&
+              memory_calls_of<linux_kernel>.drop_ranges ==
+                  &tether::detail::range_advice<linux_kernel>::drop &&
               memory_calls_of<linux_kernel>.fallocate == &linux_kernel::fallocate &&
               memory_calls_of<linux_kernel>.mmap == &linux_kernel::mmap &&
               memory_calls_of<linux_kernel>.move_mapping == &linux_kernel::move_mapping &&

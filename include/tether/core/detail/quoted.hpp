@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSL-1.0
+// Text of a user's own, a name above all, within a line that is printed and within JSON: neither
+// may be broken by a quotation mark, a line's end or half a character. For status, which may
+// allocate.
+#pragma once
+
+#include <tether/version.hpp>
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace tether::detail {
+
+/// How many bytes the first character of `text` has if it is well formed UTF-8 (RFC 3629: no
+/// surrogate, nothing beyond U+10FFFF, none longer than it need be), else 0.
+[[nodiscard]] constexpr std::size_t first_character(std::string_view text) noexcept {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  if (text.empty()) return 0;
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return 1;
+  const std::size_t size = lead < 0xc2   ? 0
+                           : lead < 0xe0 ? 2
+                           : lead < 0xf0 ? 3
+                           : lead < 0xf5 ? 4
+                                         : 0;
+  if (size == 0 || text.size() < size) return 0;
+  // the second byte has less room after these
+  const unsigned char least = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+  const unsigned char most = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+  if (byte(1) < least || byte(1) > most) return 0;
+  for (std::size_t i = 2; i < size; ++i) {
+    if (byte(i) < 0x80 || byte(i) > 0xbf) return 0;
+  }
+  return size;
+}
+
+inline void append_hexadecimal(std::string& to, unsigned char byte) {
+  constexpr std::string_view digits = "0123456789abcdef";
+  to += digits[byte >> 4U];
+  to += digits[byte & 0xfU];
+}
+
+/// Appends `text` as a JSON string (RFC 8259), quotation marks included. A byte that is no UTF-8
+/// becomes U+FFFD. Fails: may throw `std::bad_alloc`.
+inline void append_json(std::string& to, std::string_view text) {
+  to += '"';
+  while (!text.empty()) {
+    const std::size_t size = first_character(text);
+    const auto byte = static_cast<unsigned char>(text.front());
+    if (size == 0) {
+      to += "\\ufffd";
+    } else if (byte == '"' || byte == '\\') {
+      to += '\\';
+      to += text.front();
+    } else if (byte < 0x20 || byte == 0x7f) {
+      to += "\\u00";
+      append_hexadecimal(to, byte);
+    } else {
+      to += text.substr(0, size);
+    }
+    text.remove_prefix(size == 0 ? 1 : size);
+  }
+  to += '"';
+}
+
+/// Appends `text` between single quotation marks, on one line: what would end it, or is no UTF-8,
+/// is shown as `\x0a`. Fails: may throw `std::bad_alloc`.
+inline void append_quoted(std::string& to, std::string_view text) {
+  to += '\'';
+  while (!text.empty()) {
+    const std::size_t size = first_character(text);
+    const auto byte = static_cast<unsigned char>(text.front());
+    if (size == 0 || byte < 0x20 || byte == 0x7f || byte == '\'' || byte == '\\') {
+      to += "\\x";
+      append_hexadecimal(to, byte);
+    } else {
+      to += text.substr(0, size);
+    }
+    text.remove_prefix(size == 0 ? 1 : size);
+  }
+  to += '\'';
+}
+
+}  // namespace tether::detail

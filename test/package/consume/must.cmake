@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: BSL-1.0
+# must(COMMAND ...): it succeeds, and `said` is what it said. must_not(COMMAND ...): it fails, and likewise.
+function(must)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE said ERROR_VARIABLE said)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "${said}\nfailed: ${ARGN}")
+  endif()
+  set(said "${said}" PARENT_SCOPE)
+endfunction()
+function(must_not)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE said ERROR_VARIABLE said)
+  if(status EQUAL 0)
+    message(FATAL_ERROR "${said}\nsucceeded, and must not: ${ARGN}")
+  endif()
+  set(said "${said}" PARENT_SCOPE)
+endfunction()

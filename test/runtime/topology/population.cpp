@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <tether/topology/population.hpp>
+
+#include <tether/inhibit/discard_gate.hpp>
+#include <tether/topology/address_space.hpp>
+#include <tether/topology/unit_source.hpp>
+
+#include <support/failing_allocation.hpp>
+#include <support/must.hpp>
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+
+namespace runtime_topology_population {
+
+using namespace tether;
+using tether_test::must;
+
+TEST_CASE("a block is divided once, before it is placed, into units that fit") {
+  auto ram = must(ram_block::allocate("ram", 1 * MiB));
+  CHECK(ram.backing().population() == nullptr);
+  for (const std::uint64_t wrong : {std::uint64_t{0}, 3 * 4 * KiB, 2 * KiB, 2 * MiB}) {
+    CAPTURE(wrong);
+    const auto refused = divide(ram, wrong);
+    REQUIRE_FALSE(refused.has_value());
+    CHECK(refused.error().is(errc::not_aligned));
+    CHECK(refused.error().number() == 4 * KiB);
+  }
+  {
+    address_space guest;
+    const auto id = must(guest.place(region::ram(ram), guest_address{0}));
+    CHECK(divide(ram, 64 * KiB).error().is(errc::still_in_use));
+    must(guest.remove(id));
+  }
+  must(divide(ram, 64 * KiB));
+  auto& units = *ram.backing().population();
+  CHECK(units.unit_size() == 64 * KiB);
+  CHECK(units.units() == 16);
+  CHECK(&units.memory() == &ram.backing());
+  CHECK(units.discarded_bytes() == 0);
+  CHECK(units.extent_of(3) ==
+        extent<block_offset>{block_offset{192 * KiB}, block_offset{256 * KiB - 1}});
+  CHECK(units.unit_at(block_offset{256 * KiB - 1}) == 3);
+  CHECK(units.is_populated(15));
+  CHECK(divide(ram, 64 * KiB).error().is(errc::already_there));
+}
+
+TEST_CASE("out of memory leaves the block undivided") {
+  if (!tether_test::allocations_can_fail) return tether_test::cannot_fail_allocations();
+  auto ram = must(ram_block::allocate("ram", 1 * MiB));
+  for (std::uint64_t number = 1;; ++number) {
+    tether_test::failing_allocation = number;
+    const auto done = divide(ram, 4 * KiB);
+    tether_test::failing_allocation = 0;
+    if (done) break;
+    CHECK(done.error().code() == std::errc::not_enough_memory);
+    CHECK(ram.backing().population() == nullptr);
+    REQUIRE(number < 20);
+  }
+}
+
+namespace {
+
+struct counted : detail::unit_follower {
+  std::atomic<unsigned> unmapped{0};
+  explicit counted(population const& units);
+};
+constexpr detail::unit_follower::calls quiet{
+    [](detail::unit_follower&) noexcept { return true; }, [](detail::unit_follower&) noexcept {},
+    [](detail::unit_follower& one, extent<block_offset>) noexcept -> result<bool> {
+      static_cast<counted&>(one).unmapped += 1;
+      return true;
+    },
+    [](detail::unit_follower&, extent<block_offset>) noexcept -> result<bool> { return true; },
+    [](detail::unit_follower&, error const&) noexcept {}};
+counted::counted(population const& units) {
+  how = &quiet;
+  owner = this;
+  where = {block_offset{0}, units.extent_of(units.units() - 1).last};
+}
+
+}  // namespace
+
+TEST_CASE("who is enrolled is told, who failed or was withdrawn is not") {
+  auto ram = must(ram_block::allocate("ram", 1 * MiB));
+  must(divide(ram, 64 * KiB));
+  auto& units = *ram.backing().population();
+  unit_source source{units};
+  discard_gate<> gate;
+  counted mine{units};
+  const auto fails = [] { return result<void>{failure(error{"map", errc::over_budget})}; };
+  const auto succeeds = [] { return result<void>{}; };
+  CHECK_FALSE(units.enrol(mine, nullptr, fails).has_value());
+  must(source.discard(0, gate.permit(discard_kind::coordinated)));
+  CHECK(mine.unmapped == 0);
+  must(units.enrol(mine, nullptr, succeeds));
+  must(source.discard(1, gate.permit(discard_kind::coordinated)));
+  CHECK(mine.unmapped == 1);
+  CHECK_FALSE(units.withdraw(mine, fails).has_value());
+  must(source.discard(2, gate.permit(discard_kind::coordinated)));
+  CHECK(mine.unmapped == 2);
+  CHECK(must(units.withdraw(mine, succeeds)) == nullptr);
+  must(source.discard(3, gate.permit(discard_kind::coordinated)));
+  CHECK(mine.unmapped == 2);
+}
+
+TEST_CASE("while somebody enrols, units stay as they are: busy") {
+  auto ram = must(ram_block::allocate("ram", 1 * MiB));
+  must(divide(ram, 64 * KiB));
+  auto& units = *ram.backing().population();
+  unit_source source{units};
+  discard_gate<> gate;
+  counted mine{units};
+  must(units.enrol(mine, nullptr, [&]() -> result<void> {
+    std::thread{[&] {
+      const auto refused = source.discard(0, gate.permit(discard_kind::coordinated));
+      REQUIRE_FALSE(refused.has_value());
+      CHECK(is_busy(refused.error()));
+    }}.join();
+    CHECK(units.is_populated(0));
+    return {};
+  }));
+  must(source.discard(0, gate.permit(discard_kind::coordinated)));
+  CHECK(mine.unmapped == 1);
+}
+
+}  // namespace runtime_topology_population

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: BSL-1.0
+// A virtual machine inside the machine: examples/vmm with a stock kernel as guest, driven by its
+// control socket, and the guest's program (guest/init.cpp) by the guest's serial port.
+#pragma once
+
+#include <system/in_machine.hpp>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <poll.h>
+#include <signal.h>
+#include <string>
+#include <string_view>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace in_machine {
+
+/// The number behind `name` in an answer: "100M" and "100K" in bytes. -1 if it is not there.
+inline std::int64_t number_after(std::string_view text, std::string_view name) {
+  const auto at = text.find(name);
+  if (at == text.npos) return -1;
+  const std::string rest{text.substr(at + name.size(), 32)};
+  char* end = nullptr;
+  const auto number = static_cast<std::int64_t>(std::strtoll(rest.c_str(), &end, 0));
+  if (end == rest.c_str()) return -1;
+  const auto unit = *end == 'M' ? MiB : *end == 'K' ? KiB : 1;
+  return number * static_cast<std::int64_t>(unit);
+}
+
+class guest_machine {
+ public:
+  /// Starts the monitor, and waits for the guest's program.
+  explicit guest_machine(std::vector<std::string> words, bool wait = true, std::string name = "vmm")
+      : socket_path_{"/tmp/" + name} {
+    std::array<int, 2> in{};
+    std::array<int, 2> out{};
+    REQUIRE(::pipe2(in.data(), O_CLOEXEC) == 0);
+    REQUIRE(::pipe2(out.data(), O_CLOEXEC) == 0);
+    words.insert(words.begin(), {"/vmm", "--kernel", "/guest/vmlinuz", "--initrd", "/guest/initrd",
+                                 "--append", "nokaslr iomem=relaxed cryptomgr.notests rdinit=/init",
+                                 "--control", socket_path_});
+    if (::access("/dev/iommu", F_OK) == 0) words.insert(words.end(), {"--backend", "iommufd"});
+    std::vector<char*> arguments;
+    for (auto& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    monitor_ = ::fork();
+    REQUIRE(monitor_ >= 0);
+    if (monitor_ == 0) {
+      ::dup2(in[0], STDIN_FILENO);
+      ::dup2(out[1], STDOUT_FILENO);
+      ::dup2(out[1], STDERR_FILENO);
+      ::execv("/vmm", arguments.data());
+      ::_exit(127);
+    }
+    ::close(in[0]);
+    ::close(out[1]);
+    input_ = in[1];
+    console_ = out[0];
+    if (wait) CHECK(heard("guest: ready", 400));
+  }
+  guest_machine(guest_machine const&) = delete;
+  guest_machine& operator=(guest_machine const&) = delete;
+  ~guest_machine() {
+    if (monitor_ > 0) kill();
+    ::close(input_);
+    ::close(console_);
+    if (socket_ >= 0) ::close(socket_);
+  }
+
+  /// Lines of the answer, without the last if that is "ok".
+  std::string tell(std::string const& command) {
+    if (socket_ < 0) connect();
+    const std::string line = command + "\n";
+    REQUIRE(::send(socket_, line.data(), line.size(), MSG_NOSIGNAL) ==
+            static_cast<ssize_t>(line.size()));
+    std::string answer;
+    for (;;) {
+      std::array<char, 4096> bytes{};
+      const auto got = ::read(socket_, bytes.data(), bytes.size());
+      if (got <= 0) return answer + "the monitor has hung up\n";
+      answer.append(bytes.data(), static_cast<std::size_t>(got));
+      if (answer == "ok\n" || answer.ends_with("\nok\n"))
+        return answer.substr(0, answer.size() - 3);
+      const auto last = answer.rfind('\n', answer.size() - 2);
+      if (answer.ends_with("\n") && std::string_view{answer}
+                                        .substr(last == answer.npos ? 0 : last + 1)
+                                        .starts_with("failed:"))
+        return answer;
+    }
+  }
+  /// What the guest's program answers.
+  std::string ask(std::string const& command, unsigned seconds = 200) {
+    const std::string name = "guest: " + command.substr(0, command.find(' ')) + " ";
+    seen_ = said_.size();
+    CHECK(tell("say " + command) == "");
+    if (!heard(name, seconds)) return "nothing";
+    const auto at = said_.find(name, seen_) + name.size();
+    return said_.substr(at, said_.find('\n', at) - at);
+  }
+  /// Waits until `number_after(status, name)` satisfies `enough`, and does not change any more.
+  template <class Enough>
+  std::int64_t settled(std::string_view name, Enough enough, unsigned seconds = 200) {
+    std::int64_t last = -1;
+    for (unsigned tries = 0; tries < seconds * 4; ++tries) {
+      const auto now = number_after(tell("status"), name);
+      if (now == last && enough(now)) return now;
+      last = now;
+      std::this_thread::sleep_for(std::chrono::milliseconds{250});
+    }
+    return last;
+  }
+  /// Asks for a balloon of that size, and waits until the guest has given it.
+  void balloon(std::uint64_t bytes) {
+    CHECK(tell("balloon " + std::to_string(bytes)) == "");
+    CHECK(settled("balloon ", [&](auto now) { return now == static_cast<std::int64_t>(bytes); }) ==
+          static_cast<std::int64_t>(bytes));
+  }
+  std::int64_t status(std::string_view name) { return number_after(tell("status"), name); }
+
+  /// Waits for words on the guest's console, behind what was heard by the last `ask`.
+  bool heard(std::string_view words, unsigned seconds) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{seconds};
+    for (;;) {
+      const auto at = said_.find(words, seen_);
+      if (at != std::string::npos && said_.find('\n', at) != std::string::npos) return true;
+      if (std::chrono::steady_clock::now() > deadline) break;
+      pollfd one{console_, POLLIN, 0};
+      if (::poll(&one, 1, 100) <= 0) continue;
+      std::array<char, 4096> bytes{};
+      const auto got = ::read(console_, bytes.data(), bytes.size());
+      if (got <= 0) break;
+      said_.append(bytes.data(), static_cast<std::size_t>(got));
+    }
+    std::printf("the guest said:\n%s\n",
+                said_.substr(said_.size() > 3000 ? said_.size() - 3000 : 0).c_str());
+    return false;
+  }
+  [[nodiscard]] std::string const& console() const { return said_; }
+  /// Ends it by its own means. Answers what the monitor's process answers.
+  int quit() {
+    CHECK(tell("quit") == "");
+    return wait();
+  }
+  int wait() {
+    int status = -1;
+    REQUIRE(::waitpid(std::exchange(monitor_, -1), &status, 0) > 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+  void kill() {
+    ::kill(monitor_, SIGKILL);
+    static_cast<void>(wait());
+  }
+
+ private:
+  void connect() {
+    sockaddr_un at{};
+    at.sun_family = AF_UNIX;
+    std::memcpy(at.sun_path, socket_path_.data(), socket_path_.size());
+    socket_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    for (unsigned tries = 0; tries < 2400; ++tries) {
+      if (::connect(socket_, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds{50});
+    }
+    FAIL("the monitor does not listen");
+  }
+
+  std::string socket_path_;
+  pid_t monitor_ = -1;
+  int input_ = -1;
+  int console_ = -1;
+  int socket_ = -1;
+  std::string said_;
+  std::size_t seen_ = 0;
+};
+
+}  // namespace in_machine
