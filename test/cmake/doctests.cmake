@@ -2,6 +2,8 @@
 # tether_doctests(<name> <sources>...): one executable `tether_<name>`, and one ctest for each of its test
 # cases. The executable itself writes the list, after it is linked (see test/main.cpp), because only it knows
 # the names exactly: sentences with commas, brackets or semicolons do not survive CMake's lists.
+set(TETHER_TEST_BATCH 24 CACHE STRING
+  "How many test files are one translation unit: many compile all in the least time, 1 a changed one")
 add_library(tether_doctest_main OBJECT ${CMAKE_CURRENT_SOURCE_DIR}/main.cpp)
 target_link_libraries(tether_doctest_main PRIVATE tether_test_usage)
 
@@ -12,8 +14,9 @@ function(tether_doctests name)
   set(program tether_${name})
   add_executable(${program} ${ARGN} $<TARGET_OBJECTS:tether_doctest_main>)
   target_link_libraries(${program} PRIVATE tether_test_usage)
-  # Some files to a translation unit, or the library is read and compiled anew for each. Each is in a namespace of its own.
-  set_target_properties(${program} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+  # Many files to a translation unit, or the library is read and compiled anew for each: of what eight at a time compile, more than
+  # half is compiled in another unit as well. Each file is in a namespace of its own.
+  set_target_properties(${program} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${TETHER_TEST_BATCH})
 
   set(list ${CMAKE_CURRENT_BINARY_DIR}/${program}_cases.cmake)
   add_custom_command(TARGET ${program} POST_BUILD BYPRODUCTS ${list}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // What a program does with its container, `passthrough`, which the file that includes this has
-// declared: if that is refused, nothing here may be refused as well.
-#pragma once
+// declared: if that is refused, nothing here may be refused as well. Included once for each
+// `passthrough`, so it has no guard.
 
 #include <tether/attach/container.hpp>
 
