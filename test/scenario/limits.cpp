@@ -355,7 +355,7 @@ TEST_CASE(
     const auto refused = whole.dma->attach(pinning_group());
     REQUIRE_FALSE(refused);
     CHECK(refused.error().is(errc::discards_required));
-    CHECK(refused.error().subject() == "virtio-mem");
+    CHECK(refused.error().blocker() == "virtio-mem");
     CHECK(whole.book.entries().empty());
     CHECK(whole.dma->membership() == before.membership);
     CHECK(whole.gate.counts().any_holds == 0);

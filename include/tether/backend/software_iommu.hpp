@@ -166,7 +166,7 @@ class software_iommu {
     if (state_->table.size() >= state_->options.budget) {
       return failure(error{"map", errc::over_budget}
                          .at(what.where)
-                         .advise("this IOMMU holds at most {} mappings", state_->options.budget));
+                         .advise("this IOMMU holds at most {} mapping{|s}", state_->options.budget));
     }
     if (auto inside = detail::check_aperture(what.where, state_->options.usable); !inside)
       return inside;

@@ -59,8 +59,8 @@ struct error_category final : std::error_category {
       case errc::cuts_a_mapping: return "it would cut a mapping in two";
       case errc::not_mapped: return "nothing is mapped there";
       case errc::access_denied: return "the mapping does not allow that access";
-      case errc::discards_required: return "discards are required by someone";
-      case errc::discards_disabled: return "discards are held down by someone";
+      case errc::discards_required: return "someone requires that discards stay possible";
+      case errc::discards_disabled: return "someone holds discards down";
       case errc::consent_refused:
         return "tether[O1]: this endpoint pins memory for good and cannot agree to discards";
       case errc::mixed_group:

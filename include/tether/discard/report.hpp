@@ -96,9 +96,10 @@ Stream<Char, Traits>& operator<<(Stream<Char, Traits>& to, discard_report const&
             {all.errors, "failed"},
             {all.returned, "returned"},
             {all.completed, "of earlier requests discarded"},
-            {all.units_discarded, "units discarded"},
-            {all.units_populated, "units brought back"},
-            {all.units_fenced, "units fenced"}};
+            {all.units_discarded, all.units_discarded == 1 ? "unit discarded" : "units discarded"},
+            {all.units_populated,
+             all.units_populated == 1 ? "unit brought back" : "units brought back"},
+            {all.units_fenced, all.units_fenced == 1 ? "unit fenced" : "units fenced"}};
   to << detail::digits{all.requested, 10}.first << " requested";
   const char* before = ": ";
   for (auto const& part : parts) {

@@ -151,7 +151,7 @@ class ram_block {
     const auto answer = backing().remove_block(false);
     if (!answer)
       return failure(error{"free", errc::still_in_use}.of(name()).advise(
-          "{} regions and views refer to it", backing().references()));
+          "{} region{|s} or view{|s} {refers|refer} to it", backing().references()));
     if (*answer < 0)
       return failure(error::from_errno("free", static_cast<int>(-*answer)).of(name()));
     window_.reset();

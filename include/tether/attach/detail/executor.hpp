@@ -162,9 +162,11 @@ class executor : public container_state<Backend, Configuration> {
   template <class Limits>
   result<void> raise_to(hold_entry& entry, std::uint32_t needed, Limits const& how) noexcept {
     if (needed <= entry.count()) return {};
-    auto raised = gate_.raise(entry, Configuration::holds, needed - entry.count(), how);
-    if (raised) this->tell_holds(entry, Configuration::holds, listener_.name());
-    return raised;
+    if (auto raised = gate_.raise(entry, Configuration::holds, needed - entry.count(), how);
+        !raised) [[unlikely]]
+      return raised;
+    this->tell_holds(entry, Configuration::holds, listener_.name());
+    return {};
   }
   void lower_to(hold_entry& entry, std::uint32_t needed) noexcept {
     if (entry.count() > needed) {
