@@ -34,8 +34,8 @@ namespace tether::detail {
   return size;
 }
 
-/// Whether a character, `size` bytes long, would end the line or command a terminal (C0, DEL, and C1
-/// as UTF-8 has it).
+/// Whether a character, `size` bytes long, would end the line or command a terminal: C0, DEL, or C1
+/// in UTF-8.
 [[nodiscard]] constexpr bool is_control(std::string_view text, std::size_t size) noexcept {
   const auto byte = static_cast<unsigned char>(text.front());
   return byte < 0x20 || byte == 0x7f ||
@@ -72,7 +72,7 @@ inline void append_json(std::string& to, std::string_view text) {
   to += '"';
 }
 
-/// Appends `text` between single quotation marks, on one line: a control character, a quotation mark
+/// Appends `text` between single quotation marks, on one line: control characters, quotation marks
 /// and what is no UTF-8 are shown as `\x0a`. Fails: as `to`, a string or what takes characters and
 /// views as one does.
 template <class To>
