@@ -106,7 +106,7 @@ struct no_tracing {
   return texts[static_cast<std::uint8_t>(how)];
 }
 
-/// An event as one line, without its end. A container that is called by what is attached, because it
+/// An event as one line, without its end. A container called by what is attached, because it
 /// has no name, is not named twice. Cost: allocates. Fails: may throw `std::bad_alloc`.
 [[nodiscard]] inline std::string text_of(trace_event const& of) {
   std::string text;
