@@ -94,7 +94,7 @@ class container : private detail::teardown<Backend, configuration<Backend, Polic
   /// Attaches a group: takes the hold, joins, maps. All or nothing (law 11). Its devices are opened
   /// afterwards, through what is returned.
   /// Fails, changing nothing: `already_there`, `diverged`, `other_gate` (a guest has one gate),
-  /// what the gate, the strategy or the backend says, naming extent and cause.
+  /// what the gate, the granularity or the backend says, naming extent and cause.
   /// Cost: pins the guest's memory, unless another group has already: what a balloon took comes
   /// back in, except for discarded units where this maps in blocks.
   [[nodiscard]] result<attached> attach(source_type const& group) noexcept

@@ -49,8 +49,8 @@ class group_operations : public executor<Backend, Configuration> {
   using base::base;
 
  protected:
-  /// Fails: `already_there`, `diverged`, `other_gate`, what the gate, the strategy or the backend
-  /// says.
+  /// Fails: `already_there`, `diverged`, `other_gate`, what the gate, the granularity or the
+  /// backend says.
   template <class Lock = operation_lock, class Monitor>
   result<handle_ids> attach_with(typename Backend::group_type const& description, consent,
                                  Monitor* who) noexcept {
