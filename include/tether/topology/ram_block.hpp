@@ -191,7 +191,7 @@ class ram_block {
   void free_or_stop() noexcept {
     while (window_ && !detail::unfreed_blocks::is_parents(window_->memory) &&
            !backing().remove_block(true)) {
-      if (detail::unfreed_blocks::take(window_->memory)) break;
+      if (detail::unfreed_blocks::take(window_->memory, name())) break;
       if (backing().references() != 0)  // else the last device has just let go of it
         stop(
             "tether[R1]: a RAM block was destroyed while a region or a view referred to it, so a "
