@@ -14,9 +14,11 @@ namespace tether {
 struct discard_report {
   std::uint64_t requested = 0;  ///< frames that the guest named; the sum of the next eight
   std::uint64_t discarded = 0;  ///< the host has the memory back
-  /// acknowledged but not discarded: discards are inhibited. Never discarded later instead
+  /// acknowledged but not discarded: discards are inhibited. Never discarded later instead. Also
+  /// frames that are no memory: what is inhibited is not looked up, so that it costs nothing
   std::uint64_t inhibited = 0;
-  /// unmapped, or not memory that a guest may discard (registers, ROM, a device's BAR)
+  /// unmapped, or not memory that a guest may discard (registers, ROM, a device's BAR), while
+  /// discards are allowed
   std::uint64_t not_ram = 0;
   std::uint64_t partial = 0;  ///< part of a larger host page that is not complete (yet)
   /// part of a unit that is not complete yet, while only coordinated discards are allowed
