@@ -196,7 +196,7 @@ class [[nodiscard]] transaction {
             .at(both)
             .of(name)
             .blocked_by(other->owner->name().view())
-            .advise("memory is there, and one of the two asked to lie alone (region::exclusive)"));
+            .advise("one of the two asked to lie alone (region::exclusive)"));
   }
   [[nodiscard]] result<void> stays_alone(const char* operation, placed_region const& self,
                                          extent<guest_address> to) const noexcept {

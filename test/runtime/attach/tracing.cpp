@@ -117,9 +117,9 @@ TEST_CASE("of several containers each line says which it is") {
   must(group.detach());
   must(second.detach());
   container<recorded, scribe> unnamed{w.guest, w.gate};
-  auto first = must(unnamed.attach(nics));
+  static_cast<void>(must(unnamed.attach(nics)));
   static_cast<void>(unnamed.tracer().take());
-  auto next = must(unnamed.attach(vgpus));
+  static_cast<void>(must(unnamed.attach(vgpus)));
   CHECK(unnamed.tracer().take().back() ==
         "attach 'vgpus' in container 'nics': ends, finished");
 }
