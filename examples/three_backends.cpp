@@ -2,7 +2,8 @@
 // One source for every backend, chosen when the program starts. What differs between them is one
 // type: how it is opened (`open_backend`), what is attached for a device's name (`endpoint`), and
 // whether a group comes with it (`attach`) is the library's business. A device and a DIMM are
-// plugged in and unplugged, and the status after each step is printed as JSON.
+// plugged in and unplugged, and the gate's status after each step is printed as JSON. A container's
+// says when each thing was attached: with --json it is printed, too.
 //
 //     three_backends                                              software_iommu, made-up device
 //     three_backends --backend io_uring_buffers                   the kernel pins
@@ -12,14 +13,20 @@
 // A VMM has KVM told of its devices by one more policy, `tether::kvm_device_for<Backend>`: see
 // examples/vmm. Without arguments this prints:
 //
-//     {"step": "begin", "attached": 0, "mappings": 0, "bytes": 0, "held_by": []}
-//     {"step": "attach device", "attached": 1, "mappings": 1, "bytes": 4194304, "held_by": []}
-//     {"step": "plug DIMM in", "attached": 1, "mappings": 2, "bytes": 6291456, "held_by": []}
-//     {"step": "inflate balloon", "discarded": 3, "inhibited": 0}
-//     {"step": "unplug DIMM", "attached": 1, "mappings": 1, "bytes": 4194304, "held_by": []}
-//     {"step": "detach device", "attached": 0, "mappings": 0, "bytes": 0, "held_by": []}
-//     {"step": "inflate balloon", "discarded": 3, "inhibited": 0}
+//     begin: 0 bytes mapped
+//     {"discards_allowed": true, "coordinated_discards_allowed": true, "holders": []}
+//     attach device: 4194304 bytes mapped
+//     {"discards_allowed": true, "coordinated_discards_allowed": true, "holders": []}
+//     plug DIMM in: 6291456 bytes mapped
+//     {"discards_allowed": true, "coordinated_discards_allowed": true, "holders": []}
+//     inflate balloon: 3 requested: 3 discarded
+//     unplug DIMM: 4194304 bytes mapped
+//     {"discards_allowed": true, "coordinated_discards_allowed": true, "holders": []}
+//     detach device: 0 bytes mapped
+//     {"discards_allowed": true, "coordinated_discards_allowed": true, "holders": []}
+//     inflate balloon: 3 requested: 3 discarded
 #include <tether/tether.hpp>
+#include <tether/text.hpp>
 
 #include <array>
 #include <cstdint>
@@ -45,26 +52,19 @@ T must(tether::result<T> answer) {
 template <class Backend>
 using passthrough = tether::container<Backend, tether::inhibit_per_group, tether::whole_section>;
 
-std::string quoted(std::string_view text) {
-  std::string all = "\"";
-  for (const char one : text) {
-    if (one == '"' || one == '\\') all += '\\';
-    all += static_cast<unsigned char>(one) < ' ' ? '?' : one;
-  }
-  return all += '"';
-}
-
 class machine {
  public:
+  explicit machine(bool tells_all) : tells_all_{tells_all} {}
+
   template <class Backend>
   void run(Backend iommu, std::string const& name) {
     passthrough<Backend> dma{guest_, gate_, std::move(iommu)};
     const auto tell = [&](const char* step) {
-      const auto mapped = dma.usage();
-      std::printf("{\"step\": %s, \"attached\": %u, \"mappings\": %llu, ", quoted(step).c_str(),
-                  dma.membership().members, static_cast<unsigned long long>(mapped.mappings));
-      std::printf("\"bytes\": %llu, \"held_by\": [%s]}\n",
-                  static_cast<unsigned long long>(mapped.bytes), holders().c_str());
+      const auto now = dma.status();
+      std::printf("%s: %llu bytes mapped\n%s\n", step,
+                  static_cast<unsigned long long>(now.mapped.bytes),
+                  tether::json_of(gate_.status()).c_str());
+      if (tells_all_) std::puts(tether::json_of(now).c_str());
     };
     must(guest_.place(tether::region::ram(ram_), tether::guest_address{0}));
     tell("begin");
@@ -85,19 +85,10 @@ class machine {
  private:
   void inflate() {
     const std::array<std::uint32_t, 3> frames{7, 8, 9};
-    const auto said = balloon_.inflate(frames);
-    std::printf("{\"step\": \"inflate balloon\", \"discarded\": %llu, \"inhibited\": %llu}\n",
-                static_cast<unsigned long long>(said.discarded),
-                static_cast<unsigned long long>(said.inhibited));
-  }
-  std::string holders() {
-    std::string all;
-    gate_.for_each_holder([&](tether::holder_info const& who) {
-      if (who.count != 0) all += (all.empty() ? "" : ", ") + quoted(who.name);
-    });
-    return all;
+    std::printf("inflate balloon: %s\n", tether::text_of(balloon_.inflate(frames)).c_str());
   }
 
+  bool tells_all_;
   tether::ram_block ram_ = must(tether::ram_block::allocate("ram", 4 * tether::MiB));
   tether::ram_block dimm_ = must(tether::ram_block::allocate("dimm", 2 * tether::MiB));
   tether::address_space guest_;
@@ -106,13 +97,13 @@ class machine {
 };
 
 template <class Backend>
-int run_over(std::string const& device) {
+int run_over(std::string const& device, bool tells_all) {
   auto iommu = tether::open_backend<Backend>();
   if (!iommu) {
     std::printf("skipped: %s\n", iommu.error().sentence().c_str());
     return 77;  // this kernel does not have it
   }
-  machine{}.run(std::move(*iommu), device);
+  machine{tells_all}.run(std::move(*iommu), device);
   return EXIT_SUCCESS;
 }
 
@@ -121,18 +112,23 @@ int run_over(std::string const& device) {
 int main(int count, char** words) {
   std::string backend = "software_iommu";
   std::string device = "eth0";
-  for (int at = 1; at < count; at += 2) {
+  bool tells_all = false;
+  for (int at = 1; at < count; ++at) {
     const std::string_view option = words[at];
-    if ((option != "--backend" && option != "--device") || at + 1 == count) {
-      std::fputs("usage: three_backends [--backend NAME] [--device ADDRESS-OR-PATH]\n", stderr);
+    if (option == "--json") {
+      tells_all = true;
+    } else if ((option == "--backend" || option == "--device") && at + 1 != count) {
+      (option == "--backend" ? backend : device) = words[++at];
+    } else {
+      std::fputs("usage: three_backends [--backend NAME] [--device ADDRESS-OR-PATH] [--json]\n",
+                 stderr);
       return EXIT_FAILURE;
     }
-    (option == "--backend" ? backend : device) = words[at + 1];
   }
-  if (backend == "software_iommu") return run_over<tether::software_iommu>(device);
-  if (backend == "io_uring_buffers") return run_over<tether::io_uring_buffers>(device);
-  if (backend == "vfio_type1") return run_over<tether::vfio_type1>(device);
-  if (backend == "iommufd") return run_over<tether::iommufd>(device);
+  if (backend == "software_iommu") return run_over<tether::software_iommu>(device, tells_all);
+  if (backend == "io_uring_buffers") return run_over<tether::io_uring_buffers>(device, tells_all);
+  if (backend == "vfio_type1") return run_over<tether::vfio_type1>(device, tells_all);
+  if (backend == "iommufd") return run_over<tether::iommufd>(device, tells_all);
   std::fprintf(stderr,
                "--backend: '%s' is none of software_iommu, io_uring_buffers, vfio_type1, iommufd\n",
                backend.c_str());

@@ -5,6 +5,7 @@
     measure.py check  INCLUDE COMPILER   counts again and compares with baseline.txt: 3 % more is refused, 3 % less too (write it anew)
     measure.py write  INCLUDE COMPILER   writes baseline.txt
     measure.py time   INCLUDE COMPILER   the seconds of g++ -fsyntax-only, in multiples of boost/hana.hpp in the same run; never a test
+    measure.py program INCLUDE COMPILERS the processor seconds and MB of memory of each compiler at -O2, for the README's program
     measure.py selftest                  the comparison refuses what it must
 
 Counted are the templates that clang instantiates (its time trace, all events) and the headers that are opened. Both depend on the
@@ -141,6 +142,22 @@ def show_times(include, compiler):
     return 0
 
 
+def program(include, *compilers):
+    """The least of three runs of each compiler: other work on the machine only adds to it."""
+    source = os.path.join(HERE, "..", "..", "examples", "quickstart.cpp")
+    for compiler in compilers:
+        runs = []
+        for _ in range(3):
+            started = subprocess.Popen([compiler, "-std=c++20", "-O2", f"-I{include}", "-c", source, "-o", os.devnull])
+            _, status, used = os.wait4(started.pid, 0)  # of the compiler and of what it runs
+            started.returncode = os.waitstatus_to_exitcode(status)
+            if started.returncode != 0:
+                return 1
+            runs.append((used.ru_utime + used.ru_stime, used.ru_maxrss / 1024))
+        print(f"{os.path.basename(compiler)}: {min(one[0] for one in runs):.1f} s, {min(one[1] for one in runs):.0f} MB")
+    return 0
+
+
 def selftest():
     before = {"one.hpp": (1000, 100), "two.hpp": (10, 10)}
     cases = [
@@ -158,4 +175,4 @@ def selftest():
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    sys.exit({"check": check, "write": write, "time": show_times, "selftest": selftest}[command](*arguments))
+    sys.exit({"check": check, "write": write, "time": show_times, "program": program, "selftest": selftest}[command](*arguments))

@@ -66,6 +66,7 @@ class io_space {
   virtual result<void> detach(std::string const& device) = 0;
   virtual result<void> detach_all() = 0;
   [[nodiscard]] virtual std::vector<range> usable() const = 0;
+  [[nodiscard]] virtual std::uint64_t page() = 0;
 
   result<void> map_at(std::uintptr_t memory, std::uint64_t bytes, std::uint64_t at, int rights) {
     const auto where = range::of(tether::io_address{at}, bytes);
@@ -83,41 +84,25 @@ class io_space {
       return failure(error{"map", errc::not_aligned}.at(*where).advise(
           "both addresses and the size must be multiples of {} bytes", page));
     }
-    const auto above = by_address_.lower_bound(at);
-    if ((above != by_address_.end() && above->first <= where->last.value) ||
-        (above != by_address_.begin() && std::prev(above)->second->where.last.value >= at))
-      return failure(error{"map", errc::overlaps}.at(*where));
     const auto next = by_memory_.lower_bound(memory);
     if ((next != by_memory_.end() && next->first < memory + bytes) ||
         (next != by_memory_.begin() && std::prev(next)->second->end() > memory)) {
       return failure(error{"map", errc::already_there}.at(*where).advise(
           "some of this memory is mapped: each byte of it has one address"));
     }
-    auto block = borrow(memory, bytes);
-    if (!block) return failure(block.error());
-    auto fresh = std::make_unique<area>(area{memory, *where, std::move(*block), {}});
-    area& made = *fresh;
-    const auto named = by_memory_.emplace(memory, &made).first;
-    const auto there = by_address_.emplace(at, std::move(fresh)).first;
-    auto placed =
-        space_.place(tether::region::ram(made.block).read_only((rights & TETHER_WRITE) == 0),
-                     tether::guest_address{at});
-    if (placed) {
-      made.id = *placed;
-      return {};
-    }
-    by_memory_.erase(named);
-    by_address_.erase(there);
-    return failure(placed.error());
+    if (auto known = follow_limits(); !known) return known;
+    if (auto taken = addresses_->claim(*where); !taken) return taken;
+    auto placed = place(memory, *where, rights);
+    if (!placed) static_cast<void>(addresses_->release(*where));
+    return placed;
   }
   result<std::uint64_t> map(std::uintptr_t memory, std::uint64_t bytes, int rights) {
-    if (bytes == 0) return failure(error{"map", errc::invalid_extent});
-    const auto at = room_for(bytes);
-    if (!at) {
-      return failure(error{"map", errc::outside_aperture}.advise(
-          "no usable range has room for {} bytes: unmap something", bytes));
-    }
-    return map_at(memory, bytes, *at, rights).map([&] { return *at; });
+    if (auto known = follow_limits(); !known) return failure(known.error());
+    const auto where = addresses_->allocate(bytes);
+    if (!where) return failure(where.error());
+    // `map_at` claims it again, and looks at all that it is given
+    static_cast<void>(addresses_->release(*where));
+    return map_at(memory, bytes, where->first.value, rights).map([&] { return where->first.value; });
   }
   result<void> unmap(std::uint64_t at) {
     const auto found = by_address_.find(at);
@@ -127,6 +112,7 @@ class io_space {
                          .advise("name the first byte of what was mapped"));
     }
     if (auto gone = space_.remove(found->second->id); !gone) return gone;
+    static_cast<void>(addresses_->release(found->second->where));
     by_memory_.erase(found->second->memory);
     by_address_.erase(found);
     return {};
@@ -141,24 +127,40 @@ class io_space {
   }
 
  private:
-  /// The first gap that is large enough. 0 is left free: to many a device it is "nothing".
-  [[nodiscard]] std::optional<std::uint64_t> room_for(std::uint64_t bytes) const {
-    constexpr std::uint64_t grain = 4 * tether::KiB;
-    const auto up = [](std::uint64_t at) { return (at + (grain - 1)) / grain * grain; };
-    for (range const& free : usable()) {
-      std::uint64_t at = std::max(up(free.first.value), grain);
-      for (auto const& [first, one] : by_address_) {
-        range const& other = one->where;
-        if (other.last.value < at) continue;
-        if (other.first.value > at && other.first.value - at >= bytes) break;
-        at = other.last.value + 1;
-      }
-      if (at >= free.first.value && at <= free.last.value && free.last.value - at >= bytes - 1)
-        return at;
+  result<void> place(std::uintptr_t memory, range where, int rights) {
+    auto block = borrow(memory, where.size());
+    if (!block) return failure(block.error());
+    auto fresh = std::make_unique<area>(area{memory, where, std::move(*block), {}});
+    area& made = *fresh;
+    const auto named = by_memory_.emplace(memory, &made).first;
+    const auto there = by_address_.emplace(where.first.value, std::move(fresh)).first;
+    auto placed =
+        space_.place(tether::region::ram(made.block).read_only((rights & TETHER_WRITE) == 0),
+                     tether::guest_address{where.first.value});
+    if (placed) {
+      made.id = *placed;
+      return {};
     }
-    return std::nullopt;
+    by_memory_.erase(named);
+    by_address_.erase(there);
+    return failure(placed.error());
+  }
+  /// Which addresses are usable changes with what is attached.
+  result<void> follow_limits() {
+    if (!limits_changed_) return {};
+    const auto ranges = usable();
+    if (addresses_) {
+      if (auto done = addresses_->change_limits(ranges, page()); !done) return done;
+    } else {
+      auto made = tether::iova_allocator::over(ranges, page());
+      if (!made) return failure(made.error());
+      addresses_.emplace(std::move(*made));
+    }
+    limits_changed_ = false;
+    return {};
   }
 
+  std::optional<tether::iova_allocator> addresses_;
   // Declared before `space_`, so destroyed after it: the space refers to these blocks.
   std::map<std::uintptr_t, area*> by_memory_;
   std::map<std::uint64_t, std::unique_ptr<area>> by_address_;
@@ -166,6 +168,7 @@ class io_space {
  protected:
   tether::address_space space_;
   tether::discard_gate<> gate_;
+  bool limits_changed_ = true;
 };
 
 /// The container: only the alias changes.
@@ -181,6 +184,7 @@ class over final : public io_space {
     const auto [at, fresh] = attached_.try_emplace(device);
     if (!fresh) return failure(error{"attach", errc::already_there}.of(device));
     auto done = dma_.attach(tether::endpoint{device});
+    limits_changed_ = true;
     if (done) {
       at->second = *done;
       return {};
@@ -195,6 +199,7 @@ class over final : public io_space {
           error{"detach", errc::no_such_device}.of(device).advise("name it as it was attached"));
     }
     auto gone = found->second->detach();
+    limits_changed_ = true;
     if (gone) attached_.erase(found);
     return gone;
   }
@@ -206,6 +211,7 @@ class over final : public io_space {
     return {};
   }
   [[nodiscard]] std::vector<range> usable() const override { return dma_.usable_iova(); }
+  [[nodiscard]] std::uint64_t page() override { return dma_.backend().page_sizes().smallest(); }
 
  private:
   container dma_;

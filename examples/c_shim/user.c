@@ -11,10 +11,10 @@
  *     the buffer is at 0x104000, and a byte of it at 0x105267
  *     map at I/O virtual [0x1000, 0x4fff]: it is there already
  *       some of this memory is mapped: each byte of it has one address
- *     map at I/O virtual [0x101000, 0x104fff]: something is there already
+ *     claim I/O addresses at I/O virtual [0x101000, 0x104fff]: something is there already
  *     map at I/O virtual [0x400000, 0x400000]: the extent is empty or wraps past the end of its address space
  *       give it memory, and a size that fits behind both addresses
- *     map: the extent is empty or wraps past the end of its address space
+ *     allocate I/O addresses: the extent is empty or wraps past the end of its address space
  *     map at I/O virtual [0x1000, 0x4fff]: the mapping does not allow that access
  *       the rights are TETHER_READ, or TETHER_READ | TETHER_WRITE
  *     map at I/O virtual [0x400100, 0x4040ff]: it is not a whole number of pages

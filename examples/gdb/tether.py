@@ -19,7 +19,12 @@ def text_of_label(label):
     raw = label["text_"]["_M_elems"]
     low, high = raw.type.strip_typedefs().range()
     raw_bytes = bytes(int(raw[at]) & 0xFF for at in range(low, high + 1))
-    return raw_bytes.split(b"\0", 1)[0].decode("utf-8", "replace")
+    return raw_bytes.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+
+
+def quoted(name):
+    """On one line, as the library itself shows a name."""
+    return "'" + re.sub(r"[\x00-\x1f\x7f-\x9f']", lambda c: f"\\x{ord(c[0]):02x}", name) + "'"
 
 
 def text_of_view(view):
@@ -28,7 +33,11 @@ def text_of_view(view):
     begin, size = ("_M_str", "_M_len") if "_M_str" in names else ("__data_", "__size_")
     if int(view[size]) == 0:
         return ""
-    return view[begin].string("utf-8", "replace", int(view[size]))
+    return view[begin].string("utf-8", "backslashreplace", int(view[size]))
+
+
+def counted(number, what):
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def space_of(address_type):
@@ -58,12 +67,12 @@ class Label:
         self.value = value
 
     def to_string(self):
-        return f"'{text_of_label(self.value)}'"
+        return quoted(text_of_label(self.value))
 
 
 def text_of_section(section):
     name = text_of_view(section["name"])
-    text = str(section["kind"]).rsplit("::", 1)[-1] + (f" '{name}'" if name else "")
+    text = str(section["kind"]).rsplit("::", 1)[-1] + (f" {quoted(name)}" if name else "")
     text += " at " + Extent(section["where"]).to_string()
     return text + (", read-only" if section["read_only"] else "")
 
@@ -89,7 +98,7 @@ class View:
         self.value = value
 
     def to_string(self):
-        return f"view of {int(self.value['size_'])} sections"
+        return f"view of {counted(int(self.value['size_']), 'section')}"
 
     def children(self):
         number = 0
@@ -117,16 +126,20 @@ class Error:
     def to_string(self):
         it = self.value
         text = it["operation_"].string()
-        subject, container = (text_of_label(it[which]) for which in ("subject_", "container_"))
+        subject, blocker, container = (text_of_label(it[which]) for which in ("subject_", "blocker_", "container_"))
         if subject:
-            text += f" of '{subject}'"
+            text += f"{' for' if it['on_behalf_'] else ' of'} {quoted(subject)}"
         if int(it["space_"]) != 0:
             text += f" at {SPACES[int(it['space_'])]} [{int(it['first_']):#x}, {int(it['last_']):#x}]"
         if container:
-            text += f" in container '{container}'"
+            text += f" in container {quoted(container)}"
         text += f": {cause_of(it['cause_'])}"
+        if blocker:
+            text += f" ({quoted(blocker)} is in the way)"
         if int(it["advice_"]) != 0:
-            text += "; " + it["advice_"].string().replace("{}", str(int(it["number_"])))
+            number = int(it["number_"])
+            advice = re.sub(r"\{([^{}|]*)\|([^{}]*)\}", r"\1" if number == 1 else r"\2", it["advice_"].string())
+            text += "; " + advice.replace("{}", str(number))
         return text
 
 
@@ -142,12 +155,12 @@ class Gate:
         self.value = value
 
     def to_string(self):
-        return f"gate with {sum(1 for _ in entries_of(self.value))} holders"
+        return f"gate with {counted(sum(1 for _ in entries_of(self.value)), 'holder')}"
 
     def children(self):
         for number, entry in enumerate(entries_of(self.value)):
             kind = KINDS[int(entry["what_"])]
-            yield f"[{number}]", f"'{text_of_label(entry['name_'])}': {int(entry['count_'])} of {kind}"
+            yield f"[{number}]", f"{quoted(text_of_label(entry['name_']))}: {int(entry['count_'])} of {kind}"
 
     def display_hint(self):
         return "array"

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 // One device on one IOMMU, without a container: joined and opened here, closed and left at the end.
-// A type1 container takes groups, of which devices are opened; an iommufd takes single devices.
+// A type1 container takes groups, of which devices are opened; an iommufd takes single devices; which
+// of a device's name it is, the backend finds.
 #pragma once
 
 #include "must.hpp"
 
 #include <tether/backend/concepts.hpp>
-
-#include <string>
+#include <tether/backend/endpoint.hpp>
 
 namespace user_driver {
 
@@ -16,8 +16,8 @@ namespace user_driver {
 template <class Backend>
 class attached {
  public:
-  attached(Backend& iommu, typename Backend::group_type const& group, std::string const& device)
-      : iommu_{iommu}, group_{must(iommu.join(group))}, device_{must(iommu.open(group_, device))} {}
+  attached(Backend& iommu, tether::endpoint const& device)
+      : attached{iommu, must(iommu.locate(device))} {}
   attached(attached const&) = delete;
   attached& operator=(attached const&) = delete;
   ~attached() {
@@ -27,6 +27,12 @@ class attached {
   [[nodiscard]] typename Backend::device_type& device() noexcept { return device_; }
 
  private:
+  using found = tether::device_in_group<typename Backend::group_type>;
+  attached(Backend& iommu, found const& what)
+      : iommu_{iommu},
+        group_{must(iommu.join(what.group))},
+        device_{must(iommu.open(group_, what.device))} {}
+
   Backend& iommu_;
   typename Backend::joined_group group_;
   typename Backend::device_type device_;
@@ -36,8 +42,8 @@ template <class Backend>
   requires(Backend::unit == tether::attach_unit::device)
 class attached<Backend> {
  public:
-  attached(Backend& iommu, typename Backend::endpoint_type const& endpoint, std::string const&)
-      : iommu_{iommu}, device_{must(iommu.open(endpoint))} {
+  attached(Backend& iommu, tether::endpoint const& device)
+      : iommu_{iommu}, device_{must(iommu.open(must(iommu.locate(device))))} {
     must(iommu_.bind(device_));
     must(iommu_.join(device_));
   }

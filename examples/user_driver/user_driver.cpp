@@ -34,7 +34,6 @@
 #include <exception>
 #include <string>
 #include <unistd.h>
-#include <utility>
 
 namespace {
 
@@ -42,9 +41,11 @@ using namespace user_driver;
 
 /// Declared in the order in which it is needed, so it ends in the reverse: the disk stops, what is
 /// mapped is unmapped, the device is closed, its group leaves.
-template <class Backend, class Source>
-bool drive(Backend iommu, Source const& source, std::string const& address) {
-  attached<Backend> seat{iommu, source, address};
+template <class Backend>
+bool drive(char const* name, std::string const& address) {
+  std::printf("--- %s\n", name);
+  auto iommu = must(tether::open_backend<Backend>());
+  attached<Backend> seat{iommu, tether::endpoint{address}};
   auto buffers = must(tether::mapped_buffers<Backend>::over(iommu));
   nvme::disk disk{seat.device(), buffers};
   if (!tell(disk, buffers, Backend::pins)) return false;
@@ -59,8 +60,7 @@ bool drive(Backend iommu, Source const& source, std::string const& address) {
 bool drive_in_software() {
   std::puts("--- software_iommu");
   tether::software_iommu iommu;
-  const tether::endpoint_group group{"disks", {{"disk", tether::pin_class::pins_on_demand}}};
-  attached<tether::software_iommu> seat{iommu, group, "disk"};
+  attached<tether::software_iommu> seat{iommu, tether::endpoint{"disk"}};
   auto buffers = must(tether::mapped_buffers<tether::software_iommu>::over(iommu));
   software_disk disk{seat.device(), buffers};
   return tell(disk, buffers, tether::software_iommu::pins);
@@ -69,14 +69,11 @@ bool drive_in_software() {
 bool drive_for_real(std::string const& address) {
   int driven = 0;
   if (::access("/dev/vfio/vfio", F_OK) == 0) {
-    std::puts("--- vfio_type1");
-    if (!drive(tether::vfio_type1{}, must(tether::vfio_group::of(address)), address)) return false;
+    if (!drive<tether::vfio_type1>("vfio_type1", address)) return false;
     ++driven;
   }
   if (::access("/dev/iommu", F_OK) == 0) {
-    std::puts("--- iommufd");
-    auto iommu = must(tether::iommufd::open(must(tether::iommufd_context::open())));
-    if (!drive(std::move(iommu), must(tether::vfio_cdev::of(address)), address)) return false;
+    if (!drive<tether::iommufd>("iommufd", address)) return false;
     ++driven;
   }
   if (driven == 0) std::puts("neither /dev/vfio/vfio nor /dev/iommu is here: load vfio-pci");

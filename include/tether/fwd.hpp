@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 // Forward declarations of what users name in headers of their own. The default template arguments
-// are here, and nowhere else.
+// are here, and nowhere else. Not here is what has concepts for parameters (`dma_listener`): it can
+// be declared only where they are, so its own header is what to include.
 #pragma once
 
 #include <tether/version.hpp>
+
+#include <cstdint>
 
 namespace tether {
 
@@ -57,6 +60,19 @@ struct multi_threaded;
 struct single_threaded;
 template <class Threading = multi_threaded>
 class discard_gate;
+
+struct inhibit_per_container;
+struct inhibit_per_device;
+struct inhibit_per_group;
+struct no_inhibition;
+
+// granularity
+template <std::uint64_t Size>
+struct fixed_block;
+struct largest_page;
+struct whole_section;
+struct refuse_edges;
+struct trim_edges;
 
 // discards
 struct fence_device;

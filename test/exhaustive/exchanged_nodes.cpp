@@ -349,7 +349,7 @@ TEST_CASE("whose devices keep a group from being used is asked of the group that
   w.put("/dev/vfio/30", false);
   w.machine.groups["/dev/vfio/30"].is.viable = false;
   container<type1> dma{w.guest, w.gate, type1{w.sysfs()}};
-  CHECK(dma.attach(vfio_group{"/dev/vfio/30"}).error().subject() == "0000:01:00.1 (snd_hda_intel)");
+  CHECK(dma.attach(vfio_group{"/dev/vfio/30"}).error().blocker() == "0000:01:00.1 (snd_hda_intel)");
 }
 
 TEST_CASE(

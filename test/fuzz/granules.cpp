@@ -108,16 +108,16 @@ void check_edges(mapping const& raw, std::uint64_t page) {
 }
 
 /// Cuts all of it if it is not too much, else some pieces from its front.
-template <class Strategy, class LegalPiece>
+template <class Granularity, class LegalPiece>
 void check_pieces(mapping const& all, block_offset offset, page_sizes sizes, LegalPiece is_legal) {
   constexpr std::uint64_t enough = 300;
   mapping rest = all;
-  std::uint64_t announced = Strategy::pieces(all, offset, sizes);
+  std::uint64_t announced = Granularity::pieces(all, offset, sizes);
   for (std::uint64_t cut = 0; cut < enough; ++cut) {
     demand(announced != 0, "there is no more left than was announced");
-    const std::uint64_t size = Strategy::first_piece(rest, offset, sizes);
+    const std::uint64_t size = Granularity::first_piece(rest, offset, sizes);
     demand(size != 0 && size <= rest.where.size(), "a piece lies within the rest");
-    demand(is_legal(rest, offset, size), "a piece is one that the strategy may make");
+    demand(is_legal(rest, offset, size), "a piece is one that the granularity may make");
     announced -= 1;
     if (size == rest.where.size()) {
       demand(announced == 0, "there is no less than was announced");
@@ -125,23 +125,23 @@ void check_pieces(mapping const& all, block_offset offset, page_sizes sizes, Leg
     }
     rest = all_but_first(rest, size);
     offset = offset + size;
-    demand(Strategy::pieces(rest, offset, sizes) == announced,
+    demand(Granularity::pieces(rest, offset, sizes) == announced,
            "the count of the rest is one less, wherever the cutting begins");
   }
 }
 
 template <std::uint64_t Size>
 void check_blocks(mapping const& all, block_offset offset, page_sizes sizes) {
-  using strategy = fixed_block<Size>;
-  check_pieces<strategy>(all, offset, sizes,
-                         [](mapping const& rest, block_offset at, std::uint64_t size) {
-                           // It ends where the grid, or the section, does, and crosses no line of the grid.
-                           const wide stop = wide{at.value} + size;
-                           return (stop % Size == 0 || size == rest.where.size()) &&
-                                  at.value / Size == (at.value + (size - 1)) / Size;
-                         });
+  using cut = fixed_block<Size>;
+  check_pieces<cut>(all, offset, sizes,
+                    [](mapping const& rest, block_offset at, std::uint64_t size) {
+                      // It ends where the grid, or the section, does, and crosses no line of the grid.
+                      const wide stop = wide{at.value} + size;
+                      return (stop % Size == 0 || size == rest.where.size()) &&
+                             at.value / Size == (at.value + (size - 1)) / Size;
+                    });
   const wide blocks = (wide{offset.value} + all.where.size() - 1) / Size - offset.value / Size + 1;
-  demand(strategy::pieces(all, offset, sizes) == blocks, "the blocks that it touches are counted");
+  demand(cut::pieces(all, offset, sizes) == blocks, "the blocks that it touches are counted");
   // Borders lie where the block's offset is a multiple of `Size`; whether these are borders of the
   // IOMMU's pages as well:
   bool between_pages = true;
@@ -150,7 +150,7 @@ void check_blocks(mapping const& all, block_offset offset, page_sizes sizes) {
     const auto iova = all.where.first.value + static_cast<std::uint64_t>(border - offset.value);
     between_pages = between_pages && iova % sizes.smallest() == 0;
   }
-  demand(cuts_between_pages<strategy>(all, offset, sizes) == between_pages,
+  demand(cuts_between_pages<cut>(all, offset, sizes) == between_pages,
          "cuts that the IOMMU cannot make are refused, and no others");
 }
 
@@ -169,7 +169,7 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
                     host_address{in.flag() ? first + (in.number() & ~(unit - 1)) : in.number()}};
   check_edges(raw, unit);
 
-  // Strategies get whole pages on both sides that do not wrap, and never all 2^64 bytes.
+  // Granularities get whole pages on both sides that do not wrap, and never all 2^64 bytes.
   mapping all = fit_to_pages(raw, unit).inside;
   if (!fit_to_pages(raw, unit).mappable() || all.where.is_everything() ||
       all.host.value > most - (all.where.size() - 1))

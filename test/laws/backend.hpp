@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The laws of the concept `backend`, for every model whose devices are DMA engines. A rig makes
-// one:
+// The laws of the concept `backend`, for every model that takes groups (`attach_unit::group`) and
+// whose devices are DMA engines. One of single devices has no groups to join: `iommufd.cpp` beside
+// this, which is not installed, shows how its laws can be asked. A rig makes a backend:
 //
 //     struct rig {
 //       using backend_type = ...;
@@ -464,10 +465,12 @@ void nothing_is_left_when_it_is_gone() {
   CHECK(tether_test::open_descriptors() == descriptors);
 }
 
-/// All of them. A law is a subcase, named after what it guarantees.
+/// All of them. A law is a subcase, named after what it guarantees. Requires: a backend of groups.
 template <class Rig>
 void check_backend() {
   static_assert(backend<typename Rig::backend_type>);
+  static_assert(Rig::backend_type::unit == attach_unit::group,
+                "laws/backend.hpp judges backends of groups only");
   static_assert(dma_engine<typename Rig::backend_type::device_type>);
   if (const auto made = Rig::make({}); !made)
     return tether_test::skip_because(made.error().sentence());

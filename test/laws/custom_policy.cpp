@@ -15,7 +15,7 @@ namespace laws_custom_policy {
 using namespace tether;
 
 TEST_CASE_TEMPLATE("law: a user's own granularity tiles a section as ours do, from any border",
-                   Strategy, custom::one_for_each_module<64 * KiB>,
+                   Granularity, custom::one_for_each_module<64 * KiB>,
                    custom::one_for_each_module<3 * MiB>, custom::one_for_each_module<96 * MiB>) {
   constexpr page_sizes small_pages{4 * KiB};
   constexpr page_sizes pc_pages{4 * KiB | 2 * MiB | GiB};
@@ -24,7 +24,7 @@ TEST_CASE_TEMPLATE("law: a user's own granularity tiles a section as ours do, fr
     const std::uint64_t page = sizes.smallest();
     for (const std::uint64_t offset : {std::uint64_t{0}, page, 3 * MiB - page, 3 * MiB, 95 * MiB}) {
       for (const std::uint64_t bytes : {page, 3 * MiB, 3 * MiB + page, 16 * MiB}) {
-        laws::check_granularity<Strategy>(
+        laws::check_granularity<Granularity>(
             laws::cut_of(GiB + offset, 0x7f00'0000'0000 + offset, offset, bytes, sizes));
       }
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Every strategy, and one that a user could write, under the laws of `granularity.hpp`.
+// Every granularity, and one that a user could write, under the laws of `granularity.hpp`.
 #include <laws/granularity.hpp>
 
 #include <tether/granule/fixed_block.hpp>
@@ -104,9 +104,9 @@ std::uint64_t fewest_pages(cutting const& cut) {
 }  // namespace
 
 TEST_CASE_TEMPLATE("law: pieces tile a section, are counted, aligned, and the same from any border",
-                   Strategy, whole_section, largest_page, fixed_block<64 * KiB>, fixed_block<MiB>,
+                   Granularity, whole_section, largest_page, fixed_block<64 * KiB>, fixed_block<MiB>,
                    fixed_block<2 * MiB>, fixed_block<GiB>, fine_below_one_mebibyte) {
-  for (auto const& cut : sections()) laws::check_granularity<Strategy>(cut);
+  for (auto const& cut : sections()) laws::check_granularity<Granularity>(cut);
 }
 
 TEST_CASE("law: blocks of 4 KiB obey the laws wherever the IOMMU's pages are as small") {

@@ -59,6 +59,9 @@ TEST_CASE("a stream is given the same") {
   CHECK(streamed(io_address{0x1000}) == text_of(io_address{0x1000}));
   CHECK(streamed(one.where) == text_of(one.where));
   CHECK(streamed(one) == text_of(one));
+  section odd = one;
+  odd.name = "a\nb";
+  CHECK(streamed(odd).find(" 'a\\x0ab' at ") != std::string::npos);
   const error why{"map", errc::over_budget};
   CHECK(streamed(why) == text_of(why));
   const discard_report all{.requested = 40, .discarded = 40};

@@ -425,7 +425,7 @@ TEST_CASE("blocks must divide the units") {
   container<software_iommu, fixed_block<512 * KiB>> dma{vm.guest, vm.gate};
   const auto refused = dma.attach(tether_test::pinning_group());
   REQUIRE_FALSE(refused.has_value());
-  CHECK(refused.error().is(errc::strategy_mismatch));
+  CHECK(refused.error().is(errc::granularity_mismatch));
   CHECK(refused.error().number() == unit);
   CHECK(dma.usage() == mapped_usage{});
 }

@@ -330,14 +330,14 @@ TEST_CASE(
 
 TEST_CASE(
     "blocks smaller than the IOMMU's page, or off its grid, are refused as a mismatch of "
-    "strategy") {
+    "granularity") {
   small_guest<fixed_block<4 * KiB>> w{{.page_sizes = {64 * KiB}}};
   ram_block aligned =
       must(ram_block::borrow("aligned", host_address{round_up(w.ram.host().value, 64 * KiB)},
                              128 * KiB, memory_kind::private_anonymous));
   const auto at = w.place(region::ram(aligned), 0);
   const error why = w.refused();
-  CHECK(why.is(errc::strategy_mismatch));
+  CHECK(why.is(errc::granularity_mismatch));
   CHECK(why.number() == 64 * KiB);
   must(w.guest.remove(at));
 }
@@ -355,7 +355,7 @@ TEST_CASE(
     const auto refused = whole.dma->attach(pinning_group());
     REQUIRE_FALSE(refused);
     CHECK(refused.error().is(errc::discards_required));
-    CHECK(refused.error().subject() == "virtio-mem");
+    CHECK(refused.error().blocker() == "virtio-mem");
     CHECK(whole.book.entries().empty());
     CHECK(whole.dma->membership() == before.membership);
     CHECK(whole.gate.counts().any_holds == 0);

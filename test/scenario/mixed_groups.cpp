@@ -71,7 +71,7 @@ TEST_CASE(
   const auto refused = group.open("vgpu");
   REQUIRE_FALSE(refused);
   CHECK(refused.error().is(errc::discards_required));
-  CHECK(refused.error().subject() == "virtio-mem");
+  CHECK(refused.error().blocker() == "virtio-mem");
   CHECK(group.open("vgpu2", agrees_to_discards));
   must(group.detach());
   CHECK(w.gate.counts() == gate_counts{0, 0, 1, 0, 0});

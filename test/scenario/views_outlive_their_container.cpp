@@ -213,6 +213,7 @@ TEST_CASE_TEMPLATE("a block that ends before the last view is freed by that", Ma
   });
   CHECK(ended.exit_code == 0);
   CHECK(ended.said.find("tether[R3]") != std::string::npos);
+  CHECK(ended.said.ends_with(" ('ram')\n"));
 }
 
 TEST_CASE_TEMPLATE("out of memory for what is left, holds and memory are kept for ever", Machine,

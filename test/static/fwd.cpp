@@ -5,6 +5,8 @@
 struct user;
 void give(tether::container<tether::vfio_type1>& dma, tether::discard_gate<>& gate,
           tether::balloon<>& balloon, user& who);
+void give(tether::container<tether::vfio_type1, tether::fixed_block<65536>,
+                            tether::inhibit_per_device, tether::whole_section>& dma);
 
 // It declares what the headers define: no second entity, no other kind.
 #include <tether/testing.hpp>
@@ -29,7 +31,10 @@ static_assert(
              tether::ram_block, tether::region, tether::transaction, tether::section, tether::label,
              tether::vfio_group, tether::vfio_cdev, tether::endpoint, tether::endpoint_group,
              tether::page_reporting<>, tether::kvm_device, tether::iommufd_context,
-             tether::vfio_device>);
+             tether::vfio_device, tether::inhibit_per_group, tether::inhibit_per_device,
+             tether::inhibit_per_container, tether::no_inhibition, tether::whole_section,
+             tether::largest_page, tether::fixed_block<4096>, tether::trim_edges,
+             tether::refuse_edges>);
 static_assert(std::is_same_v<tether::container<tether::software_iommu>::attached,
                              tether::attached_group<tether::container<tether::software_iommu>>>);
 

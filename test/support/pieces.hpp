@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// A mapping cut in two, for models and suites that cut as a strategy says.
+// A mapping cut in two, for models and suites that cut as a granularity says.
 #pragma once
 
 #include <tether/core/mapping.hpp>

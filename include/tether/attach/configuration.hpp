@@ -58,7 +58,7 @@ class configuration {
   /// The plans that it runs; which they are follows from the backend and from whether KVM is told.
   using lifecycle = lifecycle_of<detail::attaches<Backend>, kvm::tells>;
 
-  /// Law 3: only a strategy that maps in blocks can allow coordinated discards.
+  /// Law 3: only a granularity that maps in blocks can allow coordinated discards.
   static constexpr hold_kind holds =
       maps_in_blocks<granularity> ? hold_kind::uncoordinated : hold_kind::any;
 };

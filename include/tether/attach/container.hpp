@@ -94,7 +94,7 @@ class container : private detail::teardown<Backend, configuration<Backend, Polic
   /// Attaches a group: takes the hold, joins, maps. All or nothing (law 11). Its devices are opened
   /// afterwards, through what is returned.
   /// Fails, changing nothing: `already_there`, `diverged`, `other_gate` (a guest has one gate),
-  /// what the gate, the strategy or the backend says, naming extent and cause.
+  /// what the gate, the granularity or the backend says, naming extent and cause.
   /// Cost: pins the guest's memory, unless another group has already: what a balloon took comes
   /// back in, except for discarded units where this maps in blocks.
   [[nodiscard]] result<attached> attach(source_type const& group) noexcept
@@ -136,7 +136,7 @@ class container : private detail::teardown<Backend, configuration<Backend, Polic
   /// says; as `attach` and `open`. Where consent is refused in a group, that has been attached for
   /// a moment. A virtual function that needs a token is attached by its group or device
   /// (`with_token`).
-  /// Cost: as an attach of its group or device.
+  /// Requires: the backend has `locate` (tether[B10]). Cost: as an attach of its group or device.
   [[nodiscard]] result<attached_device<container>> attach(endpoint const& device,
                                                           consent agrees = consent::none) noexcept
     requires locates_endpoints<Backend>
@@ -149,6 +149,12 @@ class container : private detail::teardown<Backend, configuration<Backend, Polic
   [[nodiscard]] result<attached_device<container>> attach(endpoint const& device, consent agrees,
                                                           Monitor& who) noexcept {
     return attach_located(device, agrees, &who);
+  }
+  template <std::same_as<endpoint> Named, class... Others>
+    requires(!locates_endpoints<Backend> && !std::convertible_to<Named const&, source_type const&>)
+  result<attached_device<container>> attach(Named const&, Others&&...) noexcept {
+    static_assert(sizeof(detail::backend_that_finds_no_device<Backend, Named>) != 0);
+    return failure(error{"attach", errc::unsupported});
   }
 
   /// Tears down the kernel object itself, after a rollback has failed. Fails, keeping every hold:

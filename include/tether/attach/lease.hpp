@@ -30,7 +30,7 @@ class lease_count {
   [[nodiscard, gnu::cold, gnu::noinline]] error in_the_way_of(
       const char* operation, std::string_view device) const noexcept {
     return error{operation, errc::still_in_use}.of(device).advise(
-        "{} leases of it are out: let go of them first", out());
+        "{} lease{|s} of it {is|are} out: let go of {it|them} first", out());
   }
 
  private:

@@ -2,13 +2,16 @@
 // Tracers of what a container does on the attach side: the slot `tracing_slot`. A tracer is told of
 // each operation as it goes, step by step; none costs nothing.
 //
-//     attach 'nics': begins
-//     attach 'nics': take hold begins                  <- it may wait for discards from here
-//     'nics' holds 1: every discard is inhibited
-//     attach 'nics': take hold done after 181 us
-//     attach 'nics': join begins
+//     attach 'nics' in container 'vm': begins
+//     attach 'nics' in container 'vm': take hold begins    <- it may wait for discards from here
+//     'nics' in container 'vm' holds 1: every discard is inhibited
+//     attach 'nics' in container 'vm': take hold done after 181 us
+//     attach 'nics' in container 'vm': join begins
 //     ...
-//     attach 'nics': ends, finished
+//     attach 'nics' in container 'vm': ends, finished
+//
+// A step that does nothing in a configuration is not told: with a backend that pins nothing there
+// are no holds. Where an operation needs none more, `take hold` is told, and no `holds` in it.
 #pragma once
 
 #include <tether/attach/lifecycle/plans.hpp>
@@ -103,12 +106,19 @@ struct no_tracing {
   return texts[static_cast<std::uint8_t>(how)];
 }
 
-/// An event as one line, without its end. Cost: allocates. Fails: may throw `std::bad_alloc`.
+/// An event as one line, without its end. A container called by what is attached, because it
+/// has no name, is not named twice. Cost: allocates. Fails: may throw `std::bad_alloc`.
 [[nodiscard]] inline std::string text_of(trace_event const& of) {
   std::string text;
   const auto quoted = [&](std::string_view name) { detail::append_quoted(text, name); };
+  const auto in_container = [&](std::string_view whose) {
+    if (of.container.empty() || of.container == whose || of.container == of.device) return;
+    text.append(" in container ");
+    quoted(of.container);
+  };
   if (of.where == trace_point::holds) {
     quoted(of.holder);
+    in_container(of.holder);
     text.append(" holds ").append(std::to_string(of.holds)).append(": ");
     if (of.holds == 0) return text.append("it inhibits no discard");
     return text.append(of.forbids == hold_kind::any ? "every discard is inhibited"
@@ -116,6 +126,7 @@ struct no_tracing {
   }
   text.append(text_of(of.doing)).append(" ");
   quoted(of.device.empty() ? of.group : of.device);
+  in_container(of.group);
   text.append(": ");
   if (of.rolls_back) text.append("rolling back: ");
   switch (of.where) {

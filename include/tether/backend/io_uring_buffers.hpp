@@ -77,7 +77,7 @@ class basic_io_uring_buffers {
     if (slots > state_->slots.free()) {
       return failure(error{"map", errc::over_budget}
                          .at(what.where)
-                         .advise("only {} slots are free", state_->slots.free()));
+                         .advise("only {} slot{|s} {is|are} free", state_->slots.free()));
     }
     if (auto inside = detail::check_aperture(what.where, state_->options.usable); !inside)
       return inside;

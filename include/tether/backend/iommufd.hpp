@@ -197,11 +197,12 @@ class basic_iommufd {
     if (!state_->is_bound(who) || !old.joined.has(who->joined))
       return failure(error{"replace", errc::stale_handle});
     if (&own == &old) return failure(error{"replace", errc::already_there}.of(who->name));
-    error neighbour{"replace", errc::still_in_use};
+    error neighbour = error{"replace", errc::still_in_use}.of(who->name);
     const bool is_alone = !old.joined.any_of([&](device_state const& one) noexcept {
       if (&one == who || one.attachment.group != who->attachment.group) return false;
       neighbour =
-          neighbour.of(one.name).advise("it is in the same group: the two can only move together");
+          neighbour.blocked_by(one.name)
+              .advise("they are in the same group: the two can only move together");
       return true;
     });
     if (!is_alone) return failure(neighbour);

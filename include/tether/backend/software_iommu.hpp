@@ -164,9 +164,10 @@ class software_iommu {
     if (state_->table.touches(what.where))
       return failure(error{"map", errc::overlaps}.at(what.where));
     if (state_->table.size() >= state_->options.budget) {
-      return failure(error{"map", errc::over_budget}
-                         .at(what.where)
-                         .advise("this IOMMU holds at most {} mappings", state_->options.budget));
+      return failure(
+          error{"map", errc::over_budget}
+              .at(what.where)
+              .advise("this IOMMU holds at most {} mapping{|s}", state_->options.budget));
     }
     if (auto inside = detail::check_aperture(what.where, state_->options.usable); !inside)
       return inside;

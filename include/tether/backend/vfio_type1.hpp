@@ -95,7 +95,7 @@ class basic_vfio_type1 {
     if (request.size != where.size()) [[unlikely]] {
       const error why{"unmap", errc::byte_count_mismatch};
       return failure(why.at(where)
-                         .advise("the kernel unmapped {} bytes", request.size)
+                         .advise("the kernel unmapped {} byte{|s}", request.size)
                          .with_failed_rollback());
     }
     return {};

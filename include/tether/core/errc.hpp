@@ -31,14 +31,14 @@ enum class errc {
   still_in_use,        ///< something still refers to it
   /// a roll-back failed: the kernel's state may differ from ours, so the container refuses work
   diverged,
-  unsupported,          ///< tether, this kernel or this device does not do this
-  bad_descriptor,       ///< the file descriptor is not what it was said to be
-  strategy_mismatch,    ///< the granularity's block size does not fit this memory or this IOMMU
-  byte_count_mismatch,  ///< the kernel unmapped another number of bytes than was mapped
-  memory_gone,          ///< the host memory behind the mapping vanished
-  unplug_requested,     ///< hot-unplug of the group was requested: it opens no more devices
-  other_gate,           ///< another discard_gate guards this memory, so its holds would not be seen
-  wrong_kind,           ///< the memory is of another kind than it was said to be
+  unsupported,           ///< tether, this kernel or this device does not do this
+  bad_descriptor,        ///< the file descriptor is not what it was said to be
+  granularity_mismatch,  ///< the granularity's block size does not fit this memory or this IOMMU
+  byte_count_mismatch,   ///< the kernel unmapped another number of bytes than was mapped
+  memory_gone,           ///< the host memory behind the mapping vanished
+  unplug_requested,      ///< hot-unplug of the group was requested: it opens no more devices
+  other_gate,            ///< another discard_gate guards this memory: its holds would not be seen
+  wrong_kind,            ///< the memory is of another kind than it was said to be
 };
 
 namespace detail {
@@ -59,8 +59,8 @@ struct error_category final : std::error_category {
       case errc::cuts_a_mapping: return "it would cut a mapping in two";
       case errc::not_mapped: return "nothing is mapped there";
       case errc::access_denied: return "the mapping does not allow that access";
-      case errc::discards_required: return "discards are required by someone";
-      case errc::discards_disabled: return "discards are held down by someone";
+      case errc::discards_required: return "someone requires that discards stay possible";
+      case errc::discards_disabled: return "someone holds discards down";
       case errc::consent_refused:
         return "tether[O1]: this endpoint pins memory for good and cannot agree to discards";
       case errc::mixed_group:
@@ -73,7 +73,7 @@ struct error_category final : std::error_category {
         return "an earlier rollback failed, so tether and the kernel may disagree";
       case errc::unsupported: return "this is not supported here";
       case errc::bad_descriptor: return "the file descriptor is not what it was said to be";
-      case errc::strategy_mismatch: return "the granularity's block size does not fit";
+      case errc::granularity_mismatch: return "the granularity's block size does not fit";
       case errc::byte_count_mismatch:
         return "the kernel unmapped another number of bytes than was mapped";
       case errc::memory_gone: return "the host memory behind it is gone";
@@ -95,7 +95,7 @@ struct error_category final : std::error_category {
       case errc::past_the_end:
       case errc::cuts_a_mapping:
       case errc::mixed_group:
-      case errc::strategy_mismatch:
+      case errc::granularity_mismatch:
       case errc::other_gate:
       case errc::wrong_kind: return std::errc::invalid_argument;
       case errc::overlaps:

@@ -5,8 +5,10 @@
 //     container may hold; use blocks of 65536 bytes or larger
 //
 // Trivially copyable and allocation-free, so the map path can return it; only printing allocates.
+// A name is quoted as in `quoted.hpp`: none ends the line, or passes for a part of the sentence.
 #pragma once
 
+#include <tether/core/detail/quoted.hpp>
 #include <tether/core/errc.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/label.hpp>
@@ -62,13 +64,27 @@ class [[nodiscard]] error {
     that.subject_ = label{subject};
     return that;
   }
+  /// Adds for whom it was tried, where a hold, say, is taken for a group: `take hold for 'nics'`.
+  /// Cut at 47 bytes, visibly.
+  [[nodiscard]] error on_behalf_of(std::string_view subject) const noexcept {
+    error that = of(subject);
+    that.on_behalf_ = true;
+    return that;
+  }
+  /// Adds who stands in the way. Cut at 47 bytes, visibly.
+  [[nodiscard]] error blocked_by(std::string_view who) const noexcept {
+    error that = *this;
+    that.blocker_ = label{who};
+    return that;
+  }
   /// Adds which container refuses, where there are several. Cut at 47 bytes, visibly.
   [[nodiscard]] error in(std::string_view container) const noexcept {
     error that = *this;
     that.container_ = label{container};
     return that;
   }
-  /// Adds what to do about it: a string literal, in which `{}` stands for `number`.
+  /// Adds what to do about it: a string literal, in which `{}` stands for `number`, and `{is|are}`
+  /// for the first where that is 1, else for the second.
   [[nodiscard]] error advise(const char* advice, std::uint64_t number = 0) const noexcept {
     error that = *this;
     that.advice_ = advice;
@@ -103,8 +119,10 @@ class [[nodiscard]] error {
   }
   /// Whether it is *stuck* (law 6): the kernel's state may differ from ours.
   [[nodiscard]] bool rollback_failed() const noexcept { return rollback_failed_; }
-  /// The region, group or device concerned; empty if none.
+  /// The region, group or device concerned, or who was refused; empty if none.
   [[nodiscard]] std::string_view subject() const noexcept { return subject_.view(); }
+  /// Who stands in the way; empty if nobody, or nobody in particular.
+  [[nodiscard]] std::string_view blocker() const noexcept { return blocker_.view(); }
   /// The container that refuses, by its name, or by what is attached to it; empty if there is none,
   /// or just one that could be meant.
   [[nodiscard]] std::string_view container() const noexcept { return container_.view(); }
@@ -119,7 +137,8 @@ class [[nodiscard]] error {
   /// The whole as one sentence. Cost: allocates. Fails: may throw `std::bad_alloc`.
   [[nodiscard]] std::string sentence() const {
     std::string text = operation_;
-    if (!subject().empty()) text.append(" of '").append(subject()).append("'");
+    if (!subject().empty())
+      detail::append_quoted(text.append(on_behalf_ ? " for " : " of "), subject());
     if (space_ != space::none) {
       std::array<char, 64> where{};
       std::snprintf(where.data(), where.size(), " [0x%llx, 0x%llx]",
@@ -127,23 +146,46 @@ class [[nodiscard]] error {
                     static_cast<unsigned long long>(last_));
       text.append(" at ").append(name_of(space_)).append(where.data());
     }
-    if (!container().empty()) text.append(" in container '").append(container()).append("'");
-    text.append(": ").append(cause_.message());
+    if (!container().empty()) detail::append_quoted(text.append(" in container "), container());
+    append_cause(text.append(": "));
     if (advice_ != nullptr) {
-      text.append("; ");
-      const std::string_view advice = advice_;
-      const auto gap = advice.find("{}");
-      if (gap == std::string_view::npos) text.append(advice);
-      else
-        text.append(advice.substr(0, gap))
-            .append(std::to_string(number_))
-            .append(advice.substr(gap + 2));
+      append_advice(text.append("; "));
     }
     if (rollback_failed_) text.append("; what it had done could not all be rolled back");
     return text;
   }
 
  private:
+  /// With who is in the way: as the one who does it, where the cause is that "someone" does.
+  void append_cause(std::string& text) const {
+    constexpr std::string_view someone = "someone";
+    const std::string cause = cause_.message();
+    if (blocker().empty()) {
+      text.append(cause);
+    } else if (cause.starts_with(someone)) {
+      detail::append_quoted(text, blocker());
+      text.append(cause, someone.size());
+    } else {
+      detail::append_quoted(text.append(cause).append(" ("), blocker());
+      text.append(" is in the way)");
+    }
+  }
+
+  void append_advice(std::string& text) const {
+    std::string_view rest = advice_;
+    for (auto gap = rest.find('{'); gap != rest.npos; gap = rest.find('{')) {
+      const auto end = rest.find('}', gap);
+      if (end == rest.npos) break;
+      const std::string_view words = rest.substr(gap + 1, end - gap - 1);
+      const auto bar = words.find('|');
+      text.append(rest.substr(0, gap));
+      if (words.empty()) text.append(std::to_string(number_));
+      else text.append(number_ == 1 ? words.substr(0, bar) : words.substr(bar + 1));
+      rest.remove_prefix(end + 1);
+    }
+    text.append(rest);
+  }
+
   const char* operation_;
   std::error_code cause_;
   const char* advice_ = nullptr;
@@ -152,7 +194,9 @@ class [[nodiscard]] error {
   std::uint64_t last_ = 0;
   space space_ = space::none;
   bool rollback_failed_ = false;
+  bool on_behalf_ = false;
   label subject_{};
+  label blocker_{};
   label container_{};
 };
 

@@ -3,9 +3,8 @@
 // in every build type. Everything else is a `result`.
 #pragma once
 
-#include <tether/version.hpp>
+#include <tether/core/detail/say.hpp>
 
-#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 
@@ -14,16 +13,13 @@ namespace tether {
 /// Prints `sentence` and aborts. Only where continuing would be unsafe: a count below zero, a
 /// commit inside a commit, memory freed while a device can reach it.
 [[noreturn, gnu::cold, gnu::noinline]] inline void stop(const char* sentence) noexcept {
-  std::fputs("tether: ", stderr);
-  std::fputs(sentence, stderr);
-  std::fputc('\n', stderr);
+  detail::say(sentence, {});
   std::abort();
 }
 /// The same, about `who`: a name, which follows in brackets; none if it is empty.
 [[noreturn, gnu::cold, gnu::noinline]] inline void stop(const char* sentence,
                                                         std::string_view who) noexcept {
-  if (who.empty()) stop(sentence);
-  std::fprintf(stderr, "tether: %s ('%.*s')\n", sentence, static_cast<int>(who.size()), who.data());
+  detail::say(sentence, who);
   std::abort();
 }
 

@@ -14,9 +14,11 @@ namespace tether {
 struct discard_report {
   std::uint64_t requested = 0;  ///< frames that the guest named; the sum of the next eight
   std::uint64_t discarded = 0;  ///< the host has the memory back
-  /// acknowledged but not discarded: discards are inhibited. Never discarded later instead
+  /// acknowledged but not discarded: discards are inhibited. Never discarded later instead. Also
+  /// frames that are no memory: what is inhibited is not looked up, so that it costs nothing
   std::uint64_t inhibited = 0;
-  /// unmapped, or not memory that a guest may discard (registers, ROM, a device's BAR)
+  /// unmapped, or not memory that a guest may discard (registers, ROM, a device's BAR), while
+  /// discards are allowed
   std::uint64_t not_ram = 0;
   std::uint64_t partial = 0;  ///< part of a larger host page that is not complete (yet)
   /// part of a unit that is not complete yet, while only coordinated discards are allowed
@@ -96,9 +98,10 @@ Stream<Char, Traits>& operator<<(Stream<Char, Traits>& to, discard_report const&
             {all.errors, "failed"},
             {all.returned, "returned"},
             {all.completed, "of earlier requests discarded"},
-            {all.units_discarded, "units discarded"},
-            {all.units_populated, "units brought back"},
-            {all.units_fenced, "units fenced"}};
+            {all.units_discarded, all.units_discarded == 1 ? "unit discarded" : "units discarded"},
+            {all.units_populated,
+             all.units_populated == 1 ? "unit brought back" : "units brought back"},
+            {all.units_fenced, all.units_fenced == 1 ? "unit fenced" : "units fenced"}};
   to << detail::digits{all.requested, 10}.first << " requested";
   const char* before = ": ";
   for (auto const& part : parts) {

@@ -139,7 +139,7 @@ class virtio_mem {
                                                                        block_size()));
     if (bytes > region_size_)
       return failure(
-          error{"request a size", errc::past_the_end}.advise("there are {} bytes", region_size_));
+          error{"request a size", errc::past_the_end}.advise("it has {} byte{|s}", region_size_));
     return std::exchange(requested_, bytes) != bytes;
   }
 

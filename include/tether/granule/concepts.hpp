@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Mapping granularity: how a section is cut into mappings. The listener passes the rest of a
-// section to a strategy, maps the first piece that it returns, and goes on with the remainder;
+// section to a granularity, maps the first piece that it returns, and goes on with the remainder;
 // where coordinated discards are to stay possible, each block must be a mapping of its own, because
 // no IOMMU unmaps part of one.
 //
@@ -43,7 +43,7 @@ concept has_sound_blocks = requires {
 
 }  // namespace detail
 
-/// A strategy: a stateless struct for the slot `granularity_slot`.
+/// A granularity: a stateless struct for the slot `granularity_slot`.
 /// Minimal:
 ///   - `first_piece(rest, offset, sizes)`: bytes of the first piece of what remains of a section;
 ///   - `pieces(rest, offset, sizes)`: how many pieces the whole of `rest` takes;
@@ -69,8 +69,8 @@ inline constexpr bool maps_in_blocks = S::block_size != 0;
 
 /// Whether every cut that `S` makes inside `all` is on a page boundary of the IOMMU: the block is
 /// no smaller than the smallest page, and the grid of the RAM block is aligned to the IOMMU's.
-/// Fails (false): the listener must refuse with `errc::strategy_mismatch`; the kernel would, less
-/// clearly.
+/// Fails (false): the listener must refuse with `errc::granularity_mismatch`; the kernel would,
+/// less clearly.
 template <granularity S>
 [[nodiscard]] constexpr bool cuts_between_pages(mapping const& all, block_offset offset,
                                                 page_sizes sizes) noexcept {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // What to do with a section whose ends are not aligned to the IOMMU's pages. The listener fits each
-// section once, before a strategy cuts it; only the backend's smallest page matters here, never
+// section once, before a granularity cuts it; only the backend's smallest page matters here, never
 // blocks.
 //
 //     section        |...=============================..|

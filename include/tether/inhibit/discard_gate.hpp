@@ -51,8 +51,7 @@ class discard_gate {
     if (!ledger_.empty())
       stop(
           "tether[I3]: a discard_gate was destroyed while someone still held it: destroy "
-          "containers "
-          "and holds first",
+          "containers and holds first",
           ledger_.latest());
   }
   discard_gate(discard_gate const&) = delete;
@@ -127,7 +126,8 @@ class discard_gate {
         const entry_kind also =
             kind == requirement_kind::any ? entry_kind::uncoordinated_hold : entry_kind::any_hold;
         return failure(error{"require discards", errc::discards_disabled}
-                           .of(ledger_.find(entry_kind::any_hold, also))
+                           .on_behalf_of(name)
+                           .blocked_by(ledger_.find(entry_kind::any_hold, also))
                            .advise("detach what holds them down first"));
       }
       if (!ledger_.has_room(entry_kind_of(kind), 1))
@@ -189,7 +189,7 @@ class discard_gate {
     if (indicator_.entered_by_this_thread())
       return refused(std::errc::resource_deadlock_would_occur, entry);
     if (!ledger_.counts().allow(kind)) [[unlikely]]
-      return failure(why_required(kind));
+      return failure(why_required(kind, entry.name()));
     if (!ledger_.has_room(entry_kind_of(kind), count)) [[unlikely]]
       return failure(detail::uncountable("take hold", entry.name()));
     add(entry, entry_kind_of(kind), count);
@@ -253,11 +253,13 @@ class discard_gate {
     if (auto done = raise(mine.entry_, kind, 1, how); !done) return failure(done.error());
     return mine;
   }
-  [[gnu::cold, gnu::noinline]] error why_required(hold_kind refused) const noexcept {
+  [[gnu::cold, gnu::noinline]] error why_required(hold_kind refused,
+                                                 std::string_view of) const noexcept {
     const auto also = refused == hold_kind::any ? entry_kind::coordinated_requirement
                                                 : entry_kind::any_requirement;
     return error{"take hold", errc::discards_required}
-        .of(ledger_.find(entry_kind::any_requirement, also))
+        .on_behalf_of(of)
+        .blocked_by(ledger_.find(entry_kind::any_requirement, also))
         .advise("map in blocks (fixed_block<Size>), or unplug what requires discards");
   }
   static result<void> refused(std::errc why, detail::hold_entry const& entry) noexcept {

@@ -10,9 +10,10 @@
 
 namespace tether {
 
-/// Whether an endpoint agrees to discards going on while it is open (opt-in, law 2).
+/// Whether an endpoint agrees to discards going on while it is open (opt-in, law 2). The two values
+/// are what records and the proof compare with.
 enum class consent : std::uint8_t { none, given };
-/// For `open(name, agrees_to_discards)`.
+/// `consent::given`, as it is said where a device is opened: `open(name, agrees_to_discards)`.
 inline constexpr consent agrees_to_discards = consent::given;
 
 // None of these counts can overflow: every counted device and group has a record in this process,

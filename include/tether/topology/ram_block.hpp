@@ -151,7 +151,7 @@ class ram_block {
     const auto answer = backing().remove_block(false);
     if (!answer)
       return failure(error{"free", errc::still_in_use}.of(name()).advise(
-          "{} regions and views refer to it", backing().references()));
+          "{} region{|s} or view{|s} {refers|refer} to it", backing().references()));
     if (*answer < 0)
       return failure(error::from_errno("free", static_cast<int>(-*answer)).of(name()));
     window_.reset();
@@ -191,7 +191,7 @@ class ram_block {
   void free_or_stop() noexcept {
     while (window_ && !detail::unfreed_blocks::is_parents(window_->memory) &&
            !backing().remove_block(true)) {
-      if (detail::unfreed_blocks::take(window_->memory)) break;
+      if (detail::unfreed_blocks::take(window_->memory, name())) break;
       if (backing().references() != 0)  // else the last device has just let go of it
         stop(
             "tether[R1]: a RAM block was destroyed while a region or a view referred to it, so a "

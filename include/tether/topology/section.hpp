@@ -4,10 +4,12 @@
 #pragma once
 
 #include <tether/core/address.hpp>
+#include <tether/core/detail/quoted.hpp>
 #include <tether/core/extent.hpp>
 #include <tether/core/mapping.hpp>
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace tether {
@@ -65,7 +67,11 @@ template <template <class, class> class Stream, class Char, class Traits>
   requires requires(Stream<Char, Traits>& to) { to << ""; }
 Stream<Char, Traits>& operator<<(Stream<Char, Traits>& to, section const& one) {
   to << name_of(one.kind);
-  if (!one.name.empty()) to << " '" << one.name << "'";
+  if (!one.name.empty()) {
+    std::string name;
+    detail::append_quoted(name, one.name);
+    to << " " << name.c_str();
+  }
   to << " at " << one.where;
   if (one.read_only) to << ", read-only";
   return to;

@@ -9,7 +9,6 @@
 #pragma once
 
 #include <tether/topology/detail/commit_pipeline.hpp>
-#include <tether/topology/detail/one_over_other.hpp>
 #include <tether/topology/detail/region_table.hpp>
 #include <tether/topology/detail/section_owner.hpp>
 #include <tether/topology/memory_listener.hpp>
@@ -66,7 +65,7 @@ class [[nodiscard]] transaction {
             error{operation, errc::stale_handle}.of(name).advise("its RAM block is gone"));
       if (where && !what.fits_its_block())
         return failure(error{operation, errc::past_the_end}.at(*where).of(name).advise(
-            "there are {} bytes", what.block_size()));
+            "it has {} byte{|s}", what.block_size()));
       if (!what.suits_its_block())
         return failure(error{operation, errc::access_denied}.of(name).advise(only_read));
     }
@@ -192,8 +191,12 @@ class [[nodiscard]] transaction {
         has_memory ? writer_->regions().in_the_way(where, exclusive, self) : nullptr;
     if (other == nullptr) return {};
     const auto both = where.intersection(other->where).value_or(where);
-    return failure(error{operation, errc::overlaps}.at(both).of(name).advise(
-        "memory is there, and one of the two asked to lie alone (region::exclusive)"));
+    return failure(
+        error{operation, errc::overlaps}
+            .at(both)
+            .of(name)
+            .blocked_by(other->owner->name().view())
+            .advise("one of the two asked to lie alone (region::exclusive)"));
   }
   [[nodiscard]] result<void> stays_alone(const char* operation, placed_region const& self,
                                          extent<guest_address> to) const noexcept {
@@ -216,7 +219,8 @@ class [[nodiscard]] transaction {
     const auto both = where.intersection(other->where).value_or(where);
     return failure(error{operation, errc::overlaps}
                        .at(both)
-                       .of(detail::one_over_other(name, other->owner->name().view()).view())
+                       .of(name)
+                       .blocked_by(other->owner->name().view())
                        .advise("this address space refuses RAM over RAM: remove or disable what "
                                "is there first"));
   }

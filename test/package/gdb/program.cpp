@@ -25,7 +25,8 @@ int main() {
   const auto nic = gate.hold(hold_kind::any, "nic");
   const auto pause = gate.suspend("snapshot");
   const extent<io_address> where{io_address{0x1000}, io_address{0x1fff}};
-  const error why = error{"map", errc::over_budget}.at(where).of("ram").advise("use {} bytes", 7);
+  const error why = error{"map", errc::over_budget}.at(where).of("it's").advise(
+      "use {} byte{|s}", 1);
   const auto view = guest.view();
   stop_here(guest_address{0xfee00000}, where, label{"dimm"}, why, gate, *view, *view->begin());
 }

@@ -104,6 +104,43 @@ TEST_CASE("the life of a group and its device") {
               "detach 'vgpus': release hold done", "detach 'vgpus': ends, finished"});
 }
 
+TEST_CASE("of several containers each line says which it is") {
+  guest_with_ram w;
+  container<recorded, scribe> dma{w.guest, w.gate, recorded{}, "left"};
+  auto group = must(dma.attach(nics));
+  const auto told = dma.tracer().take();
+  CHECK(told.front() == "attach 'nics' in container 'left': begins");
+  CHECK(told[2] == "'nics' in container 'left' holds 1: every discard is inhibited");
+  auto second = must(dma.attach(vgpus));
+  for (auto const& line : dma.tracer().take())
+    CHECK(line.find(" in container 'left'") != std::string::npos);
+  must(group.detach());
+  must(second.detach());
+  container<recorded, scribe> unnamed{w.guest, w.gate};
+  static_cast<void>(must(unnamed.attach(nics)));
+  static_cast<void>(unnamed.tracer().take());
+  static_cast<void>(must(unnamed.attach(vgpus)));
+  CHECK(unnamed.tracer().take().back() ==
+        "attach 'vgpus' in container 'nics': ends, finished");
+}
+
+TEST_CASE("where nothing is pinned, no hold is heard of") {
+  guest_with_ram w;
+  container<recording<software_iommu>, inhibit_per_device, scribe> dma{w.guest, w.gate};
+  auto group = must(dma.attach(nics));
+  auto second = must(dma.attach(vgpus));
+  auto nic = must(group.open("nic"));
+  must(nic.close());
+  must(second.detach());
+  must(group.detach());
+  for (auto const& line : dma.tracer().take()) {
+    CAPTURE(line);
+    CHECK(line.find("hold") == std::string::npos);
+    CHECK(line.find("populate") == std::string::npos);
+  }
+  CHECK(w.gate.counts() == gate_counts{});
+}
+
 TEST_CASE("what fails, where, why, and how it is rolled back") {
   guest_with_ram w;
   journal calls;
@@ -189,7 +226,7 @@ TEST_CASE("a policy for the whole container, and names that would break a line")
   auto group = must(dma.attach(endpoint_group{"a\nb", {{"nic", pin_class::pins}}}));
   const auto told = dma.tracer().take();
   CHECK(told[0] == "attach 'a\\x0ab': begins");
-  CHECK(told[2] == "'container' holds 1: every discard is inhibited");
+  CHECK(told[2] == "'container' in container 'a\\x0ab' holds 1: every discard is inhibited");
   must(group.detach());
 }
 

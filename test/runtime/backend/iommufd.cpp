@@ -547,7 +547,7 @@ TEST_CASE(
     b.made.add("0000:01:00.7", "pci", "12", "snd_hda_intel");
     const auto in_the_way = iommu.bind(device);
     CHECK(in_the_way.error().is(errc::still_in_use));
-    CHECK(in_the_way.error().subject() == "0000:01:00.7 (snd_hda_intel)");
+    CHECK(in_the_way.error().blocker() == "0000:01:00.7 (snd_hda_intel)");
     b.machine.devices.at("/dev/vfio/devices/vfio0").is.busy = false;
     must(iommu.bind(device));
     CHECK(iommu.bind(device).error().is(errc::already_there));
@@ -605,7 +605,8 @@ TEST_CASE(
   const auto together = from.replace(to, device);
   REQUIRE(!together);
   CHECK(together.error().is(errc::still_in_use));
-  CHECK(together.error().subject() == "0000:01:00.1");
+  CHECK(together.error().subject() == "0000:01:00.0");
+  CHECK(together.error().blocker() == "0000:01:00.1");
   must(to.leave(mate));
   must(from.replace(to, device));
   must(from.leave(device));

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <ostream>
 #include <string>
 #include <system_error>
@@ -35,6 +36,40 @@ TEST_CASE("an error prints as one sentence: operation, subject, extent, cause, a
         "map of 'ram' in container '/dev/vfio/12': " + make_error_code(errc::overlaps).message());
   CHECK(error{"map", errc::overlaps}.advise("unmap it first").sentence() ==
         "map: something is there already; unmap it first");
+}
+
+TEST_CASE("who stands in the way is not taken for whom it is done to") {
+  const error hold = error{"take hold", errc::discards_required}.on_behalf_of("nics");
+  CHECK(hold.blocked_by("dimm").sentence() ==
+        "take hold for 'nics': 'dimm' requires that discards stay possible");
+  CHECK(hold.blocker().empty());
+  CHECK(hold.sentence() == "take hold for 'nics': someone requires that discards stay possible");
+  CHECK(error{"require discards", errc::discards_disabled}
+            .on_behalf_of("dimm")
+            .blocked_by("nics")
+            .sentence() == "require discards for 'dimm': 'nics' holds discards down");
+  const error other = error{"place", errc::overlaps}.of("dimm").blocked_by("ram");
+  CHECK(other.sentence() == "place of 'dimm': something is there already ('ram' is in the way)");
+  CHECK(other.subject() == "dimm");
+  CHECK(other.blocker() == "ram");
+}
+
+TEST_CASE("one of what is counted is one, and is said as one") {
+  const char* leases = "{} lease{|s} of it {is|are} out";
+  const error busy{"detach", errc::still_in_use};
+  CHECK(busy.advise(leases, 1).sentence() == "detach: it is still in use; 1 lease of it is out");
+  for (const std::uint64_t many : {0u, 2u, 11u})
+    CHECK(busy.advise(leases, many).sentence() == "detach: it is still in use; " +
+                                                      std::to_string(many) +
+                                                      " leases of it are out");
+}
+
+TEST_CASE("no name breaks an error's sentence") {
+  const error bad = error{"map", errc::overlaps}.of("a\nb").in("it's").blocked_by("\x1b[2J");
+  CHECK(bad.sentence() ==
+        "map of 'a\\x0ab' in container 'it\\x27s': something is there already ('\\x1b[2J' is in "
+        "the way)");
+  CHECK(bad.subject() == "a\nb");
 }
 
 TEST_CASE("an error names the space that its extent lies in") {

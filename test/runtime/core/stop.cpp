@@ -12,6 +12,12 @@ TEST_CASE("stop ends the program with its sentence, in every build type") {
         "tether: a count fell below zero\n");
 }
 
+TEST_CASE("who it is about is named on the same line, whatever the name is") {
+  CHECK(tether_test::stopped_by([] { tether::stop("it is gone", "a\n'b"); }) ==
+        "tether: it is gone ('a\\x0a\\x27b')\n");
+  CHECK(tether_test::stopped_by([] { tether::stop("it is gone", ""); }) == "tether: it is gone\n");
+}
+
 TEST_CASE("a program that does not stop is not taken for one that did") {
   CHECK(tether_test::stopped_by([] {}) == "(it did not abort)");
 }

@@ -202,14 +202,14 @@ TEST_CASE("while it lives, nobody may forbid its discards") {
   auto held = vm.gate.hold(hold_kind::any, "nic");
   REQUIRE_FALSE(held.has_value());
   CHECK(held.error().is(errc::discards_required));
-  CHECK(held.error().subject() == "virtio-mem");
+  CHECK(held.error().blocker() == "virtio-mem");
   vm.device.reset();
   held = vm.gate.hold(hold_kind::any, "nic");
   REQUIRE(held.has_value());
   const auto late = virtio_mem<>::create("virtio-mem", vm.ram, at, vm.gate);
   REQUIRE_FALSE(late.has_value());
   CHECK(late.error().is(errc::discards_disabled));
-  CHECK(late.error().subject() == "nic");
+  CHECK(late.error().blocker() == "nic");
 }
 
 TEST_CASE("while discards are suspended it is busy") {

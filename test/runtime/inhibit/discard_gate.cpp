@@ -122,7 +122,13 @@ TEST_CASE("the gate refuses and grants exactly as the table of kinds says") {
       CHECK(why.has_value() != granted[stands][asked]);
       if (why) {
         CHECK(why->is(asked < 2 ? errc::discards_required : errc::discards_disabled));
-        CHECK_MESSAGE(why->subject() == "first", "it names who stands in the way");
+        CHECK(why->blocker() == "first");
+        CHECK(why->subject() == "late");
+        CHECK(why->sentence() ==
+              (asked < 2 ? "take hold for 'late': 'first' requires that discards stay possible; map "
+                           "in blocks (fixed_block<Size>), or unplug what requires discards"
+                         : "require discards for 'late': 'first' holds discards down; detach what "
+                           "holds them down first"));
       }
       CHECK(gate.counts() == before);
       CHECK(may_discard(gate, discard_kind::uncoordinated) == (stands >= 2));
@@ -265,7 +271,7 @@ TEST_CASE("raising an entry that is refused leaves it as it was") {
   const auto refused = gate.raise(other, hold_kind::any, 5);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().is(errc::discards_required));
-  CHECK(refused.error().subject() == "virtio-mem");
+  CHECK(refused.error().blocker() == "virtio-mem");
   CHECK(other.count() == 0);
   discarder balloon{gate, discard_kind::coordinated};
   REQUIRE(balloon.granted());

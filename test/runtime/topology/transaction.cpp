@@ -276,7 +276,8 @@ TEST_CASE("an address space that refuses RAM over RAM names both, and lets every
   const auto over = guest.place(region::ram(dimm), guest_address{32 * KiB}, 1);
   REQUIRE(!over);
   CHECK(over.error().is(errc::overlaps));
-  CHECK(over.error().subject() == "dimm over ram");
+  CHECK(over.error().subject() == "dimm");
+  CHECK(over.error().blocker() == "ram");
   CHECK(over.error().first() == 32 * KiB);
   CHECK(over.error().last() == 64 * KiB - 1);
   CHECK(guest.view()->sections().size() == 1);
@@ -286,7 +287,7 @@ TEST_CASE("an address space that refuses RAM over RAM names both, and lets every
       must(guest.place(region::mmio("registers", 4 * KiB), guest_address{8 * KiB}, 1));
   // beside it, moved over it, disabled and enabled over it
   const auto second = must(guest.place(region::ram(dimm), guest_address{64 * KiB}));
-  CHECK(guest.move(second, guest_address{60 * KiB}).error().subject() == "dimm over ram");
+  CHECK(guest.move(second, guest_address{60 * KiB}).error().blocker() == "ram");
   must(guest.move(second, guest_address{68 * KiB}));  // over where it lies itself
   must(guest.set_enabled(second, false));
   must(guest.move(second, guest_address{60 * KiB}));

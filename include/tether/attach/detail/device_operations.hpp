@@ -41,7 +41,7 @@ class device_operations : public executor<Backend, Configuration> {
 
  protected:
   /// Fails: `already_there`, `diverged`, `other_gate`, `unplug_requested`, `consent_refused`,
-  /// `mixed_group`, what the gate, the strategy or the backend says.
+  /// `mixed_group`, what the gate, the granularity or the backend says.
   template <class Monitor>
   result<handle_ids> attach_with(typename Backend::endpoint_type const& description, consent agrees,
                                  Monitor* who) noexcept {

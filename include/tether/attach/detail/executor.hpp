@@ -45,9 +45,11 @@ class executor : public container_state<Backend, Configuration> {
       return At.ended;
     } else {
       constexpr act now = act_at<lifecycle>(At);
-      const outcome how = this->template tell_step<At, now>(task, listener_.name(), [&]() noexcept {
-        return perform<now, lifecycle::plan_of(At.in).makes>(task);
-      });
+      constexpr bool is_told = does_something<Backend, inhibition>(now);
+      const outcome how =
+          this->template tell_step<At, now, is_told>(task, listener_.name(), [&]() noexcept {
+            return perform<now, lifecycle::plan_of(At.in).makes>(task);
+          });
       if constexpr (can_fail(now)) {
         constexpr cursor if_failed = advance<lifecycle>(At, outcome::failed);
         constexpr cursor if_stuck = advance<lifecycle>(At, outcome::stuck);
@@ -162,9 +164,11 @@ class executor : public container_state<Backend, Configuration> {
   template <class Limits>
   result<void> raise_to(hold_entry& entry, std::uint32_t needed, Limits const& how) noexcept {
     if (needed <= entry.count()) return {};
-    auto raised = gate_.raise(entry, Configuration::holds, needed - entry.count(), how);
-    if (raised) this->tell_holds(entry, Configuration::holds, listener_.name());
-    return raised;
+    if (auto raised = gate_.raise(entry, Configuration::holds, needed - entry.count(), how);
+        !raised) [[unlikely]]
+      return raised;
+    this->tell_holds(entry, Configuration::holds, listener_.name());
+    return {};
   }
   void lower_to(hold_entry& entry, std::uint32_t needed) noexcept {
     if (entry.count() > needed) {

@@ -49,8 +49,8 @@ class group_operations : public executor<Backend, Configuration> {
   using base::base;
 
  protected:
-  /// Fails: `already_there`, `diverged`, `other_gate`, what the gate, the strategy or the backend
-  /// says.
+  /// Fails: `already_there`, `diverged`, `other_gate`, what the gate, the granularity or the
+  /// backend says.
   template <class Lock = operation_lock, class Monitor>
   result<handle_ids> attach_with(typename Backend::group_type const& description, consent,
                                  Monitor* who) noexcept {
@@ -142,9 +142,7 @@ class group_operations : public executor<Backend, Configuration> {
     if (auto able = this->may_work("close device", device->name); !able) return able;
     if (this->hide(device, std::next(device)) != nullptr) [[unlikely]]
       return failure(device->lease_in_the_way_of("close device"));
-    auto closed = close_one(*group, device);
-    if (!closed) this->show(device, std::next(device));
-    return closed;
+    return close_hidden(*group, device);
   }
 
   /// Attaches the group of a device, unless it is there, and opens the device: both or neither.
@@ -185,6 +183,14 @@ class group_operations : public executor<Backend, Configuration> {
     return close<held_already>(id, device_id);
   }
 
+  /// A function of its own, because g++ copies what is not the only object that a function returns.
+  template <class Position>
+  result<void> close_hidden(group_record& group, Position device) noexcept {
+    auto closed = close_one(group, device);
+    if (!closed) [[unlikely]]
+      this->show(device, std::next(device));
+    return closed;
+  }
   template <class Position>
   result<void> close_one(group_record& group, Position device) noexcept {
     task_type<> task{{.group = group, .device = &*device, .agrees = device->agrees}};

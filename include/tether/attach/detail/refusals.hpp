@@ -125,6 +125,17 @@ struct backend_with_unusable_options {
                 "('device_in_group<group_type>' or 'endpoint_type'), and the last two must be "
                 "const");
 };
+/// A value, and not the concept, as below.
+template <class Backend>
+inline constexpr bool finds_devices = locates_endpoints<Backend>;
+/// Of a backend that is complete: a call is refused, for the type that it names a device by.
+template <class Backend, class>
+struct backend_that_finds_no_device {
+  static_assert(finds_devices<Backend>,
+                "tether[B10]: this backend finds no device by its name: attach its group_type, or "
+                "endpoint_type, or give it 'locate(endpoint const&) const noexcept', which returns "
+                "a result of 'device_in_group<group_type>', or of 'endpoint_type'");
+};
 template <class Policy>
 struct policy_with_hidden_slot {
   static_assert(!hides_its_slot<Policy>,

@@ -12,8 +12,9 @@
 #include <tether/inhibit/membership.hpp>
 #include <tether/listen/progress.hpp>
 
-#include <optional>
+#include <memory>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace tether::detail {
@@ -30,6 +31,27 @@ namespace tether::detail {
   return why.of(device).advise("choose inhibit_per_device, or open all devices of the group alike");
 }
 
+/// An error, once there is one. Until then its room stays as it is: g++ fills a `std::optional`'s
+/// with zeros, all of it, in every operation that succeeds.
+class error_if_any {
+ public:
+  error_if_any() noexcept {}
+  explicit operator bool() const noexcept { return there_; }
+  error_if_any& operator=(error const& why) noexcept {
+    std::construct_at(&why_, why);
+    there_ = true;
+    return *this;
+  }
+  [[nodiscard]] error const& operator*() const noexcept { return why_; }
+
+ private:
+  static_assert(std::is_trivially_copyable_v<error>);
+  bool there_ = false;
+  union {
+    error why_;
+  };
+};
+
 /// The state of an operation.
 template <class Backend, class Inhibition, class Monitor>
 struct task {
@@ -37,7 +59,7 @@ struct task {
   device_record<Backend>* device = nullptr;
   consent agrees = consent::none;
   Monitor* who = nullptr;
-  std::optional<error> first_error{};
+  error_if_any first_error{};
 
   outcome end(result<void> const& done) noexcept {
     if (done) [[likely]]

@@ -7,6 +7,7 @@
 #include <tether/attach/lifecycle/steps.hpp>
 #include <tether/attach/tracing.hpp>
 #include <tether/core/error.hpp>
+#include <tether/inhibit/concepts.hpp>
 #include <tether/inhibit/detail/hold_entry.hpp>
 #include <tether/inhibit/kinds.hpp>
 
@@ -23,6 +24,14 @@ namespace tether::detail {
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U +
          static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+/// False for what holds and mappings need, where nothing is held, or pinned.
+template <class Backend, class Inhibition>
+[[nodiscard]] constexpr bool does_something(act step) noexcept {
+  if (step == act::raise_holds || step == act::lower_holds)
+    return holds_for_a_group<Inhibition> || holds_for_a_container<Inhibition>;
+  return step != act::populate || Backend::pins;
 }
 
 template <class Tracer>
@@ -46,11 +55,11 @@ class told_tracer {
       return event.ended;
     }
   }
-  /// Runs one step, which answers its outcome.
-  template <cursor At, act Now, class Task, class Run>
+  /// Runs one step, which answers its outcome; told only if it does something.
+  template <cursor At, act Now, bool DoesSomething, class Task, class Run>
   [[gnu::always_inline]] outcome tell_step(Task& task, std::string_view container,
                                            Run run) noexcept {
-    if constexpr (!told) return run();
+    if constexpr (!told || !DoesSomething) return run();
     else {
       auto event = event_of(At.in, task, container);
       event.where = trace_point::step_begins;

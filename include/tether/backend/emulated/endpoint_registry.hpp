@@ -167,7 +167,7 @@ class endpoint_registry {
                                     joined_endpoints const& joined) noexcept {
     return error{operation, errc::still_in_use}
         .of(joined.group->name())
-        .advise("close its {} open device(s) first", joined.open_devices);
+        .advise("close its {} open device{|s} first", joined.open_devices);
   }
   [[nodiscard]] static result<open_endpoint> find(joined_endpoint_group const& group,
                                                   std::string_view name) noexcept {

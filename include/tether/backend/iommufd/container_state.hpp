@@ -90,7 +90,7 @@ struct iommufd_container_state {
   /// The error for a device of which a BAR is mapped.
   [[nodiscard]] static error why_in_use(const char* operation, device const& who) noexcept {
     return error{operation, errc::still_in_use}.of(who.name).advise(
-        "{} of its BARs are still mapped", who.views.count());
+        "{} of its BARs {is|are} still mapped", who.views.count());
   }
 
   vfio_sysfs sysfs;

@@ -137,7 +137,7 @@ class iommufd_ioas {
     if (request.length != bytes) [[unlikely]] {
       const error why{"unmap", errc::byte_count_mismatch};
       return failure(why.at(where)
-                         .advise("the kernel unmapped {} bytes", request.length)
+                         .advise("the kernel unmapped {} byte{|s}", request.length)
                          .with_failed_rollback());
     }
     erase_rows(*run);

@@ -223,7 +223,7 @@ class basic_vfio_device {
       return failure(error{"close device", errc::stale_handle});
     if (const unsigned mapped = state_->views.count(); mapped != 0) {
       return failure(error{"close device", errc::still_in_use}.of(name()).advise(
-          "{} of its BARs are still mapped", mapped));
+          "{} of its BARs {is|are} still mapped", mapped));
     }
     state_->descriptor = {};
     return {};

@@ -50,7 +50,7 @@ namespace detail {
   if (first > there.vectors || there.vectors - first < count)
     return error{"set interrupts", errc::unsupported}
         .of(why.subject())
-        .advise("it has {} interrupts of that kind", there.vectors);
+        .advise("it has {} interrupt{|s} of that kind", there.vectors);
   if (there.fixed_once_set)
     return error{"set interrupts", errc::still_in_use}
         .of(why.subject())

@@ -213,19 +213,21 @@ class vfio_sysfs {
     }
     return found;
   }
-  /// `why`, of the first device in the way of a group, with how many others there are and what to
-  /// do; of `name` where sysfs knows of none. Fails: may throw `std::bad_alloc`.
+  /// `why`, of `name`, with the first device in the way of its group, if sysfs knows of any, how
+  /// many others there are, and what to do. Fails: may throw `std::bad_alloc`.
   [[nodiscard]] error why_not_viable(error const& why, std::string_view group,
                                      std::string_view name) const {
     const auto all = in_the_way(group);
+    const error plain = why.of(name);
     if (all.empty()) {
-      return why.of(name).advise(
+      return plain.advise(
           devices_of(group).empty()
               ? "bind every device of the group to vfio-pci, or to no driver"
               : "no driver is in the way: another process uses one of the group's devices");
     }
-    if (all.size() == 1) return why.of(all.front()).advise("bind it to vfio-pci or to no driver");
-    return why.of(all.front())
+    const error named = plain.blocked_by(all.front());
+    if (all.size() == 1) return named.advise("bind it to vfio-pci or to no driver");
+    return named
         .advise("bind it, and {} more of its group, to vfio-pci or to no driver", all.size() - 1);
   }
 

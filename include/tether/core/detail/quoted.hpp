@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Text of a user's own, a name above all, within a line that is printed and within JSON: neither
-// may be broken by a quotation mark, a line's end or half a character. For status, which may
-// allocate.
+// may be broken by a quotation mark, a line's end, half a character, or what a terminal obeys.
 #pragma once
 
 #include <tether/version.hpp>
@@ -35,7 +34,16 @@ namespace tether::detail {
   return size;
 }
 
-inline void append_hexadecimal(std::string& to, unsigned char byte) {
+/// Whether a character, `size` bytes long, would end the line or command a terminal: C0, DEL, or C1
+/// in UTF-8.
+[[nodiscard]] constexpr bool is_control(std::string_view text, std::size_t size) noexcept {
+  const auto byte = static_cast<unsigned char>(text.front());
+  return byte < 0x20 || byte == 0x7f ||
+         (size == 2 && byte == 0xc2 && static_cast<unsigned char>(text[1]) < 0xa0);
+}
+
+template <class To>
+void append_hexadecimal(To& to, unsigned char byte) {
   constexpr std::string_view digits = "0123456789abcdef";
   to += digits[byte >> 4U];
   to += digits[byte & 0xfU];
@@ -64,20 +72,24 @@ inline void append_json(std::string& to, std::string_view text) {
   to += '"';
 }
 
-/// Appends `text` between single quotation marks, on one line: what would end it, or is no UTF-8,
-/// is shown as `\x0a`. Fails: may throw `std::bad_alloc`.
-inline void append_quoted(std::string& to, std::string_view text) {
+/// Appends `text` between single quotation marks, on one line: control characters, quotation marks
+/// and what is no UTF-8 are shown as `\x0a`. Fails: as `to`, a string or what takes characters and
+/// views as one does.
+template <class To>
+void append_quoted(To& to, std::string_view text) {
   to += '\'';
   while (!text.empty()) {
     const std::size_t size = first_character(text);
-    const auto byte = static_cast<unsigned char>(text.front());
-    if (size == 0 || byte < 0x20 || byte == 0x7f || byte == '\'' || byte == '\\') {
-      to += "\\x";
-      append_hexadecimal(to, byte);
+    const std::size_t shown = size == 0 ? 1 : size;
+    if (size == 0 || is_control(text, size) || text.front() == '\'' || text.front() == '\\') {
+      for (const char byte : text.substr(0, shown)) {
+        to += "\\x";
+        append_hexadecimal(to, static_cast<unsigned char>(byte));
+      }
     } else {
       to += text.substr(0, size);
     }
-    text.remove_prefix(size == 0 ? 1 : size);
+    text.remove_prefix(shown);
   }
   to += '\'';
 }

@@ -21,13 +21,13 @@ namespace tether::detail {
 [[nodiscard, gnu::cold]] inline error uncountable(const char* what,
                                                   std::string_view name) noexcept {
   const error why{what, std::make_error_code(std::errc::value_too_large)};
-  return why.of(name).advise(
+  return why.on_behalf_of(name).advise(
       "a gate counts no more than 4,294,967,295 of a kind: a policy that needs fewer holds does "
       "as well");
 }
 /// Why a hold was not taken, though nothing that is counted forbids it.
 [[nodiscard, gnu::cold]] inline error refused_hold(std::errc why, std::string_view name) noexcept {
-  const error plain = error{"take hold", std::make_error_code(why)}.of(name);
+  const error plain = error{"take hold", std::make_error_code(why)}.on_behalf_of(name);
   return why == std::errc::resource_deadlock_would_occur
              ? plain.advise("this thread has a permit to discard: let it end first")
              : plain;

@@ -144,7 +144,7 @@ class basic_checked_feed {
       const std::uint64_t size = one.memory->size();
       if (one.offset.value >= size || one.where.last - one.where.first >= size - one.offset.value) {
         return wrong(make_error_code(errc::past_the_end))
-            .advise("its memory ends at {} bytes", size);
+            .advise("its memory ends at {} byte{|s}", size);
       }
     }
     if (overlapped(present_, one) != nullptr || overlapped(added_, one) != nullptr) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a listener has mapped: sections as a whole, or, where a strategy maps in blocks and the
+// What a listener has mapped: sections as a whole, or, where a granularity maps in blocks and the
 // memory is divided, the populated units of a section. Without blocks nothing is added to the
 // section_mapper, neither a byte nor an instruction.
 #pragma once
@@ -22,7 +22,7 @@
 
 namespace tether::detail {
 
-/// For strategies without blocks. Not thread-safe; the listener locks around it.
+/// For granularities without blocks. Not thread-safe; the listener locks around it.
 template <class Backend, granularity Granularity, observation Observation, class Mutex, class Order>
 class mapped_sections : public section_mapper<Backend, Granularity, Observation, Order> {
   using base = section_mapper<Backend, Granularity, Observation, Order>;

@@ -56,8 +56,8 @@ template <granularity Granularity>
 }
 
 /// Refuses a plan that must not be mapped. One without pieces passes: it is merely left out.
-/// Requires: `usable` is sorted and disjoint. Cost: log N for N ranges.
-/// Fails: `not_congruent`, `not_aligned`, `strategy_mismatch`, `outside_aperture`, `unsupported`.
+/// Requires: `usable` is sorted and disjoint. Cost: log N for N ranges. Fails: `not_congruent`,
+/// `not_aligned`, `granularity_mismatch`, `outside_aperture`, `unsupported`.
 template <granularity Granularity, edges Edges>
 [[nodiscard]] result<void> check_plan(section_plan const& plan, page_sizes sizes,
                                       std::span<extent<io_address> const> usable) noexcept {
@@ -80,14 +80,14 @@ template <granularity Granularity, edges Edges>
   if (plan.pieces == 0) return {};
   if (!cuts_between_pages<Granularity>(plan.fit.inside, plan.offset, sizes)) {
     return failure(
-        refused(errc::strategy_mismatch)
+        refused(errc::granularity_mismatch)
             .advise("use blocks that are multiples of {} bytes, and place memory on them",
                     sizes.smallest()));
   }
   if constexpr (maps_in_blocks<Granularity>) {
     if (auto const* const units = plan.what.memory->population(); units != nullptr) {
       if (units->unit_size() % Granularity::block_size != 0)
-        return failure(refused(errc::strategy_mismatch)
+        return failure(refused(errc::granularity_mismatch)
                            .advise("its memory is divided into units of {} bytes: use blocks that "
                                    "divide them",
                                    units->unit_size()));

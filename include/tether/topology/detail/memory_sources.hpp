@@ -140,7 +140,7 @@ class memory_sources {
     if (!file) return failure(file.error().of(name));
     if (file_offset + size > file->size)
       return failure(
-          error{what, errc::past_the_end}.of(name).advise("the file has {} bytes", file->size));
+          error{what, errc::past_the_end}.of(name).advise("the file has {} byte{|s}", file->size));
 
     memory.kind_ = file->is_hugetlb ? memory_kind::hugetlb : memory_kind::shared;
     memory.method_ = file->writable ? discard_method::punch_hole : discard_method::refuse;

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string_view>
 #include <utility>
 
 namespace tether::detail {
@@ -41,8 +42,9 @@ class unfreed_blocks {
     lock.unlock();  // unmapping much memory takes long
     for (; blocks != 0; --blocks) static_cast<void>(memory.remove_block(true));
   }
-  /// Takes a block's memory over, if nothing but devices refers to it.
-  [[nodiscard]] static bool take(std::shared_ptr<memory_backing> const& memory) noexcept {
+  /// Takes the memory of a block called `name` over, if nothing but devices refers to it.
+  [[nodiscard]] static bool take(std::shared_ptr<memory_backing> const& memory,
+                                 std::string_view name) noexcept {
     const std::lock_guard lock{keeping::changing};
     keeping& its = memory->keeping_;
     if (its.references == 0 || its.references != memory->references()) return false;
@@ -53,7 +55,8 @@ class unfreed_blocks {
     say_once(
         "tether[R3]: a RAM block was destroyed while a device of a container that is gone may "
         "still reach its memory, which is kept until that has ended, or the process has: destroy "
-        "BAR views before containers, and containers before blocks");
+        "BAR views before containers, and containers before blocks",
+        name);
     return true;
   }
 

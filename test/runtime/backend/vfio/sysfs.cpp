@@ -97,7 +97,8 @@ TEST_CASE("of many devices in the way one is named whole, and the others are cou
         std::string::npos);
   for (const char* one : {"0000:01:00.1", "0000:01:00.2", "0000:01:00.3"})
     made.add(one, "pci", "12", "snd_hda_intel");
-  CHECK(said().find(" (snd_hda_intel)': it is still in use; bind it, and 2 more of its group") !=
+  CHECK(said().find("'/dev/vfio/12': it is still in use ('0000:01:00.") != std::string::npos);
+  CHECK(said().find(" (snd_hda_intel)' is in the way); bind it, and 2 more of its group") !=
         std::string::npos);
   CHECK(sysfs.why_not_viable(why, "99", "/dev/vfio/99")
             .sentence()

@@ -91,6 +91,9 @@ TEST_CASE("a line stays one line") {
   CHECK(quoted("it's") == "'it\\x27s'");
   CHECK(quoted("\\x0a") == "'\\x5cx0a'");
   CHECK(quoted("\xff") == "'\\xff'");
+  CHECK(quoted("\x1b[2J") == "'\\x1b[2J'");
+  CHECK(quoted("\xc2\x9b"
+               "2J\xc2\xa0") == "'\\xc2\\x9b2J\xc2\xa0'");
   CHECK(json("a\"b\\c\x1f") == "\"a\\\"b\\\\c\\u001f\"");
 }
 

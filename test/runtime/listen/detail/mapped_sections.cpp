@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which of the two forms a strategy takes, and what each adds to the mapper of sections.
+// Which of the two forms a granularity takes, and what each adds to the mapper of sections.
 #include <tether/listen/detail/mapped_sections.hpp>
 
 #include <tether/backend/software_iommu.hpp>
