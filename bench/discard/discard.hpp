@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <random>
 #include <span>
 #include <string>
@@ -50,6 +51,7 @@ class subject {
       : pages{numbers(order_of, count)},
         in{order_of},
         of{memory_of},
+        alone{beside == 0},
         bytes_{span_of(order_of, count)},
         file_{memory_of == memory::memfd ? file(bytes_) : -1},
         block{bench::must(memory_of == memory::memfd
@@ -75,6 +77,7 @@ class subject {
   std::vector<std::uint32_t> pages;
   order in;
   memory of;
+  bool alone;
 
  private:
   static std::size_t span_of(order which, std::size_t count) {
@@ -104,13 +107,15 @@ class subject {
 
 /// Nanoseconds a page, where `give(numbers)` gives back the pages of one request.
 template <class Give>
-bench::sample gives_back(subject& of, Give give, std::size_t at_once = request) {
-  return [&of, give, at_once] {
+bench::sample gives_back(subject& of, Give give, std::size_t at_once = request,
+                         clockid_t whose = CLOCK_THREAD_CPUTIME_ID) {
+  return [&of, give, at_once, whose] {
     of.refill();
-    const double took = bench::nanoseconds_on_processor([&] {
+    const auto all = [&] {
       for (std::size_t at = 0; at < of.pages.size(); at += at_once)
         give(std::span{of.pages}.subspan(at, std::min(at_once, of.pages.size() - at)));
-    });
+    };
+    const double took = bench::nanoseconds_on_processor(all, whose);
     return took / static_cast<double>(of.pages.size());
   };
 }

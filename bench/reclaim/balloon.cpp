@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // A balloon that gives back and takes 256 frames of 4 KiB in a request: coordinated, so that a unit
-// goes with its last frame; and uncoordinated, which is possible only while nothing is attached.
+// goes with its last frame; and uncoordinated, which is possible only while nothing is attached,
+// each frame at once, or those of 2 MiB together.
 #include <reclaim/guest.hpp>
 
 #include <tether/discard/balloon.hpp>
@@ -45,8 +46,10 @@ struct coordinated {
   tether::balloon<> balloon{vm.space, vm.gate, {.must_tell_host = true}};
 };
 
+template <bool Whole>
 struct uncoordinated {
   explicit uncoordinated(reclaim::subject const& of) : ram{reclaim::memory(of)} {
+    if (Whole) bench::must(tether::divide(ram, 2 * tether::MiB));
     bench::must(space.place(tether::region::ram(ram), tether::guest_address{0}));
   }
   void discard() {
@@ -62,12 +65,14 @@ struct uncoordinated {
   tether::ram_block ram;
   tether::address_space space{};
   tether::discard_gate<> gate{};
-  tether::balloon<> balloon{space, gate};
+  tether::balloon<> balloon{space, gate, {.must_tell_host = Whole, .whole_units_only = Whole}};
 };
 
 const bench::side<reclaim::subject> with_units{"tether's balloon",
                                                reclaim::of_its_unit<coordinated>};
 const bench::side<reclaim::subject> without{"uncoordinated balloon, nothing attached",
-                                            reclaim::goes_and_comes<uncoordinated>};
+                                            reclaim::goes_and_comes<uncoordinated<false>>};
+const bench::side<reclaim::subject> whole{"the same, whole units of 2 MiB only",
+                                          reclaim::goes_and_comes<uncoordinated<true>>};
 
 }  // namespace

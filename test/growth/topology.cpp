@@ -448,8 +448,11 @@ TEST_CASE("comparing two equal views takes not twice the steps of comparing two 
   here.plug_all();
   const auto view = here.space.view();
   std::vector<detail::chunk_pointer> copies;
-  for (auto const& one : view->chunks())
-    copies.push_back(std::make_shared<detail::section_chunk const>(*one));
+  for (auto const& one : view->chunks()) {
+    auto again = detail::section_chunk::make(one->size());
+    again->append(*one, 0, one->size());
+    copies.push_back(std::move(again));
+  }
   const flat_view copy{std::move(copies)};
   const std::vector<section> sections{view->begin(), view->end()};
   const std::vector<section> like = sections;

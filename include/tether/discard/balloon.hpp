@@ -49,6 +49,12 @@ struct balloon_options {
   /// way, an edit of the map that hides, moves or removes memory, or changes its access rights,
   /// voids the record of which of its frames were inflated.
   bool must_tell_host = false;
+  /// Frames of divided memory go with their unit only, also while nothing pins, where they would go
+  /// at once: a request of Linux's, 256 frames, splits a transparent huge page, and one that is
+  /// split comes back as small pages. So memory is divided into what those are, 2 MiB. What never
+  /// completes a unit stays with the guest. Needs `must_tell_host`, without which it does nothing;
+  /// memory that is not divided is discarded as ever.
+  bool whole_units_only = false;
   /// Allocates the records of inflated frames, about a bit for each. Only needed for host pages
   /// larger than 4 KiB, and for divided memory. Must be thread-safe if the gate is, and outlive the
   /// balloon.
@@ -78,7 +84,7 @@ class balloon {
         gate_{gate},
         guarded_{guest, gate.id()},
         options_{options},
-        gathered_{options.memory, options.must_tell_host} {}
+        gathered_{options.memory, options.must_tell_host, options.whole_units_only} {}
   /// Refused: the gate is of another threading (tether[T1]).
   template <class Other>
   balloon(address_space const& guest, discard_gate<Other>& gate,
@@ -92,7 +98,8 @@ class balloon {
   /// the guest whatever the report says: inhibited frames are neither queued nor discarded later.
   /// Never fails as a whole; a frame that cannot be discarded does not stop the others.
   /// While only coordinated discards are allowed, frames of divided memory wait until their unit is
-  /// complete, and no others are discarded; while all are, frames of 4 KiB go at once.
+  /// complete, and no others are discarded; while all are, frames of 4 KiB go at once, but for
+  /// `whole_units_only`.
   /// Cost: one system call for each block of private memory in `frames_per_permit`, in any order;
   /// one for each run of adjacent pages where the memory is a file, or Linux is older than 6.15, or
   /// a sandbox denies process_madvise (which is asked once). A sandbox that kills for an unknown
@@ -188,7 +195,7 @@ class balloon {
         if (at != begin || ++now.outdated < views_for_a_frame) end = at;
         else now.report.partial += 1, now.outdated = 0;
       }
-      now.discard_ready(permit);
+      now.discard_ready(permit.coordinated() || options_.whole_units_only, permit);
     };
     if (options_.must_tell_host) {
       // Locked while discarding, too: a frame that is deflated concurrently must not return to

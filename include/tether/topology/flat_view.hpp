@@ -7,7 +7,8 @@
 //     view 2   [chunk a][chunk d][chunk c]
 #pragma once
 
-#include <tether/topology/detail/section_run.hpp>
+#include <tether/topology/detail/section_chunk.hpp>
+#include <tether/topology/detail/section_owner_pointer.hpp>
 #include <tether/topology/section.hpp>
 
 #include <tether/core/address.hpp>
@@ -23,8 +24,6 @@ namespace tether {
 
 namespace detail {
 
-/// Never empty; immutable once a view has it.
-using section_chunk = section_run;
 using chunk_pointer = std::shared_ptr<section_chunk const>;
 
 /// Sections in a full chunk: a commit copies about as many for each change, and one pointer for
@@ -100,11 +99,11 @@ class flat_view {
   }
   /// The section at a position. Requires: not the end's.
   [[nodiscard]] section const& at(position where) const noexcept {
-    return chunks_[where.chunk]->sections[where.index];
+    return chunks_[where.chunk]->sections()[where.index];
   }
   /// What keeps that section's memory and name alive.
   [[nodiscard]] detail::section_owner_pointer const& owner_at(position where) const noexcept {
-    return chunks_[where.chunk]->owners[where.index];
+    return chunks_[where.chunk]->owners()[where.index];
   }
   /// The position behind the last section.
   [[nodiscard]] position end_position() const noexcept { return {chunks_.size(), 0}; }
@@ -128,9 +127,9 @@ class flat_view {
   [[nodiscard]] position first_that(Predicate holds) const noexcept {
     const auto chunk = std::partition_point(
         chunks_.begin(), chunks_.end(),
-        [&](detail::chunk_pointer const& one) { return !holds(one->sections.back()); });
+        [&](detail::chunk_pointer const& one) { return !holds(one->sections().back()); });
     if (chunk == chunks_.end()) return end_position();
-    auto const& sections = (*chunk)->sections;
+    const auto sections = (*chunk)->sections();
     const auto found = std::partition_point(sections.begin(), sections.end(),
                                             [&](section const& one) { return !holds(one); });
     return {static_cast<std::size_t>(chunk - chunks_.begin()),

@@ -32,11 +32,12 @@
 
 namespace tether::detail {
 
-/// A host page that the guest has inflated completely, ready to be discarded.
+/// A host page that the guest has inflated completely, or whole pages that it has reported, ready
+/// to be discarded.
 struct complete_page {
   memory_backing* memory = nullptr;
   std::uint64_t offset = 0;  ///< of its first byte in the block
-  std::uint64_t bytes = 0;   ///< the block's page size
+  std::uint64_t bytes = 0;   ///< the block's page size, or a multiple
   /// how many frames of the request it accounts for, duplicates included
   std::uint64_t frames = 0;
   page_in_request* note = nullptr;  ///< null if it has only one frame
@@ -148,7 +149,9 @@ class batch {
     return {pages.begin(), end};
   }
   [[nodiscard]] static extent<block_offset> bytes_of(run_of_pages run) noexcept {
-    return {block_offset{run.front().offset}, block_offset{run.back().end() - 1}};
+    std::uint64_t end = 0;  // not always of the last one: what was reported may overlap
+    for (complete_page const& one : run) end = std::max(end, one.end());
+    return {block_offset{run.front().offset}, block_offset{end - 1}};
   }
   /// The first run, and those after it that may be discarded in the same call.
   static void gather(run_of_pages pages, run_vector& into) noexcept {

@@ -5,7 +5,8 @@
 //
 //     frame --> divided? -- no --> page of 4 KiB: goes         larger: waits for its host page
 //                  |
-//                  +---- yes ----> waits for its unit (goes at once as well, if nobody pins)
+//                  +---- yes ----> waits for its unit (goes at once as well, if nobody pins, and
+//                                  whole units are not asked for)
 #pragma once
 
 #include <tether/discard/detail/batch.hpp>
@@ -40,9 +41,14 @@ struct inflate_request;
 /// thread-safe.
 class frame_records {
  public:
-  /// `gathers_units`: whether frames may complete units, over several requests.
-  frame_records(std::pmr::memory_resource* memory, bool gathers_units) noexcept
-      : pages_{memory}, sources_{memory}, gathers_units_{gathers_units} {}
+  /// `gathers_units`: whether frames may complete units, over several requests. `whole_units_only`:
+  /// whether they wait for these even where nobody pins.
+  frame_records(std::pmr::memory_resource* memory, bool gathers_units,
+                bool whole_units_only) noexcept
+      : pages_{memory},
+        sources_{memory},
+        gathers_units_{gathers_units},
+        whole_units_only_{whole_units_only} {}
 
   /// Returns whether the frame is accounted for. False, and nothing recorded, if an edit of the map
   /// may have concerned its block since the view was taken.
@@ -86,25 +92,26 @@ class frame_records {
   }
 
   // needs `inflate_request`
-  [[nodiscard]] static inline bool add_to_page(block_records& records, memory_backing& block,
-                                               std::uint64_t offset, unit_source* units,
-                                               discard_permit const& permit,
-                                               inflate_request& now) noexcept;
+  [[nodiscard]] inline bool add_to_page(block_records& records, memory_backing& block,
+                                        std::uint64_t offset, unit_source* units,
+                                        discard_permit const& permit,
+                                        inflate_request& now) const noexcept;
 
   partial_pages pages_;
   std::pmr::map<memory_backing const*, unit_source> sources_;  // of divided memory
   bool gathers_units_;
+  bool whole_units_only_;
   std::weak_ptr<flat_view const> looked_through_for_{};  // compared only
 };
 
 /// One inflate request while it is handled.
 struct inflate_request {
   explicit inflate_request(std::pmr::memory_resource* memory) noexcept
-      : records{memory, false}, notes{memory} {}
+      : records{memory, false, false}, notes{memory} {}
 
-  /// Discards what is ready, and counts it.
-  void discard_ready(discard_permit const& permit) noexcept {
-    const bool waited = permit.coordinated();
+  /// Discards what is ready, and counts it. `waited`: whether earlier frames of a unit are still
+  /// there, and have not gone one by one.
+  void discard_ready(bool waited, discard_permit const& permit) noexcept {
     ready.discard(permit, report, [this, waited](complete_page const& one, bool discarded) {
       record(one, discarded, waited, notes, report);
     });
@@ -181,11 +188,11 @@ inline bool frame_records::add(std::uint32_t number, checked_view& view, guest_m
 }
 
 /// Returns false, and nothing is recorded, if out of memory. A frame of 4 KiB of an incomplete
-/// unit goes at once, where all discards are allowed.
+/// unit goes at once, where all discards are allowed and whole units are not asked for.
 inline bool frame_records::add_to_page(block_records& records, memory_backing& block,
                                        std::uint64_t offset, unit_source* units,
                                        discard_permit const& permit,
-                                       inflate_request& now) noexcept {
+                                       inflate_request& now) const noexcept {
   discard_report& report = now.report;
   const partial_page page = records.at(offset);
   if (!page) return false;
@@ -206,7 +213,7 @@ inline bool frame_records::add_to_page(block_records& records, memory_backing& b
   } else if (units == nullptr) {
     report.partial += 1;
     note->pending += 1;
-  } else if (!permit.coordinated() && block.page_size() == frame_size) {
+  } else if (!permit.coordinated() && !whole_units_only_ && block.page_size() == frame_size) {
     now.ready.add({&block, offset, frame_size, 1});
   } else {
     report.waiting += 1;

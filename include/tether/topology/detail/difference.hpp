@@ -98,7 +98,7 @@ struct difference {
     [[nodiscard]] std::size_t left() const noexcept { return static_cast<std::size_t>(end_ - at_); }
     void enter() noexcept {
       if (done()) return;
-      at_ = (*chunk_)->sections.data();
+      at_ = (*chunk_)->sections().data();
       end_ = at_ + (*chunk_)->size();
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Sections in ascending order, each with the owner that keeps it alive: a chunk of a view, and
-// what a view is built from.
+// Sections in ascending order, each with the owner that keeps it alive: what the chunks of a view
+// are made of.
 #pragma once
 
 #include <tether/topology/detail/section_owner_pointer.hpp>
@@ -24,19 +24,6 @@ struct section_run {
     owners.reserve(grown(owners));
     sections.push_back(one);
     owners.push_back(std::move(owner));
-  }
-  /// Appends `count` sections of another run from `begin` on, with their owners.
-  void append(section_run const& other, std::size_t begin, std::size_t count) {
-    const auto from = static_cast<std::ptrdiff_t>(begin);
-    const auto to = static_cast<std::ptrdiff_t>(begin + count);
-    sections.reserve(sections.size() + count);
-    owners.reserve(owners.size() + count);
-    sections.insert(sections.end(), other.sections.begin() + from, other.sections.begin() + to);
-    owners.insert(owners.end(), other.owners.begin() + from, other.owners.begin() + to);
-  }
-  void reserve(std::size_t count) {
-    sections.reserve(count);
-    owners.reserve(count);
   }
   /// Leaves the first `count`. Requires: there are as many.
   void truncate(std::size_t count) noexcept {

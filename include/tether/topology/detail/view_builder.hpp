@@ -5,6 +5,8 @@
 
 #include <tether/topology/detail/flatten.hpp>
 #include <tether/topology/detail/region_table.hpp>
+#include <tether/topology/detail/section_chunk.hpp>
+#include <tether/topology/detail/section_run.hpp>
 #include <tether/topology/flat_view.hpp>
 
 #include <tether/core/extent.hpp>
@@ -19,9 +21,9 @@
 
 namespace tether::detail {
 
-/// Sections of a chunk or a run, one behind the other.
+/// Sections of a chunk, or of what was flattened (null), one behind the other.
 struct view_piece {
-  section_run const* from;
+  section_chunk const* from;
   std::size_t begin;
   std::size_t count;
 };
@@ -38,9 +40,9 @@ struct view_scratch {
 /// What is not shared is copied once, from where it is to its new chunk.
 class view_builder {
  public:
-  /// Requires: `pieces` is empty.
-  view_builder(flat_view const& from, std::vector<view_piece>& pieces)
-      : from_{&from}, pieces_{&pieces} {
+  /// Requires: `pieces` is empty; `flattened` outlives the builder.
+  view_builder(flat_view const& from, section_run const& flattened, std::vector<view_piece>& pieces)
+      : from_{&from}, flattened_{&flattened}, pieces_{&pieces} {
     chunks_.reserve(from.chunks().size() + 2);
   }
 
@@ -60,12 +62,8 @@ class view_builder {
   }
   /// Leaves out the old sections up to `until`.
   void drop_until(flat_view::position until) noexcept { cursor_ = until; }
-  /// Requires: the run outlives the builder, and what is added of it stays as it is.
-  void add(view_piece piece) {
-    if (piece.count == 0) return;
-    pieces_->push_back(piece);
-    pending_ += piece.count;
-  }
+  /// Adds `count` of what was flattened. Requires: these stay as they are.
+  void add(std::size_t begin, std::size_t count) { add({nullptr, begin, count}); }
 
   [[nodiscard]] flat_view finish() {
     keep_until(from_->end_position());
@@ -83,6 +81,11 @@ class view_builder {
  private:
   static constexpr std::size_t fewest = chunk_capacity / 4;
 
+  void add(view_piece piece) {
+    if (piece.count == 0) return;
+    pieces_->push_back(piece);
+    pending_ += piece.count;
+  }
   void copy_until(std::size_t index) {
     add({from_->chunks()[cursor_.chunk].get(), cursor_.index, index - cursor_.index});
     cursor_.index = index;
@@ -95,11 +98,11 @@ class view_builder {
     auto piece = pieces_->begin();
     for (std::size_t part = 1; part <= parts; ++part) {
       const std::size_t size = pending_ * part / parts - done;
-      auto chunk = std::make_shared<section_chunk>();
-      chunk->reserve(size);
+      auto chunk = section_chunk::make(size);
       while (chunk->size() != size) {
         const std::size_t count = std::min(piece->count, size - chunk->size());
-        chunk->append(*piece->from, piece->begin, count);
+        if (piece->from != nullptr) chunk->append(*piece->from, piece->begin, count);
+        else chunk->append(*flattened_, piece->begin, count);
         piece->begin += count;
         piece->count -= count;
         if (piece->count == 0) ++piece;
@@ -112,6 +115,7 @@ class view_builder {
   }
 
   flat_view const* from_;
+  section_run const* flattened_;
   flat_view::position cursor_{};
   std::vector<chunk_pointer> chunks_;
   std::vector<view_piece>* pieces_;
@@ -204,10 +208,10 @@ inline void flatten_between_neighbours(flat_view const& before, region_table con
       flattened.truncate(old_size);
       continue;
     }
-    if (!builder) builder.emplace(before, scratch.pieces);
+    if (!builder) builder.emplace(before, flattened, scratch.pieces);
     builder->keep_until(begin);
     builder->drop_until(end);
-    builder->add({&flattened, old_size, flattened.size() - old_size});
+    builder->add(old_size, flattened.size() - old_size);
   }
   if (!builder) return std::nullopt;
   return builder->finish();

@@ -33,10 +33,10 @@ struct small_guest {
   ram_block plain = must(ram_block::allocate("plain", 4 * unit));
   address_space guest;
   discard_gate<> gate;
-  std::optional<detail::frame_records> records{std::in_place, std::pmr::get_default_resource(),
-                                               true};
+  std::optional<detail::frame_records> records;
 
-  small_guest() {
+  explicit small_guest(bool whole_units_only = false) {
+    records.emplace(std::pmr::get_default_resource(), true, whole_units_only);
     must(divide(units, unit));
     static_cast<void>(must(guest.place(region::ram(units), frame_address(divided))));
     static_cast<void>(must(guest.place(region::ram(plain), frame_address(whole))));
@@ -51,7 +51,7 @@ struct small_guest {
     records->erase_expired(view.guard());
     for (std::uint32_t frame = first; frame < first + count; ++frame)
       CHECK(records->add(frame, view, memory, permit, now));
-    now.discard_ready(permit);
+    now.discard_ready(permit.coordinated(), permit);
     now.report.requested = count;
     CHECK(now.report.adds_up());
     return now.report;
@@ -116,7 +116,7 @@ TEST_CASE("a frame that is used again makes its unit incomplete") {
 
 TEST_CASE("without the guest's promise no unit is gathered") {
   small_guest vm;
-  vm.records.emplace(std::pmr::get_default_resource(), false);
+  vm.records.emplace(std::pmr::get_default_resource(), false, false);
   CHECK(vm.add(divided, 8, discard_kind::coordinated).inhibited == 8);
   CHECK(vm.add(divided, 8, discard_kind::uncoordinated).discarded == 8);
   CHECK(vm.units.backing().population()->is_populated(0));
@@ -136,6 +136,17 @@ TEST_CASE("memory that is gone is forgotten") {
   plugged.reset();
   vm.records->erase_expired(vm.guest.view());
   CHECK(vm.records->source_of(*where) == nullptr);
+}
+
+TEST_CASE("where whole units are asked for, frames wait for theirs, though they could go at once") {
+  small_guest one{true};
+  const auto first = one.add(divided, 7, discard_kind::uncoordinated);
+  CHECK(first.waiting == 7);
+  CHECK(first.calls == 0);
+  CHECK(one.add(whole, 3, discard_kind::uncoordinated).discarded == 3);
+  const auto last = one.add(divided + 7, 1, discard_kind::uncoordinated);
+  CHECK(last.discarded == 1);
+  CHECK(last.units_discarded == 1);
 }
 
 }  // namespace runtime_discard_detail_frame_records

@@ -42,7 +42,7 @@ void check_chunks(flat_view const& view) {
     auto const& chunk = *view.chunks()[i];
     REQUIRE(chunk.size() > 0);
     REQUIRE(chunk.size() <= detail::chunk_capacity);
-    REQUIRE(chunk.owners.size() == chunk.size());
+    REQUIRE(chunk.owners().size() == chunk.size());
     // Small ones would add up: all but a lone one are a quarter full at least.
     if (view.chunks().size() > 1) REQUIRE(chunk.size() >= detail::chunk_capacity / 4);
     total += chunk.size();
