@@ -26,11 +26,11 @@ class lease_count {
   void uncount_one() noexcept { out_.fetch_sub(1, std::memory_order_release); }
   /// If it returns 0, everything that was done through leases happens before.
   [[nodiscard]] std::uint32_t out() const noexcept { return out_.load(std::memory_order_acquire); }
-  /// Why an operation is refused: the device, and how many are outstanding.
+  /// Why an operation on `subject` is refused, and how many are outstanding.
   [[nodiscard, gnu::cold, gnu::noinline]] error in_the_way_of(
-      const char* operation, std::string_view device) const noexcept {
-    return error{operation, errc::still_in_use}.of(device).advise(
-        "{} lease{|s} of it {is|are} out: let go of {it|them} first", out());
+      const char* operation, std::string_view subject) const noexcept {
+    return error{operation, errc::still_in_use}.of(subject).advise(
+        "{} lease{|s} of the device {is|are} out: let go of {it|them} first", out());
   }
 
  private:

@@ -9,7 +9,6 @@
 #include <tether/core/mapping.hpp>
 
 #include <cstdint>
-#include <string>
 #include <string_view>
 
 namespace tether {
@@ -62,15 +61,27 @@ struct section {
   return names[static_cast<unsigned>(kind)];
 }
 
+namespace detail {
+
+/// A stream that takes what a string takes.
+template <class Stream>
+struct written_to {
+  Stream& stream;
+  void operator+=(char one) { stream << std::string_view{&one, 1}; }
+  void operator+=(std::string_view text) { stream << text; }
+};
+
+}  // namespace detail
+
 /// Writes "ram 'dimm' at guest physical [0x0, 0xffff]", and ", read-only" if it is.
 template <template <class, class> class Stream, class Char, class Traits>
   requires requires(Stream<Char, Traits>& to) { to << ""; }
 Stream<Char, Traits>& operator<<(Stream<Char, Traits>& to, section const& one) {
   to << name_of(one.kind);
   if (!one.name.empty()) {
-    std::string name;
+    to << " ";
+    detail::written_to<Stream<Char, Traits>> name{to};
     detail::append_quoted(name, one.name);
-    to << " " << name.c_str();
   }
   to << " at " << one.where;
   if (one.read_only) to << ", read-only";

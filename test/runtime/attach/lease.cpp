@@ -39,14 +39,16 @@ static_assert(std::is_nothrow_move_assignable_v<software_lease>);
 
 constexpr std::array<std::byte, 2> bytes{std::byte{4}, std::byte{2}};
 
-/// Refused for `device`, of which `many` leases are out.
-void check_in_use(result<void> const& done, const char* operation, const char* device,
-                  std::uint64_t many) {
+/// Refused because of a device, of which `many` leases are out: of `subject` itself, or of
+/// `blocker`, a part of it.
+void check_in_use(result<void> const& done, const char* operation, const char* subject,
+                  std::uint64_t many, const char* blocker = "") {
   REQUIRE(!done);
   CHECK(done.error().is(errc::still_in_use));
   CHECK(!done.error().rollback_failed());
   CHECK(std::string{done.error().operation()} == operation);
-  CHECK(done.error().subject() == device);
+  CHECK(done.error().subject() == subject);
+  CHECK(done.error().blocker() == blocker);
   CHECK(done.error().number() == many);
 }
 
@@ -86,8 +88,8 @@ TEST_CASE(
     auto another = must(device.lease());
     w.book.clear();
     check_in_use(device.close(), "close device", "disk", 2);
-    check_in_use(group.detach(), "detach", "disk", 2);
-    check_in_use(w.dma->abandon(), "abandon", "disk", 2);
+    check_in_use(group.detach(), "detach", "nics", 2, "disk");
+    check_in_use(w.dma->abandon(), "abandon", "", 2, "disk");
     CHECK(w.book.entries().empty());  // the other device is open as well
     CHECK(w.state() == before);
     must(one->dma_write(io_address{0}, bytes));
@@ -110,7 +112,7 @@ TEST_CASE("the same for a device that stands alone; a lease of another one is no
     const auto lease = must(nic.lease());
     const auto before = w.state();
     check_in_use(nic.detach(), "detach", "nic", 1);
-    check_in_use(w.dma->abandon(), "abandon", "nic", 1);
+    check_in_use(w.dma->abandon(), "abandon", "", 1, "nic");
     CHECK(w.state() == before);
     must(vgpu.detach());
     CHECK(w.disagreements(*lease) == 0);
@@ -129,7 +131,7 @@ TEST_CASE(
   {
     const auto lease = must(nic.lease());
     const auto before = w.state();
-    check_in_use(w.dma->abandon(), "abandon", "nic", 1);
+    check_in_use(w.dma->abandon(), "abandon", "", 1, "nic");
     CHECK(w.state() == before);
   }
   must(w.dma->abandon());

@@ -86,7 +86,7 @@ class group_operations : public executor<Backend, Configuration> {
     if (auto able = this->may_work("detach", group->name); !able) return able;
     if (auto const* const busy = this->hide(group->devices.begin(), group->devices.end()))
         [[unlikely]]
-      return failure(busy->lease_in_the_way_of("detach"));
+      return failure(busy->lease_in_the_way_of("detach", group->name));
     while (!group->devices.empty()) {
       if (auto closed = close_one(*group, group->devices.begin()); !closed) {
         this->show(group->devices.begin(), group->devices.end());

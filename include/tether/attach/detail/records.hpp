@@ -61,6 +61,11 @@ struct device_record {
   [[nodiscard]] error lease_in_the_way_of(const char* operation) const noexcept {
     return leases.in_the_way_of(operation, name);
   }
+  /// The same, for an operation on `whole`, of which this is a part.
+  [[nodiscard, gnu::cold, gnu::noinline]] error lease_in_the_way_of(
+      const char* operation, std::string_view whole) const noexcept {
+    return leases.in_the_way_of(operation, whole).blocked_by(name);
+  }
 };
 
 /// What a backend returned when a group joined; empty for a backend of single devices.

@@ -57,7 +57,7 @@ class teardown : public operations_of<Backend, Configuration> {
       return failure(inherited("abandon"));
     std::lock_guard alone{this->operation_};
     if (auto const* const busy = this->hide_all())
-      return failure(busy->lease_in_the_way_of("abandon"));
+      return failure(busy->lease_in_the_way_of("abandon", {}));
     if (auto gone = this->let_go_of_everything(); !gone) {
       this->show_all();
       static_cast<void>(this->diverge(gone.error()));

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 // Text of a user's own, a name above all, within a line that is printed and within JSON: neither
-// may be broken by a quotation mark, a line's end, half a character, or what a terminal obeys.
+// may be broken by a quotation mark, a line's end, half a character, or what a terminal obeys. `To`
+// is a string, or what takes characters and views as one does: <string> is not needed here.
 #pragma once
 
 #include <tether/version.hpp>
 
 #include <cstddef>
-#include <string>
 #include <string_view>
 
 namespace tether::detail {
@@ -50,8 +50,9 @@ void append_hexadecimal(To& to, unsigned char byte) {
 }
 
 /// Appends `text` as a JSON string (RFC 8259), quotation marks included. A byte that is no UTF-8
-/// becomes U+FFFD. Fails: may throw `std::bad_alloc`.
-inline void append_json(std::string& to, std::string_view text) {
+/// becomes U+FFFD. Fails: as `to`.
+template <class To>
+void append_json(To& to, std::string_view text) {
   to += '"';
   while (!text.empty()) {
     const std::size_t size = first_character(text);
@@ -73,8 +74,7 @@ inline void append_json(std::string& to, std::string_view text) {
 }
 
 /// Appends `text` between single quotation marks, on one line: control characters, quotation marks
-/// and what is no UTF-8 are shown as `\x0a`. Fails: as `to`, a string or what takes characters and
-/// views as one does.
+/// and what is no UTF-8 are shown as `\x0a`. Fails: as `to`.
 template <class To>
 void append_quoted(To& to, std::string_view text) {
   to += '\'';
