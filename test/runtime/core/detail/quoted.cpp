@@ -22,7 +22,7 @@ std::string json(std::string_view text) {
   append_json(to, text);
   return to;
 }
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   std::string to;
   append_quoted(to, text);
   return to;
@@ -38,7 +38,7 @@ constexpr std::string_view unknown = "\xef\xbf\xbd";  // U+FFFD
 
 TEST_CASE("plain names are as they were") {
   CHECK(json("0000:01:00.0") == "\"0000:01:00.0\"");
-  CHECK(quoted("0000:01:00.0") == "'0000:01:00.0'");
+  CHECK(in_quotes("0000:01:00.0") == "'0000:01:00.0'");
   CHECK(json("") == "\"\"");
   CHECK(read("K\xc3\xbc"
              "che \xe2\x82\xac \xf0\x9f\x92\xbe") ==
@@ -51,7 +51,7 @@ TEST_CASE("each byte alone is read again, or as U+FFFD where it is no UTF-8") {
     CAPTURE(byte);
     const std::string text{'a', static_cast<char>(byte), 'z'};
     CHECK(read(text) == (byte < 0x80 ? text : "a" + std::string{unknown} + "z"));
-    for (const char c : quoted(text)) CHECK((c >= 0x20 && c < 0x7f));
+    for (const char c : in_quotes(text)) CHECK((c >= 0x20 && c < 0x7f));
   }
 }
 
@@ -87,12 +87,12 @@ TEST_CASE("longer ones that look like UTF-8 and are none") {
 }
 
 TEST_CASE("a line stays one line") {
-  CHECK(quoted("a\nb") == "'a\\x0ab'");
-  CHECK(quoted("it's") == "'it\\x27s'");
-  CHECK(quoted("\\x0a") == "'\\x5cx0a'");
-  CHECK(quoted("\xff") == "'\\xff'");
-  CHECK(quoted("\x1b[2J") == "'\\x1b[2J'");
-  CHECK(quoted("\xc2\x9b"
+  CHECK(in_quotes("a\nb") == "'a\\x0ab'");
+  CHECK(in_quotes("it's") == "'it\\x27s'");
+  CHECK(in_quotes("\\x0a") == "'\\x5cx0a'");
+  CHECK(in_quotes("\xff") == "'\\xff'");
+  CHECK(in_quotes("\x1b[2J") == "'\\x1b[2J'");
+  CHECK(in_quotes("\xc2\x9b"
                "2J\xc2\xa0") == "'\\xc2\\x9b2J\xc2\xa0'");
   CHECK(json("a\"b\\c\x1f") == "\"a\\\"b\\\\c\\u001f\"");
 }
