@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A virtual machine (examples/vmm) with two processors, which the machine runs in turn: one works in
-// memory while the balloon's driver is in the monitor on the other.
+// A virtual machine (examples/vmm) with two processors: one works in memory while the balloon's
+// driver is in the monitor on the other. The machine has one, and runs them in turn.
 // tier: 1
 // machine: -m 1024 -device edu
 // modules: kvm
