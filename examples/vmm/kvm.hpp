@@ -94,6 +94,10 @@ class processor {
         ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, processor_.number(), 0);
     if (at == MAP_FAILED) throw cannot{"the virtual processor's state cannot be mapped"};
     state_ = {static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(at)), size};
+    // KVM gives a new processor the host's TSC frequency of the time when KVM was initialised:
+    // where it is built in, before the kernel refined it. If the two differ by more than 250 ppm
+    // and the TSC cannot be scaled, the guest's timer fires late, or never. 0: today's frequency.
+    must_call(::ioctl(processor_.number(), KVM_SET_TSC_KHZ, 0), "set the processor's frequency");
     tell_features(of, number);
   }
 

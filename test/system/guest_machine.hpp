@@ -183,4 +183,27 @@ class guest_machine {
   std::size_t seen_ = 0;
 };
 
+constexpr std::int64_t bytes(std::uint64_t of) { return static_cast<std::int64_t>(of); }
+
+/// Attaches the machine's device, and lets the guest transfer by it.
+inline void attach(guest_machine& vm, std::string const& address = edu_address()) {
+  CHECK(vm.tell("attach " + address) == "its registers (BAR 0) are at 0xd1000000\n");
+}
+inline void detach(guest_machine& vm, std::string const& address = edu_address()) {
+  CHECK(vm.tell("detach " + address) == "");
+  CHECK(vm.ask("dma 1") == "no device");
+}
+inline void no_page_is_stale(guest_machine& vm) {
+  std::string said;
+  bool compared_all = false;
+  for (unsigned tries = 0; tries < 5 && !compared_all; ++tries) {  // compaction may be at work
+    const auto mapped = vm.status("mapped ");
+    said = vm.tell("audit");
+    compared_all = number_after(said, "compared ") == mapped;
+  }
+  CAPTURE(said);
+  CHECK(number_after(said, "stale ") == 0);
+  CHECK(compared_all);
+}
+
 }  // namespace in_machine

@@ -15,12 +15,6 @@ namespace system_a_hostile_virtual_machine {
 
 using namespace in_machine;
 
-namespace {
-
-constexpr std::int64_t bytes(std::uint64_t of) { return static_cast<std::int64_t>(of); }
-
-}  // namespace
-
 TEST_CASE("a guest that drives the rings against every rule hurts nobody, and not its neighbour") {
   const auto unpinned = pinned_now();
   guest_machine neighbour{

@@ -19,8 +19,6 @@ using namespace in_machine;
 
 namespace {
 
-constexpr std::int64_t bytes(std::uint64_t of) { return static_cast<std::int64_t>(of); }
-
 /// Waits until what is mapped is no more `from`. Answers whether that came to pass.
 bool is_in_the_midst(guest_machine& vm, std::int64_t from) {
   for (unsigned tries = 0; tries < 100'000; ++tries) {

@@ -17,6 +17,8 @@
 #include <fstream>
 #include <initializer_list>
 #include <linux/io_uring.h>
+#include <sched.h>
+#include <signal.h>
 #include <string>
 #include <string_view>
 #include <sys/io.h>
@@ -27,6 +29,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace {
@@ -382,11 +385,51 @@ void attack() {
   say("attack %u steps, %u wrong", steps, wrong);
 }
 
+/// Works in memory on the last processor, in a process of its own: fills `bytes` of new memory, and
+/// compares it, again and again.
+class churn {
+ public:
+  void begin(std::uint64_t bytes) {
+    counts_ = static_cast<volatile std::uint64_t*>(
+        ::mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    child_ = ::fork();
+    if (child_ != 0) return;
+    cpu_set_t last;
+    CPU_ZERO(&last);
+    CPU_SET(static_cast<unsigned>(::sysconf(_SC_NPROCESSORS_ONLN) - 1), &last);
+    ::sched_setaffinity(0, sizeof last, &last);
+    for (;;) once(bytes / sizeof(std::uint64_t));
+  }
+  [[nodiscard]] bool has_begun() const { return child_ > 0; }
+  void end() {
+    ::kill(child_, SIGKILL);
+    ::waitpid(child_, nullptr, 0);
+  }
+  [[nodiscard]] std::uint64_t rounds() const { return counts_[0]; }
+  [[nodiscard]] std::uint64_t wrong() const { return counts_[1]; }
+
+ private:
+  void once(std::uint64_t numbers) {
+    void* const at = ::mmap(nullptr, numbers * sizeof(std::uint64_t), PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    auto* const memory = static_cast<volatile std::uint64_t*>(at);
+    const std::uint64_t first = counts_[0] * numbers + 1;
+    for (std::uint64_t i = 0; i < numbers; ++i) memory[i] = first + i;
+    for (std::uint64_t i = 0; i < numbers; ++i)
+      if (memory[i] != first + i) counts_[1] = counts_[1] + 1;
+    ::munmap(at, numbers * sizeof(std::uint64_t));
+    counts_[0] = counts_[0] + 1;
+  }
+  volatile std::uint64_t* counts_ = nullptr;
+  pid_t child_ = -1;
+};
+
 void obey(std::string_view command) {
   const auto gap = command.find(' ');
   const std::string name{command.substr(0, gap)};
   const std::string rest{gap == command.npos ? "" : command.substr(gap + 1)};
   const std::uint64_t number = std::strtoull(rest.c_str(), nullptr, 0);
+  static churn work;
   if (name == "memory") {
     say("memory total %lluK free %lluK inflated %lluK",
         static_cast<unsigned long long>(counted("/proc/meminfo", "MemTotal")),
@@ -408,6 +451,15 @@ void obey(std::string_view command) {
     edu device;
     if (device.is_there()) device.load(number, edu::most);
     say("dma-from %s", device.is_there() ? "done" : "no device");
+  } else if (name == "processors") {
+    say("processors %ld", ::sysconf(_SC_NPROCESSORS_ONLN));
+  } else if (name == "churn") {
+    work.begin(number);
+    say("churn %s", work.has_begun() ? "begun" : "no process");
+  } else if (name == "churned") {
+    work.end();
+    say("churned %llu rounds, %llu wrong", static_cast<unsigned long long>(work.rounds()),
+        static_cast<unsigned long long>(work.wrong()));
   } else if (name == "write") {  // write VALUE FILE
     const auto space = rest.find(' ');
     std::ofstream to{rest.substr(space + 1)};
