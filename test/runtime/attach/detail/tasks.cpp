@@ -23,12 +23,12 @@ TEST_CASE(
   detail::group_task<software_iommu, inhibit_per_group> task{{group}};
   using ended = decltype(task.end({}));
   CHECK(task.end({}) == ended::done);
-  CHECK_FALSE(task.first_error.has_value());
+  CHECK_FALSE(task.first_error);
   CHECK(task.end(failure(error{"first", errc::overlaps})) == ended::failed);
   CHECK(task.end(failure(error{"second", errc::not_mapped}.with_failed_rollback())) ==
         ended::stuck);
-  REQUIRE(task.first_error.has_value());
-  CHECK(task.first_error->is(errc::overlaps));
+  REQUIRE(task.first_error);
+  CHECK((*task.first_error).is(errc::overlaps));
 }
 
 TEST_CASE(
