@@ -164,8 +164,12 @@ TEST_CASE("a container's own name is in every error of it, beside the device's")
   CHECK(names(nic.close().error()) == "nic in south");
   {
     const auto lease = must(nic.lease());
-    CHECK(names(group.detach().error()) == "nic in south");
-    CHECK(names(dma.abandon().error()) == "nic in south");
+    const auto detached = group.detach();
+    CHECK(names(detached.error()) == "nics in south");
+    CHECK(detached.error().blocker() == "nic");
+    const auto abandoned = dma.abandon();
+    CHECK(names(abandoned.error()) == " in south");
+    CHECK(abandoned.error().blocker() == "nic");
   }
   // a change of the map, whatever is attached
   calls.fail_at(backend_call::map, 1, error{"map", errc::over_budget}.of("more"));

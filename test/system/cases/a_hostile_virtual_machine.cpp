@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // A virtual machine (examples/vmm) whose guest drives the rings of its devices by hand, against
 // every rule, beside another that does not.
-// tier: 1
+// tier: 1 2
 // machine: -m 1024 -device edu -device edu
 // modules: kvm
 // guest: yes
