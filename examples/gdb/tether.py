@@ -103,7 +103,8 @@ class View:
     def children(self):
         number = 0
         for chunk in elements_of(self.value["chunks_"]):
-            for section in elements_of(chunk["_M_ptr"]["sections"]):
+            sections = chunk["_M_ptr"]["sections_"]
+            for section in (sections[at] for at in range(int(chunk["_M_ptr"]["size_"]))):
                 yield f"[{number}]", section
                 number += 1
 
