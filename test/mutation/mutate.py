@@ -64,7 +64,7 @@ TARGETS = {
     "attach/lifecycle/steps.hpp": PROOF + static("attach/lifecycle/steps", "attach/lifecycle/plans", "attach/lifecycle/plan_rules"),
     "attach/lifecycle/plans.hpp": PROOF + static("attach/lifecycle/plans", "attach/lifecycle/plan_rules"),
     "attach/lifecycle/plan_rules.hpp": static("attach/lifecycle/plan_rules", "attach/lifecycle/plans"),
-    "attach/detail/container_state.hpp": LOCKSTEP + units("handles", "lease", "container") + STORIES,
+    "attach/detail/container_state.hpp": LOCKSTEP + units("handles", "lease", "container", "container_status") + STORIES,
     "attach/detail/executor.hpp": LOCKSTEP + units("detail/executor", "audit", "handles") + STORIES,
     "attach/detail/tasks.hpp": LOCKSTEP + program("runtime/attach/detail/tasks.cpp") + program("exhaustive/exchanged_nodes.cpp") + STORIES,
     "attach/detail/group_operations.hpp": program("mutation/lockstep_groups.cpp") + program("runtime/attach/detail/group_operations.cpp")
