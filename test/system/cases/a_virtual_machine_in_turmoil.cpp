@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // A virtual machine (examples/vmm) whose device comes and goes all the time, and that dies in the
 // midst of giving or taking memory.
-// tier: 1
+// tier: 1 2
+// open on tier 2: it has passed there once, and stood still once
 // machine: -m 1024 -device edu
 // modules: kvm
 // guest: yes
