@@ -9,6 +9,7 @@
 #include <tether/testing/recording.hpp>
 
 #include <support/must.hpp>
+#include <support/pinning_iommu.hpp>
 #include <support/ungrouped.hpp>
 
 #include <doctest/doctest.h>
@@ -23,11 +24,6 @@ using namespace tether_test;
 
 namespace {
 
-/// Counts as one that pins, so that holds are needed.
-struct pinning_iommu : software_iommu {
-  pinning_iommu() = default;
-  static constexpr bool pins = true;
-};
 using recorded = recording<pinning_iommu>;
 
 struct guest_with_ram {

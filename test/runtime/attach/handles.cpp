@@ -8,6 +8,7 @@
 #include <tether/testing/recording.hpp>
 
 #include <support/must.hpp>
+#include <support/pinning_iommu.hpp>
 
 #include <doctest/doctest.h>
 
@@ -21,15 +22,12 @@
 namespace runtime_attach_handles {
 
 using namespace tether;
+using tether_test::pinning_iommu;
 using tether_test::must;
 
 namespace {
 
 using container_type = container<software_iommu>;
-struct pinning_iommu : software_iommu {
-  pinning_iommu() = default;
-  static constexpr bool pins = true;
-};
 static_assert(std::is_trivially_copyable_v<attached_group<container_type>> &&
               std::is_trivially_copyable_v<opened_device<container_type>>);
 

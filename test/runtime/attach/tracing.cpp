@@ -9,6 +9,7 @@
 #include <tether/testing/recording.hpp>
 
 #include <support/must.hpp>
+#include <support/pinning_iommu.hpp>
 #include <support/ungrouped.hpp>
 
 #include <doctest/doctest.h>
@@ -28,10 +29,6 @@ using namespace tether_test;
 
 namespace {
 
-struct pinning_iommu : software_iommu {
-  pinning_iommu() = default;
-  static constexpr bool pins = true;
-};
 using recorded = recording<pinning_iommu>;
 
 /// Writes down what it is told, but for how long it took.
