@@ -137,7 +137,7 @@ void order(all_mistakes& all) {
   all.stops("a block destroyed while it is placed", [] {
     address_space guest;
     ram_block dimm = must(ram_block::allocate("dimm", 64 * KiB));
-    static_cast<void>(must(guest.place(region::ram(dimm), guest_address{0})));
+    static_cast<void>(must(guest.place(region::ram(dimm).named("below 4 GiB"), guest_address{0})));
   });
   all.stops("a block used after it was moved from", [] {
     ram_block ram = must(ram_block::allocate("ram", 64 * KiB));

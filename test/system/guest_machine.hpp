@@ -77,14 +77,20 @@ class guest_machine {
     if (socket_ >= 0) ::close(socket_);
   }
 
-  /// Lines of the answer, without the last if that is "ok".
-  std::string tell(std::string const& command) {
+  /// Lines of the answer, without the last if that is "ok". Whatever is waited for here, what the
+  /// guest prints is read meanwhile: the monitor stands still while nobody takes it.
+  std::string tell(std::string const& command, unsigned seconds = 200) {
     if (socket_ < 0) connect();
     const std::string line = command + "\n";
     REQUIRE(::send(socket_, line.data(), line.size(), MSG_NOSIGNAL) ==
             static_cast<ssize_t>(line.size()));
+    const auto deadline = from_now(seconds);
     std::string answer;
     for (;;) {
+      if (!hear_until(socket_, deadline)) {
+        show_console("no answer to '" + command + "'");
+        return answer + "the monitor does not answer\n";
+      }
       std::array<char, 4096> bytes{};
       const auto got = ::read(socket_, bytes.data(), bytes.size());
       if (got <= 0) return answer + "the monitor has hung up\n";
@@ -129,20 +135,14 @@ class guest_machine {
 
   /// Waits for words on the guest's console, behind what was heard by the last `ask`.
   bool heard(std::string_view words, unsigned seconds) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{seconds};
+    const auto deadline = from_now(seconds);
     for (;;) {
       const auto at = said_.find(words, seen_);
       if (at != std::string::npos && said_.find('\n', at) != std::string::npos) return true;
-      if (std::chrono::steady_clock::now() > deadline) break;
-      pollfd one{console_, POLLIN, 0};
-      if (::poll(&one, 1, 100) <= 0) continue;
-      std::array<char, 4096> bytes{};
-      const auto got = ::read(console_, bytes.data(), bytes.size());
-      if (got <= 0) break;
-      said_.append(bytes.data(), static_cast<std::size_t>(got));
+      if (has_hung_up_ || clock::now() > deadline) break;
+      hear(-1);
     }
-    std::printf("the guest said:\n%s\n",
-                said_.substr(said_.size() > 3000 ? said_.size() - 3000 : 0).c_str());
+    show_console("'" + std::string{words} + "' was not heard");
     return false;
   }
   [[nodiscard]] std::string const& console() const { return said_; }
@@ -151,9 +151,21 @@ class guest_machine {
     CHECK(tell("quit") == "");
     return wait();
   }
-  int wait() {
+  int wait(unsigned seconds = 200) {
+    const auto deadline = from_now(seconds);
     int status = -1;
-    REQUIRE(::waitpid(std::exchange(monitor_, -1), &status, 0) > 0);
+    pid_t ended = 0;
+    while ((ended = ::waitpid(monitor_, &status, WNOHANG)) == 0) {
+      if (clock::now() > deadline) {
+        show_console("the monitor goes on");
+        ::kill(monitor_, SIGKILL);
+        ended = ::waitpid(monitor_, &status, 0);
+        break;
+      }
+      if (has_hung_up_) std::this_thread::sleep_for(std::chrono::milliseconds{10});
+      else hear(-1);
+    }
+    REQUIRE(ended == std::exchange(monitor_, -1));
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   }
   void kill() {
@@ -162,6 +174,34 @@ class guest_machine {
   }
 
  private:
+  using clock = std::chrono::steady_clock;
+
+  [[nodiscard]] static clock::time_point from_now(unsigned seconds) {
+    return clock::now() + std::chrono::seconds{seconds};
+  }
+  /// Reads what the guest has printed, or waits a tenth of a second for it, or for `other`. Answers
+  /// whether that can be read.
+  bool hear(int other) {
+    std::array<pollfd, 2> both{{{other, POLLIN, 0}, {has_hung_up_ ? -1 : console_, POLLIN, 0}}};
+    if (::poll(both.data(), both.size(), 100) <= 0) return false;
+    if (both[1].revents != 0) {
+      std::array<char, 4096> bytes{};
+      const auto got = ::read(console_, bytes.data(), bytes.size());
+      if (got <= 0) has_hung_up_ = true;
+      else said_.append(bytes.data(), static_cast<std::size_t>(got));
+    }
+    return both[0].revents != 0;
+  }
+  bool hear_until(int other, clock::time_point deadline) {
+    while (!hear(other))
+      if (clock::now() > deadline) return false;
+    return true;
+  }
+  void show_console(std::string const& why) const {
+    std::printf("%s; the guest said (%zu bytes in all):\n%s\n", why.c_str(), said_.size(),
+                said_.substr(said_.size() > 3000 ? said_.size() - 3000 : 0).c_str());
+  }
+
   void connect() {
     sockaddr_un at{};
     at.sun_family = AF_UNIX;
@@ -181,6 +221,7 @@ class guest_machine {
   int socket_ = -1;
   std::string said_;
   std::size_t seen_ = 0;
+  bool has_hung_up_ = false;
 };
 
 constexpr std::int64_t bytes(std::uint64_t of) { return static_cast<std::int64_t>(of); }

@@ -16,10 +16,11 @@ namespace tether {
   detail::say(sentence, {});
   std::abort();
 }
-/// The same, about `who`: a name, which follows in brackets; none if it is empty.
-[[noreturn, gnu::cold, gnu::noinline]] inline void stop(const char* sentence,
-                                                        std::string_view who) noexcept {
-  detail::say(sentence, who);
+/// The same, about `who`: a name, which follows in brackets, with the name that it is `shown_as`;
+/// what is empty is left out.
+[[noreturn, gnu::cold, gnu::noinline]] inline void stop(const char* sentence, std::string_view who,
+                                                        std::string_view shown_as = {}) noexcept {
+  detail::say(sentence, who, shown_as);
   std::abort();
 }
 

@@ -19,8 +19,10 @@
 #include <tether/topology/detail/keeping.hpp>
 #include <tether/topology/detail/memory_calls.hpp>
 #include <tether/topology/detail/memory_guard.hpp>
+#include <tether/topology/detail/referrers.hpp>
 
 #include <tether/core/address.hpp>
+#include <tether/core/detail/list_link.hpp>
 #include <tether/core/detail/populate_pages.hpp>
 #include <tether/core/discard_permit.hpp>
 #include <tether/core/error.hpp>
@@ -55,7 +57,8 @@ class unfreed_blocks;
 /// Host memory. Only `ram_block` makes and frees it. The memory of a shared file is the whole file,
 /// accessible where blocks show it: offsets count from the beginning of what is mapped of the file,
 /// and sections that show the same bytes are equal.
-class memory_backing : public std::enable_shared_from_this<memory_backing> {
+class memory_backing : public std::enable_shared_from_this<memory_backing>,
+                       private detail::list_link<memory_backing> {
  public:
   memory_backing(memory_backing const&) = delete;
   memory_backing& operator=(memory_backing const&) = delete;
@@ -163,11 +166,14 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
     const auto now = references_.load(std::memory_order_acquire);
     return now == freed ? 0 : now;
   }
+  /// As what it is shown.
+  [[nodiscard]] detail::referrers& referrers() noexcept { return referrers_; }
   /// Every edit of a map that shows this memory changes it: cached look-ups are void then.
   [[nodiscard]] detail::edit_generation& generation() noexcept { return generation_; }
 
  private:
   friend class ram_block;
+  friend class detail::list_link<memory_backing>;
   friend class detail::run_vector;
   friend class detail::unfreed_blocks;
   friend class tether::population;
@@ -229,13 +235,13 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
       std::uint32_t none = 0;
       if (!references_.compare_exchange_strong(none, freed, std::memory_order_acq_rel))
         return std::nullopt;
-      unlink();
+      leave();
     }
     const auto answer = unmap_and_close();  // without the lock: unmapping much memory takes long
     if (answer < 0 && !for_good) {
       const auto locked = lock_registry();
       references_.store(0, std::memory_order_release);
-      link();
+      if (registry_ != nullptr) join(registry_->newest);
     }
     return answer;
   }
@@ -243,17 +249,6 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   [[nodiscard]] std::unique_lock<std::mutex> lock_registry() const noexcept {
     return registry_ == nullptr ? std::unique_lock<std::mutex>{}
                                 : std::unique_lock{registry_->changing};
-  }
-  void link() noexcept {
-    if (registry_ == nullptr) return;
-    link_ = &registry_->newest;
-    older_ = std::exchange(*link_, this);
-    if (older_ != nullptr) older_->link_ = &older_;
-  }
-  void unlink() noexcept {
-    if (registry_ == nullptr) return;
-    *link_ = older_;
-    if (older_ != nullptr) older_->link_ = link_;
   }
 
   /// Unmaps the memory if it is owned, and closes the file. Ensures: a failure changes nothing.
@@ -285,9 +280,8 @@ class memory_backing : public std::enable_shared_from_this<memory_backing> {
   bool owned_ = false;
   std::uint32_t blocks_ = 1;  ///< that show it; guarded by the registry's lock, if there is one
   detail::file_registry* registry_ = nullptr;
-  memory_backing* older_ = nullptr;  ///< next in the registry's list
-  memory_backing** link_ = nullptr;  ///< what points to it there, while it is listed
   std::atomic<std::uint32_t> references_{0};
+  detail::referrers referrers_;
   detail::keeping keeping_{};
   detail::memory_guard own_guard_;
   /// Instead of it, for shared files: a file may be mapped in several parts, and for reading only.

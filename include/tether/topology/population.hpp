@@ -257,7 +257,9 @@ class population {
   if (!memory.writable())
     return failure(refused(errc::access_denied).advise("its file is open for reading only"));
   if (memory.references() != 0)
-    return failure(refused(errc::still_in_use).advise("divide it before it is placed"));
+    return failure(refused(errc::still_in_use)
+                       .blocked_by(memory.referrers().newest().view())
+                       .advise("divide it before it is placed"));
   if (!std::has_single_bit(unit_size) || unit_size < memory.page_size() ||
       memory.size() % unit_size != 0)
     return failure(refused(errc::not_aligned)

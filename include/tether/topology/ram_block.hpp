@@ -95,9 +95,10 @@ class ram_block {
     return *this;
   }
   /// Frees the memory, unless another block shows the same file. Requires: where it is freed, no
-  /// region and no view of a map refers to it, else the program stops (`tether[R1]`). Memory that a
-  /// device may still reach, because its container could not be torn down, is freed when it cannot
-  /// any more, or by the kernel with the process; that is said once (`tether[R3]`).
+  /// region and no view of a map refers to it, else the program stops, and names the last of them
+  /// (`tether[R1]`). Memory that a device may still reach, because its container could not be torn
+  /// down, is freed when it cannot any more, or by the kernel with the process; that is said once
+  /// (`tether[R3]`).
   ~ram_block() { free_or_stop(); }
 
   /// False once freed or moved from; nothing else may be called then (`tether[R4]`).
@@ -150,8 +151,11 @@ class ram_block {
     if (!window_) return {};
     const auto answer = backing().remove_block(false);
     if (!answer)
-      return failure(error{"free", errc::still_in_use}.of(name()).advise(
-          "{} region{|s} or view{|s} {refers|refer} to it", backing().references()));
+      return failure(error{"free", errc::still_in_use}
+                         .of(name())
+                         .blocked_by(backing().referrers().newest().view())
+                         .advise("{} region{|s} or view{|s} {refers|refer} to it",
+                                 backing().references()));
     if (*answer < 0)
       return failure(error::from_errno("free", static_cast<int>(-*answer)).of(name()));
     window_.reset();
@@ -196,7 +200,7 @@ class ram_block {
         stop(
             "tether[R1]: a RAM block was destroyed while a region or a view referred to it, so a "
             "device could still reach it: remove its regions, and let go of views, first",
-            name());
+            name(), backing().referrers().newest().view());
     }
     window_.reset();
   }

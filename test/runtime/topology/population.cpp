@@ -32,7 +32,9 @@ TEST_CASE("a block is divided once, before it is placed, into units that fit") {
   {
     address_space guest;
     const auto id = must(guest.place(region::ram(ram), guest_address{0}));
-    CHECK(divide(ram, 64 * KiB).error().is(errc::still_in_use));
+    const error refused = divide(ram, 64 * KiB).error();
+    CHECK(refused.is(errc::still_in_use));
+    CHECK(refused.blocker() == "ram");
     must(guest.remove(id));
   }
   must(divide(ram, 64 * KiB));

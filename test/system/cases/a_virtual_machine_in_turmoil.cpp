@@ -9,6 +9,7 @@
 // limit: 1800
 #include <system/guest_machine.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <string>
@@ -22,8 +23,10 @@ namespace {
 
 /// Waits until what is mapped is no more `from`. Answers whether that came to pass.
 bool is_in_the_midst(guest_machine& vm, std::int64_t from) {
-  for (unsigned tries = 0; tries < 100'000; ++tries) {
-    if (vm.status("mapped ") != from) return true;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{200};
+  while (std::chrono::steady_clock::now() < deadline) {
+    const auto mapped = vm.status("mapped ");
+    if (mapped >= 0 && mapped != from) return true;
   }
   return false;
 }

@@ -18,14 +18,20 @@ struct standard_error {
   }
 };
 
-/// Prints "tether: ", `sentence`, and `who`, in brackets, unless it is empty.
-[[gnu::cold, gnu::noinline]] inline void say(const char* sentence, std::string_view who) noexcept {
+/// Prints "tether: ", `sentence`, and `who`, in brackets, unless it is empty; with it the name that
+/// it is `shown_as`, unless that is empty.
+[[gnu::cold, gnu::noinline]] inline void say(const char* sentence, std::string_view who,
+                                             std::string_view shown_as = {}) noexcept {
   std::fputs("tether: ", stderr);
   std::fputs(sentence, stderr);
   if (!who.empty()) {
     standard_error to;
     std::fputs(" (", stderr);
     append_quoted(to, who);
+    if (!shown_as.empty()) {
+      std::fputs(", shown as ", stderr);
+      append_quoted(to, shown_as);
+    }
     std::fputc(')', stderr);
   }
   std::fputc('\n', stderr);

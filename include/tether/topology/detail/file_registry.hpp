@@ -9,7 +9,7 @@
 
 namespace tether::detail {
 
-/// `newest` and the `older_` of its elements are guarded by `changing`.
+/// `newest` and the links of its elements are guarded by `changing`.
 struct file_registry {
   std::mutex changing;
   memory_backing* newest = nullptr;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <tether/core/label.hpp>
+#include <tether/topology/detail/referrers.hpp>
 #include <tether/topology/detail/section_owner_pointer.hpp>
 #include <tether/topology/memory_backing.hpp>
 
@@ -12,20 +13,25 @@
 
 namespace tether::detail {
 
-/// Retains its memory as long as it lives. Immutable, except for the memory's guard.
+/// Retains its memory as long as it lives. Immutable, except for what links it to the memory.
 class section_owner {
  public:
-  section_owner(label const& name, memory_backing* memory) noexcept : name_{name}, memory_{memory} {
-    if (memory_ != nullptr) memory_->retain();
+  section_owner(label const& name, memory_backing* memory) noexcept
+      : as_referrer_{name}, memory_{memory} {
+    if (memory_ == nullptr) return;
+    memory_->retain();
+    memory_->referrers().add(as_referrer_);
   }
   section_owner(section_owner const&) = delete;
   section_owner& operator=(section_owner const&) = delete;
   ~section_owner() {
     unguard();
-    if (memory_ != nullptr) memory_->release();
+    if (memory_ == nullptr) return;
+    memory_->referrers().remove(as_referrer_);
+    memory_->release();
   }
 
-  [[nodiscard]] label const& name() const noexcept { return name_; }
+  [[nodiscard]] label const& name() const noexcept { return as_referrer_.name; }
   [[nodiscard]] memory_backing* memory() const noexcept { return memory_; }
 
   /// Makes `gate` the guard of its memory. Fails (false): another gate guards it. Requires: no
@@ -40,7 +46,7 @@ class section_owner {
   }
 
  private:
-  label name_;
+  mutable referrer as_referrer_;
   memory_backing* memory_;
   mutable bool guarded_ = false;  // changed by the map's writer, and by the last owner's destructor
 };

@@ -68,7 +68,7 @@ class shared_files {
       const std::lock_guard changing{all.changing};
       fresh->writable = record->writable();
       memory_backing* const first = asked.is_new ? nullptr : all.newest;
-      for (memory_backing* one = first; one != nullptr; one = one->older_) {
+      for (memory_backing* one = first; one != nullptr; one = one->older()) {
         if (!is_same(*one, *record)) continue;
         record->file_guard_ = one->file_guard_;
         if ((record->writable() && !one->writable()) || !reaches(*one, asked)) continue;
@@ -80,7 +80,7 @@ class shared_files {
       const std::shared_ptr<memory_backing> memory{std::move(record)};
       memory->registry_ = &all;
       memory->blocks_ = 0;
-      memory->link();
+      memory->join(all.newest);
       return joined(*memory, asked, std::move(fresh));
     }
     TETHER_CATCH(std::bad_alloc const&) {

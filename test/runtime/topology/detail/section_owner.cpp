@@ -13,7 +13,7 @@ namespace runtime_topology_detail_section_owner {
 using namespace tether;
 using namespace tether::detail;
 
-TEST_CASE("an anchor keeps its memory from being freed as long as anyone holds it") {
+TEST_CASE("the owner of a section keeps its memory from being freed, and says as what it is shown") {
   auto block = tether_test::must(ram_block::allocate("ram", 64 * KiB));
   detail::section_owner_pointer one =
       std::make_shared<detail::section_owner const>(label{"placed"}, &block.backing());
@@ -21,9 +21,11 @@ TEST_CASE("an anchor keeps its memory from being freed as long as anyone holds i
   CHECK(block.backing().references() == 1);
   one.reset();
   CHECK(block.free().error().is(errc::still_in_use));
+  CHECK(block.free().error().blocker() == "placed");
   CHECK(same->name().view() == "placed");
   same.reset();
   CHECK(block.backing().references() == 0);
+  CHECK(block.backing().referrers().newest().view() == "");
   const detail::section_owner without_memory{label{"mmio"}, nullptr};
   CHECK(without_memory.memory() == nullptr);
 }
