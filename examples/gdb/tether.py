@@ -102,11 +102,14 @@ class View:
 
     def children(self):
         number = 0
-        for chunk in elements_of(self.value["chunks_"]):
-            sections = chunk["_M_ptr"]["sections_"]
-            for section in (sections[at] for at in range(int(chunk["_M_ptr"]["size_"]))):
-                yield f"[{number}]", section
-                number += 1
+        groups = self.value["groups_"]
+        several = elements_of(groups["many_"])
+        for group in [groups["one_"]] if groups["one_"]["_M_ptr"] else several:
+            chunks = group["_M_ptr"]["chunks_"]
+            for chunk in (chunks[at]["_M_ptr"] for at in range(int(group["_M_ptr"]["size_"]))):
+                for at in range(int(chunk["size_"])):
+                    yield f"[{number}]", chunk["sections_"][at]
+                    number += 1
 
     def display_hint(self):
         return "array"

@@ -374,7 +374,7 @@ const row questions[]{
      }},
     {"walk through the positions of a view of N",
      "flat_view::at flat_view::owner_at flat_view::after flat_view::end_position "
-     "flat_view::first_ending_at_or_after flat_view::first_beginning_after flat_view::chunks",
+     "flat_view::first_ending_at_or_after flat_view::first_beginning_after flat_view::groups",
      promise::each,
      [](std::uint64_t n, meter& all) {
        once_on(n, all, layout::islands, [](guest& here) {
@@ -383,7 +383,7 @@ const row questions[]{
            CHECK(view->owner_at(at) != nullptr);
            at = view->first_beginning_after(view->at(at).where.first);
          }
-         CHECK_FALSE(view->chunks().empty());
+         CHECK_FALSE(view->groups().empty());
        });
      }},
     {"ask N times for a view of N, and whether it is current",
@@ -447,13 +447,17 @@ TEST_CASE("comparing two equal views takes not twice the steps of comparing two 
   guest here{4096};
   here.plug_all();
   const auto view = here.space.view();
-  std::vector<detail::chunk_pointer> copies;
-  for (auto const& one : view->chunks()) {
-    auto again = detail::section_chunk::make(one->size());
-    again->append(*one, 0, one->size());
-    copies.push_back(std::move(again));
+  std::vector<detail::group_pointer> groups;
+  for (auto const& group : view->groups()) {
+    std::vector<detail::chunk_pointer> copies;
+    for (auto const& one : group->chunks()) {
+      auto again = detail::section_chunk::make(one->size());
+      again->append(*one, 0, one->size());
+      copies.push_back(std::move(again));
+    }
+    groups.push_back(detail::chunk_group::make(copies));
   }
-  const flat_view copy{std::move(copies)};
+  const flat_view copy{detail::group_list{groups}};
   const std::vector<section> sections{view->begin(), view->end()};
   const std::vector<section> like = sections;
   meter views;

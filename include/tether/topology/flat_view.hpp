@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 // An immutable snapshot of the guest's physical memory map: sections, sorted and disjoint. A commit
-// makes another view by copy-on-write: it shares all chunks except those around the change.
+// makes another view by copy-on-write: it shares all groups of chunks except the one around the
+// change, and of that one all chunks but one.
 //
-//     view 1   [chunk a][chunk b][chunk c]       one changed section in 100,000
-//                  |                 |           copies some 128 of them
-//     view 2   [chunk a][chunk d][chunk c]
+//     view 1   [ a b c ][ d e f ][ g h i ]       one changed section in 100,000: copies a chunk of
+//                  |                 |           64, and the pointers to 32 chunks and 49 groups
+//     view 2   [ a b c ][ d k f ][ g h i ]
 #pragma once
 
-#include <tether/topology/detail/section_chunk.hpp>
+#include <tether/topology/detail/chunk_group.hpp>
 #include <tether/topology/detail/section_owner_pointer.hpp>
 #include <tether/topology/section.hpp>
 
@@ -16,29 +17,19 @@
 #include <algorithm>
 #include <cstddef>
 #include <iterator>
-#include <memory>
+#include <span>
 #include <utility>
-#include <vector>
 
 namespace tether {
-
-namespace detail {
-
-using chunk_pointer = std::shared_ptr<section_chunk const>;
-
-/// Sections in a full chunk: a commit copies about as many for each change, and one pointer for
-/// each other chunk, which is cheaper than twice as many up to 30,000 sections.
-inline constexpr std::size_t chunk_capacity = 128;
-
-}  // namespace detail
 
 /// An immutable map of the guest. It keeps the memory that it shows, and the names, alive.
 class flat_view {
  public:
   /// A section's position. Requires: it is used with the view that it came from.
   struct position {
-    std::size_t chunk = 0;  ///< the chunk's index
-    std::size_t index = 0;  ///< the section's index in it
+    std::size_t group = 0;  ///< the group's index
+    std::size_t chunk = 0;  ///< the chunk's index in it
+    std::size_t index = 0;  ///< the section's index in the chunk
     friend constexpr bool operator==(position, position) noexcept = default;
   };
 
@@ -73,10 +64,9 @@ class flat_view {
   };
 
   flat_view() noexcept = default;
-  /// Requires: the chunks are not empty, and ascend.
-  explicit flat_view(std::vector<detail::chunk_pointer> chunks) noexcept
-      : chunks_{std::move(chunks)} {
-    for (auto const& chunk : chunks_) size_ += chunk->size();
+  /// Requires: the groups ascend.
+  explicit flat_view(detail::group_list groups) noexcept : groups_{std::move(groups)} {
+    for (auto const& group : this->groups()) size_ += group->sections();
   }
 
   [[nodiscard]] iterator begin() const noexcept { return {*this, {}}; }
@@ -93,24 +83,27 @@ class flat_view {
     return &at(candidate);
   }
 
-  /// The chunks, which other views may share.
-  [[nodiscard]] std::vector<detail::chunk_pointer> const& chunks() const noexcept {
-    return chunks_;
+  /// The groups of chunks, which other views may share.
+  [[nodiscard]] std::span<detail::group_pointer const> groups() const noexcept {
+    return groups_.all();
   }
   /// The section at a position. Requires: not the end's.
   [[nodiscard]] section const& at(position where) const noexcept {
-    return chunks_[where.chunk]->sections()[where.index];
+    return chunk_at(where).sections()[where.index];
   }
   /// What keeps that section's memory and name alive.
   [[nodiscard]] detail::section_owner_pointer const& owner_at(position where) const noexcept {
-    return chunks_[where.chunk]->owners()[where.index];
+    return chunk_at(where).owners()[where.index];
   }
   /// The position behind the last section.
-  [[nodiscard]] position end_position() const noexcept { return {chunks_.size(), 0}; }
+  [[nodiscard]] position end_position() const noexcept { return {groups().size(), 0, 0}; }
   /// The next position.
   [[nodiscard]] position after(position where) const noexcept {
-    return where.index + 1 < chunks_[where.chunk]->size() ? position{where.chunk, where.index + 1}
-                                                          : position{where.chunk + 1, 0};
+    const auto chunks = groups()[where.group]->chunks();
+    if (where.index + 1 < chunks[where.chunk]->size())
+      return {where.group, where.chunk, where.index + 1};
+    if (where.chunk + 1 < chunks.size()) return {where.group, where.chunk + 1, 0};
+    return {where.group + 1, 0, 0};
   }
   /// The first section whose last byte is at or behind `where`.
   [[nodiscard]] position first_ending_at_or_after(guest_address where) const noexcept {
@@ -125,18 +118,29 @@ class flat_view {
   /// Requires: `holds`, once true for a section, is true for all behind it.
   template <class Predicate>
   [[nodiscard]] position first_that(Predicate holds) const noexcept {
-    const auto chunk = std::partition_point(
-        chunks_.begin(), chunks_.end(),
-        [&](detail::chunk_pointer const& one) { return !holds(one->sections().back()); });
-    if (chunk == chunks_.end()) return end_position();
-    const auto sections = (*chunk)->sections();
-    const auto found = std::partition_point(sections.begin(), sections.end(),
-                                            [&](section const& one) { return !holds(one); });
-    return {static_cast<std::size_t>(chunk - chunks_.begin()),
-            static_cast<std::size_t>(found - sections.begin())};
+    const auto all = groups();
+    const std::size_t group = first_in(all, [&](detail::group_pointer const& one) {
+      return holds(one->last_section());
+    });
+    if (group == all.size()) return end_position();
+    const auto chunks = all[group]->chunks();
+    const std::size_t chunk = first_in(chunks, [&](detail::chunk_pointer const& one) {
+      return holds(one->sections().back());
+    });
+    return {group, chunk, first_in(chunks[chunk]->sections(), holds)};
+  }
+  template <class Element, class Predicate>
+  [[nodiscard]] static std::size_t first_in(std::span<Element const> all,
+                                            Predicate holds) noexcept {
+    const auto found = std::partition_point(all.begin(), all.end(),
+                                            [&](Element const& one) { return !holds(one); });
+    return static_cast<std::size_t>(found - all.begin());
+  }
+  [[nodiscard]] detail::section_chunk const& chunk_at(position where) const noexcept {
+    return *groups()[where.group]->chunks()[where.chunk];
   }
 
-  std::vector<detail::chunk_pointer> chunks_;
+  detail::group_list groups_;
   std::size_t size_ = 0;
 };
 

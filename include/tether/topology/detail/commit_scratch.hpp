@@ -6,6 +6,8 @@
 #include <tether/topology/detail/view_builder.hpp>
 #include <tether/topology/flat_view.hpp>
 
+#include <cstddef>
+
 namespace tether::detail {
 
 /// Of one writer. Empty between commits: it keeps no section's memory alive, and little memory.
@@ -22,15 +24,18 @@ struct commit_scratch {
     ~scope() {
       auto& [made, told] = used_;
       empty(made.changed, made.sweep.waiting, made.sweep.covering, made.flattened.sections,
-            made.flattened.owners, made.pieces, told.removals, told.additions);
+            made.flattened.owners, made.pieces, made.loose, told.removals, told.additions);
+      made.groups.clear();  // a pointer for 2,048 sections of the map: not worth freeing
     }
 
    private:
-    /// Keeps no more room than a few edits need.
+    static constexpr std::size_t kept = 128;  // elements: what a few edits need
+
+    /// Keeps no more room than that.
     template <class... Vectors>
     static void empty(Vectors&... all) noexcept {
       (all.clear(), ...);
-      ((all.capacity() > chunk_capacity ? Vectors{}.swap(all) : void()), ...);
+      ((all.capacity() > kept ? Vectors{}.swap(all) : void()), ...);
     }
 
     commit_scratch& used_;

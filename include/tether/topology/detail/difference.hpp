@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What takes a listener from one view to another: all removals, then all additions (law 8). Chunks
-// that both views have are skipped, so the cost is that of the change.
+// What takes a listener from one view to another: all removals, then all additions (law 8). Groups
+// and chunks that both views have are skipped, so the cost is that of the change.
 #pragma once
 
 #include <tether/topology/flat_view.hpp>
@@ -34,7 +34,10 @@ struct difference {
     reader old{before};
     reader now{after};
     while (!old.done() && !now.done()) {
-      if (old.shares_chunk_with(now)) {
+      if (old.shares_group_with(now)) {
+        old.next_group();
+        now.next_group();
+      } else if (old.shares_chunk_with(now)) {
         old.next_chunk();
         now.next_chunk();
       } else if (const std::size_t same = old.same_as(now); same != 0) {
@@ -58,12 +61,17 @@ struct difference {
   class reader {
    public:
     explicit reader(flat_view const& view) noexcept
-        : chunk_{view.chunks().data()}, last_chunk_{chunk_ + view.chunks().size()} {
-      enter();
+        : group_{view.groups().data()}, last_group_{group_ + view.groups().size()} {
+      enter_group();
     }
 
-    [[nodiscard]] bool done() const noexcept { return chunk_ == last_chunk_; }
+    [[nodiscard]] bool done() const noexcept { return group_ == last_group_; }
     [[nodiscard]] guest_address first() const noexcept { return at_->where.first; }
+    /// Whether both are at the beginning of one group that both views have.
+    [[nodiscard]] bool shares_group_with(reader const& other) const noexcept {
+      return *group_ == *other.group_ && at_ == other.at_ && chunk_ == other.chunk_ &&
+             chunk_ == (*group_)->chunks().data();
+    }
     /// Whether both are at the beginning of one chunk that both views have.
     [[nodiscard]] bool shares_chunk_with(reader const& other) const noexcept {
       return *chunk_ == *other.chunk_ && at_ == other.at_;
@@ -84,7 +92,12 @@ struct difference {
     }
     void next_chunk() noexcept {
       ++chunk_;
-      enter();
+      if (chunk_ == last_chunk_) next_group();
+      else enter_chunk();
+    }
+    void next_group() noexcept {
+      ++group_;
+      enter_group();
     }
     void move_to(std::vector<section>& sections) {
       sections.push_back(*at_);
@@ -96,14 +109,21 @@ struct difference {
 
    private:
     [[nodiscard]] std::size_t left() const noexcept { return static_cast<std::size_t>(end_ - at_); }
-    void enter() noexcept {
+    void enter_group() noexcept {
       if (done()) return;
+      chunk_ = (*group_)->chunks().data();
+      last_chunk_ = chunk_ + (*group_)->chunks().size();
+      enter_chunk();
+    }
+    void enter_chunk() noexcept {
       at_ = (*chunk_)->sections().data();
       end_ = at_ + (*chunk_)->size();
     }
 
-    chunk_pointer const* chunk_;
-    chunk_pointer const* last_chunk_;
+    group_pointer const* group_;
+    group_pointer const* last_group_;
+    chunk_pointer const* chunk_ = nullptr;
+    chunk_pointer const* last_chunk_ = nullptr;
     section const* at_ = nullptr;
     section const* end_ = nullptr;
   };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// As what a memory is shown, by the names of regions: told where it is freed too soon. They come and
-// go on any thread.
+// As what a memory is shown, by the names of regions: told where it is freed too soon. They come
+// and go on any thread.
 #pragma once
 
 #include <tether/core/detail/list_link.hpp>

@@ -44,6 +44,9 @@ struct allocator_with_room {
 /// Never empty, and immutable, once a view has it.
 class section_chunk {
  public:
+  /// Sections in a full chunk: a commit copies about as many for each change.
+  static constexpr std::size_t full = 64;
+
   /// An empty chunk for `capacity` sections. Cost: one allocation. Fails: throws `std::bad_alloc`.
   [[nodiscard]] static std::shared_ptr<section_chunk> make(std::size_t capacity) {
     void* behind = nullptr;  // set before the constructor reads it

@@ -3,6 +3,7 @@
 // addresses is flattened and copied, every other chunk is shared.
 #pragma once
 
+#include <tether/topology/detail/chunk_group.hpp>
 #include <tether/topology/detail/flatten.hpp>
 #include <tether/topology/detail/region_table.hpp>
 #include <tether/topology/detail/section_chunk.hpp>
@@ -16,6 +17,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -34,30 +36,37 @@ struct view_scratch {
   sweep_scratch sweep{};
   section_run flattened{};  ///< of every edit
   std::vector<view_piece> pieces{};
+  std::vector<chunk_pointer> loose{};  ///< chunks that have no group yet
+  std::vector<group_pointer> groups{};
 };
 
 /// Copies a view in one walk from its first section to its last: keeps, drops or adds sections.
 /// What is not shared is copied once, from where it is to its new chunk.
+///
+///     pieces  --make_chunks-->  loose chunks  --make_groups-->  groups
+///
+/// A few loose sections join the chunk behind them instead of becoming a chunk of their own, and so
+/// do a few loose chunks with a group.
 class view_builder {
  public:
-  /// Requires: `pieces` is empty; `flattened` outlives the builder.
-  view_builder(flat_view const& from, section_run const& flattened, std::vector<view_piece>& pieces)
-      : from_{&from}, flattened_{&flattened}, pieces_{&pieces} {
-    chunks_.reserve(from.chunks().size() + 2);
-  }
+  /// Requires: `scratch.flattened` stays, and the rest of it but what is changed is empty.
+  view_builder(flat_view const& from, view_scratch& scratch) noexcept
+      : from_{&from}, made_{&scratch} {}
 
-  /// Takes the old sections up to `until` as they are; whole chunks are shared.
+  /// Takes the old sections up to `until` as they are; whole chunks and groups are shared.
   void keep_until(flat_view::position until) {
-    while (cursor_.chunk < until.chunk) {
-      // A few loose sections join the chunk behind them instead of becoming a chunk of their own.
-      if (cursor_.index == 0 && (pending_ == 0 || pending_ >= fewest)) {
-        flush();
-        chunks_.push_back(from_->chunks()[cursor_.chunk]);
+    for (; cursor_.group < until.group; cursor_ = {cursor_.group + 1, 0, 0}) {
+      if (cursor_.chunk == 0 && cursor_.index == 0 &&
+          is_none_or_many(pending_, section_chunk::full) &&
+          is_none_or_many(made_->loose.size() + (pending_ != 0), chunk_group::capacity)) {
+        make_chunks();
+        make_groups();
+        made_->groups.push_back(from_->groups()[cursor_.group]);
       } else {
-        copy_until(from_->chunks()[cursor_.chunk]->size());
+        keep_chunks_until(old_chunks().size());
       }
-      cursor_ = {cursor_.chunk + 1, 0};
     }
+    keep_chunks_until(until.chunk);
     if (cursor_.index != until.index) copy_until(until.index);
   }
   /// Leaves out the old sections up to `until`.
@@ -68,57 +77,94 @@ class view_builder {
   [[nodiscard]] flat_view finish() {
     keep_until(from_->end_position());
     chunk_pointer last;
-    if (pending_ != 0 && pending_ < fewest && !chunks_.empty()) {
-      last = std::move(chunks_.back());
-      chunks_.pop_back();
-      pieces_->insert(pieces_->begin(), {last.get(), 0, last->size()});
-      pending_ += last->size();
+    if (!is_none_or_many(pending_, section_chunk::full)) {
+      if (made_->loose.empty()) loosen_last_group();
+      if (!made_->loose.empty()) {
+        last = std::move(made_->loose.back());
+        made_->loose.pop_back();
+        made_->pieces.insert(made_->pieces.begin(), {last.get(), 0, last->size()});
+        pending_ += last->size();
+      }
     }
-    flush();
-    return flat_view{std::move(chunks_)};
+    make_chunks();
+    if (!is_none_or_many(made_->loose.size(), chunk_group::capacity)) loosen_last_group();
+    make_groups();
+    return flat_view{group_list{made_->groups}};
   }
 
  private:
-  static constexpr std::size_t fewest = chunk_capacity / 4;
+  [[nodiscard]] static constexpr bool is_none_or_many(std::size_t loose,
+                                                      std::size_t full) noexcept {
+    return loose == 0 || loose >= full / 4;
+  }
+  [[nodiscard]] std::span<chunk_pointer const> old_chunks() const noexcept {
+    return from_->groups()[cursor_.group]->chunks();
+  }
 
+  void keep_chunks_until(std::size_t until) {
+    for (; cursor_.chunk < until; cursor_ = {cursor_.group, cursor_.chunk + 1, 0}) {
+      if (cursor_.index == 0 && is_none_or_many(pending_, section_chunk::full)) {
+        make_chunks();
+        made_->loose.push_back(old_chunks()[cursor_.chunk]);
+      } else {
+        copy_until(old_chunks()[cursor_.chunk]->size());
+      }
+    }
+  }
   void add(view_piece piece) {
     if (piece.count == 0) return;
-    pieces_->push_back(piece);
+    made_->pieces.push_back(piece);
     pending_ += piece.count;
   }
   void copy_until(std::size_t index) {
-    add({from_->chunks()[cursor_.chunk].get(), cursor_.index, index - cursor_.index});
+    add({old_chunks()[cursor_.chunk].get(), cursor_.index, index - cursor_.index});
     cursor_.index = index;
+  }
+  void loosen_last_group() {
+    if (made_->groups.empty()) return;
+    const auto chunks = made_->groups.back()->chunks();
+    made_->loose.insert(made_->loose.begin(), chunks.begin(), chunks.end());
+    made_->groups.pop_back();
+  }
+
+  /// Cuts the loose chunks into groups of about equal size.
+  void make_groups() {
+    const std::span all{made_->loose};
+    const std::size_t parts = (all.size() + chunk_group::capacity - 1) / chunk_group::capacity;
+    for (std::size_t part = 0; part != parts; ++part) {
+      const std::size_t begin = all.size() * part / parts;
+      const std::size_t end = all.size() * (part + 1) / parts;
+      made_->groups.push_back(chunk_group::make(all.subspan(begin, end - begin)));
+    }
+    made_->loose.clear();
   }
 
   /// Cuts what is pending into chunks of about equal size.
-  void flush() {
-    const std::size_t parts = (pending_ + chunk_capacity - 1) / chunk_capacity;
+  void make_chunks() {
+    const std::size_t parts = (pending_ + section_chunk::full - 1) / section_chunk::full;
     std::size_t done = 0;
-    auto piece = pieces_->begin();
+    auto piece = made_->pieces.begin();
     for (std::size_t part = 1; part <= parts; ++part) {
       const std::size_t size = pending_ * part / parts - done;
       auto chunk = section_chunk::make(size);
       while (chunk->size() != size) {
         const std::size_t count = std::min(piece->count, size - chunk->size());
         if (piece->from != nullptr) chunk->append(*piece->from, piece->begin, count);
-        else chunk->append(*flattened_, piece->begin, count);
+        else chunk->append(made_->flattened, piece->begin, count);
         piece->begin += count;
         piece->count -= count;
         if (piece->count == 0) ++piece;
       }
       done += size;
-      chunks_.push_back(std::move(chunk));
+      made_->loose.push_back(std::move(chunk));
     }
-    pieces_->clear();
+    made_->pieces.clear();
     pending_ = 0;
   }
 
   flat_view const* from_;
-  section_run const* flattened_;
+  view_scratch* made_;
   flat_view::position cursor_{};
-  std::vector<chunk_pointer> chunks_;
-  std::vector<view_piece>* pieces_;
   std::size_t pending_ = 0;  // sections of the pieces
 };
 
@@ -175,7 +221,7 @@ inline void flatten_between_neighbours(flat_view const& before, region_table con
 /// nullopt if that is `before` itself, because what was edited is hidden, or was taken back.
 /// Ensures: the same sections as a view made from scratch. Cost: that of the regions that overlap
 /// what was edited, however long the sections are that they merge with; one pointer for each full
-/// chunk. Allocates nothing for nullopt once the scratch has grown.
+/// group. Allocates nothing for nullopt once the scratch has grown.
 /// Fails: throws `std::bad_alloc`.
 [[nodiscard]] inline std::optional<flat_view> changed_view(flat_view const& before,
                                                            region_table const& regions,
@@ -208,7 +254,7 @@ inline void flatten_between_neighbours(flat_view const& before, region_table con
       flattened.truncate(old_size);
       continue;
     }
-    if (!builder) builder.emplace(before, flattened, scratch.pieces);
+    if (!builder) builder.emplace(before, scratch);
     builder->keep_until(begin);
     builder->drop_until(end);
     builder->add(old_size, flattened.size() - old_size);

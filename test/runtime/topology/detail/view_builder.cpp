@@ -38,16 +38,32 @@ std::vector<section> listed(flat_view const& view) { return {view.begin(), view.
 
 void check_chunks(flat_view const& view) {
   std::size_t total = 0;
-  for (std::size_t i = 0; i < view.chunks().size(); ++i) {
-    auto const& chunk = *view.chunks()[i];
+  const auto chunks = tether_test::chunks_of(view);
+  for (auto const& one : chunks) {
+    auto const& chunk = *one;
     REQUIRE(chunk.size() > 0);
-    REQUIRE(chunk.size() <= detail::chunk_capacity);
+    REQUIRE(chunk.size() <= detail::section_chunk::full);
     REQUIRE(chunk.owners().size() == chunk.size());
     // Small ones would add up: all but a lone one are a quarter full at least.
-    if (view.chunks().size() > 1) REQUIRE(chunk.size() >= detail::chunk_capacity / 4);
+    if (chunks.size() > 1) REQUIRE(chunk.size() >= detail::section_chunk::full / 4);
     total += chunk.size();
   }
   REQUIRE(total == view.size());
+  std::size_t in_groups = 0;
+  for (auto const& group : view.groups()) {
+    const std::size_t size = group->chunks().size();
+    REQUIRE(size > 0);
+    REQUIRE(size <= detail::chunk_group::capacity);
+    if (view.groups().size() > 1) REQUIRE(size >= detail::chunk_group::capacity / 4);
+    in_groups += group->sections();
+  }
+  REQUIRE(in_groups == view.size());
+}
+
+std::size_t groups_not_shared(flat_view const& one, flat_view const& other) {
+  return static_cast<std::size_t>(std::ranges::count_if(one.groups(), [&](auto const& group) {
+    return std::ranges::find(other.groups(), group) == other.groups().end();
+  }));
 }
 
 /// 100,000 sections of one page each, with a gap behind every one.
@@ -73,16 +89,17 @@ TEST_CASE("one change among 100,000 sections copies a bounded number of them") {
   large_guest guest;
   REQUIRE(guest.view.size() == large_guest::sections);
   check_chunks(guest.view);
-  const auto copied_by = [&](auto edit) {
+  const auto copied_by = [&](auto edit, std::size_t places = 1) {
     edit();
     const auto next = detail::next_view(guest.view, guest.table, guest.table.changed_extents());
     check_chunks(next);
     const auto copied = next.size() - sections_shared(next, guest.view);
+    if (copied != 0) CHECK(groups_not_shared(next, guest.view) <= 2 * places);
     guest.table.keep();
     guest.view = next;
     return copied;
   };
-  constexpr std::size_t few = 3 * detail::chunk_capacity;
+  constexpr std::size_t few = 3 * detail::section_chunk::full;
   CHECK(copied_by([&] { guest.table.remove(guest.ids[50'000]); }) <= few);
   CHECK(guest.view.size() == large_guest::sections - 1);
   CHECK(copied_by([&] {
@@ -92,7 +109,7 @@ TEST_CASE("one change among 100,000 sections copies a bounded number of them") {
           guest.table.set_flag(guest.ids[0], &detail::placed_region::read_only, true);
         }) <= few);
   CHECK(copied_by([&] { guest.table.remove(guest.ids[99'999]); }) <= few);
-  CHECK(copied_by([&] { guest.table.move(guest.ids[10], pages(180'001, 1)); }) <= 2 * few);
+  CHECK(copied_by([&] { guest.table.move(guest.ids[10], pages(180'001, 1)); }, 2) <= 2 * few);
   CHECK(copied_by([&] {
           tether_test::placed(guest.table, region::mmio("hidden", page), pages(1'000, 1), -1);
         }) == 0);
@@ -123,30 +140,40 @@ TEST_CASE("what an overlay leaves of a chunk never stays behind as a small chunk
     guest.table.roll_back_to(0);
     check_chunks(next);
     CHECK(next.size() == large_guest::sections - 900 + 1);
-    CHECK(next.size() - sections_shared(next, guest.view) <= 4 * detail::chunk_capacity);
+    CHECK(next.size() - sections_shared(next, guest.view) <= 4 * detail::section_chunk::full);
   }
 }
 
 TEST_CASE("a view that was updated step by step is the view rendered from nothing") {
-  auto block = must(ram_block::allocate("ram", 16384 * page));
+  constexpr std::uint64_t most = 98'304;
+  auto block = must(ram_block::allocate("ram", most * page));
   std::mt19937_64 random{99};
   region_table table;
   flat_view view;
   std::vector<region_id> ids;
   const auto random_region = [&] {
-    // Many small ones, so that there are several chunks; now and then one that hides hundreds.
+    // Many small ones, so that there are several groups; now and then one that hides hundreds.
     const std::uint64_t size = random() % 50 == 0 ? 1 + random() % 600 : 1 + random() % 3;
-    const std::uint64_t first = random() % (16384 - size);
+    const std::uint64_t first = random() % (most - size);
     region what = random() % 4 == 0 ? region::mmio("mmio", size * page)
                                     : region::ram(block, block_offset{first * page}, size * page);
     if (random() % 3 == 0) what = what.unmergeable();
     return std::pair{what, pages(first, size)};
   };
-  for (int step = 0; step < 2000; ++step) {
-    const auto edits = step == 0 ? 5000 : 1 + random() % 3;
+  std::size_t most_groups = 0;
+  std::size_t fewest_groups = ~std::size_t{0};
+  region_id overlay{};  // hides whole groups for a step
+  for (int step = 0; step < 500; ++step) {
+    const auto edits = step == 0 ? 30'000 : 1 + random() % 3;
+    if (overlay != region_id{}) table.remove(std::exchange(overlay, {}));
+    if (step != 0 && random() % 8 == 0) {
+      const std::uint64_t size = 1 + random() % (most - 1);
+      overlay = tether_test::placed(table, region::mmio("overlay", size * page),
+                                    pages(random() % (most - size), size), 9);
+    }
     for (std::uint64_t i = 0; i < edits; ++i) {
       const auto choice = random() % 10;
-      if (ids.size() < 4000 || choice < 4) {
+      if (ids.size() < 24'000 || choice < 4) {
         const auto [what, where] = random_region();
         ids.push_back(tether_test::placed(table, what, where, static_cast<int>(random() % 4)));
       } else {
@@ -157,7 +184,7 @@ TEST_CASE("a view that was updated step by step is the view rendered from nothin
           ids.pop_back();
         } else if (choice == 7) {
           const auto size = table.find(id)->where.size() / page;
-          table.move(id, pages(random() % (16384 - size), size));
+          table.move(id, pages(random() % (most - size), size));
         } else {
           table.set_flag(
               id, choice == 8 ? &detail::placed_region::enabled : &detail::placed_region::read_only,
@@ -168,6 +195,8 @@ TEST_CASE("a view that was updated step by step is the view rendered from nothin
     view = detail::next_view(view, table, table.changed_extents());
     table.keep();
     check_chunks(view);
+    most_groups = std::max(most_groups, view.groups().size());
+    fewest_groups = std::min(fewest_groups, view.groups().size());
     if (step % 20 == 0) {
       const auto whole = from_nothing(table);
       REQUIRE(listed(view) == listed(whole));
@@ -175,7 +204,8 @@ TEST_CASE("a view that was updated step by step is the view rendered from nothin
       for (auto const& one : view) REQUIRE(one.name == (theirs++)->name);
     }
   }
-  CHECK(view.chunks().size() > 2);
+  CHECK(most_groups > 3);
+  CHECK(fewest_groups == 1);
 }
 
 TEST_CASE("where most neighbours merge, too, a view updated by steps is the one from nothing") {
