@@ -37,6 +37,7 @@ std::uint64_t const* unrolled_search(std::uint64_t const* base, std::size_t chun
   for (; chunks > 1; --chunks) asm volatile("" : "+r"(base));  // the one loop that there may be
   step(base, 32, at), step(base, 16, at), step(base, 8, at);
   step(base, 4, at), step(base, 2, at), step(base, 1, at);
+  step(base, 8, at), step(base, 4, at), step(base, 2, at), step(base, 1, at);
   return base;
 }
 

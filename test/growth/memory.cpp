@@ -179,7 +179,8 @@ const row rows[]{
      }},
     {"N references to a block, and N guards",
      "memory_backing::retain memory_backing::retain_if_there memory_backing::release "
-     "memory_backing::references memory_backing::guard memory_backing::unguard",
+     "memory_backing::references memory_backing::referrers memory_backing::guard "
+     "memory_backing::unguard",
      promise::each,
      [](std::uint64_t n, meter& all) {
        auto block = memory_of(1);
