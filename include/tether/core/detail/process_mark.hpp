@@ -5,22 +5,22 @@
 // asks of them is refused: a kernel object of the parent's would be given the child's memory.
 #pragma once
 
+#include <tether/core/detail/process_id.hpp>
 #include <tether/core/errc.hpp>
 #include <tether/core/error.hpp>
 
 #include <sys/types.h>
-#include <unistd.h>
 
 namespace tether::detail {
 
-/// The process that made the object which has this. Cost of asking: a system call.
+/// The process that made the object which has this. Cost of asking: that of `process_id`.
 class process_mark {
  public:
   /// Whether this process has it from its parent, by a fork.
-  [[nodiscard]] bool is_inherited() const noexcept { return ::getpid() != made_by_; }
+  [[nodiscard]] bool is_inherited() const noexcept { return process_id() != made_by_; }
 
  private:
-  pid_t made_by_ = ::getpid();
+  pid_t made_by_ = process_id();
 };
 
 /// Why a child may not do this.

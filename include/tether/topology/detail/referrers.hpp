@@ -18,8 +18,8 @@ struct referrer : list_link<referrer> {
   label name;
 };
 
-/// The list of one memory. Thread-safe. In a child of a fork whose parent was changing it, the list
-/// stays as it is: its lock is never released there.
+/// The list of one memory. Thread-safe. In a child of a fork the list stays as it is: if the parent
+/// was changing it, its lock is never released there.
 class referrers {
  public:
   referrers() noexcept = default;
@@ -40,11 +40,8 @@ class referrers {
   }
 
  private:
-  /// Asks whose it is only where it would have to wait: that is a system call.
   [[nodiscard]] std::unique_lock<std::mutex> lock() const noexcept {
-    std::unique_lock taken{changing_, std::try_to_lock};
-    if (!taken && !made_by_.is_inherited()) taken.lock();
-    return taken;
+    return made_by_.is_inherited() ? std::unique_lock<std::mutex>{} : std::unique_lock{changing_};
   }
 
   mutable std::mutex changing_;
