@@ -40,11 +40,11 @@ namespace tether {
 /// `dma_listener listener{iommu, mutex}` maps where the guest has it: guest address = IOVA. Alone
 /// it asks no gate. A change by a VMM's own memory model is: `begin`; `remove` for each section
 /// that goes, once, exactly as it was added (but for its name); `add` for each that comes;
-/// `commit`. However announced, removals take effect first, so a section that moves, or whose
-/// rights change, is removed and added. What was left out, or could not be followed in a compulsory
-/// change, was added all the same, and is removed like any other. A refused change has added and
-/// removed nothing. To end, remove everything in a compulsory change. `begin` forgets an open one.
-/// Requires: backend, mutex and memory outlive it; one thread from `begin` to `commit`.
+/// `commit`. Removals take effect first, so a section that moves, or whose rights change, is
+/// removed and added. What was left out, or not followed in a compulsory change, was added all the
+/// same. A refused change has added and removed nothing. Memory that was added cannot be freed until
+/// it is removed, or this is destroyed: that unmaps it; if it cannot, the memory is never freed.
+/// Requires: backend and mutex outlive it; one thread from `begin` to `commit`.
 template <class Backend, granularity Granularity = whole_section, edges Edges = trim_edges,
           observation Observation = no_observation, class Mutex = std::mutex,
           class Feed = detail::checked_feed>
@@ -55,7 +55,16 @@ class dma_listener {
       : backend_{&backend}, mutex_{&mutex}, mapper_{backend, mutex} {}
   dma_listener(dma_listener const&) = delete;
   dma_listener& operator=(dma_listener const&) = delete;
+  ~dma_listener() {
+    if constexpr (Feed::remembers) {
+      begin(commit_kind::compulsory);
+      change_.remove_all();
+      static_cast<void>(commit());
+      if (diverged()) keep_memory_for_ever();
+    }
+  }
 
+  /// Forgets a change that was begun.
   void begin(commit_kind kind = commit_kind::refusable) noexcept { change_.begin(kind); }
   void begin_rollback() noexcept { change_.begin_rollback(); }
   void remove(section const& one) noexcept { change_.remove(one); }
@@ -132,15 +141,14 @@ class dma_listener {
     change_.reset();
     kept_.release();
   }
-
  private:
   void start() noexcept {
     mapper_.begin_change(change_.rolls_back());
     left_out_.begin_change(change_.rolls_back());
     change_.validate();
   }
-  result<void> named(result<void> const& outcome) const noexcept {
-    return outcome || name().empty() ? outcome : failure(outcome.error().in(name()));
+  result<void> named(result<void> const& done) const noexcept {
+    return done || name().empty() ? done : failure(done.error().in(name()));
   }
   template <progress_monitor Monitor>
   result<void> follow_or_refuse(Monitor& monitor) noexcept {
@@ -167,7 +175,6 @@ class dma_listener {
     finish();
     return {};
   }
-
   /// Leaves out what cannot be mapped, keeps memory that cannot be unmapped, ignores what is wrong.
   template <progress_monitor Monitor>
   result<void> follow_or_fence(Monitor& monitor) noexcept {
@@ -181,8 +188,7 @@ class dma_listener {
       kept_.keep(*plan.what.memory);
       note(done.error());
     }
-    if (first && !diverged()) diverge(*first);
-    if (change_.out_of_memory() && !diverged()) diverge(no_memory());
+    if ((first || change_.out_of_memory()) && !diverged()) diverge(first.value_or(no_memory()));
     for (detail::section_plan const& plan : change_.removed()) left_out_.remove(plan.what);
     if (diverged()) {
       left_out_.keep();
@@ -220,14 +226,12 @@ class dma_listener {
     finish();
     return first ? failure(*first) : change_.verdict();
   }
-
   void plan_removals() noexcept {
     for (detail::section_plan& plan : change_.removed()) {
       plan = detail::plan_section<Granularity>(plan.what, mapper_.sizes());
       if (mapper_.nothing_mapped() || left_out_.was_left_out(plan.what)) plan.pieces = 0;
     }
   }
-
   /// Refuses up front whatever can be known before the kernel is asked (law 14).
   result<void> plan_all() noexcept {
     if (diverged()) return failure(refusal());
@@ -242,13 +246,11 @@ class dma_listener {
         [&](detail::section_plan& plan, error const& why) { leave_out(plan, why); });
     return planned && change_.out_of_memory() ? failure(no_memory()) : planned;
   }
-
   /// It must be remembered, or its removal would unmap a hole: no memory refuses the change.
   void leave_out(detail::section_plan& plan, error const& why) noexcept {
     plan.pieces = 0;
     if (!left_out_.add(plan.what, why)) change_.note_out_of_memory();
   }
-
   result<void> roll_back(detail::undo_log log, error const& cause) noexcept {
     const error why = detail::with_the_rest<Backend>(change_.added(), log.mapped, cause);
     const bool undone = log.unwind(
@@ -267,7 +269,6 @@ class dma_listener {
     diverge(why);
     return failure(why.with_failed_rollback());
   }
-
   /// The change has happened: updates the lists and notifies the observer.
   void finish() noexcept {
     for (detail::section_plan const& plan : change_.removed())
@@ -284,7 +285,6 @@ class dma_listener {
     left_out_.keep();
     mapper_.keep(change_.removed());
   }
-
   static error no_memory() noexcept { return error::out_of_memory("follow the memory map"); }
   error refusal() const noexcept { return detail::refused_since(*mapper_.divergence()); }
 

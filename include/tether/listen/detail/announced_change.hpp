@@ -32,6 +32,10 @@ class announced_change {
   void remove(section one) noexcept {
     if (feed_.removes(one)) append(removed_, one);
   }
+  /// Everything that is present. Requires: the feed remembers it.
+  void remove_all() noexcept {
+    while (section const* const one = feed_.any()) remove(*one);
+  }
   /// Reserves memory for the inverse change as well, so that a rollback and a removal never
   /// allocate.
   void add(section one) noexcept {

@@ -35,6 +35,7 @@ namespace tether::detail {
 template <class Order>
 struct basic_trusted_feed {
   using order = Order;
+  static constexpr bool remembers = false;
   static constexpr void begin() noexcept {}
   static constexpr bool removes(section&) noexcept { return true; }
   static constexpr bool adds(section&) noexcept { return true; }
@@ -46,13 +47,24 @@ struct basic_trusted_feed {
 
 /// Validates everything. A wrong removal or addition is not done and is an error: a refusable
 /// change is then refused as a whole, of a compulsory one the rest is done. Names need to live for
-/// the call only. The memory of sections present is compared by pointer, never dereferenced.
+/// the call only. The memory of sections present is retained: it cannot be freed.
 /// Cost: some 100 bytes and O(log n) for each of the n sections present; a removal and a rollback
 /// need no memory.
 template <class Order>
 class basic_checked_feed {
  public:
   using order = Order;
+  static constexpr bool remembers = true;  ///< what is present
+
+  basic_checked_feed() noexcept = default;
+  basic_checked_feed(basic_checked_feed const&) = delete;
+  basic_checked_feed& operator=(basic_checked_feed const&) = delete;
+  ~basic_checked_feed() { reset(); }
+
+  /// One that is present, and not removed by the change in progress; null if there is none.
+  [[nodiscard]] section const* any() const noexcept {
+    return present_.empty() ? nullptr : &*present_.begin();
+  }
   /// Drops a change that was begun and never committed.
   void begin() noexcept {
     end(false);
@@ -110,6 +122,11 @@ class basic_checked_feed {
     return wrong_ ? failure(*wrong_) : result<void>{};
   }
   void end(bool happened) noexcept {
+    if (happened) {
+      for (section const& one : added_)
+        if (one.memory != nullptr) one.memory->retain();
+      release(removed_);
+    }
     (happened ? removed_ : added_).clear();
     present_.merge(happened ? added_ : removed_);
     names_.clear();
@@ -118,13 +135,19 @@ class basic_checked_feed {
   }
   /// Forgets all sections.
   void reset() noexcept {
-    present_.clear();
     end(false);
+    release(present_);
+    present_.clear();
   }
 
  private:
   /// Disjoint, ordered by first address, without names.
   using sections = std::set<section, by_place<Order>>;
+
+  static void release(sections const& gone) noexcept {
+    for (section const& one : gone)
+      if (one.memory != nullptr) one.memory->release();
+  }
 
   /// The last of those that `one` overlaps, or null.
   static section const* overlapped(sections const& all, section const& one) noexcept {
