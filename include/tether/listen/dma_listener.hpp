@@ -42,8 +42,8 @@ namespace tether {
 /// that goes, once, exactly as it was added (but for its name); `add` for each that comes;
 /// `commit`. Removals take effect first, so a section that moves, or whose rights change, is
 /// removed and added. What was left out, or not followed in a compulsory change, was added all the
-/// same. A refused change has added and removed nothing. Memory that was added cannot be freed until
-/// it is removed, or this is destroyed: that unmaps it; if it cannot, the memory is never freed.
+/// same. A refused change has added and removed nothing. Memory that was added cannot be freed
+/// until it is removed, or this is destroyed: that unmaps it, or else the memory is never freed.
 /// Requires: backend and mutex outlive it; one thread from `begin` to `commit`.
 template <class Backend, granularity Granularity = whole_section, edges Edges = trim_edges,
           observation Observation = no_observation, class Mutex = std::mutex,
