@@ -44,12 +44,13 @@ class short_list {
         lowest = one;
     return lowest;
   }
-  [[nodiscard]] std::optional<io_address> find(host_address host,
-                                               std::uint64_t bytes) const noexcept {
+  [[nodiscard]] bool find(host_address host, std::uint64_t bytes,
+                          io_address& found) const noexcept {
     const auto asked = extent<host_address>::of(host, bytes);
     const auto there = first_in({host, host});
-    if (!asked || !there || !there->host.contains(*asked)) return {};
-    return there->first + (host - there->host.first);
+    if (!asked || !there || !there->host.contains(*asked)) return false;
+    found = there->first + (host - there->host.first);
+    return true;
   }
   [[nodiscard]] std::size_t size() const noexcept { return all_.size(); }
 

@@ -60,10 +60,11 @@ class compared_lookup {
     const std::array<std::uint64_t, 9> lengths{0,           1,        rest - 1, rest, rest + 1,
                                                rest + unit, 2 * unit, all / 2,  all};
     const auto agrees = [&](std::uint64_t bytes) {
-      std::optional<io_address> wanted;
-      if (there && bytes != 0 && bytes <= rest)
-        wanted = there->first + (host - there->host.first);
-      return lookup_.find(host, bytes) == wanted;
+      constexpr io_address untouched{1};
+      const bool wanted = there && bytes != 0 && bytes <= rest;
+      io_address found = untouched;
+      return lookup_.find(host, bytes, found) == wanted &&
+             found == (wanted ? there->first + (host - there->host.first) : untouched);
     };
     REQUIRE(std::all_of(lengths.begin(), lengths.end(), agrees));
   }

@@ -216,9 +216,9 @@ struct buffer_place {
 /// below, all `noexcept`.
 /// Laws: `laws/buffer_lookup.hpp`. `insert` is given a buffer that meets no other, and answers
 /// false, changing nothing, where memory is too short; `erase` is given what was inserted;
-/// `first_in` is the lowest buffer of which a byte lies there; `find` is the I/O address of `bytes`
-/// bytes if all of them lie in one buffer, and nothing if there are none. Several threads may ask
-/// while none changes it.
+/// `first_in` is the lowest buffer of which a byte lies there; `find` says whether `bytes` bytes,
+/// at least one, lie in one buffer, and writes where devices see the first, or nothing. Several
+/// threads may ask while none changes it.
 /// Models: `sorted_lookup`, `direct_lookup<Size>`.
 template <class L>
 concept buffer_lookup =
@@ -229,11 +229,11 @@ concept buffer_lookup =
       requires(L::block_size & (L::block_size - 1)) == 0;
     } &&
     requires(L& lookup, L const& asked, extent<host_address> host, io_address first,
-             std::uint64_t bytes) {
+             std::uint64_t bytes, io_address& found) {
       { lookup.insert(buffer_place{host, first}) } noexcept -> std::same_as<bool>;
       { lookup.erase(buffer_place{host, first}) } noexcept;
       { asked.first_in(host) } noexcept -> std::same_as<std::optional<buffer_place>>;
-      { asked.find(host.first, bytes) } noexcept -> std::same_as<std::optional<io_address>>;
+      { asked.find(host.first, bytes, found) } noexcept -> std::same_as<bool>;
       { asked.size() } noexcept -> std::same_as<std::size_t>;
     };
 

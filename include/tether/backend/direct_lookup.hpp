@@ -84,16 +84,18 @@ class direct_lookup {
     }
     return {};
   }
-  /// Where devices see `bytes` bytes from `host` on, all in one buffer.
-  [[nodiscard]] std::optional<io_address> find(host_address host,
-                                               std::uint64_t bytes) const noexcept {
-    const std::uint64_t found = entry(host.value / Size);
-    const std::uint64_t blocks = found % unit;
+  /// Whether `bytes` bytes from `host` on lie in one buffer, and where devices see them. (Of an
+  /// optional g++ 12 would keep a copy in memory.)
+  [[nodiscard]] bool find(host_address host, std::uint64_t bytes,
+                          io_address& found) const noexcept {
+    const std::uint64_t here = entry(host.value / Size);
+    const std::uint64_t blocks = here % unit;
     if (blocks == 0) [[unlikely]]
-      return {};
+      return false;
     if (bytes - 1 >= blocks * Size - host.value % Size && !reaches(host, bytes)) [[unlikely]]
-      return {};
-    return io_address{host.value + (found - blocks)};
+      return false;
+    found = io_address{host.value + (here - blocks)};
+    return true;
   }
   /// Buffers.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }

@@ -52,14 +52,15 @@ class sorted_lookup {
     return buffer_place{{host_address{rows_.first(row)}, host_address{rows_.last(row)}},
                         rows_.entry(row)};
   }
-  /// Where devices see `bytes` bytes from `host` on, all in one buffer.
-  [[nodiscard]] std::optional<io_address> find(host_address host,
-                                               std::uint64_t bytes) const noexcept {
+  /// Whether `bytes` bytes from `host` on lie in one buffer, and where devices see them.
+  [[nodiscard]] bool find(host_address host, std::uint64_t bytes,
+                          io_address& found) const noexcept {
     const std::size_t row = rows_.at_or_before(host.value);
     if (row == rows::none || host.value > rows_.last(row) ||
         bytes - 1 > rows_.last(row) - host.value) [[unlikely]]
-      return {};
-    return rows_.entry(row) + (host.value - rows_.first(row));
+      return false;
+    found = rows_.entry(row) + (host.value - rows_.first(row));
+    return true;
   }
   /// Buffers.
   [[nodiscard]] std::size_t size() const noexcept { return rows_.size(); }
@@ -185,10 +186,10 @@ class mapped_buffers {
   [[nodiscard]] result<io_address> translate(void const* memory,
                                              std::uint64_t bytes = 1) const noexcept {
     const host_address host = address_of(memory);
-    const auto found = lookup_.find(host, bytes);
-    if (!found) [[unlikely]]
+    io_address found;
+    if (!lookup_.find(host, bytes, found)) [[unlikely]]
       return failure(why_not_translated(host, bytes));
-    return *found;
+    return found;
   }
 
   /// To be called after another join, or a leave: hands out what is usable now. Fails, changing
@@ -212,8 +213,8 @@ class mapped_buffers {
     const std::uint64_t page = iommu.page_sizes().smallest();
     return page != 0 && page < least ? least : page;
   }
-  [[nodiscard, gnu::cold]] static error why_not_translated(host_address host,
-                                                           std::uint64_t bytes) noexcept {
+  [[nodiscard, gnu::cold, gnu::noinline]] static error why_not_translated(
+      host_address host, std::uint64_t bytes) noexcept {
     const auto asked = extent<host_address>::of(host, bytes);
     if (!asked)
       return error{"translate", errc::invalid_extent}.at(extent<host_address>{host, host});
