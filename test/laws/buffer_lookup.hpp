@@ -76,8 +76,10 @@ class compared_lookup {
       rest.first = buffer.host.last + 1;
       for (const host_address at : {buffer.host.first - 1, buffer.host.first,
                                     buffer.host.first + unit / 2, buffer.host.last,
-                                    buffer.host.last + 1})
+                                    buffer.host.last + 1}) {
         agrees_at(at);
+        agrees_in({at, at});
+      }
     }
     agrees_in(rest);
   }
@@ -128,8 +130,8 @@ void check_lengths_of_buffers() {
        std::array<std::uint64_t, 7>{1, 2, 4'094, 4'095, 4'096, 8'189, 8'200}) {
     compared_lookup<Lookup> lookup;
     const std::uint64_t first = 64 * GiB - unit;
-    lookup.insert(units_at<Lookup>(first, count, 0));
     lookup.insert(units_at<Lookup>(first + count * unit, count, count * unit));
+    lookup.insert(units_at<Lookup>(first, count, 0));
     lookup.insert(units_at<Lookup>(first - unit, 1, 8 * GiB));
     lookup.agrees_everywhere();
     lookup.agrees_at(host_address{first + count / 2 * unit});

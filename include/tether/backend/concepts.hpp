@@ -226,7 +226,7 @@ concept buffer_lookup =
     requires {
       requires std::same_as<decltype(L::block_size), const std::uint64_t>;
       requires L::block_size != 0 && L::block_size <= GiB;
-      requires(L::block_size & (L::block_size - 1)) == 0;
+      requires((L::block_size & (L::block_size - 1)) == 0);
     } &&
     requires(L& lookup, L const& asked, extent<host_address> host, io_address first,
              std::uint64_t bytes, io_address& found) {
