@@ -327,4 +327,6 @@ TEST_CASE("blocks smaller than the IOMMU's page ask for its pages, and its own a
   CHECK(must(direct.translate(ram.data() + page + 5, 9)).value == 12 * KiB + 5);
 }
 
+#undef LOOKUPS
+
 }  // namespace runtime_backend_mapped_buffers
