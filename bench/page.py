@@ -56,6 +56,7 @@ def goals_table(verdicts):
         goal, unit = one["goal"], one["row"]["unit"]
         against = f"itself at {goal['than_row'].split('/')[-1]}" if "than_row" in goal else goal["than"]
         ours, theirs = (results.figure_text(one[key], unit) if key in one else "" for key in ("ours", "theirs"))
+        ours = f"{goal['of']} {ours}" if "of" in goal else ours
         median = f"{one['median']:.3g}" if one.get("median") else ""
         yield (f"<tr><td>{escape(goal['row'])}</td><td>{escape(one['compiler'])}</td><td>{ours}</td><td>{escape(against)} {theirs}</td>"
                f"<td>{escape(results.comparison_text(one))}</td><td>{median}</td>"
@@ -82,7 +83,8 @@ def figure(panel, compiler, rows, verdicts):
     for one in verdicts:
         if "line" in one and one["row"] in rows:
             kind = "at_least" if "at_least" in one["goal"] else "at_most"
-            lines.setdefault(f"goal: against {one['goal']['than']}, {kind.replace('_', ' ')} {one['wanted']}", []).append(
+            whose = f" of {one['goal']['of']}" if "of" in one["goal"] else ""
+            lines.setdefault(f"goal{whose}: against {one['goal']['than']}, {kind.replace('_', ' ')} {one['wanted']}", []).append(
                 (one["row"]["at"], one["line"]))
     if any(row["fastest"] for row in rows):
         yield from plot.panel(rows, lines)
@@ -195,6 +197,10 @@ def selftest():
         (judged(slower), "short, 1 lines"),
         (judged(slower | {"at_most": 0.2}), "reached, 1 lines"),
         (judged(faster | {"than": "tether", "than_row": "p/n:10", "at_least": 1}), "reached, 1 lines"),
+        (judged(faster | {"than": "tether", "of": "other", "at_least": 0.2}), "reached, 1 lines"),
+        (judged(faster | {"than": "tether", "of": "other", "at_least": 0.21}), "short, 1 lines"),
+        (judged(faster | {"of": "third"}), "not measured, 0 lines"),
+        (judged(faster | {"of": "nobody"}), "refused"),
         (judged(faster | {"than": "third"}), "not measured, 0 lines"),
         (judged(faster, error_occurred=True, error_message="forbidden"), "not measured, 0 lines"),
         (judged(faster | {"than": "nobody"}), "refused"),

@@ -32,20 +32,27 @@ def name_of(row):
     return f"{row['panel']}/{row['parameter']}:{row['at']}"
 
 
+def side_of(goal):
+    """Which side of ours a goal is about."""
+    return goal.get("of", "tether")
+
+
 def judge_one(question, goal, row, other):
-    """A goal's ratio: of how many times as long the other takes (at_least), or we do (at_most)."""
+    """A goal's ratio: of how many times as long the other takes (at_least), or we do (at_most). "We" are `of`, if that is given."""
+    own = side_of(goal)
     verdict = {"question": question, "goal": goal, "compiler": row["compiler"], "row": row}
-    skipped = row["skipped"] or other["skipped"] or next((why for why in other["without"] if why.startswith(goal["than"] + ":")), None)
+    left_out = [why for holder, side in ((row, own), (other, goal["than"])) for why in holder["without"] if why.startswith(side + ":")]
+    skipped = row["skipped"] or other["skipped"] or next(iter(left_out), None)
     if skipped:
         return verdict | {"word": "not measured", "why": skipped}
-    for holder, side in ((row, "tether"), (other, goal["than"])):
+    for holder, side in ((row, own), (other, goal["than"])):
         if side not in holder["fastest"]:
             raise Missing(f"{question}/{name_of(holder)} ({holder['compiler']}) has no figure of '{side}'")
-    ours, theirs = row["fastest"]["tether"], other["fastest"][goal["than"]]
+    ours, theirs = row["fastest"][own], other["fastest"][goal["than"]]
     wanted = goal.get("at_least", goal.get("at_most"))
     ratio = theirs / ours if "at_least" in goal else ours / theirs
     median = None
-    if row is other:
+    if row is other and own == "tether":  # the medians are of ratios to it
         median = row["ratio"][goal["than"]] if "at_least" in goal else 1 / row["ratio"][goal["than"]]
     reached = ratio >= wanted if "at_least" in goal else ratio <= wanted
     line = theirs / wanted if "at_least" in goal else theirs * wanted  # where tether's time must be, at most
@@ -98,7 +105,7 @@ def table(verdicts):
     for one in verdicts:
         unit = one["row"]["unit"]
         goal = one["goal"]
-        ours = figure_text(one["ours"], unit) if "ours" in one else "-"
+        ours = f"{goal['of'] + ' ' if 'of' in goal else ''}{figure_text(one['ours'], unit)}" if "ours" in one else "-"
         theirs = f" {figure_text(one['theirs'], unit)}" if "theirs" in one else ""
         against = (f"itself at {goal['than_row'].split(':')[-1]}" if "than_row" in goal else goal["than"]) + theirs
         yield (f"| {one['question']} | {goal['row']} | {one['compiler'].split('.')[0]} | {ours} | {against} | {comparison_text(one)} "

@@ -50,6 +50,9 @@ template <class Kernel = linux_kernel>
 class basic_vfio_type1;
 using vfio_type1 = basic_vfio_type1<>;
 class software_iommu;
+class sorted_lookup;
+template <std::uint64_t Size>
+class direct_lookup;
 struct endpoint;
 class endpoint_group;
 class vfio_cdev;

@@ -42,6 +42,7 @@
 #include <tether/granule/whole_section.hpp>
 
 #include <tether/backend/concepts.hpp>
+#include <tether/backend/direct_lookup.hpp>
 #include <tether/backend/emulated/endpoint_group.hpp>
 #include <tether/backend/endpoint.hpp>
 #include <tether/backend/io_uring/device.hpp>

@@ -9,6 +9,7 @@
     check.py count OUT                           what both sides of the map path really run, counted by callgrind
     check.py count_lifecycle OUT                 what attach, open, close and detach really run, against the same by hand
     check.py search OUT                          the search of an interval table: no branch but the loop's own
+    check.py translation OUT                     an address found by direct_lookup: no loop, no call, and few instructions
     check.py refuses OUT NAME                    NAME of wrong.cpp is refused, for its own reason
 
 Static figures are those of the success path: what can run when nothing fails (machine_code.py).
@@ -49,15 +50,20 @@ LIFECYCLE = re.compile(r"codegen::generic::(attach|open|close|detach)<(.*)>\(")
 # Copying what a container answers with is asked for only where the lists of it have changed.
 POPULATES = re.compile(r"section_mapper<.*>::populate_each\(|detail::published::copy_lists<|dma_listener<.*>::left_out\(|basic_left_out_list<.*>::all\(")
 SEARCH = re.compile(r"codegen::(generic|wrong)::(\w*search)\(")
+TRANSLATION = re.compile(r"codegen::(generic|wrong)::(\w*translation)\(")
 LIBRARY = re.compile(r"(?:^|\s|&|\*)(?:std|tl|__gnu_cxx)::")
 
 # How many configurations there are (product.hpp asserts the first), and functions of each.
-COMPLETE = {"map": (56, 2), "lifecycle": (28, 4), "count": (56, 2), "count_lifecycle": (4, 8), "search": (1, 1)}
+COMPLETE = {"map": (56, 2), "lifecycle": (28, 4), "count": (56, 2), "count_lifecycle": (4, 8), "search": (1, 1), "translation": (1, 1)}
 
 # Conditional jumps of the search that are in no loop: there is nothing, or nothing so low; there is one chunk (asked up to three
 # times), or are many; the very last address.
 # Each goes the same way for all addresses of a table, or all but one.
 AROUND = 8
+
+# Of a translation that succeeds: the GiB is in the list, it has a table, the block a buffer, the buffer these bytes.
+CHECKS = 4
+INSTRUCTIONS = 45
 
 # What wrong.cpp, and the end of search.cpp, have: where it shows, and what the sentence must say.
 WRONG = {
@@ -67,6 +73,7 @@ WRONG = {
     "lock_as_single_threaded": ("lifecycle", "locks the bus"),
     "branching_search": ("search", "branches within the loop"),
     "unrolled_search": ("search", "conditional jumps around the loop"),
+    "walking_translation": ("translation", "loops"),
     "loop_and_switch": ("lifecycle", "jump table"),
 }
 
@@ -236,6 +243,32 @@ def check_search(object_file, wanted="generic"):
     return rows, refusals
 
 
+# The translation.
+
+def check_translation(object_file, wanted="generic"):
+    rows, refusals = {}, 0
+    for name, function in sorted(machine_code.functions_of(object_file).items()):
+        found = TRANSLATION.search(name)
+        if not found or wanted not in found.groups():
+            continue
+        path = function.success_path(set())
+        jumps = sum(one.opcode.startswith("j") and one.opcode != "jmp" for one in path)
+        size, loops = machine_code.opcodes(path).total(), len(function.loops())
+        refused = [f"{loops} loops: something is done for each block"] if loops else []
+        if not path:
+            refused.append("no way through it was found on which nothing is called")
+        if jumps > CHECKS:
+            refused.append(f"{jumps} conditional jumps, {CHECKS} are accounted for")
+        if size > INSTRUCTIONS:
+            refused.append(f"{size} instructions, {INSTRUCTIONS} at most")
+        print(f"{found[2]}: {size} instructions, {jumps} conditional jumps, {loops} loops")
+        for sentence in refused:
+            print(f"    REFUSED {sentence}")
+        rows[name] = [found[2]]
+        refusals += len(refused)
+    return rows, refusals
+
+
 # Counting what really runs.
 
 def totals_of(folder):
@@ -340,9 +373,9 @@ def refuses(out, name):
     """Whether the wrong one is refused, and for its own reason."""
     path, reason = WRONG[name]
     said = io.StringIO()
-    object_file = f"{out}/{'search' if path == 'search' else 'wrong'}.o"
+    object_file = f"{out}/{'search' if path in ('search', 'translation') else 'wrong'}.o"
     with contextlib.redirect_stdout(said):
-        {"map": check_map, "lifecycle": check_lifecycle, "search": check_search}[path](object_file, name)
+        {"map": check_map, "lifecycle": check_lifecycle, "search": check_search, "translation": check_translation}[path](object_file, name)
     print(said.getvalue())
     refused = any("REFUSED" in line and reason in line for line in said.getvalue().splitlines())
     print(f"{name} is refused as it must be" if refused else f"{name} must be refused with '{reason}', and is not")
@@ -368,6 +401,7 @@ def main(command, out, *rest):
         "map": lambda: check_map(f"{out}/map_path.o"),
         "lifecycle": lambda: check_lifecycle(f"{out}/lifecycle.o"),
         "search": lambda: check_search(f"{out}/search.o"),
+        "translation": lambda: check_translation(f"{out}/search.o"),
         "count": lambda: check_count(out),
         "count_lifecycle": lambda: check_count_lifecycle(out),
     }[command]()

@@ -4,6 +4,7 @@
 #include <growth/growth.hpp>
 #include <growth/world.hpp>
 
+#include <tether/backend/direct_lookup.hpp>
 #include <tether/backend/mapped_buffers.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/core/iova_allocator.hpp>
@@ -61,6 +62,7 @@ void behind_pieces(std::uint64_t n, meter& all) {
   });
 }
 
+template <class Lookup = sorted_lookup>
 struct mapped {
   explicit mapped(std::uint64_t n) : ram{memory_of(n)} {}
   [[nodiscard]] std::span<std::byte> nth(std::uint64_t i) const {
@@ -68,8 +70,33 @@ struct mapped {
   }
   software_iommu iommu{};
   ram_block ram;
-  mapped_buffers<software_iommu> all = must(mapped_buffers<software_iommu>::over(iommu));
+  using buffers = mapped_buffers<software_iommu, Lookup>;
+  buffers all = must(buffers::over(iommu));
 };
+
+/// Maps and unmaps N buffers in any order.
+template <class Lookup>
+void each_of(std::uint64_t n, meter& all) {
+  mapped<Lookup> machine{n};
+  // What a lookup keeps for the place is there: the counts are of the buffers.
+  CHECK(machine.all.map({machine.ram.data(), n * page}));
+  must(machine.all.unmap(machine.ram.data()));
+  all.count([&] {
+    for (const auto i : shuffled(n)) CHECK(machine.all.map(machine.nth(i)));
+    for (const auto i : shuffled(n)) must(machine.all.unmap(machine.nth(i).data()));
+  });
+}
+/// One more beside N buffers.
+template <class Lookup>
+void one_of(std::uint64_t n, meter& all) {
+  mapped<Lookup> machine{n + 1};
+  for (std::uint64_t i = 0; i != n; ++i) CHECK(must(machine.all.map(machine.nth(i))).value != 0);
+  all.count([&] {
+    CHECK(must(machine.all.translate(machine.nth(n / 2).data() + 7, 9)).value % page == 7);
+    must(machine.all.map_at(io_address{64 * GiB}, machine.nth(n)));
+    must(machine.all.unmap(machine.nth(n).data()));
+  });
+}
 
 const row rows[]{
     {"take N runs of I/O addresses and give them back, in pieces and in any order",
@@ -88,32 +115,21 @@ const row rows[]{
        });
      },
      512},
-    {"map and unmap N buffers, in any order", "mapped_buffers::map mapped_buffers::unmap",
-     promise::each,
-     [](std::uint64_t n, meter& all) {
-       mapped machine{n};
-       all.count([&] {
-         for (const auto i : shuffled(n)) CHECK(machine.all.map(machine.nth(i)));
-         for (const auto i : shuffled(n)) must(machine.all.unmap(machine.nth(i).data()));
-       });
-     },
-     512},
-    {"one of N buffers", "mapped_buffers::map_at mapped_buffers::translate", promise::same,
-     [](std::uint64_t n, meter& all) {
-       mapped machine{n + 1};
-       for (std::uint64_t i = 0; i != n; ++i)
-         CHECK(must(machine.all.map(machine.nth(i))).value != 0);
-       all.count([&] {
-         CHECK(must(machine.all.translate(machine.nth(n / 2).data() + 7, 9)).value % page == 7);
-         must(machine.all.map_at(io_address{64 * GiB}, machine.nth(n)));
-         must(machine.all.unmap(machine.nth(n).data()));
-       });
-     },
-     512},
+    {"map and unmap N buffers, in any order",
+     "mapped_buffers::map mapped_buffers::unmap sorted_lookup::insert sorted_lookup::erase",
+     promise::each, each_of<sorted_lookup>, 512},
+    {"one of N buffers",
+     "mapped_buffers::map_at mapped_buffers::translate sorted_lookup::first_in sorted_lookup::find",
+     promise::same, one_of<sorted_lookup>, 512},
+    {"map and unmap N buffers of a block each, in any order",
+     "direct_lookup::insert direct_lookup::erase direct_lookup::first_in", promise::each,
+     each_of<direct_lookup<page>>, 512},
+    {"one of N buffers, in a table of blocks", "direct_lookup::find", promise::same,
+     one_of<direct_lookup<page>>, 512},
     {"N buffers for a device, with limits that change",
      "mapped_buffers::over mapped_buffers::follow_limits", promise::each,
      [](std::uint64_t n, meter& all) {
-       mapped machine{n};
+       mapped<> machine{n};
        for (std::uint64_t i = 0; i != n; ++i)
          CHECK(must(machine.all.map(machine.nth(i))).value != 0);
        all.count([&] {

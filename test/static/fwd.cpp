@@ -34,7 +34,7 @@ static_assert(
              tether::vfio_device, tether::inhibit_per_group, tether::inhibit_per_device,
              tether::inhibit_per_container, tether::no_inhibition, tether::whole_section,
              tether::largest_page, tether::fixed_block<4096>, tether::trim_edges,
-             tether::refuse_edges>);
+             tether::refuse_edges, tether::sorted_lookup, tether::direct_lookup<4096>>);
 static_assert(std::is_same_v<tether::container<tether::software_iommu>::attached,
                              tether::attached_group<tether::container<tether::software_iommu>>>);
 

@@ -12,7 +12,9 @@
 #include <tether/core/page_sizes.hpp>
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -196,6 +198,44 @@ template <class B>
 concept backend =
     has_backend_traits<B> && maps_memory<B> && has_limits<B> &&
     (attaches_groups<B> || attaches_single_devices<B>) && quiesces<B> && can_be_abandoned<B>;
+
+/// A buffer of the program's own that is mapped: where the program sees it, and where devices do.
+struct buffer_place {
+  extent<host_address> host{};  ///< where this process sees it
+  io_address first{};           ///< where devices see its first byte
+
+  friend constexpr bool operator==(buffer_place const&, buffer_place const&) noexcept = default;
+
+  /// Where devices see it.
+  [[nodiscard]] constexpr extent<io_address> where() const noexcept { return host.moved_to(first); }
+};
+
+/// Where `mapped_buffers` looks buffers up by host address.
+/// Minimal: a class that can be made of nothing and moved, with `block_size` (bytes: a power of
+/// two, 1 GiB at most; 1 for any), of which the ends of each buffer are multiples, and the members
+/// below, all `noexcept`.
+/// Laws: `laws/buffer_lookup.hpp`. `insert` is given a buffer that meets no other, and answers
+/// false, changing nothing, where memory is too short; `erase` is given what was inserted;
+/// `first_in` is the lowest buffer of which a byte lies there; `find` says whether `bytes` bytes,
+/// at least one, lie in one buffer, and writes where devices see the first, or nothing. Several
+/// threads may ask while none changes it.
+/// Models: `sorted_lookup`, `direct_lookup<Size>`.
+template <class L>
+concept buffer_lookup =
+    std::default_initializable<L> && std::movable<L> &&
+    requires {
+      requires std::same_as<decltype(L::block_size), const std::uint64_t>;
+      requires L::block_size != 0 && L::block_size <= GiB;
+      requires((L::block_size & (L::block_size - 1)) == 0);
+    } &&
+    requires(L& lookup, L const& asked, extent<host_address> host, io_address first,
+             std::uint64_t bytes, io_address& found) {
+      { lookup.insert(buffer_place{host, first}) } noexcept -> std::same_as<bool>;
+      { lookup.erase(buffer_place{host, first}) } noexcept;
+      { asked.first_in(host) } noexcept -> std::same_as<std::optional<buffer_place>>;
+      { asked.find(host.first, bytes, found) } noexcept -> std::same_as<bool>;
+      { asked.size() } noexcept -> std::same_as<std::size_t>;
+    };
 
 /// A device whose DMA can be issued from software. Laws: each access is translated by the
 /// container's mappings; one that they do not allow is refused, and moves nothing.

@@ -5,6 +5,7 @@
 #include <support/must.hpp>
 #include <support/process_facts.hpp>
 
+#include <tether/backend/direct_lookup.hpp>
 #include <tether/backend/emulated/endpoint_group.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/testing/journal.hpp>
@@ -20,6 +21,7 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <sys/mman.h>
 #include <utility>
 #include <vector>
@@ -64,20 +66,25 @@ struct pinning_iommu : software_iommu {
 static_assert(backend<pinning_iommu>);
 
 using recorded = recording<software_iommu>;
-using buffers = mapped_buffers<recorded>;
+template <class Lookup>
+using buffers = mapped_buffers<recorded, Lookup>;
 
+template <class Lookup>
 struct bench {
   memory ram{4 * MiB};
   recorded iommu;
-  buffers mine = must(buffers::over(iommu));
+  buffers<Lookup> mine = must(buffers<Lookup>::over(iommu));
 };
 
 }  // namespace
 
-TEST_CASE("a device reaches a buffer by the address that was told, and any byte of it") {
+#define LOOKUPS sorted_lookup, direct_lookup<page>
+
+TEST_CASE_TEMPLATE("a device reaches a buffer by the address that was told, and any byte of it", Lookup,
+                   LOOKUPS) {
   memory ram{64 * page};
   software_iommu iommu;
-  auto mine = must(mapped_buffers<software_iommu>::over(iommu));
+  auto mine = must(mapped_buffers<software_iommu, Lookup>::over(iommu));
   const endpoint_group nics{"nics", {{"nic", pin_class::pins_on_demand}}};
   auto group = must(iommu.join(nics));
   auto nic = must(iommu.open(group, "nic"));
@@ -100,8 +107,9 @@ TEST_CASE("a device reaches a buffer by the address that was told, and any byte 
   must(iommu.leave(group));
 }
 
-TEST_CASE("what is translated lies in one buffer as a whole, and has at least a byte") {
-  bench at;
+TEST_CASE_TEMPLATE("what is translated lies in one buffer as a whole, and has at least a byte", Lookup,
+                   LOOKUPS) {
+  bench<Lookup> at;
   must(at.mine.map_at(io_address{64 * page}, at.ram.pages(1, 2)));
   must(at.mine.map_at(io_address{66 * page}, at.ram.pages(3, 1)));  // meets it in both
   std::byte* const first = at.ram.data() + page;
@@ -118,8 +126,9 @@ TEST_CASE("what is translated lies in one buffer as a whole, and has at least a 
   CHECK(at.mine.translate(first, all / 2).error().is(errc::not_mapped));
 }
 
-TEST_CASE("what cannot be mapped is refused by its cause, and its addresses are free again") {
-  bench at;
+TEST_CASE_TEMPLATE("what cannot be mapped is refused by its cause, and its addresses are free again", Lookup,
+                   LOOKUPS) {
+  bench<Lookup> at;
   CHECK(at.mine.map({}).error().is(errc::invalid_extent));
   CHECK(at.mine.map(at.ram.pages(0, 0)).error().is(errc::invalid_extent));
   CHECK(at.mine.map({at.ram.data() + 8, page}).error().is(errc::not_aligned));
@@ -144,8 +153,9 @@ TEST_CASE("what cannot be mapped is refused by its cause, and its addresses are 
   must(at.mine.map_at(io_address{0}, at.ram.pages(4, 9)));
 }
 
-TEST_CASE("a backend that refuses leaves nothing, unless it could not roll back") {
-  bench at;
+TEST_CASE_TEMPLATE("a backend that refuses leaves nothing, unless it could not roll back", Lookup,
+                   LOOKUPS) {
+  bench<Lookup> at;
   auto& calls = at.iommu.log();
   const io_address there{16 * page};
   calls.fail_at(backend_call::map, 1, error{"map", errc::over_budget});
@@ -164,10 +174,11 @@ TEST_CASE("a backend that refuses leaves nothing, unless it could not roll back"
   must(at.mine.map_at(there + page, at.ram.pages(0, 1)));
 }
 
-TEST_CASE("a buffer of large pages gets addresses of large pages, while there are any") {
+TEST_CASE_TEMPLATE("a buffer of large pages gets addresses of large pages, while there are any", Lookup,
+                   LOOKUPS) {
   memory ram{6 * MiB};
   software_iommu iommu{{.usable = {{io_address{0}, io_address{4608 * KiB - 1}}}}};
-  auto mine = must(mapped_buffers<software_iommu>::over(iommu));
+  auto mine = must(mapped_buffers<software_iommu, Lookup>::over(iommu));
   CHECK(must(mine.map(ram.pages(0, 512))).value == 2 * MiB);
   CHECK(must(mine.map(ram.pages(1023, 1))).value == page);
   must(mine.unmap(ram.data()));
@@ -186,10 +197,10 @@ TEST_CASE("a device with few address bits is given no others") {
   CHECK(mine.map_at(io_address{4 * page}, ram.pages(4, 1)).error().is(errc::outside_aperture));
 }
 
-TEST_CASE("limits that change are followed, with what is mapped") {
+TEST_CASE_TEMPLATE("limits that change are followed, with what is mapped", Lookup, LOOKUPS) {
   memory ram{8 * page};
   software_iommu iommu{{.usable = {{io_address{0}, io_address{2 * page - 1}}}}};
-  auto mine = must(mapped_buffers<software_iommu>::over(iommu));
+  auto mine = must(mapped_buffers<software_iommu, Lookup>::over(iommu));
   CHECK(must(mine.map(ram.pages(0, 1))).value != 0);
   CHECK(mine.map(ram.pages(1, 1)).error().is_errno(ENOSPC));
   must(mine.follow_limits());
@@ -200,29 +211,36 @@ TEST_CASE("limits that change are followed, with what is mapped") {
   CHECK(must(mine.map(ram.pages(0, 1))).value == 8 * page);
 }
 
-TEST_CASE("the end of it unmaps what is left, also where it was moved") {
+TEST_CASE_TEMPLATE("the end of it unmaps what is left, also where it was moved", Lookup, LOOKUPS) {
   memory ram{8 * page};
   recorded iommu;
   {
-    auto first = must(buffers::over(iommu));
+    auto first = must(buffers<Lookup>::over(iommu));
     CHECK(must(first.map(ram.pages(0, 1))).value != 0);
     CHECK(must(first.map(ram.pages(2, 2))).value != 0);
     auto other = std::move(first);
     CHECK(other.size() == 2);
     CHECK(must(other.map(ram.pages(6, 1))).value != 0);
     CHECK(iommu.watched().free_mappings() == 65535 - 3);
-    auto third = must(buffers::over(iommu, io_address{0xfff}));
+    auto third = must(buffers<Lookup>::over(iommu, io_address{0xfff}));
     third = std::move(other);
     CHECK(third.size() == 3);
   }
   CHECK(iommu.watched().free_mappings() == 65535);
   CHECK(iommu.log().count(backend_call::unmap) == 3);
+  {
+    auto none = must(buffers<Lookup>::over(iommu));
+    CHECK(must(none.map(ram.pages(0, 1))).value != 0);
+    must(none.unmap(ram.data()));
+  }
+  CHECK(iommu.log().count(backend_call::unmap) == 4);
 }
 
-TEST_CASE("private memory that a device only reads is there before it is pinned (law 15)") {
+TEST_CASE_TEMPLATE("private memory that a device only reads is there before it is pinned (law 15)", Lookup,
+                   LOOKUPS) {
   memory ram{8 * page};
   pinning_iommu iommu;
-  auto mine = must(mapped_buffers<pinning_iommu>::over(iommu));
+  auto mine = must(mapped_buffers<pinning_iommu, Lookup>::over(iommu));
   CHECK(must(mine.map(ram.pages(0, 1), access::read)).value != 0);
   CHECK(tether_test::is_resident(ram.data()));
   CHECK(must(mine.map(ram.pages(1, 1), access::read, memory_kind::shared)).value != 0);
@@ -236,14 +254,14 @@ TEST_CASE("private memory that a device only reads is there before it is pinned 
   CHECK(mine.size() == 3);
   CHECK(must(mine.map(ram.pages(5, 1))).value == 4 * page);
   software_iommu pins_nothing;
-  auto others = must(mapped_buffers<software_iommu>::over(pins_nothing));
+  auto others = must(mapped_buffers<software_iommu, Lookup>::over(pins_nothing));
   CHECK(must(others.map(ram.pages(6, 1), access::read)).value != 0);
   CHECK_FALSE(tether_test::is_resident(ram.data() + 6 * page));
 }
 
-TEST_CASE("without memory nothing is mapped, and no address is lost") {
+TEST_CASE_TEMPLATE("without memory nothing is mapped, and no address is lost", Lookup, LOOKUPS) {
   if (!tether_test::allocations_can_fail) return tether_test::cannot_fail_allocations();
-  bench at;
+  bench<Lookup> at;
   std::uint64_t failed = 0;
   for (std::uint64_t i = 0; i != 200; ++i) {
     for (std::uint64_t n = 1; n != 8; ++n) {
@@ -259,5 +277,56 @@ TEST_CASE("without memory nothing is mapped, and no address is lost") {
   }
   CHECK(failed > 8);
 }
+
+TEST_CASE("a buffer in a table of blocks begins and ends on one, and another is refused") {
+  memory ram{8 * MiB};
+  recorded iommu;
+  using blocks = direct_lookup<2 * MiB>;
+  auto mine = must(buffers<blocks>::over(iommu));
+  const auto wrong = {ram.pages(0, 1), ram.pages(1, 512), ram.pages(0, 513), ram.pages(256, 512)};
+  for (auto const& one : wrong) {
+    CHECK(mine.map(one).error().is(errc::not_aligned));
+    CHECK(mine.map_at(io_address{4 * MiB}, one).error().is(errc::not_aligned));
+  }
+  CHECK(mine.map({ram.data() + 8, page}).error().is(errc::not_aligned));
+  const auto said = mine.map(ram.pages(0, 1)).error().sentence();
+  CHECK(std::string_view{said}.find(
+            "begin and end a buffer on multiples of 2097152 bytes, the blocks of this lookup, or "
+            "take sorted_lookup, which has none") != std::string_view::npos);
+  CHECK(mine.size() == 0);
+  CHECK(iommu.log().count(backend_call::map) == 0);
+
+  // Any page is where a device may see it.
+  must(mine.map_at(io_address{4 * MiB + page}, ram.pages(512, 1024)));
+  CHECK(must(mine.translate(ram.data() + 6 * MiB - 3, 3)).value == 8 * MiB + page - 3);
+  CHECK(mine.translate(ram.data() + 2 * MiB - 1).error().is(errc::not_mapped));
+  CHECK(mine.map(ram.pages(1024, 512)).error().is(errc::overlaps));
+  CHECK(mine.unmap(ram.data() + 4 * MiB).error().is(errc::cuts_a_mapping));
+  must(mine.unmap(ram.data() + 2 * MiB));
+  CHECK(must(mine.map(ram.pages(1024, 512))).value == 2 * MiB);
+}
+
+TEST_CASE("blocks smaller than the IOMMU's page ask for its pages, and its own are at least 4 KiB") {
+  memory ram{4 * MiB};
+  software_iommu coarse{{.page_sizes = {64 * KiB}}};
+  auto mine = must(mapped_buffers<software_iommu, direct_lookup<page>>::over(coarse));
+  const auto refused = mine.map(ram.pages(0, 1));
+  REQUIRE(!refused);
+  CHECK(refused.error().is(errc::not_aligned));
+  CHECK(std::string_view{refused.error().sentence()}.find("65536") != std::string_view::npos);
+  CHECK(must(mine.map(ram.pages(0, 16))).value % (64 * KiB) == 0);
+
+  software_iommu fine{{.page_sizes = {KiB}}};
+  auto sorted = must(mapped_buffers<software_iommu>::over(fine));
+  must(sorted.map_at(io_address{3 * KiB}, ram.pages(0, 1)));
+  auto direct = must(mapped_buffers<software_iommu, direct_lookup<page>>::over(fine));
+  CHECK(direct.map_at(io_address{11 * KiB}, ram.pages(1, 1)).error().is(errc::not_aligned));
+  must(direct.follow_limits());
+  CHECK(direct.map_at(io_address{11 * KiB}, ram.pages(1, 1)).error().is(errc::not_aligned));
+  must(direct.map_at(io_address{12 * KiB}, ram.pages(1, 1)));
+  CHECK(must(direct.translate(ram.data() + page + 5, 9)).value == 12 * KiB + 5);
+}
+
+#undef LOOKUPS
 
 }  // namespace runtime_backend_mapped_buffers

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSL-1.0
+// expects: tether\[B11\]: a lookup of mapped_buffers needs
+#include <tether/backend/mapped_buffers.hpp>
+#include <tether/backend/software_iommu.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+
+// A lookup of one's own: it is asked where nothing may throw.
+struct lookup : tether::sorted_lookup {
+#ifndef TETHER_CONTROL
+  [[nodiscard]] bool insert(tether::buffer_place const& buffer) {
+    return tether::sorted_lookup::insert(buffer);
+  }
+#endif
+};
+
+using buffers_type = tether::mapped_buffers<tether::software_iommu, lookup>;
+
+void drive(buffers_type& buffers, std::byte* memory);
+void drive(buffers_type& buffers, std::byte* memory) {
+  const auto at = buffers.map({memory, 64 * tether::MiB});
+  if (!at) std::puts(at.error().sentence().c_str());
+  const auto entry = buffers.translate(memory + 4096, 64);
+  if (entry) std::printf("%zu\n", buffers.size());
+  static_cast<void>(buffers.unmap(memory));
+}
