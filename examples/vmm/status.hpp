@@ -88,6 +88,7 @@ namespace vmm {
             std::to_string(balloon.time_inflating().count()) + ", deflating " +
             std::to_string(balloon.time_deflating().count());
     if (in.first_error) text += "\nfirst error: " + in.first_error->sentence();
+    if (in.advice != nullptr) text.append("\ninhibited: ").append(in.advice);
   });
   text += '\n';
   of.gate().for_each_holder([&](tether::holder_info const& who) {

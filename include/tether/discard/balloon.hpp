@@ -166,12 +166,14 @@ class balloon {
       // The permit lives until the last madvise of the batch has returned.
       if (const auto permit = gate_.permit(discard_kind::uncoordinated); permit) {
         end = discard_some(frames, begin, end, permit, now);
-      } else if (options_.must_tell_host) {
-        const auto for_units = gate_.permit(discard_kind::coordinated);
-        if (for_units) end = discard_some(frames, begin, end, for_units, now);
-        else report.inhibited += end - begin;
-      } else {
+      } else if (const auto for_units = gate_.permit(discard_kind::coordinated); !for_units) {
         report.inhibited += end - begin;
+      } else if (options_.must_tell_host) {
+        end = discard_some(frames, begin, end, for_units, now);
+      } else {
+        report.inhibit(end - begin,
+                       "devices map in blocks: negotiate VIRTIO_BALLOON_F_MUST_TELL_HOST "
+                       "(balloon_options::must_tell_host), and divide the memory into units");
       }
       begin = end;
     }

@@ -43,6 +43,9 @@ struct discard_report {
   std::uint64_t units_fenced = 0;
   /// The first error, if any; the other frames were handled all the same.
   std::optional<error> first_error{};
+  /// What would let inhibited frames go, where the balloon is in the way and not a hold alone: a
+  /// sentence, or null. Who holds discards down is what the gate says (`discard_gate::status`).
+  const char* advice = nullptr;
 
   /// Whether every requested frame is accounted for. Always true; tests and audits check it.
   [[nodiscard]] bool adds_up() const noexcept {
@@ -66,6 +69,7 @@ struct discard_report {
     units_populated += next.units_populated;
     units_fenced += next.units_fenced;
     if (!first_error) first_error = next.first_error;
+    if (advice == nullptr) advice = next.advice;
     return *this;
   }
   /// Both together.
@@ -74,6 +78,11 @@ struct discard_report {
     return all += next;
   }
 
+  /// Counts `frames` that are inhibited, though not if `how` is done.
+  void inhibit(std::uint64_t frames, const char* how) noexcept {
+    inhibited += frames;
+    if (advice == nullptr) advice = how;
+  }
   /// Counts `frames` that failed because of `why`.
   void fail(std::uint64_t frames, error const& why) noexcept {
     errors += frames;
@@ -81,8 +90,8 @@ struct discard_report {
   }
 };
 
-/// Writes "4 requested: 3 discarded, 1 inhibited": what is not zero, and the first error. Cost: as
-/// the error's sentence.
+/// Writes "4 requested: 3 discarded, 1 inhibited": what is not zero, the first error, the advice.
+/// Cost: as the error's sentence.
 template <template <class, class> class Stream, class Char, class Traits>
   requires requires(Stream<Char, Traits>& to) { to << ""; }
 Stream<Char, Traits>& operator<<(Stream<Char, Traits>& to, discard_report const& all) {
@@ -110,6 +119,7 @@ Stream<Char, Traits>& operator<<(Stream<Char, Traits>& to, discard_report const&
     before = ", ";
   }
   if (all.first_error) to << "; first error: " << *all.first_error;
+  if (all.advice != nullptr) to << "; " << all.advice;
   return to;
 }
 

@@ -19,6 +19,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -209,12 +210,23 @@ TEST_CASE("inhibited frames are acknowledged and counted, and never made up for 
   {
     const auto hold = one.gate.hold(hold_kind::uncoordinated, "group 12");
     REQUIRE(hold);
-    CHECK(one.inflate(frames_up(0, 600)).inhibited == 600);
+    const auto told = one.inflate(frames_up(0, 600));
+    CHECK(told.inhibited == 600);
+    // units could go, if this driver told before it used a page again, and there were some
+    REQUIRE(told.advice != nullptr);
+    CHECK(std::string_view{told.advice}.find("must_tell_host") != std::string_view::npos);
+    balloon careful{one.guest, one.gate, {.must_tell_host = true}};
+    const auto undivided = careful.inflate(std::vector<std::uint32_t>(600, ram_frame));
+    CHECK(undivided.inhibited == 600);
+    REQUIRE(undivided.advice != nullptr);
+    CHECK(std::string_view{undivided.advice}.find("divide this memory") != std::string_view::npos);
   }
   {
     const auto hold = one.gate.hold(hold_kind::any, "group 12");
     REQUIRE(hold);
-    CHECK(one.inflate(frames_up(0, 16)).inhibited == 16);
+    const auto told = one.inflate(frames_up(0, 16));
+    CHECK(told.inhibited == 16);
+    CHECK(told.advice == nullptr);  // nothing could go
   }
   {
     const auto migration = one.gate.suspend("migration");

@@ -4,6 +4,8 @@
 #include <doctest/doctest.h>
 
 #include <cerrno>
+#include <sstream>
+#include <string_view>
 
 namespace runtime_discard_report {
 
@@ -32,6 +34,21 @@ TEST_CASE("reports add up, one by one and together") {
   CHECK(both.returned == 2);
   CHECK(both.completed == 6);
   CHECK(both.calls == 4);
+}
+
+TEST_CASE("a report says what would let inhibited frames go, the first that it was told") {
+  discard_report one;
+  one.requested = 3;
+  one.inhibit(2, "divide it");
+  one.inhibit(1, "wait");
+  CHECK(one.inhibited == 3);
+  CHECK(one.adds_up());
+  std::ostringstream text;
+  text << discard_report{} + one;
+  CHECK(text.str() == "3 requested: 3 inhibited; divide it");
+  discard_report two;
+  two.inhibit(1, "wait");
+  CHECK(std::string_view{(one + two).advice} == "divide it");
 }
 
 TEST_CASE("a report keeps the first refusal") {

@@ -159,7 +159,7 @@ inline bool frame_records::add(std::uint32_t number, checked_view& view, guest_m
   if (divided != nullptr && !divided->covers({block_offset{offset}, block_offset{offset}}))
     divided = nullptr;
   if (permit.coordinated() && divided == nullptr) {
-    report.inhibited += 1;
+    report.inhibit(1, "devices map in blocks: divide this memory into units before it is placed");
     return true;
   }
   if (offset % frame_size != 0) {
