@@ -80,6 +80,8 @@ void devices(all_mistakes& all) {
   container<type1> dma{g.guest, g.gate, type1{sysfs}};
   const vfio_group twelve{"/dev/vfio/12"};
   all.refused("a group, and no IOMMU is on", dma.attach(twelve));
+  all.refused("a device by its group's node, and no IOMMU is on",
+              dma.attach(endpoint{"/dev/vfio/12"}));
   made.add("0000:01:00.0", "pci", "12", "nvme");
   all.refused("a group, and VFIO is not loaded", dma.attach(twelve));
   made.add("0000:02:00.0", "pci", "13", "vfio-pci");
@@ -87,6 +89,8 @@ void devices(all_mistakes& all) {
   all.refused("a group that is not there", dma.attach(vfio_group{"/dev/vfio/99"}));
   all.refused("a group that is bound, in an OS container that was not given its node",
               dma.attach(vfio_group{"/dev/vfio/13"}));
+  all.refused("a device by its own node, which is not there",
+              dma.attach(endpoint{"/dev/vfio/devices/vfio0"}));
   all.refused("a PCI address that is not there", vfio_group::of("0000:09:00.0", sysfs));
   all.refused("a PCI address without its domain", vfio_group::of("02:00.0", sysfs));
   made.add("0000:03:00.0", "pci", "14");
@@ -113,6 +117,10 @@ void single_devices(all_mistakes& all) {
   using backend = iommufd_bench::backend_type;
   container<backend> one{g.guest, g.gate, b.container()};
   container<backend> other{g.guest, g.gate, b.container()};
+  const fake_sysfs bare;
+  b.machine.there = false;
+  all.refused("iommufd, and no IOMMU is on", backend::open(vfio_sysfs{bare.root()}));
+  b.machine.there = true;
   b.machine.lockable = 64 * KiB;
   all.refused("a locked-memory limit below the guest's memory (iommufd)", one.attach(b.edu));
   b.machine.lockable = 1 * MiB;
