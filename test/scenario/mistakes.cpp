@@ -3,6 +3,7 @@
 // table of include/tether/README.md is these, word by word.
 #include <tether/attach/container.hpp>
 #include <tether/backend/iommufd.hpp>
+#include <tether/backend/mapped_buffers.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/backend/vfio_type1.hpp>
 #include <tether/inhibit/discard_gate.hpp>
@@ -109,6 +110,22 @@ void devices(all_mistakes& all) {
   auto device = must(group.open("0000:02:00.0"));
   all.refused("a reset of a device that has none", device->reset());
   must(group.detach());
+  all.refused("a group detached twice", group.detach());
+  all.refused("a device opened in a group that was detached", group.open("0000:02:00.0"));
+}
+
+void buffers(all_mistakes& all) {
+  fake_vfio_kernel::start_anew();
+  const ram_block ram = must(ram_block::allocate("ram", 64 * KiB));
+  type1 unjoined;
+  auto early = must(mapped_buffers<type1>::over(unjoined));
+  all.refused("a buffer mapped before a group has joined", early.map({ram.data(), 8 * KiB}));
+  software_iommu iommu;
+  auto small = must(mapped_buffers<software_iommu>::over(iommu, io_address{8 * KiB - 1}));
+  all.refused("a buffer too large for the device's DMA mask", small.map({ram.data(), 8 * KiB}));
+  auto whole = must(mapped_buffers<software_iommu>::over(iommu));
+  all.refused("a buffer at an address that interrupts have",
+              whole.map_at(io_address{0xfee0'0000}, {ram.data(), 8 * KiB}));
 }
 
 void single_devices(all_mistakes& all) {
@@ -133,6 +150,13 @@ void memory(all_mistakes& all) {
   all.refused("a block that no address space holds",
               ram_block::allocate("ram", std::uint64_t{1} << 50));
   small_guest g;
+  const region of_other = [] {
+    ram_block moved = must(ram_block::allocate("moved", 64 * KiB));
+    const ram_block kept = std::move(moved);
+    return region::ram(moved).named("low");
+  }();
+  all.refused("RAM placed by a block that was moved from",
+              g.guest.place(of_other, guest_address{16 * MiB}));
   all.refused("RAM placed over RAM that asked to lie alone",
               g.guest.place(region::ram(g.ram).named("dimm").exclusive(), guest_address{64 * KiB}));
   discard_gate<> another;
@@ -180,6 +204,14 @@ void order(all_mistakes& all) {
     const soft_container one{guest, gate, std::move(iommu)};
     const soft_container two{guest, gate, std::move(iommu)};
   });
+  all.stops("a container destroyed under a lease", [] {
+    small_guest g;
+    auto dma = std::make_unique<soft_container>(g.guest, g.gate);
+    auto group = must(dma->attach(soft));
+    auto device = must(group.open("eth0"));
+    const auto lease = must(device.lease());
+    dma.reset();
+  });
   all.stops("a device used after it was closed", [] {
     small_guest g;
     soft_container dma{g.guest, g.gate};
@@ -209,6 +241,7 @@ std::vector<std::string> rows_of_the_readme() {
 TEST_CASE("each mistake meets the sentence that the README says, and the README has them all") {
   all_mistakes all;
   devices(all);
+  buffers(all);
   single_devices(all);
   memory(all);
   order(all);
