@@ -6,6 +6,7 @@
 #include <tether/backend/mapped_buffers.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/backend/vfio_type1.hpp>
+#include <tether/discard/virtio_mem.hpp>
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/topology/address_space.hpp>
 #include <tether/topology/ram_block.hpp>
@@ -108,6 +109,10 @@ void devices(all_mistakes& all) {
   auto group = must(dma.attach(vfio_group{"/dev/vfio/13"}));
   all.refused("the same group twice", dma.attach(vfio_group{"/dev/vfio/13"}));
   auto device = must(group.open("0000:02:00.0"));
+  const ram_block divided = must(ram_block::allocate("dimm", 4 * MiB));
+  must(divide(divided, 2 * MiB));
+  all.refused("virtio-mem beside a container that maps whole sections",
+              virtio_mem<>::create("dimm", divided, guest_address{64 * MiB}, g.gate));
   all.refused("a reset of a device that has none", device->reset());
   must(group.detach());
   all.refused("a group detached twice", group.detach());
