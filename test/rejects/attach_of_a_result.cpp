@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// expects: tether\[B12\]: this is nothing that the container's backend attaches: .*the value of a result, not the result
+// expects: tether\[B13\]: this is nothing that the container's backend attaches: .*the value of a result, not the result
 #include <tether/attach/container.hpp>
 #include <tether/backend/vfio_type1.hpp>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// expects: tether\[B12\]: this is nothing that the container's backend attaches: attach a tether::endpoint\{name\}, or the backend's own group_type or endpoint_type
+// expects: tether\[B13\]: this is nothing that the container's backend attaches: attach a tether::endpoint\{name\}, or the backend's own group_type or endpoint_type
 #include <tether/attach/container.hpp>
 #include <tether/backend/iommufd.hpp>
 #include <tether/backend/vfio_type1.hpp>

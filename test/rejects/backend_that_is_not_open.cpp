@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// expects: tether\[B11\]: this backend cannot be made without arguments: open it first, and give the container the value of its 'open\(...\)', or of 'open_backend<Backend>\(\)'
+// expects: tether\[B12\]: this backend cannot be made without arguments: open it first, and give the container the value of its 'open\(...\)', or of 'open_backend<Backend>\(\)'
 #include <tether/attach/container.hpp>
 #include <tether/backend/io_uring_buffers.hpp>
 #include <tether/backend/open_backend.hpp>

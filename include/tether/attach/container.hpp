@@ -77,7 +77,7 @@ class container : private detail::teardown<Backend, configuration<Backend, Polic
             std::string_view name = {})
       : container{space, gate, std::move(backend),
                   detail::by_default<kvm_type, detail::kvm_policy_that_is_not_open>(), name} {}
-  /// With a backend's default, too; one that has none is opened and given (tether[B11]).
+  /// With a backend's default, too; one that has none is opened and given (tether[B12]).
   template <class Threading>
   container(address_space& space, discard_gate<Threading>& gate, std::string_view name = {})
       : container{space, gate, detail::by_default<Backend, detail::backend_that_is_not_open>(),
@@ -150,7 +150,7 @@ class container : private detail::teardown<Backend, configuration<Backend, Polic
                                                           Monitor& who) noexcept {
     return attach_located(device, agrees, &who);
   }
-  /// Anything else is refused in a sentence (tether[B10], tether[B12]).
+  /// Anything else is refused in a sentence (tether[B10], tether[B13]).
   template <class Given, class... Others>
     requires(!std::convertible_to<Given const&, source_type const&> &&
              !(std::same_as<Given, endpoint> && locates_endpoints<Backend>))

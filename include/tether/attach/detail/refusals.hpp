@@ -140,7 +140,7 @@ struct backend_that_finds_no_device {
 template <class Source, class Given>
 struct nothing_that_can_be_attached {
   static_assert(std::is_convertible_v<Given const&, Source const&>,
-                "tether[B12]: this is nothing that the container's backend attaches: attach a "
+                "tether[B13]: this is nothing that the container's backend attaches: attach a "
                 "tether::endpoint{name}, or the backend's own group_type or endpoint_type (the "
                 "value of a result, not the result)");
 };
@@ -151,7 +151,7 @@ using refusal_to_attach = std::conditional_t<std::is_same_v<Given, endpoint>,
 template <class Backend>
 struct backend_that_is_not_open {
   static_assert(std::is_default_constructible_v<Backend>,
-                "tether[B11]: this backend cannot be made without arguments: open it first, and "
+                "tether[B12]: this backend cannot be made without arguments: open it first, and "
                 "give the container the value of its 'open(...)', or of 'open_backend<Backend>()', "
                 "after the gate");
 };
