@@ -24,6 +24,8 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -50,6 +52,24 @@ struct limits {
 [[nodiscard]] inline endpoint_group mixed_group() {
   return {"mixed", {{"nic", pin_class::pins}, {"vgpu", pin_class::pins_on_demand}}};
 }
+
+/// What a failed check prints of an answer: the cause, and whether its roll-back failed.
+inline const doctest::String success = "success";
+[[nodiscard]] inline doctest::String told(std::error_code why) {
+  return (std::string{why.category().name()} + ": " + why.message()).c_str();
+}
+[[nodiscard]] inline doctest::String told(errc why) { return told(make_error_code(why)); }
+template <class T>
+[[nodiscard]] doctest::String told(result<T> const& answer) {
+  if (answer) return success;
+  return told(answer.error().code()) +
+         (answer.error().rollback_failed() ? ", and the roll-back failed" : "");
+}
+
+/// The groups of the laws are `endpoint_group`s, which a backend's own type is made from.
+template <class Backend>
+inline constexpr bool joins_endpoint_groups =
+    requires(Backend& iommu, endpoint_group const& group) { iommu.join(group); };
 
 /// A backend with real memory, one joined group and one open device.
 template <class Rig>
@@ -79,15 +99,17 @@ struct bench {
     std::ranges::fill(there, next_pattern());
     return read(at, seen) && std::ranges::equal(there, seen);
   }
-  /// Whether DMA at `at` is refused with `why`, both ways, and moves nothing.
+  /// Checks that DMA at `at` is refused with `why`, both ways. Whether it moves nothing.
   [[nodiscard]] bool refuses(std::uint64_t at, std::size_t size, errc why) {
     const std::vector<std::byte> memory_before{memory.bytes().begin(), memory.bytes().end()};
     std::vector<std::byte> bytes(size, next_pattern());
     const auto bytes_before = bytes;
     const auto written = write(at, bytes);
     const auto seen = read(at, bytes);
-    return !written && written.error().is(why) && !seen && seen.error().is(why) &&
-           bytes == bytes_before && std::ranges::equal(memory_before, memory.bytes());
+    CAPTURE(at);
+    CHECK(told(written) == told(why));
+    CHECK(told(seen) == told(why));
+    return bytes == bytes_before && std::ranges::equal(memory_before, memory.bytes());
   }
   std::byte next_pattern() { return std::byte{++pattern}; }
 
@@ -103,7 +125,7 @@ template <class Rig>
 void dma_reaches_what_is_mapped_and_only_that() {
   bench<Rig> b;
   const auto page = b.page;
-  REQUIRE(b.iommu.map(b.memory.at(0, 2 * page, 4 * page)));
+  REQUIRE(told(b.iommu.map(b.memory.at(0, 2 * page, 4 * page))) == success);
   CHECK(b.reaches(0, 2 * page));
   CHECK(b.reaches(4 * page - 16, 6 * page - 16));
   CHECK(b.reaches(page + 3, 3 * page + 3));
@@ -111,8 +133,8 @@ void dma_reaches_what_is_mapped_and_only_that() {
   CHECK(b.refuses(4 * page - 8, 16, errc::not_mapped));
   CHECK(b.refuses(64 * MiB, 1, errc::not_mapped));
   CHECK(b.refuses(std::numeric_limits<std::uint64_t>::max(), 2, errc::invalid_extent));
-  CHECK(b.write(0x1234, {}));
-  REQUIRE(b.iommu.unmap(bytes_at(0, 4 * page)));
+  CHECK(told(b.write(0x1234, {})) == success);
+  REQUIRE(told(b.iommu.unmap(bytes_at(0, 4 * page))) == success);
   CHECK(b.refuses(0, 16, errc::not_mapped));
 }
 
@@ -120,13 +142,13 @@ template <class Rig>
 void dma_crosses_adjacent_mappings_wherever_their_memory_lies() {
   bench<Rig> b;
   const auto page = b.page;
-  REQUIRE(b.iommu.map(b.memory.at(page, 0, page)));
-  REQUIRE(b.iommu.map(b.memory.at(0, 8 * page, page)));
-  REQUIRE(b.iommu.map(b.memory.at(2 * page, 4 * page, 2 * page, access::write)));
+  REQUIRE(told(b.iommu.map(b.memory.at(page, 0, page))) == success);
+  REQUIRE(told(b.iommu.map(b.memory.at(0, 8 * page, page))) == success);
+  REQUIRE(told(b.iommu.map(b.memory.at(2 * page, 4 * page, 2 * page, access::write))) == success);
   std::vector<std::byte> sent(3 * page);
   for (std::size_t i = 0; i < sent.size(); ++i)
     sent[i] = static_cast<std::byte>(i * 7 + i / page + 1);
-  REQUIRE(b.write(100, sent));
+  REQUIRE(told(b.write(100, sent)) == success);
   const auto sent_at = [&](std::size_t from, std::size_t size) {
     return std::span{sent}.subspan(from, size);
   };
@@ -136,14 +158,14 @@ void dma_crosses_adjacent_mappings_wherever_their_memory_lies() {
   CHECK(std::ranges::equal(b.memory.bytes().subspan(4 * page, page + 100),
                            sent_at(2 * page - 100, page + 100)));
   std::vector<std::byte> seen(2 * page);
-  REQUIRE(b.read(0, seen));
+  REQUIRE(told(b.read(0, seen)) == success);
   CHECK(std::ranges::equal(std::span{seen}.subspan(100), sent_at(0, 2 * page - 100)));
   // The third is write-only: a read that reaches into it moves nothing, not even from the first
   // two.
   const auto seen_before = seen;
   const auto refused = b.read(page, std::span{seen}.first(page + 1));
   REQUIRE(!refused);
-  CHECK(refused.error().is(errc::access_denied));
+  CHECK(told(refused) == told(errc::access_denied));
   CHECK(seen == seen_before);
 }
 
@@ -151,27 +173,27 @@ template <class Rig>
 void rights_hold_for_each_mapping() {
   bench<Rig> b;
   const auto page = b.page;
-  REQUIRE(b.iommu.map(b.memory.at(0, 0, page, access::read)));
-  REQUIRE(b.iommu.map(b.memory.at(2 * page, page, page, access::write)));
+  REQUIRE(told(b.iommu.map(b.memory.at(0, 0, page, access::read))) == success);
+  REQUIRE(told(b.iommu.map(b.memory.at(2 * page, page, page, access::write))) == success);
   std::array<std::byte, 8> bytes{};
-  CHECK(b.read(0, bytes));
+  CHECK(told(b.read(0, bytes)) == success);
   const auto to_read_only = b.write(0, bytes);
   REQUIRE(!to_read_only);
-  CHECK(to_read_only.error().is(errc::access_denied));
-  CHECK(b.write(2 * page, bytes));
+  CHECK(told(to_read_only) == told(errc::access_denied));
+  CHECK(told(b.write(2 * page, bytes)) == success);
   const auto from_write_only = b.read(2 * page, bytes);
   REQUIRE(!from_write_only);
-  CHECK(from_write_only.error().is(errc::access_denied));
+  CHECK(told(from_write_only) == told(errc::access_denied));
   const auto none = b.iommu.map(b.memory.at(4 * page, 2 * page, page, access::none));
   REQUIRE(!none);
-  CHECK(none.error().is(errc::access_denied));
+  CHECK(told(none) == told(errc::access_denied));
 }
 
 template <class Rig>
 void an_overlap_is_refused_and_changes_nothing() {
   bench<Rig> b;
   const auto page = b.page;
-  REQUIRE(b.iommu.map(b.memory.at(4 * page, 0, 2 * page)));
+  REQUIRE(told(b.iommu.map(b.memory.at(4 * page, 0, 2 * page))) == success);
   const auto free = b.iommu.free_mappings();
   for (auto const& [first, size] : {std::pair{4 * page, 2 * page},
                                     {4 * page, page},
@@ -181,7 +203,7 @@ void an_overlap_is_refused_and_changes_nothing() {
                                     {3 * page, 4 * page}}) {
     const auto refused = b.iommu.map(b.memory.at(first, 8 * page, size));
     REQUIRE(!refused);
-    CHECK(refused.error().is(errc::overlaps));
+    CHECK(told(refused) == told(errc::overlaps));
     CHECK(!refused.error().rollback_failed());
     CHECK(refused.error().first() == first);
   }
@@ -195,25 +217,24 @@ template <class Rig>
 void an_unmap_that_would_cut_or_hit_a_hole_removes_nothing() {
   bench<Rig> b;
   const auto page = b.page;
-  REQUIRE(b.iommu.map(b.memory.at(2 * page, 0, page)));
-  REQUIRE(b.iommu.map(b.memory.at(3 * page, 4 * page, 2 * page)));
-  REQUIRE(b.iommu.map(b.memory.at(6 * page, 8 * page, 2 * page)));
+  REQUIRE(told(b.iommu.map(b.memory.at(2 * page, 0, page))) == success);
+  REQUIRE(told(b.iommu.map(b.memory.at(3 * page, 4 * page, 2 * page))) == success);
+  REQUIRE(told(b.iommu.map(b.memory.at(6 * page, 8 * page, 2 * page))) == success);
   const auto free = b.iommu.free_mappings();
-  const auto refused = [&](std::uint64_t first, std::uint64_t size, errc why) {
-    const auto answer = b.iommu.unmap(bytes_at(first, size));
-    return !answer && answer.error().is(why) && !answer.error().rollback_failed();
+  const auto refused = [&](std::uint64_t first, std::uint64_t size) {
+    return told(b.iommu.unmap(bytes_at(first, size)));
   };
-  CHECK(refused(3 * page, page, errc::cuts_a_mapping));
-  CHECK(refused(4 * page, page, errc::cuts_a_mapping));
-  CHECK(refused(2 * page, 2 * page, errc::cuts_a_mapping));
-  CHECK(refused(2 * page, 5 * page, errc::cuts_a_mapping));
-  CHECK(refused(7 * page, page, errc::cuts_a_mapping));
-  CHECK(refused(0, page, errc::not_mapped));
-  CHECK(refused(5 * page, page, errc::not_mapped));
-  CHECK(refused(page, 2 * page, errc::not_mapped));
-  CHECK(refused(2 * page, 6 * page, errc::not_mapped));
-  CHECK(refused(6 * page, 3 * page, errc::not_mapped));
-  CHECK(refused(0, 0, errc::not_mapped));  // everything, while there are holes
+  CHECK(refused(3 * page, page) == told(errc::cuts_a_mapping));
+  CHECK(refused(4 * page, page) == told(errc::cuts_a_mapping));
+  CHECK(refused(2 * page, 2 * page) == told(errc::cuts_a_mapping));
+  CHECK(refused(2 * page, 5 * page) == told(errc::cuts_a_mapping));
+  CHECK(refused(7 * page, page) == told(errc::cuts_a_mapping));
+  CHECK(refused(0, page) == told(errc::not_mapped));
+  CHECK(refused(5 * page, page) == told(errc::not_mapped));
+  CHECK(refused(page, 2 * page) == told(errc::not_mapped));
+  CHECK(refused(2 * page, 6 * page) == told(errc::not_mapped));
+  CHECK(refused(6 * page, 3 * page) == told(errc::not_mapped));
+  CHECK(refused(0, 0) == told(errc::not_mapped));  // everything, while there are holes
   CHECK(!b.iommu.unmap({io_address{3 * page}, io_address{2 * page}}));
   CHECK(b.iommu.free_mappings() == free);
   CHECK(b.reaches(2 * page, 0));
@@ -226,13 +247,13 @@ void a_run_of_whole_mappings_is_unmapped_by_one_call() {
   bench<Rig> b;
   const auto page = b.page;
   for (std::uint64_t i = 0; i < 5; ++i)
-    REQUIRE(b.iommu.map(b.memory.at(i * page, (7 - i) * page, page)));
-  REQUIRE(b.iommu.unmap(bytes_at(page, 3 * page)));
+    REQUIRE(told(b.iommu.map(b.memory.at(i * page, (7 - i) * page, page))) == success);
+  REQUIRE(told(b.iommu.unmap(bytes_at(page, 3 * page))) == success);
   CHECK(b.iommu.free_mappings() == 6);
   CHECK(b.reaches(0, 7 * page));
   CHECK(b.reaches(4 * page, 3 * page));
   for (std::uint64_t i = 1; i < 4; ++i) CHECK(b.refuses(i * page, 16, errc::not_mapped));
-  CHECK(b.iommu.map(b.memory.at(page, 0, 3 * page)));
+  CHECK(told(b.iommu.map(b.memory.at(page, 0, 3 * page))) == success);
   CHECK(b.reaches(3 * page, 2 * page));
 }
 
@@ -242,16 +263,16 @@ void the_budget_is_exact() {
   const auto page = b.page;
   REQUIRE(b.iommu.free_mappings() == 8);
   for (std::uint64_t i = 0; i < 8; ++i) {
-    REQUIRE(b.iommu.map(b.memory.at(2 * i * page, i * page, page)));
+    REQUIRE(told(b.iommu.map(b.memory.at(2 * i * page, i * page, page))) == success);
     CHECK(b.iommu.free_mappings() == 7 - i);
   }
   const auto refused = b.iommu.map(b.memory.at(32 * page, 8 * page, page));
   REQUIRE(!refused);
-  CHECK(refused.error().is(errc::over_budget));
+  CHECK(told(refused) == told(errc::over_budget));
   CHECK(b.refuses(32 * page, 16, errc::not_mapped));
-  REQUIRE(b.iommu.unmap(bytes_at(6 * page, page)));
+  REQUIRE(told(b.iommu.unmap(bytes_at(6 * page, page))) == success);
   CHECK(b.iommu.free_mappings() == 1);
-  CHECK(b.iommu.map(b.memory.at(32 * page, 8 * page, page)));
+  CHECK(told(b.iommu.map(b.memory.at(32 * page, 8 * page, page))) == success);
 }
 
 template <class Rig>
@@ -265,13 +286,13 @@ void a_mapping_lies_within_one_usable_range() {
        {128 * MiB, 200 * MiB, 128 * MiB - page, 256 * MiB - page, 64 * MiB - page, past_the_last}) {
     const auto refused = b.iommu.map(b.memory.at(first, 0, 2 * page));
     REQUIRE(!refused);
-    CHECK(refused.error().is(errc::outside_aperture));
+    CHECK(told(refused) == told(errc::outside_aperture));
     CHECK(refused.error().sentence().find("I/O virtual") != std::string::npos);
   }
   CHECK(b.iommu.free_mappings() == 8);
   for (auto const& range : ranges) {
-    CHECK(b.iommu.map(b.memory.at(range.first.value, 0, page)));
-    CHECK(b.iommu.map(b.memory.at(range.last.value - (page - 1), page, page)));
+    CHECK(told(b.iommu.map(b.memory.at(range.first.value, 0, page))) == success);
+    CHECK(told(b.iommu.map(b.memory.at(range.last.value - (page - 1), page, page))) == success);
     CHECK(b.reaches(range.last.value - 15, 2 * page - 16));
   }
 }
@@ -280,33 +301,30 @@ template <class Rig>
 void what_is_no_mapping_is_refused_and_leaves_nothing() {
   bench<Rig> b;
   const auto page = b.page;
-  const auto refused = [&](mapping const& what, errc why) {
-    const auto answer = b.iommu.map(what);
-    return !answer && answer.error().is(why) && !answer.error().rollback_failed();
-  };
-  CHECK(refused(b.memory.at(1, 0, page), errc::not_aligned));
-  CHECK(refused(b.memory.at(0, 0, page / 2), errc::not_aligned));
-  CHECK(refused(b.memory.at(0, 8, page), errc::not_aligned));
-  CHECK(refused(b.memory.at(page / 2, page / 2, page), errc::not_aligned));
-  CHECK(refused({{io_address{2 * page}, io_address{page - 1}}, b.memory.host()},
-                errc::invalid_extent));
-  CHECK(refused({bytes_at(0, 4 * page), host_address{0 - 2 * page}}, errc::invalid_extent));
-  CHECK(refused({extent<io_address>::everything(), host_address{0}}, errc::outside_aperture) !=
-        refused({extent<io_address>::everything(), host_address{0}}, errc::over_budget));
+  const auto refused = [&](mapping const& what) { return told(b.iommu.map(what)); };
+  CHECK(refused(b.memory.at(1, 0, page)) == told(errc::not_aligned));
+  CHECK(refused(b.memory.at(0, 0, page / 2)) == told(errc::not_aligned));
+  CHECK(refused(b.memory.at(0, 8, page)) == told(errc::not_aligned));
+  CHECK(refused(b.memory.at(page / 2, page / 2, page)) == told(errc::not_aligned));
+  CHECK(refused({{io_address{2 * page}, io_address{page - 1}}, b.memory.host()}) ==
+        told(errc::invalid_extent));
+  CHECK(refused({bytes_at(0, 4 * page), host_address{0 - 2 * page}}) == told(errc::invalid_extent));
+  const auto all = refused({extent<io_address>::everything(), host_address{0}});
+  CAPTURE(all);
+  CHECK((all == told(errc::outside_aperture) || all == told(errc::over_budget)));
   CHECK(b.iommu.free_mappings() == 8);
   CHECK(b.refuses(0, 16, errc::not_mapped));
-  CHECK(b.iommu.map(b.memory.at(0, 0, page)));
-  CHECK(b.iommu.map(b.memory.at(page, page, page)));
+  CHECK(told(b.iommu.map(b.memory.at(0, 0, page))) == success);
+  CHECK(told(b.iommu.map(b.memory.at(page, page, page))) == success);
   for (const std::uint64_t first : {page, 2 * page}) {
     const auto inside_out = b.iommu.unmap({io_address{first}, io_address{page - 1}});
     REQUIRE(!inside_out);
-    CHECK(inside_out.error().is(errc::invalid_extent));
+    CHECK(told(inside_out) == told(errc::invalid_extent));
     CHECK_FALSE(inside_out.error().rollback_failed());
   }
   // it wraps
-  CHECK(b.iommu.unmap({io_address{page}, io_address{~std::uint64_t{0}} + page})
-            .error()
-            .is(errc::invalid_extent));
+  CHECK(told(b.iommu.unmap({io_address{page}, io_address{~std::uint64_t{0}} + page})) ==
+        told(errc::invalid_extent));
   CHECK(b.iommu.free_mappings() == 6);
   CHECK(b.reaches(0, 0));
   CHECK(b.reaches(page, page));
@@ -316,19 +334,19 @@ template <class Rig>
 void groups_come_and_go_without_touching_a_mapping() {
   bench<Rig> b;
   const auto page = b.page;
-  REQUIRE(b.iommu.map(b.memory.at(0, 0, page)));
+  REQUIRE(told(b.iommu.map(b.memory.at(0, 0, page))) == success);
   auto second = b.iommu.join(endpoint_group{"second", {{"gpu", pin_class::pins}}});
-  REQUIRE(second);
+  REQUIRE(told(second) == success);
   auto mediated = b.iommu.join(mediated_group());
-  REQUIRE(mediated);
+  REQUIRE(told(mediated) == success);
   CHECK(b.reaches(0, 0));
-  REQUIRE(b.iommu.leave(*second));
+  REQUIRE(told(b.iommu.leave(*second)) == success);
   CHECK(b.reaches(0, 0));
-  REQUIRE(b.iommu.leave(*mediated));
+  REQUIRE(told(b.iommu.leave(*mediated)) == success);
   CHECK(b.reaches(0, 0));
   // The last one leaves: what is recorded stays recorded, and the next to join reaches it.
-  REQUIRE(b.iommu.close(*b.device));
-  REQUIRE(b.iommu.leave(b.joined));
+  REQUIRE(told(b.iommu.close(*b.device)) == success);
+  REQUIRE(told(b.iommu.leave(b.joined)) == success);
   CHECK(b.iommu.free_mappings() == 7);
   b.joined = b.iommu.join(passthrough_group()).value();
   b.device = b.iommu.open(b.joined, "disk").value();
@@ -340,30 +358,30 @@ void handles_that_are_stale_or_busy_are_refused_by_name() {
   bench<Rig> b;
   const auto twice = b.iommu.join(passthrough_group());
   REQUIRE(!twice);
-  CHECK(twice.error().is(errc::already_there));
+  CHECK(told(twice) == told(errc::already_there));
   const auto busy = b.iommu.leave(b.joined);
   REQUIRE(!busy);
-  CHECK(busy.error().is(errc::still_in_use));
+  CHECK(told(busy) == told(errc::still_in_use));
   CHECK(busy.error().subject() == "passthrough");
   const auto unknown = b.iommu.open(b.joined, "keyboard");
   REQUIRE(!unknown);
-  CHECK(unknown.error().is(errc::no_such_device));
-  CHECK(b.iommu.classify(b.joined, "keyboard").error().is(errc::no_such_device));
+  CHECK(told(unknown) == told(errc::no_such_device));
+  CHECK(told(b.iommu.classify(b.joined, "keyboard")) == told(errc::no_such_device));
 
-  REQUIRE(b.iommu.map(b.memory.at(0, 0, b.page)));
-  REQUIRE(b.iommu.close(*b.device));
+  REQUIRE(told(b.iommu.map(b.memory.at(0, 0, b.page))) == success);
+  REQUIRE(told(b.iommu.close(*b.device)) == success);
   CHECK(b.refuses(0, 16, errc::stale_handle));
-  CHECK(b.iommu.close(*b.device).error().is(errc::stale_handle));
-  REQUIRE(b.iommu.leave(b.joined));
-  CHECK(b.iommu.leave(b.joined).error().is(errc::stale_handle));
-  CHECK(b.iommu.open(b.joined, "nic").error().is(errc::stale_handle));
-  CHECK(b.iommu.classify(b.joined, "nic").error().is(errc::stale_handle));
+  CHECK(told(b.iommu.close(*b.device)) == told(errc::stale_handle));
+  REQUIRE(told(b.iommu.leave(b.joined)) == success);
+  CHECK(told(b.iommu.leave(b.joined)) == told(errc::stale_handle));
+  CHECK(told(b.iommu.open(b.joined, "nic")) == told(errc::stale_handle));
+  CHECK(told(b.iommu.classify(b.joined, "nic")) == told(errc::stale_handle));
 }
 
 template <class Rig>
 void a_device_closes_itself_and_moves_with_its_backend() {
   bench<Rig> b;
-  REQUIRE(b.iommu.map(b.memory.at(0, 0, b.page)));
+  REQUIRE(told(b.iommu.map(b.memory.at(0, 0, b.page))) == success);
   auto moved = std::move(*b.device);
   CHECK(b.refuses(0, 16, errc::stale_handle));
   b.device = std::move(moved);
@@ -379,8 +397,8 @@ void a_group_pins_as_soon_as_one_of_its_devices_does() {
   bench<Rig> b;
   auto mixed = b.iommu.join(mixed_group());
   auto mediated = b.iommu.join(mediated_group());
-  REQUIRE(mixed);
-  REQUIRE(mediated);
+  REQUIRE(told(mixed) == success);
+  REQUIRE(told(mediated) == success);
   CHECK(b.iommu.classify(b.joined, "nic").value() == pin_class::pins);
   CHECK(b.iommu.classify(*mixed, "vgpu").value() == pin_class::pins);
   CHECK(b.iommu.classify(*mediated, "vgpu").value() == pin_class::pins_on_demand);
@@ -393,16 +411,16 @@ void it_tells_who_pins_after_every_join_and_leave() {
     bench<Rig> b;
     CHECK(b.iommu.pins_now());
     auto mediated = b.iommu.join(mediated_group());
-    REQUIRE(mediated);
+    REQUIRE(told(mediated) == success);
     CHECK(b.iommu.pins_now());
-    REQUIRE(b.iommu.close(*b.device));
-    REQUIRE(b.iommu.leave(b.joined));
+    REQUIRE(told(b.iommu.close(*b.device)) == success);
+    REQUIRE(told(b.iommu.leave(b.joined)) == success);
     CHECK_FALSE(b.iommu.pins_now());
     auto mixed = b.iommu.join(mixed_group());
-    REQUIRE(mixed);
+    REQUIRE(told(mixed) == success);
     CHECK(b.iommu.pins_now());
-    REQUIRE(b.iommu.leave(*mixed));
-    REQUIRE(b.iommu.leave(*mediated));
+    REQUIRE(told(b.iommu.leave(*mixed)) == success);
+    REQUIRE(told(b.iommu.leave(*mediated)) == success);
     CHECK_FALSE(b.iommu.pins_now());
   }
 }
@@ -411,18 +429,18 @@ template <class Rig>
 void a_mediated_device_sees_what_the_cpu_sees_with_and_without_company() {
   bench<Rig> b{mediated_group()};
   const auto page = b.page;
-  REQUIRE(b.iommu.map(b.memory.at(0, page, 4 * page)));
+  REQUIRE(told(b.iommu.map(b.memory.at(0, page, 4 * page))) == success);
   CHECK(b.reaches(0, page));
   b.memory.discard(page, 4 * page);
   CHECK(b.reaches(0, page));
   CHECK(b.reaches(3 * page, 4 * page));
   auto company = b.iommu.join(passthrough_group());
-  REQUIRE(company);
+  REQUIRE(told(company) == success);
   CHECK(b.reaches(2 * page + 5, 3 * page + 5));
   std::vector<std::byte> sent(4 * page, std::byte{0x5a});
-  CHECK(b.write(0, sent));
+  CHECK(told(b.write(0, sent)) == success);
   CHECK(std::ranges::equal(b.memory.bytes().subspan(page, 4 * page), sent));
-  REQUIRE(b.iommu.leave(*company));
+  REQUIRE(told(b.iommu.leave(*company)) == success);
   CHECK(b.reaches(0, page));
 }
 
@@ -430,20 +448,20 @@ template <class Rig>
 void abandoning_lets_everything_go_but_what_is_in_use() {
   bench<Rig> b;
   auto second = b.iommu.join(mediated_group());
-  REQUIRE(second);
-  REQUIRE(b.iommu.map(b.memory.at(0, 0, b.page)));
-  REQUIRE(b.iommu.map(b.memory.at(256 * MiB, 4 * b.page, 4 * b.page)));
+  REQUIRE(told(second) == success);
+  REQUIRE(told(b.iommu.map(b.memory.at(0, 0, b.page))) == success);
+  REQUIRE(told(b.iommu.map(b.memory.at(256 * MiB, 4 * b.page, 4 * b.page))) == success);
   const auto busy = b.iommu.abandon();
   REQUIRE(!busy);
-  CHECK(busy.error().is(errc::still_in_use));
+  CHECK(told(busy) == told(errc::still_in_use));
   CHECK(busy.error().subject() == "passthrough");
   CHECK(b.reaches(0, 0));
-  REQUIRE(b.iommu.close(*b.device));
-  REQUIRE(b.iommu.abandon());
+  REQUIRE(told(b.iommu.close(*b.device)) == success);
+  REQUIRE(told(b.iommu.abandon()) == success);
   CHECK(b.iommu.free_mappings() == 8);
-  CHECK(b.iommu.leave(b.joined).error().is(errc::stale_handle));
-  CHECK(b.iommu.open(*second, "vgpu").error().is(errc::stale_handle));
-  CHECK(b.iommu.abandon());
+  CHECK(told(b.iommu.leave(b.joined)) == told(errc::stale_handle));
+  CHECK(told(b.iommu.open(*second, "vgpu")) == told(errc::stale_handle));
+  CHECK(told(b.iommu.abandon()) == success);
   b.joined = b.iommu.join(passthrough_group()).value();
   b.device = b.iommu.open(b.joined, "nic").value();
   CHECK(b.refuses(0, 16, errc::not_mapped));
@@ -455,23 +473,18 @@ void nothing_is_left_when_it_is_gone() {
   const auto descriptors = tether_test::open_descriptors();
   {
     bench<Rig> b;
-    REQUIRE(b.iommu.map(b.memory.at(0, 0, 8 * b.page)));
+    REQUIRE(told(b.iommu.map(b.memory.at(0, 0, 8 * b.page))) == success);
     CHECK(tether_test::pinned_by_the_kernel() - pinned ==
           (Rig::backend_type::pins ? 8 * b.page : 0));
     CHECK(b.reaches(0, 0));
-    CHECK(b.iommu.quiesce());
+    CHECK(told(b.iommu.quiesce()) == success);
   }
   CHECK(tether_test::pinned_by_the_kernel() == pinned);
   CHECK(tether_test::open_descriptors() == descriptors);
 }
 
-/// All of them. A law is a subcase, named after what it guarantees. Requires: a backend of groups.
 template <class Rig>
-void check_backend() {
-  static_assert(backend<typename Rig::backend_type>);
-  static_assert(Rig::backend_type::unit == attach_unit::group,
-                "laws/backend.hpp judges backends of groups only");
-  static_assert(dma_engine<typename Rig::backend_type::device_type>);
+void check_each_law() {
   if (const auto made = Rig::make({}); !made)
     return tether_test::skip_because(made.error().sentence());
 
@@ -520,6 +533,23 @@ void check_backend() {
     abandoning_lets_everything_go_but_what_is_in_use<Rig>();
   }
   SUBCASE("nothing is left when it is gone") { nothing_is_left_when_it_is_gone<Rig>(); }
+}
+
+/// All of them. A law is a subcase, named after what it guarantees. Requires: a backend of groups.
+template <class Rig>
+void check_backend() {
+  using judged = typename Rig::backend_type;
+  constexpr bool of_groups = judged::unit == attach_unit::group;
+  constexpr bool joins = joins_endpoint_groups<judged>;
+  static_assert(backend<judged>);
+  static_assert(of_groups, "laws/backend.hpp judges backends of groups only");
+  static_assert(!of_groups || joins,
+                "laws/backend.hpp joins groups of its own: give the backend's group_type a "
+                "constructor from 'tether::endpoint_group const&' that is not explicit, or judge "
+                "a class derived from the backend whose 'join' takes one");
+  static_assert(dma_engine<typename judged::device_type>);
+  if constexpr (backend<judged> && joins && dma_engine<typename judged::device_type>)
+    check_each_law<Rig>();
 }
 
 }  // namespace tether::laws

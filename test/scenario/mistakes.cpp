@@ -3,8 +3,10 @@
 // table of include/tether/README.md is these, word by word.
 #include <tether/attach/container.hpp>
 #include <tether/backend/iommufd.hpp>
+#include <tether/backend/mapped_buffers.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/backend/vfio_type1.hpp>
+#include <tether/discard/virtio_mem.hpp>
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/topology/address_space.hpp>
 #include <tether/topology/ram_block.hpp>
@@ -80,6 +82,8 @@ void devices(all_mistakes& all) {
   container<type1> dma{g.guest, g.gate, type1{sysfs}};
   const vfio_group twelve{"/dev/vfio/12"};
   all.refused("a group, and no IOMMU is on", dma.attach(twelve));
+  all.refused("a device by its group's node, and no IOMMU is on",
+              dma.attach(endpoint{"/dev/vfio/12"}));
   made.add("0000:01:00.0", "pci", "12", "nvme");
   all.refused("a group, and VFIO is not loaded", dma.attach(twelve));
   made.add("0000:02:00.0", "pci", "13", "vfio-pci");
@@ -87,6 +91,8 @@ void devices(all_mistakes& all) {
   all.refused("a group that is not there", dma.attach(vfio_group{"/dev/vfio/99"}));
   all.refused("a group that is bound, in an OS container that was not given its node",
               dma.attach(vfio_group{"/dev/vfio/13"}));
+  all.refused("a device by its own node, which is not there",
+              dma.attach(endpoint{"/dev/vfio/devices/vfio0"}));
   all.refused("a PCI address that is not there", vfio_group::of("0000:09:00.0", sysfs));
   all.refused("a PCI address without its domain", vfio_group::of("02:00.0", sysfs));
   made.add("0000:03:00.0", "pci", "14");
@@ -103,8 +109,28 @@ void devices(all_mistakes& all) {
   auto group = must(dma.attach(vfio_group{"/dev/vfio/13"}));
   all.refused("the same group twice", dma.attach(vfio_group{"/dev/vfio/13"}));
   auto device = must(group.open("0000:02:00.0"));
+  const ram_block divided = must(ram_block::allocate("dimm", 4 * MiB));
+  must(divide(divided, 2 * MiB));
+  all.refused("virtio-mem beside a container that maps whole sections",
+              virtio_mem<>::create("dimm", divided, guest_address{64 * MiB}, g.gate));
   all.refused("a reset of a device that has none", device->reset());
   must(group.detach());
+  all.refused("a group detached twice", group.detach());
+  all.refused("a device opened in a group that was detached", group.open("0000:02:00.0"));
+}
+
+void buffers(all_mistakes& all) {
+  fake_vfio_kernel::start_anew();
+  const ram_block ram = must(ram_block::allocate("ram", 64 * KiB));
+  type1 unjoined;
+  auto early = must(mapped_buffers<type1>::over(unjoined));
+  all.refused("a buffer mapped before a group has joined", early.map({ram.data(), 8 * KiB}));
+  software_iommu iommu;
+  auto small = must(mapped_buffers<software_iommu>::over(iommu, io_address{8 * KiB - 1}));
+  all.refused("a buffer too large for the device's DMA mask", small.map({ram.data(), 8 * KiB}));
+  auto whole = must(mapped_buffers<software_iommu>::over(iommu));
+  all.refused("a buffer at an address that interrupts have",
+              whole.map_at(io_address{0xfee0'0000}, {ram.data(), 8 * KiB}));
 }
 
 void single_devices(all_mistakes& all) {
@@ -113,6 +139,10 @@ void single_devices(all_mistakes& all) {
   using backend = iommufd_bench::backend_type;
   container<backend> one{g.guest, g.gate, b.container()};
   container<backend> other{g.guest, g.gate, b.container()};
+  const fake_sysfs bare;
+  b.machine.there = false;
+  all.refused("iommufd, and no IOMMU is on", backend::open(vfio_sysfs{bare.root()}));
+  b.machine.there = true;
   b.machine.lockable = 64 * KiB;
   all.refused("a locked-memory limit below the guest's memory (iommufd)", one.attach(b.edu));
   b.machine.lockable = 1 * MiB;
@@ -125,6 +155,13 @@ void memory(all_mistakes& all) {
   all.refused("a block that no address space holds",
               ram_block::allocate("ram", std::uint64_t{1} << 50));
   small_guest g;
+  const region of_other = [] {
+    ram_block moved = must(ram_block::allocate("moved", 64 * KiB));
+    const ram_block kept = std::move(moved);
+    return region::ram(moved).named("low");
+  }();
+  all.refused("RAM placed by a block that was moved from",
+              g.guest.place(of_other, guest_address{16 * MiB}));
   all.refused("RAM placed over RAM that asked to lie alone",
               g.guest.place(region::ram(g.ram).named("dimm").exclusive(), guest_address{64 * KiB}));
   discard_gate<> another;
@@ -172,6 +209,14 @@ void order(all_mistakes& all) {
     const soft_container one{guest, gate, std::move(iommu)};
     const soft_container two{guest, gate, std::move(iommu)};
   });
+  all.stops("a container destroyed under a lease", [] {
+    small_guest g;
+    auto dma = std::make_unique<soft_container>(g.guest, g.gate);
+    auto group = must(dma->attach(soft));
+    auto device = must(group.open("eth0"));
+    const auto lease = must(device.lease());
+    dma.reset();
+  });
   all.stops("a device used after it was closed", [] {
     small_guest g;
     soft_container dma{g.guest, g.gate};
@@ -201,6 +246,7 @@ std::vector<std::string> rows_of_the_readme() {
 TEST_CASE("each mistake meets the sentence that the README says, and the README has them all") {
   all_mistakes all;
   devices(all);
+  buffers(all);
   single_devices(all);
   memory(all);
   order(all);

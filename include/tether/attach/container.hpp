@@ -71,17 +71,17 @@ class container : private detail::teardown<Backend, configuration<Backend, Polic
             std::string_view name = {})
       : base{space, detail::same_threading<typename base::threading>(gate), std::move(backend),
              std::move(kvm), name} {}
-  /// With the KVM policy's default, which tells nobody.
+  /// With the KVM policy's default, which tells nobody; one that has none is given (tether[K3]).
   template <class Threading>
-    requires std::default_initializable<kvm_type>
   container(address_space& space, discard_gate<Threading>& gate, Backend backend,
             std::string_view name = {})
-      : container{space, gate, std::move(backend), kvm_type{}, name} {}
-  /// With a backend's default, too.
+      : container{space, gate, std::move(backend),
+                  detail::by_default<kvm_type, detail::kvm_policy_that_is_not_open>(), name} {}
+  /// With a backend's default, too; one that has none is opened and given (tether[B12]).
   template <class Threading>
-    requires std::default_initializable<kvm_type> && std::default_initializable<Backend>
   container(address_space& space, discard_gate<Threading>& gate, std::string_view name = {})
-      : container{space, gate, Backend{}, kvm_type{}, name} {}
+      : container{space, gate, detail::by_default<Backend, detail::backend_that_is_not_open>(),
+                  name} {}
   container(container const&) = delete;
   container& operator=(container const&) = delete;
   /// Detaches everything. What a mapped BAR keeps busy is detached by its last view, and until then
@@ -150,10 +150,12 @@ class container : private detail::teardown<Backend, configuration<Backend, Polic
                                                           Monitor& who) noexcept {
     return attach_located(device, agrees, &who);
   }
-  template <std::same_as<endpoint> Named, class... Others>
-    requires(!locates_endpoints<Backend> && !std::convertible_to<Named const&, source_type const&>)
-  result<attached_device<container>> attach(Named const&, Others&&...) noexcept {
-    static_assert(sizeof(detail::backend_that_finds_no_device<Backend, Named>) != 0);
+  /// Anything else is refused in a sentence (tether[B10], tether[B13]).
+  template <class Given, class... Others>
+    requires(!std::convertible_to<Given const&, source_type const&> &&
+             !(std::same_as<Given, endpoint> && locates_endpoints<Backend>))
+  result<attached_device<container>> attach(Given const&, Others&&...) noexcept {
+    static_assert(sizeof(detail::refusal_to_attach<Backend, source_type, Given>) != 0);
     return failure(error{"attach", errc::unsupported});
   }
 

@@ -71,10 +71,10 @@ class basic_iommufd {
   }
 
   /// On a context of its own, which it opens. Fails: as above, and as `iommufd_context::open`.
-  [[nodiscard]] static result<basic_iommufd> open() noexcept {
-    auto context = basic_iommufd_context<Kernel>::open();
+  [[nodiscard]] static result<basic_iommufd> open(vfio_sysfs sysfs = vfio_sysfs{}) noexcept {
+    auto context = basic_iommufd_context<Kernel>::open(iommufd_accounting::as_it_is, sysfs);
     if (!context) return failure(context.error());
-    return open(std::move(*context));
+    return open(std::move(*context), std::move(sysfs));
   }
 
   /// Ensures: pinned when it returns, if a device that pins has joined; pages that another

@@ -92,15 +92,14 @@ class iova_allocator {
           "both ends must be multiples of {} bytes", page_));
     if (!tiles_.make_room(2)) return failure(error::out_of_memory(claiming).at(where));
     auto const* const run = tiles_.find(where.first.value);
-    if (run == nullptr) return failure(error{claiming, errc::outside_aperture}.at(where));
+    if (run == nullptr) return failure(unusable(where));
     if (!run->taken && where.last.value <= run->last) {
       cut(*run, where);
       return {};
     }
     // What is behind a free run of the same range is taken.
     auto const* const behind = run->taken ? run : next_in_range(*run);
-    return failure(
-        error{claiming, behind != nullptr ? errc::overlaps : errc::outside_aperture}.at(where));
+    return failure(behind != nullptr ? error{claiming, errc::overlaps}.at(where) : unusable(where));
   }
 
   /// Gives back exactly what `allocate` or `claim` took. Fails, changing nothing: `not_mapped` if
@@ -137,6 +136,8 @@ class iova_allocator {
     result<void> kept{};
     tiles_.each([&](detail::iova_tile const& one) noexcept {
       if (one.taken) kept = anew->claim({io_address{one.first}, io_address{one.last}});
+      if (!kept && kept.error().is(errc::outside_aperture))
+        kept = failure(kept.error().advise("it is in use, and not usable any more: free it first"));
       return kept.has_value();
     });
     if (kept) *this = std::move(*anew);
@@ -191,8 +192,19 @@ class iova_allocator {
       tiles_.insert({where.last.value + 1, run.last, run.range, false});
   }
   [[nodiscard, gnu::cold]] error no_room() const noexcept {
+    std::uint64_t largest = 0;  // of what is handed out, which the page at address 0 never is
+    static_cast<void>(tiles_.each([&](detail::iova_tile const& one) noexcept {
+      const std::uint64_t first = place_in(one, page_);
+      if (!one.taken && first <= one.last && one.last - first >= largest)
+        largest = one.last - first + 1;
+      return true;
+    }));
     return error::from_errno(allocating, ENOSPC)
-        .advise("the largest run of I/O addresses that is free has {} bytes", largest_free());
+        .advise("the largest run of I/O addresses that is free has {} bytes", largest);
+  }
+  [[nodiscard, gnu::cold]] static error unusable(extent<io_address> where) noexcept {
+    return error{claiming, errc::outside_aperture}.at(where).advise(
+        "it must lie in one of the ranges of usable_iova(), and within what the device can send");
   }
 
   std::uint64_t page_;

@@ -128,7 +128,7 @@ class discard_gate {
         return failure(error{"require discards", errc::discards_disabled}
                            .on_behalf_of(name)
                            .blocked_by(ledger_.find(entry_kind::any_hold, also))
-                           .advise("detach what holds them down first"));
+                           .advise(detail::how_to_allow(kind)));
       }
       if (!ledger_.has_room(entry_kind_of(kind), 1))
         return failure(detail::uncountable("require discards", name));

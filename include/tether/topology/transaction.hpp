@@ -61,8 +61,7 @@ class [[nodiscard]] transaction {
     const auto memory = what.reference();
     if (what.needs_memory()) {
       if (memory.get() == nullptr)
-        return failure(
-            error{operation, errc::stale_handle}.of(name).advise("its RAM block is gone"));
+        return failure(error{operation, errc::stale_handle}.of(name).advise(block_gone));
       if (where && !what.fits_its_block())
         return failure(error{operation, errc::past_the_end}.at(*where).of(name).advise(
             "it has {} byte{|s}", what.block_size()));
@@ -166,6 +165,8 @@ class [[nodiscard]] transaction {
         kind_{kind},
         was_compulsory_{writer.made_compulsory()} {}
 
+  static constexpr const char* block_gone =
+      "its RAM block was freed or moved from: use the block that it was moved to";
   static constexpr const char* only_read =
       "its descriptor is open for reading only: place it as ROM or read-only, or open it for "
       "reading "

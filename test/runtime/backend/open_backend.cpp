@@ -7,6 +7,7 @@
 #include <tether/testing/recording.hpp>
 
 #include <support/failing_allocation.hpp>
+#include <support/fake_sysfs.hpp>
 #include <support/iommufd_bench.hpp>
 
 #include <doctest/doctest.h>
@@ -39,11 +40,16 @@ TEST_CASE("what a backend's own open says is passed on, and no memory is an erro
   tether_test::iommufd_bench machine;
   using backend = tether_test::iommufd_bench::backend_type;
   fake_iommufd_kernel::fail_at(1, ENOENT);
-  const auto none = open_backend<backend>();
+  const auto none = open_backend<backend>(machine.sysfs());
   REQUIRE_FALSE(none);
   CHECK(none.error().sentence() ==
         "open iommufd of '/dev/iommu': No such file or directory; load the iommufd module "
         "(CONFIG_IOMMUFD, Linux 6.6), or use vfio_type1");
+  const tether_test::fake_sysfs bare;
+  fake_iommufd_kernel::fail_at(1, ENOENT);
+  CHECK(open_backend<backend>(vfio_sysfs{bare.root()}).error().sentence() ==
+        "open iommufd of '/dev/iommu': No such file or directory; no IOMMU is on: turn it on "
+        "(intel_iommu=on, or the firmware's setting)");
   if (!tether_test::allocations_can_fail) return tether_test::cannot_fail_allocations();
   tether_test::failing_allocation = 1;
   const auto soft = open_backend<software_iommu>();

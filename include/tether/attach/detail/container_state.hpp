@@ -113,7 +113,7 @@ class container_state : public told_tracer<typename Configuration::tracing> {
                                                             std::uint64_t device_id) noexcept {
     std::lock_guard moment{records_};
     auto* const found = find_open(id, device_id);
-    if (found == nullptr) return failure(error{"lease device", errc::stale_handle});
+    if (found == nullptr) return failure(stale("lease device"));
     return device_lease<typename Backend::device_type>{*found->device, found->leases};
   }
   /// Puts devices out of the reach of handles before they are closed. If one has an outstanding

@@ -86,9 +86,9 @@ class device_operations : public executor<Backend, Configuration> {
       return failure(inherited("detach"));
     std::lock_guard alone{this->operation_};
     const auto group = this->find(id);
-    if (group == this->groups_.end()) return failure(error{"detach", errc::stale_handle});
+    if (group == this->groups_.end()) return failure(stale("detach"));
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
-    if (device == group->devices.end()) return failure(error{"detach", errc::stale_handle});
+    if (device == group->devices.end()) return failure(stale("detach"));
     if (auto able = this->may_work("detach", device->name); !able) return able;
     if (this->hide(device, std::next(device)) != nullptr) [[unlikely]]
       return failure(device->lease_in_the_way_of("detach"));

@@ -82,7 +82,7 @@ class group_operations : public executor<Backend, Configuration> {
       return failure(inherited("detach"));
     [[maybe_unused]] const Lock alone{this->operation_};
     const auto group = this->find(id);
-    if (group == this->groups_.end()) return failure(error{"detach", errc::stale_handle});
+    if (group == this->groups_.end()) return failure(stale("detach"));
     if (auto able = this->may_work("detach", group->name); !able) return able;
     if (auto const* const busy = this->hide(group->devices.begin(), group->devices.end()))
         [[unlikely]]
@@ -109,7 +109,8 @@ class group_operations : public executor<Backend, Configuration> {
     [[maybe_unused]] const Lock alone{this->operation_};
     const auto group = this->find(id);
     if (group == this->groups_.end())
-      return failure(error{"open device", errc::stale_handle}.of(name));
+      return failure(
+          stale("open device").of(name).advise("its group was detached: attach that again"));
     if (auto able = this->may_work("open device", name); !able) return failure(able.error());
     if (group->unplug_requested)
       return failure(error{"open device", errc::unplug_requested}.of(name));
@@ -136,9 +137,9 @@ class group_operations : public executor<Backend, Configuration> {
       return failure(inherited("close device"));
     [[maybe_unused]] const Lock alone{this->operation_};
     const auto group = this->find(id);
-    if (group == this->groups_.end()) return failure(error{"close device", errc::stale_handle});
+    if (group == this->groups_.end()) return failure(stale("close device"));
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
-    if (device == group->devices.end()) return failure(error{"close device", errc::stale_handle});
+    if (device == group->devices.end()) return failure(stale("close device"));
     if (auto able = this->may_work("close device", device->name); !able) return able;
     if (this->hide(device, std::next(device)) != nullptr) [[unlikely]]
       return failure(device->lease_in_the_way_of("close device"));
@@ -174,12 +175,12 @@ class group_operations : public executor<Backend, Configuration> {
       return failure(inherited("detach"));
     const operation_lock alone{this->operation_};
     const auto group = this->find(id);
-    if (group == this->groups_.end()) return failure(error{"detach", errc::stale_handle});
+    if (group == this->groups_.end()) return failure(stale("detach"));
     const auto device = std::ranges::find(group->devices, device_id, &device_record<Backend>::id);
     const bool found = device != group->devices.end();
     if (group->goes_with_last_device && group->devices.size() == (found ? 1U : 0U))
       return detach<held_already>(id);
-    if (!found) return failure(error{"detach", errc::stale_handle});
+    if (!found) return failure(stale("detach"));
     return close<held_already>(id, device_id);
   }
 

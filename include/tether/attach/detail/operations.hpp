@@ -34,7 +34,7 @@ class with_unplug : public Operations {
       return failure(inherited("request unplug"));
     std::lock_guard alone{this->operation_};
     const auto group = this->find(id);
-    if (group == this->groups_.end()) return failure(error{"request unplug", errc::stale_handle});
+    if (group == this->groups_.end()) return failure(stale("request unplug"));
     std::lock_guard moment{this->records_};
     group->unplug_requested = true;
     return {};
@@ -45,7 +45,7 @@ class with_unplug : public Operations {
       return failure(inherited("cancel unplug"));
     std::lock_guard alone{this->operation_};
     const auto group = this->find(id);
-    if (group == this->groups_.end()) return failure(error{"cancel unplug", errc::stale_handle});
+    if (group == this->groups_.end()) return failure(stale("cancel unplug"));
     if (group->unplug_answered)
       return failure(error{"cancel unplug", errc::unplug_requested}
                          .of(group->name)

@@ -27,6 +27,12 @@ struct handle_ids {
   std::uint64_t device = 0;
 };
 
+/// Why nothing is done with a handle to what is not there any more. Its name went with it.
+[[nodiscard, gnu::cold]] inline error stale(const char* operation) noexcept {
+  return error{operation, errc::stale_handle}.advise(
+      "it was closed or detached before: open or attach it again");
+}
+
 /// Replaces an entry where a policy counts no holds for that scope.
 struct no_hold_entry {
   explicit constexpr no_hold_entry(std::string_view) noexcept {}

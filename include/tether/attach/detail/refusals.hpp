@@ -136,6 +136,37 @@ struct backend_that_finds_no_device {
                 "endpoint_type, or give it 'locate(endpoint const&) const noexcept', which returns "
                 "a result of 'device_in_group<group_type>', or of 'endpoint_type'");
 };
+/// `Given` is what stands in the call, `Source` what this backend attaches.
+template <class Source, class Given>
+struct nothing_that_can_be_attached {
+  static_assert(std::is_convertible_v<Given const&, Source const&>,
+                "tether[B13]: this is nothing that the container's backend attaches: attach a "
+                "tether::endpoint{name}, or the backend's own group_type or endpoint_type (the "
+                "value of a result, not the result)");
+};
+template <class Backend, class Source, class Given>
+using refusal_to_attach = std::conditional_t<std::is_same_v<Given, endpoint>,
+                                             backend_that_finds_no_device<Backend, Given>,
+                                             nothing_that_can_be_attached<Source, Given>>;
+template <class Backend>
+struct backend_that_is_not_open {
+  static_assert(std::is_default_constructible_v<Backend>,
+                "tether[B12]: this backend cannot be made without arguments: open it first, and "
+                "give the container the value of its 'open(...)', or of 'open_backend<Backend>()', "
+                "after the gate");
+};
+template <class Kvm>
+struct kvm_policy_that_is_not_open {
+  static_assert(std::is_default_constructible_v<Kvm>,
+                "tether[K3]: this KVM policy cannot be made without arguments: give the container "
+                "one, as the value of 'kvm_device::create(vm)', after the backend");
+};
+/// What a container makes by itself. Refused for what cannot be made so.
+template <class Part, template <class> class Refusal>
+Part by_default() {
+  if constexpr (std::default_initializable<Part>) return Part{};
+  static_assert(std::default_initializable<Part> || sizeof(Refusal<Part>) != 0);
+}
 template <class Policy>
 struct policy_with_hidden_slot {
   static_assert(!hides_its_slot<Policy>,

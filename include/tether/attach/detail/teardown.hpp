@@ -35,10 +35,11 @@ class teardown : public operations_of<Backend, Configuration> {
       leave_to_parent();
       return;
     }
-    if (this->leased() != nullptr) {
+    if (auto const* const busy = this->leased(); busy != nullptr) [[unlikely]] {
       stop(
           "tether[D1]: a container was destroyed while a lease of one of its devices was out, so a "
-          "device would be used that is gone");
+          "device would be used that is gone: end leases first",
+          busy->name);
     }
     while (!this->groups_.empty() && !this->is_diverged()) {
       if (auto gone = detach_one_of(this->groups_.back()); !gone)

@@ -64,6 +64,8 @@ template <class Kernel>
                                               std::span<extent<io_address> const> usable) noexcept {
   const auto why = error::from_errno("map", number).at(what.where);
   if (number == EEXIST) return error{"map", errc::overlaps}.at(what.where);
+  if (number == EBADF)
+    return why.advise("no container is open: join a group or device to the backend first");
   if (number != EINVAL && number != EOVERFLOW && number != EFAULT) return why;
   if (auto shaped = check_shape(what, smallest); !shaped) return shaped.error();
   if (auto inside = check_aperture(what.where, usable); !inside) return inside.error();

@@ -6,6 +6,7 @@
 
 #include <tether/backend/iommufd/shared_mappings.hpp>
 #include <tether/backend/iommufd/uapi.hpp>
+#include <tether/backend/vfio/sysfs.hpp>
 #include <tether/core/detail/exceptions.hpp>
 #include <tether/core/detail/locked_memory.hpp>
 #include <tether/core/error.hpp>
@@ -56,17 +57,18 @@ struct iommufd_context_state {
 template <class Kernel>
 class basic_iommufd_context {
  public:
-  /// Opens /dev/iommu. Fails: ENOENT where the kernel has no iommufd, EACCES, EPERM where the
-  /// accounting may not be changed.
+  /// Opens /dev/iommu. Fails: ENOENT where the kernel has no iommufd, and tells by `sysfs` if no
+  /// IOMMU is on; EACCES, EPERM where the accounting may not be changed.
   [[nodiscard]] static result<basic_iommufd_context> open(
-      iommufd_accounting whose = iommufd_accounting::as_it_is) noexcept {
-    return make(Kernel::call(SYS_openat, AT_FDCWD, node, O_RDWR | O_CLOEXEC, 0), whose);
+      iommufd_accounting whose = iommufd_accounting::as_it_is,
+      vfio_sysfs const& sysfs = vfio_sysfs{}) noexcept {
+    return make(Kernel::call(SYS_openat, AT_FDCWD, node, O_RDWR | O_CLOEXEC, 0), whose, sysfs);
   }
   /// From an open descriptor, which stays the caller's: it is duplicated. Fails: EBADF; as `open`;
   /// EBUSY if the accounting cannot be changed any more.
   [[nodiscard]] static result<basic_iommufd_context> from_descriptor(
       int descriptor, iommufd_accounting whose = iommufd_accounting::as_it_is) noexcept {
-    return make(Kernel::duplicate(descriptor), whose);
+    return make(Kernel::duplicate(descriptor), whose, vfio_sysfs{});
   }
 
   /// For interfaces that tether does not wrap. It stays the context's.
@@ -99,9 +101,10 @@ class basic_iommufd_context {
       : state_{std::move(shared)} {}
 
   static result<basic_iommufd_context> make(typename Kernel::answer opened,
-                                            iommufd_accounting whose) noexcept {
+                                            iommufd_accounting whose,
+                                            vfio_sysfs const& sysfs) noexcept {
     TETHER_TRY {
-      if (opened < 0) return failure(why_not_open(static_cast<int>(-opened)));
+      if (opened < 0) return failure(why_not_open(static_cast<int>(-opened), sysfs));
       kernel_descriptor<Kernel> descriptor{opened};
       if (whose != iommufd_accounting::as_it_is) {
         detail::iommufd_uapi::option option{};
@@ -120,9 +123,10 @@ class basic_iommufd_context {
       return failure(error::out_of_memory("open iommufd").of(node));
     }
   }
-  static error why_not_open(int number) noexcept {
+  static error why_not_open(int number, vfio_sysfs const& sysfs) {
     const auto why = error::from_errno("open iommufd", number).of(node);
     if (number == ENOENT || number == ENODEV || number == ENXIO) {
+      if (!sysfs.has_iommu()) return why.advise(detail::turn_on_iommu);
       return why.advise("load the iommufd module (CONFIG_IOMMUFD, Linux 6.6), or use vfio_type1");
     }
     if (number == EACCES || number == EPERM)

@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <exception>
 #include <string>
+#include <string_view>
 #include <sys/stat.h>
 #include <utility>
 #include <vector>
@@ -30,6 +31,20 @@ namespace tether::detail {
     return leaves_device_unused(sysfs.driver_of(group, one));
   });
   return devices;
+}
+
+/// What is missing where nothing is at the path of a group's or a device's node; for any other
+/// path, what could be named.
+[[nodiscard]] inline const char* why_nothing_at(std::string const& path, vfio_sysfs const& sysfs) {
+  const auto name = last_part(path);
+  const std::string_view folder{path.data(), path.size() - name.size()};
+  const bool is_number =
+      !name.empty() && name.find_first_not_of("0123456789") == std::string::npos;
+  if (folder.ends_with("/vfio/") && (is_number || sysfs.is_without_iommu(name)))
+    return sysfs.why_no_group(name);
+  if (folder.ends_with("/vfio/devices/") && !name.empty()) return sysfs.why_no_node(name);
+  return "name a PCI address such as 0000:01:00.0, a node such as /dev/vfio/devices/vfio0, or a "
+         "folder of sysfs";
 }
 
 /// The one device that a path leads to: its own node, the node of a group in which it is alone, or
@@ -56,10 +71,8 @@ namespace tether::detail {
   }
   if (missing != 0) {
     return failure(none.because(missing).advise(
-        missing == EACCES
-            ? "give this user the right to search the folders of that path"
-            : "name a PCI address such as 0000:01:00.0, a node such as /dev/vfio/devices/vfio0, or "
-              "a folder of sysfs"));
+        missing == EACCES ? "give this user the right to search the folders of that path"
+                          : why_nothing_at(path, sysfs)));
   }
   return failure(none.advise(group.empty()
                                  ? "it is no node of VFIO: name a PCI address such as 0000:01:00.0"

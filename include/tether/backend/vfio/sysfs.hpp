@@ -16,20 +16,12 @@
 #include <string>
 #include <string_view>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <utility>
 #include <vector>
 
 namespace tether {
 
 namespace detail {
-
-/// "major:minor" of a character device; empty for anything else.
-[[nodiscard]] inline std::string node_number(struct stat const& node) {
-  return S_ISCHR(node.st_mode)
-             ? std::to_string(major(node.st_rdev)) + ":" + std::to_string(minor(node.st_rdev))
-             : std::string{};
-}
 
 /// Advice of several errors.
 inline constexpr const char* turn_on_iommu =
@@ -111,9 +103,7 @@ class vfio_sysfs {
       const auto folder = find(device);
       if (folder.empty()) return failure(absent.advise(why_no_device(device)));
       const auto node = node_in(folder);
-      if (node.empty()) {
-        return failure(absent.advise(has("/class/vfio-dev") ? detail::bind_it : detail::load_vfio));
-      }
+      if (node.empty()) return failure(absent.advise(why_not_bound()));
       if (!detail::is_there(node + "/dev")) {
         if (is_without_iommu(detail::target_name(folder + "/iommu_group")))
           return failure(absent.advise(detail::turn_on_iommu));
@@ -169,6 +159,10 @@ class vfio_sysfs {
     return detail::target_name(folder_of(group).append("/").append(device).append("/driver"));
   }
 
+  /// Whether an IOMMU is on, or stands in: without one no device is in a group.
+  [[nodiscard]] bool has_iommu() const {
+    return detail::any_name_in(root_ + "/kernel/iommu_groups");
+  }
   /// Whether VFIO uses a group without an IOMMU (its node is "noiommu-12").
   [[nodiscard]] bool is_without_iommu(std::string_view group) const {
     return group.starts_with(no_iommu) ||
@@ -184,17 +178,14 @@ class vfio_sysfs {
                    "drivers/vfio-pci/bind"
                  : detail::load_vfio;
     }
-    bool any = false;
-    detail::for_each_name(root_ + "/kernel/iommu_groups",
-                          [&](std::string_view) { return !(any = true); });
-    if (!any) return detail::turn_on_iommu;
-    return "there is no such group: see /sys/kernel/iommu_groups";
+    return has_iommu() ? "there is no such group: see /sys/kernel/iommu_groups"
+                       : detail::turn_on_iommu;
   }
   /// Advice for a single device whose node is missing, by the node's name ("vfio0").
   [[nodiscard]] const char* why_no_node(std::string_view node) const {
     const auto known = std::string{"/class/vfio-dev/"}.append(node);
     if (has(known)) return has(known + "/dev") ? detail::no_node_here : no_cdevs;
-    return has("/class/vfio-dev") ? detail::bind_it : detail::load_vfio;
+    return why_not_bound();
   }
 
   /// The devices that keep a group from being viable, each with its driver: "0000:01:00.1
@@ -246,6 +237,11 @@ class vfio_sysfs {
     if (std::ranges::count(device, '-') == 4)
       return "no such device is under /sys/bus/mdev/devices: make it there first";
     return "name a PCI address such as 0000:01:00.0, or a mediated device's UUID";
+  }
+  /// Advice for a device that is bound to no driver of VFIO.
+  [[nodiscard]] const char* why_not_bound() const {
+    if (!has_iommu()) return detail::turn_on_iommu;
+    return has("/class/vfio-dev") ? detail::bind_it : detail::load_vfio;
   }
   /// Whether there is such a path under the root.
   [[nodiscard]] bool has(std::string const& path) const { return detail::is_there(root_ + path); }

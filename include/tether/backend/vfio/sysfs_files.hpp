@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 namespace tether::detail {
@@ -31,6 +32,13 @@ namespace tether::detail {
 [[nodiscard]] inline bool is_there(std::string const& path) noexcept {
   struct stat node{};
   return ::stat(path.c_str(), &node) == 0;
+}
+
+/// "major:minor" of a character device; empty for anything else.
+[[nodiscard]] inline std::string node_number(struct stat const& node) {
+  return S_ISCHR(node.st_mode)
+             ? std::to_string(major(node.st_rdev)) + ":" + std::to_string(minor(node.st_rdev))
+             : std::string{};
 }
 
 /// The name of what the symbolic link `link` points to; empty if it cannot be read.
@@ -59,6 +67,13 @@ void for_each_name(std::string const& folder, Visit visit) {
     const std::string_view name = entry->d_name;
     if (name != "." && name != ".." && !visit(name)) return;
   }
+}
+
+/// Whether there is anything in `folder`.
+[[nodiscard]] inline bool any_name_in(std::string const& folder) {
+  bool any = false;
+  for_each_name(folder, [&](std::string_view) { return !(any = true); });
+  return any;
 }
 
 /// The beginning of a file's text, up to the first blank or line's end, 63 bytes at most; empty if

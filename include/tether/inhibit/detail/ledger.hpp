@@ -17,6 +17,13 @@
 
 namespace tether::detail {
 
+/// Advice for a demand that a hold stands against. A device that is mapped in blocks forbids only
+/// discards that are not coordinated.
+[[nodiscard]] constexpr const char* how_to_allow(requirement_kind wanted) noexcept {
+  return wanted == requirement_kind::any ? "detach what holds them down first"
+                                         : "detach what holds them down first, or let it map in "
+                                           "blocks (fixed_block<Size>)";
+}
 /// Why one more of a kind is not counted.
 [[nodiscard, gnu::cold]] inline error uncountable(const char* what,
                                                   std::string_view name) noexcept {

@@ -2,6 +2,7 @@
 #include <tether/backend/iommufd/context.hpp>
 
 #include <support/fake_iommufd_kernel.hpp>
+#include <support/fake_sysfs.hpp>
 #include <support/must.hpp>
 #include <support/pinned_memory.hpp>
 
@@ -84,7 +85,14 @@ TEST_CASE(
   auto& machine = fake_iommufd_kernel::start_anew();
   const auto before = tether_test::open_descriptors();
   machine.there = false;
-  const auto absent = context::open();
+  const tether_test::fake_sysfs made;
+  const vfio_sysfs sysfs{made.root()};
+  const auto off = context::open(iommufd_accounting::as_it_is, sysfs);
+  REQUIRE(!off);
+  CHECK(off.error().is_errno(ENOENT));
+  CHECK(off.error().sentence().ends_with(detail::turn_on_iommu));
+  made.add("0000:01:00.0", "pci", "12", "vfio-pci");
+  const auto absent = context::open(iommufd_accounting::as_it_is, sysfs);
   REQUIRE(!absent);
   CHECK(absent.error().is_errno(ENOENT));
   CHECK(absent.error().sentence().find("CONFIG_IOMMUFD") != std::string::npos);

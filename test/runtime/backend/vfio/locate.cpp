@@ -60,8 +60,8 @@ TEST_CASE("what names no device, or several, is told with what would") {
   CHECK(m.sentence("/dev/vfio/13") ==
         "find device of '/dev/vfio/13': there is nothing of that name; it is a group of 2 devices: "
         "name one by its PCI address, as in 0000:01:00.0");
-  CHECK(m.sentence("/dev/vfio/99") ==
-        "find device of '/dev/vfio/99': No such file or directory; name a PCI address such as "
+  CHECK(m.sentence("/dev/nvme/99") ==
+        "find device of '/dev/nvme/99': No such file or directory; name a PCI address such as "
         "0000:01:00.0, a node such as /dev/vfio/devices/vfio0, or a folder of sysfs");
   CHECK(m.sentence("/dev/null") ==
         "find device of '/dev/null': there is nothing of that name; it is no node of VFIO: name a "
@@ -76,6 +76,25 @@ TEST_CASE("what names no device, or several, is told with what would") {
         std::string::npos);
   // Nobody drives the one device of its group: there is no node of that group, either.
   CHECK(locate_in_group({"/dev/vfio/14"}, m.sysfs).error().is_errno(ENOENT));
+}
+
+TEST_CASE("a node that is not there is told as if its group or device were opened") {
+  const std::string of_group = "find device of '/dev/vfio/12': No such file or directory; ";
+  const std::string of_node =
+      "find device of '/dev/vfio/devices/vfio0': No such file or directory; ";
+  const tether_test::fake_sysfs bare;
+  const vfio_sysfs off{bare.root()};
+  CHECK(device_at("/dev/vfio/12", off).error().sentence() == of_group + turn_on_iommu);
+  CHECK(device_at("/dev/vfio/devices/vfio0", off).error().sentence() == of_node + turn_on_iommu);
+  bare.add("0000:04:00.0", "pci", "15", "nvme");
+  CHECK(device_at("/dev/vfio/12", off).error().sentence() ==
+        of_group + "there is no such group: see /sys/kernel/iommu_groups");
+  CHECK(device_at("/dev/vfio/devices/vfio0", off).error().sentence() == of_node + load_vfio);
+  const machine m;
+  CHECK(m.sentence("/dev/vfio/devices/vfio0") == of_node + bind_it);
+  CHECK(m.sentence("/dev/vfio/14").find("bind its devices") != std::string::npos);
+  m.made.add_group_node("noiommu-16", "509:16");
+  CHECK(m.sentence("/dev/vfio/noiommu-16").ends_with(turn_on_iommu));
 }
 
 }  // namespace runtime_backend_vfio_locate

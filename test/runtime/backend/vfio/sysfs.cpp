@@ -111,8 +111,11 @@ TEST_CASE("why a node is missing is asked: no IOMMU, no VFIO, no such group, not
   const auto group = [&](const char* number) { return std::string{sysfs.why_no_group(number)}; };
   const auto node = [&](const char* name) { return std::string{sysfs.why_no_node(name)}; };
   CHECK(group("12") == detail::turn_on_iommu);
+  CHECK(node("vfio0") == detail::turn_on_iommu);
+  CHECK(!sysfs.has_iommu());
   made.add("0000:01:00.1", "pci", "12", "snd_hda_intel");
   CHECK(group("12") == detail::load_vfio);
+  CHECK(sysfs.has_iommu());
   CHECK(group("13").find("no such group") != std::string::npos);
   CHECK(node("vfio0") == detail::load_vfio);
   CHECK(sysfs.node_of("0000:01:00.1").error().sentence().ends_with(detail::load_vfio));

@@ -70,6 +70,14 @@ TEST_CASE("the names in a folder, until one is enough") {
   CHECK(visited == 2);
 }
 
+TEST_CASE("a folder with anything in it is told from an empty one, and from none") {
+  const folder here;
+  CHECK_FALSE(any_name_in(here.path.string()));
+  here.write("a", "");
+  CHECK(any_name_in(here.path.string()));
+  CHECK_FALSE(any_name_in(here.at("other")));
+}
+
 TEST_CASE("a number, or the default") {
   const folder here;
   here.write("limit", "65535\n");

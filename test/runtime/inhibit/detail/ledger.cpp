@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -191,6 +192,13 @@ TEST_CASE("a copy is whole, or says how much room it needs, and allocates nothin
                                         {label{"a"}, entry_kind::any_hold, 1}}});
   book.subtract(a, 1);
   book.subtract(b, 2);
+}
+
+TEST_CASE("mapping in blocks is advised where it helps: for discards that are coordinated") {
+  CHECK(std::string_view{how_to_allow(requirement_kind::any)}.find("blocks") ==
+        std::string_view::npos);
+  CHECK(std::string_view{how_to_allow(requirement_kind::coordinated)}.find("fixed_block<Size>") !=
+        std::string_view::npos);
 }
 
 }  // namespace runtime_inhibit_detail_ledger
