@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The laws of the concept `backend`, for every model that takes groups (`attach_unit::group`) and
-// whose devices are DMA engines. One of single devices has no groups to join: `iommufd.cpp` beside
-// this, which is not installed, shows how its laws can be asked. A rig makes a backend:
+// whose devices are DMA engines. One of single devices has no groups to join: in tether's sources
+// test/laws/iommufd.cpp asks those laws of it that need none. A rig makes a backend:
 //
 //     struct rig {
 //       using backend_type = ...;

@@ -1,26 +1,21 @@
 // SPDX-License-Identifier: BSL-1.0
 // expects: tether\[B7\]: a backend of single devices needs
-#include <support/ungrouped.hpp>
-
 #include <tether/attach/container.hpp>
-#include <tether/backend/software_iommu.hpp>
-
-using whole = tether_test::ungrouped<tether::software_iommu>;
+#include <tether/backend/iommufd.hpp>
 
 // A device that is not bound to its I/O address spaces reaches memory as it likes.
 #ifdef TETHER_CONTROL
-using backend = whole;
+using backend = tether::iommufd;
 #else
-struct backend : whole {
-  using whole::whole;
+struct backend : tether::iommufd {
   void bind(device_type&) noexcept {}
 };
 #endif
 
 using passthrough = tether::container<backend>;
 
-void attach(passthrough& dma, tether_test::lone_endpoint const& nic);
-void attach(passthrough& dma, tether_test::lone_endpoint const& nic) {
+void attach(passthrough& dma, tether::vfio_cdev const& nic);
+void attach(passthrough& dma, tether::vfio_cdev const& nic) {
   auto device = dma.attach(nic, tether::consent::given);
   if (!device) return;
   static_cast<void>(device->get());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // What a program is told when it runs and does what one of the numbers tether[..] is about: for each
 // number the smallest program that causes it, and the same one cured. examples/messages/ has a page
-// for each, which shows the program from here.
+// for each, into which test/package/reference/programs.py writes the program from here.
 #include <tether/attach/container.hpp>
 #include <tether/backend/software_iommu.hpp>
 #include <tether/discard/balloon.hpp>
@@ -38,14 +38,26 @@ using tether_test::must;
 
 namespace {
 
+// What several of them use, and their pages show with them.
+//! [nics]
 const endpoint_group nics{"nics", {{"eth0", pin_class::pins}}};
+//! [nics]
+//! [soft]
 using soft = container<software_iommu>;
-
+//! [soft]
+//! [tell]
 /// An error is told as a program would tell it.
 template <class T>
 void tell(result<T> const& answer) {
   if (!answer) std::fputs(answer.error().sentence().c_str(), stderr);
 }
+//! [tell]
+//! [pins_by_its_word]
+struct pins_by_its_word : software_iommu {
+  static constexpr bool pins = true;
+  using software_iommu::software_iommu;
+};
+//! [pins_by_its_word]
 
 //! [I3]
 void a_gate_goes_before_a_hold(bool cured) {
@@ -112,10 +124,6 @@ void an_entry_goes_while_it_counts(bool cured) {
 //! [I14]
 
 //! [I15]
-struct pins_by_its_word : software_iommu {
-  static constexpr bool pins = true;
-  using software_iommu::software_iommu;
-};
 template <bool Cured>
 struct needs_more_with_nineteen {  // more than is tried inside the compiler
   using slot = inhibition_slot;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // Handles to what a container owns. A handle is checked on every use: once its group or device is
-// gone it answers `stale_handle`; it never dangles. Copy it freely, or make it the key of a
-// `std::map`. Requires: the container is alive. `lease`, `get`, `->` and `*` never wait for an
-// operation in progress, of whatever device.
+// gone it answers `stale_handle`. Copy it freely, or make it the key of a `std::map`. Requires: the
+// container is alive, because the handle refers to it; to destroy, copy or compare one asks nothing
+// of it. `lease`, `get`, `->` and `*` never wait for an operation in progress, of whatever device.
 #pragma once
 
 #include <tether/attach/lease.hpp>

@@ -2,8 +2,8 @@
 // The right to use a device while other threads unplug. A vCPU thread takes a lease, uses the
 // device and ends the lease; a close, detach or abandon meanwhile is refused and changes nothing.
 //
-//     vCPU:        auto nic = device.lease();   (*nic)->dma_write(...);   ~lease
-//     management:              group.detach() -> still_in_use             group.detach() -> done
+//     vCPU:        auto nic = must(device.lease());  nic->dma_write(...);   ~lease
+//     management:                    group.detach() -> still_in_use         group.detach() -> done
 #pragma once
 
 #include <tether/core/error.hpp>

@@ -87,9 +87,9 @@ struct lookup_that_lacks_something {
 /// itself. Move-only: one that was moved from may be assigned or destroyed, and nothing else.
 /// Destroyed, it unmaps what is left.
 ///
-///     auto buffers = mapped_buffers<vfio_type1>::over(iommu);
-///     auto queue = buffers->map({memory, 64 * KiB});           // I/O address, or why not
-///     auto entry = buffers->translate(memory + 4096, 64);      // of any part of it
+///     auto buffers = must(mapped_buffers<vfio_type1>::over(iommu));  // each answers a result
+///     auto queue = buffers.map({memory, 64 * KiB});                  // I/O address, or why not
+///     auto entry = buffers.translate(memory + 4096, 64);             // of any part of it
 ///
 /// Requires: the backend outlives it and stays where it is, and maps nothing else unless its
 /// addresses are above `highest`; what a device still uses is not unmapped; one thread at a time

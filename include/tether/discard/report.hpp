@@ -10,7 +10,7 @@
 
 namespace tether {
 
-/// Units: 4 KiB frames, but for `calls`.
+/// Units: 4 KiB frames, but for `calls`. A stream prints it; `text_of` is in `tether/text.hpp`.
 struct discard_report {
   std::uint64_t requested = 0;  ///< frames that the guest named; the sum of the next eight
   std::uint64_t discarded = 0;  ///< the host has the memory back

@@ -9,15 +9,18 @@
     check.py --prints SOURCE PROGRAM ARGUMENTS...
                                        the comment of SOURCE shows, behind a line that ends in "prints:", what PROGRAM prints; 77
                                        if it was skipped
+    check.py --snippets ROOT INTO      writes each ```cpp block of the READMEs, but the quickstart, to INTO/<its heading>.inc, and says
+                                       which of them test/package/readme/snippets.cpp does not compile
     check.py --selftest                shows that it accepts what is right and refuses what is not
 """
 import os
 import re
 import subprocess
 import sys
+import textwrap
 
 SKIPPED = 77  # the program cannot show anything here, and says why
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^ *```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 def violations(readme, source, printed):
@@ -74,6 +77,54 @@ def violations_of_laws(page, sources, exists):
     return found
 
 
+PAGES = ["README.md", "include/tether/README.md", "bench/README.md"]
+HEADING = re.compile(r"^##+ (.*)$", re.MULTILINE)
+
+
+def snippets(page):
+    """The ```cpp blocks of a page: a name, which is the heading's above it, and its text."""
+    found = {}
+    for block in BLOCK.finditer(page):
+        headings = HEADING.findall(page, 0, block.start())
+        if block[1] != "cpp" or not headings:  # above all headings stands the quickstart
+            continue
+        name = "_".join(re.findall(r"[a-z0-9]+", headings[-1].lower()))
+        number = 1 + sum(re.fullmatch(rf"{name}(_\d+)?", other) is not None for other in found)
+        found[name if number == 1 else f"{name}_{number}"] = textwrap.dedent(block[2])
+    return found
+
+
+def violations_of_snippets(found, compiled):
+    """Compiled is exactly what is there, as sentences. `found`: the names; `compiled`: the source that includes them."""
+    included = re.findall(r'^#include "(\w+)\.inc"$', compiled, re.MULTILINE)
+    wrong = [f"snippets.cpp does not compile the snippet '{name}'" for name in found if name not in included]
+    wrong += [f"snippets.cpp compiles '{name}', which no README has" for name in included if name not in found]
+    return wrong if found else ["no README has a snippet"]
+
+
+def check_snippets(root, into):
+    found = {}
+    for page in PAGES:
+        with open(os.path.join(root, page), encoding="utf-8") as file:
+            found.update(snippets(file.read()))
+    for name, text in found.items():
+        with open(os.path.join(into, f"{name}.inc"), "w", encoding="utf-8") as file:
+            file.write(text)
+    with open(os.path.join(root, "test/package/readme/snippets.cpp"), encoding="utf-8") as file:
+        return violations_of_snippets(found, file.read())
+
+
+def selftest_of_snippets():
+    page = "# t\n```cpp\nint quick;\n```\n## With it\n```cpp\nint a;\n```\n```text\nx\n```\n- it\n\n  ```cpp\n  int b;\n    int c;\n  ```\n"
+    found = snippets(page)
+    compiled = '#include "with_it.inc"\n#include "with_it_2.inc"\n'
+    mistakes = [] if found == {"with_it": "int a;\n", "with_it_2": "int b;\n  int c;\n"} else [f"the snippets are taken for {found}"]
+    mistakes += violations_of_snippets(found, compiled)
+    for number, one in enumerate([(found, '#include "with_it.inc"\n'), (found, compiled + '#include "other.inc"\n'), ({}, "")]):
+        mistakes += [] if violations_of_snippets(*one) else [f"case {number} of snippets is accepted"]
+    return mistakes
+
+
 def check_laws(root):
     sources = {}
     for folder in ("include", "test", "examples"):
@@ -126,9 +177,11 @@ def selftest():
 
 def main(arguments):
     if arguments == ["--selftest"]:
-        found = selftest() + selftest_of_laws()
+        found = selftest() + selftest_of_laws() + selftest_of_snippets()
     elif arguments[0] == "--laws":
         found = check_laws(arguments[1])
+    elif arguments[0] == "--snippets":
+        found = check_snippets(*arguments[1:])
     else:
         commented = arguments[0] == "--prints"
         files, program = (arguments[1:2], arguments[2:]) if commented else (arguments[:2], arguments[2:])

@@ -5,16 +5,19 @@
     check.py ROOT
     check.py --selftest
 
-A page has the number in its title, the smallest program that causes the message, and the cure. The program is a test: one of
-test/rejects that expects this very number, or a part of test/scenario/numbered_messages.cpp, which runs it and the cured one.
+A page has the number in its title, the smallest program that causes the message, and the cure. The program is that of a test, as
+programs.py writes it: one of test/rejects that expects this very number, or a part of test/scenario/numbered_messages.cpp, which runs
+it and the cured one.
 """
 import os
 import re
 import sys
 import tempfile
 
+import programs
+
 SECTIONS = ["## The smallest program that causes it", "## The cure"]
-PROGRAM = re.compile(r"\[test/[^\]]*\]\(\.\./\.\./(test/[\w/]+\.\w+)\)|\[test\]\(\.\./\.\./(test/[\w/]+\.\w+)\)")
+PROGRAM = re.compile(r"`(test/[\w/]+\.\w+)`")
 
 
 def read(*path):
@@ -55,11 +58,13 @@ def check_page(root, number, text):
     if parts[1::2] != SECTIONS or not all(part.strip() for part in parts[2::2]) or parts[0].count("\n\n") < 2:
         yield f"it must say what the message means, then have {' and '.join(SECTIONS)}"
         return
-    programs = [one or other for one, other in PROGRAM.findall(parts[2])]
-    if not programs:
+    tests = PROGRAM.findall(parts[2])
+    if not tests or "```" not in parts[2]:
         yield "it shows no program"
-    for path in programs:
-        yield from check_program(root, number, path)
+    wrong = [what for path in tests for what in check_program(root, number, path)]
+    yield from wrong
+    if not wrong and programs.written(root, number, text) != text:
+        yield "its program is not the test's: python3 -B test/package/reference/programs.py --write ."
     for other in re.findall(r"\]\((\w+)\.md\)", text):
         if not os.path.exists(os.path.join(root, "examples/messages", f"{other}.md")):
             yield f"it refers to {other}, which has no page"
@@ -84,7 +89,11 @@ What it means.
 
 ## The smallest program that causes it
 
-[test/rejects/a.cpp](../../test/rejects/a.cpp)
+`test/rejects/a.cpp`:
+
+```cpp
+int a;
+```
 
 ## The cure
 
@@ -93,25 +102,30 @@ Do otherwise.
 
 
 def selftest():
-    def judged(page, name="I1", program="// expects: tether\\[I1\\]: no\n", scenario=""):
+    def judged(page, name="I1", program="// expects: tether\\[I1\\]: no\nint a;\n", scenario=""):
         with tempfile.TemporaryDirectory() as root:
             for path, text in (("include/tether/a.hpp", '"tether[I1]: no"'), (f"examples/messages/{name}.md", page),
-                               ("test/rejects/a.cpp", program), ("test/scenario/s.cpp", scenario)):
+                               ("test/rejects/a.cpp", program), ("test/scenario/s.cpp", scenario),
+                               ("examples/quickstart.cpp", "")):
                 os.makedirs(os.path.join(root, os.path.dirname(path)), exist_ok=True)
                 with open(os.path.join(root, path), "w", encoding="utf-8") as file:
                     file.write(text)
             return "\n".join(check(root))
 
-    ran = GOOD.replace("rejects/a.cpp", "scenario/s.cpp")
+    ran = GOOD.replace("rejects/a.cpp", "scenario/s.cpp").replace(
+        "int a;\n", "#include <tether/tether.hpp>\n\nusing namespace tether;\n\nint a;\n\nint main() { f(false); }  // (true): the same, cured\n")
     cases = [
         ("a good page", judged(GOOD), ""),
-        ("a good page of what runs", judged(ran, scenario='//! [I1]\n//! [I1]\n{"I1", f}'), ""),
+        ("a good page of what runs", judged(ran, scenario='//! [I1]\nint a;\n//! [I1]\n{"I1", ends::on, f}'), ""),
+        ("another program", judged(GOOD.replace("int a", "int b")), "its program is not the test's"),
+        ("another part", judged(ran.replace("f(false)", "g(false)"), scenario='//! [I1]\nint a;\n//! [I1]\n{"I1", ends::on, f}'),
+         "its program is not the test's"),
         ("no page", judged(GOOD, name="I2"), "tether[I1]: has no page"),
         ("a page of nothing", judged(GOOD, name="I2"), "no header says tether[I2]"),
         ("another title", judged(GOOD.replace("[I1]: t", "[I2]: t")), "its title"),
         ("no cure", judged(GOOD.replace("Do otherwise.\n", "")), "it must say what"),
         ("no meaning", judged(GOOD.replace("What it means.\n\n", "")), "it must say what"),
-        ("no program", judged(GOOD.replace("[test/", "[x/")), "it shows no program"),
+        ("no program", judged(GOOD.replace("`test/", "`x/")), "it shows no program"),
         ("a program that is not there", judged(GOOD.replace("a.cpp", "b.cpp")), "is not there"),
         ("another message", judged(GOOD, program="// expects: tether\\[I11\\]: no\n"), "expects another message"),
         ("no part", judged(ran, scenario='{"I1", f}'), "has no part"),
