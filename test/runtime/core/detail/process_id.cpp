@@ -69,8 +69,8 @@ TEST_CASE("this kernel empties the page, so no second question is a system call"
 
 TEST_CASE("where the kernel empties no page, it is asked each time") {
   CHECK(tether_test::in_a_child([] {
-          process_id_page = nullptr;
-          if (process_id() != ::getpid()) return 1;
+          process_id_page = &no_process_id_page;
+          if (process_id() != ::getpid() || no_process_id_page != 0) return 1;
           const pid_t child = ::fork();
           if (child == 0) ::_exit(process_id() == ::getpid() ? 0 : 1);
           int status = -1;
