@@ -2,7 +2,6 @@
 // A virtual machine (examples/vmm) whose guest drives the rings of its devices by hand, against
 // every rule, beside another that does not.
 // tier: 1 2
-// open on tier 2: it has passed there, once
 // machine: -m 1024 -device edu -device edu
 // modules: kvm
 // guest: yes

@@ -2,7 +2,6 @@
 // A whole virtual machine (examples/vmm): a stock kernel as guest, its own balloon and virtio-mem
 // drivers, and a device that the guest drives by itself.
 // tier: 1 2
-// open on tier 2: it has passed there, once as a whole
 // machine: -m 1024 -device edu
 // modules: kvm
 // guest: yes
