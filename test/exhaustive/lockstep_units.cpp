@@ -83,6 +83,12 @@ class lockstep {
   using abstraction_type = unit_abstraction<>;
 
  public:
+  ~lockstep() {  // listeners unmap what is left, when the rest of this is gone
+    for (auto& one : containers_) {
+      one.book.before_each({});
+      one.book.after_each({});
+    }
+  }
   explicit lockstep(std::uint64_t seed) : random_{seed} {
     must(divide(ram_, unit));
     for (auto& one : sources_) one.emplace(*ram_.backing().population());

@@ -192,13 +192,13 @@ class iova_allocator {
       tiles_.insert({where.last.value + 1, run.last, run.range, false});
   }
   [[nodiscard, gnu::cold]] error no_room() const noexcept {
-    std::uint64_t largest = 0;  // of what is handed out, which the page at address 0 never is
-    static_cast<void>(tiles_.each([&](detail::iova_tile const& one) noexcept {
-      const std::uint64_t first = place_in(one, page_);
-      if (!one.taken && first <= one.last && one.last - first >= largest)
-        largest = one.last - first + 1;
-      return true;
-    }));
+    // The page at address 0 is never handed out: it does not count, unless another is as large.
+    std::uint64_t largest = largest_free();
+    auto const* const lowest = tiles_.find(0);
+    if (lowest != nullptr && !lowest->taken && lowest->last == largest - 1 &&
+        tiles_.first_free(largest, [](auto const& run) noexcept { return run.first != 0; }) ==
+            nullptr)
+      largest -= page_;
     return error::from_errno(allocating, ENOSPC)
         .advise("the largest run of I/O addresses that is free has {} bytes", largest);
   }
