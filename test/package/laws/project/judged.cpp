@@ -5,6 +5,7 @@
 #include "table_iommu.hpp"
 
 #include <tether/laws/backend.hpp>
+#include <tether/laws/buffer_lookup.hpp>
 #include <tether/laws/edges.hpp>
 #include <tether/laws/gate.hpp>
 #include <tether/laws/granularity.hpp>
@@ -20,8 +21,10 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <string>
 #include <utility>
@@ -50,6 +53,33 @@ struct model {
     const auto pins = which == 1 ? pin_class::pins_on_demand : pin_class::pins;
     return {std::to_string(which), {{names[which][0], pins}, {names[which][1], pins}}};
   }
+};
+
+/// For `mapped_buffers`: buffers by their first host address.
+class lookup_in_a_map {
+ public:
+  static constexpr std::uint64_t block_size = 1;
+  [[nodiscard]] bool insert(buffer_place const& one) noexcept {
+    return all_.emplace(one.host.first.value, one).second;
+  }
+  void erase(buffer_place const& one) noexcept { all_.erase(one.host.first.value); }
+  [[nodiscard]] std::optional<buffer_place> first_in(extent<host_address> where) const noexcept {
+    auto at = all_.upper_bound(where.first.value);
+    if (at != all_.begin() && std::prev(at)->second.host.last >= where.first) --at;
+    if (at == all_.end() || at->second.host.first > where.last) return {};
+    return at->second;
+  }
+  [[nodiscard]] bool find(host_address host, std::uint64_t bytes,
+                          io_address& found) const noexcept {
+    const auto there = first_in({host, host});
+    if (!there || bytes - 1 > there->host.last - host) return false;
+    found = there->first + (host - there->host.first);
+    return true;
+  }
+  [[nodiscard]] std::size_t size() const noexcept { return all_.size(); }
+
+ private:
+  std::map<std::uint64_t, buffer_place> all_;
 };
 
 /// Like `inhibit_per_group`, but nobody is refused.
@@ -151,6 +181,10 @@ TEST_CASE("law: the hostile balloon finds no stale page behind table_iommu") {
   laws::struck all = laws::check_hostile_balloon<model, by_twos>(500);
   all.add(laws::check_hostile_balloon<model, hold_for_each_group, no_vanishing>(500));
   laws::print_figures("table_iommu", all);
+}
+
+TEST_CASE("law: lookup_in_a_map finds what is there") {
+  laws::check_buffer_lookup<lookup_in_a_map>();
 }
 
 TEST_CASE("law: hold_for_each_group holds exactly while somebody may pin") {
