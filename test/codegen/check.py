@@ -213,6 +213,13 @@ def check_lifecycle(object_file, wanted=None):
     return rows, refusals
 
 
+def told(refused):
+    """Prints why something is refused; answers for how many reasons."""
+    for sentence in refused:
+        print(f"    REFUSED {sentence}")
+    return len(refused)
+
+
 # The search.
 
 def check_search(object_file, wanted="generic"):
@@ -236,10 +243,8 @@ def check_search(object_file, wanted="generic"):
         if around > AROUND:
             refused.append(f"{around} conditional jumps around the loop, {AROUND} are accounted for")
         print(f"{found[2]}: {loops} loops, {around} conditional jumps around them")
-        for sentence in refused:
-            print(f"    REFUSED {sentence}")
         rows[start] = [found[2]]
-        refusals += len(refused)
+        refusals += told(refused)
     return rows, refusals
 
 
@@ -262,10 +267,8 @@ def check_translation(object_file, wanted="generic"):
         if size > INSTRUCTIONS:
             refused.append(f"{size} instructions, {INSTRUCTIONS} at most")
         print(f"{found[2]}: {size} instructions, {jumps} conditional jumps, {loops} loops")
-        for sentence in refused:
-            print(f"    REFUSED {sentence}")
         rows[name] = [found[2]]
-        refusals += len(refused)
+        refusals += told(refused)
     return rows, refusals
 
 

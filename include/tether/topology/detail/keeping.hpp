@@ -3,6 +3,7 @@
 // although no section shows it any more. `unfreed_blocks` changes it.
 #pragma once
 
+#include <tether/core/detail/list_link.hpp>
 #include <tether/core/detail/process_mark.hpp>
 #include <tether/fwd.hpp>
 
@@ -13,16 +14,14 @@
 namespace tether::detail {
 
 /// Protected by `changing`, but for `made_by`.
-struct keeping {
+struct keeping : list_link<keeping> {
   process_mark made_by{};
   std::uint32_t references = 0;  ///< of the memory's, those for such a device
   std::uint32_t blocks = 0;      ///< that were destroyed meanwhile, and not freed
-  /// The memory itself and the next such memory, while `blocks` is not 0.
-  std::shared_ptr<memory_backing> self{};
-  keeping* next = nullptr;
+  std::shared_ptr<memory_backing> self{};  ///< the memory itself, while `blocks` is not 0
 
   inline static constinit std::mutex changing{};
-  /// All that have blocks; never destroyed, because a device may reach them at exit, too.
+  /// The list of all that have blocks; never destroyed: a device may reach them at exit, too.
   inline static constinit keeping* newest = nullptr;
 };
 

@@ -36,7 +36,7 @@ class unfreed_blocks {
     its.references -= 1;
     memory.release();
     if (has_none || memory.references() != 0) return;  // without any it may be freed by now
-    unlink(its);
+    its.leave();
     const std::shared_ptr<memory_backing> last = std::move(its.self);
     auto blocks = std::exchange(its.blocks, 0);
     lock.unlock();  // unmapping much memory takes long
@@ -50,7 +50,7 @@ class unfreed_blocks {
     if (its.references == 0 || its.references != memory->references()) return false;
     if (its.blocks++ == 0) {
       its.self = memory;
-      its.next = std::exchange(keeping::newest, &its);
+      its.join(keeping::newest);
     }
     say_once(
         "tether[R3]: a RAM block was destroyed while a device of a container that is gone may "
@@ -66,13 +66,6 @@ class unfreed_blocks {
     if (!memory->keeping_.made_by.is_inherited()) return false;
     if (memory->registry_ != nullptr) memory->keeping_.self = memory;  // the registry has it still
     return true;
-  }
-
- private:
-  static void unlink(keeping const& one) noexcept {
-    keeping** at = &keeping::newest;
-    while (*at != &one) at = &(*at)->next;
-    *at = one.next;
   }
 };
 

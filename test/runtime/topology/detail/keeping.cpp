@@ -28,11 +28,11 @@ TEST_CASE("memory of destroyed blocks is listed until nothing reaches it") {
   two.reset();
   REQUIRE(keeping::newest != nullptr);
   CHECK(keeping::newest->self.get() == &second);
-  REQUIRE(keeping::newest->next != nullptr);
-  CHECK(keeping::newest->next->self.get() == &first);
+  REQUIRE(keeping::newest->older() != nullptr);
+  CHECK(keeping::newest->older()->self.get() == &first);
   unfreed_blocks::let_go(first);
   CHECK(keeping::newest->self.get() == &second);
-  CHECK(keeping::newest->next == nullptr);
+  CHECK(keeping::newest->older() == nullptr);
   unfreed_blocks::let_go(second);
   CHECK(keeping::newest == nullptr);
 }
