@@ -127,6 +127,8 @@ def check_header(where, text):
         yield f"{where}: the first line is not the licence"
     if "#pragma once" not in lines:
         yield f"{where}: has no #pragma once"
+    if where != "version.hpp" and "#include <tether/" not in text:
+        yield f"{where}: includes no other header of tether, so it must include version.hpp"
     if len(lines) > LONGEST:
         yield f"{where}: {len(lines)} lines, {LONGEST} at most"
     for number, line in enumerate(lines, 1):

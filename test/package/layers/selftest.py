@@ -21,7 +21,7 @@ def private(*includes):
 
 HEADERS = {
     "version.hpp": header(),
-    "fwd.hpp": header(),
+    "fwd.hpp": header("tether/version.hpp"),
     "core/one.hpp": header("boost/hana/tuple.hpp", "tether/fwd.hpp"),
     "topology/view.hpp": header("tether/topology/detail/chunk.hpp", "range/v3/view/all.hpp"),
     "topology/detail/chunk.hpp": private("tether/core/one.hpp"),
@@ -99,6 +99,7 @@ WRONG = [
       for word in ("try {", "{ throw; }", "{} catch (...) {}")),
     ("include/tether/core/one.hpp", "// A header.\n#pragma once\n", "the first line is not the licence"),
     ("include/tether/core/one.hpp", "// SPDX-License-Identifier: BSL-1.0\n", "has no #pragma once"),
+    ("include/tether/core/one.hpp", header("boost/hana/tuple.hpp"), "so it must include version.hpp"),
     ("include/tether/extra/one.hpp", header(), "the folder is not in the table"),
     ("include/tether/README.md", None, "README.md: is missing"),
     ("include/tether/README.md", PAGE.replace("| core topology inhibit |", "| core topology |"), "must say that discard/ sees core inhibit topology"),

@@ -3,6 +3,8 @@
 // mispredicted half the time, and cost more than the rest of a step.
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <cstddef>
 #include <cstdint>
 

@@ -3,6 +3,8 @@
 // includes a VFIO backend a third of a second.
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <array>
 #include <cerrno>
 #include <cstddef>

@@ -5,6 +5,8 @@
 //     newest --> element --> older element --> null
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <utility>
 
 namespace tether::detail {

@@ -3,6 +3,8 @@
 // population, its sources and the containers ask here, and so does the proof (law 28).
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <cstdint>
 
 namespace tether::detail {

@@ -3,6 +3,8 @@
 // any alignment. Source: virtio 1.2, 5.15.4 and 5.15.6.
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>

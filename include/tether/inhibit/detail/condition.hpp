@@ -7,6 +7,8 @@
 //     notifies:                 change what is looked at -> count -> wake all
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <atomic>
 #include <cstdint>
 #include <ctime>

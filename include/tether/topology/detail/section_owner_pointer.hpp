@@ -3,6 +3,8 @@
 // so that who only reads a view does not include all that memory can do.
 #pragma once
 
+#include <tether/version.hpp>
+
 #include <memory>
 
 namespace tether::detail {
