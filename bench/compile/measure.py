@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""What it costs to include each public header: counted, so that it cannot grow unnoticed.
+"""What it costs to include each public header: counted, so that it cannot grow unnoticed. And whether each header compiles alone.
 
-    measure.py check  INCLUDE COMPILER   counts again and compares with baseline.txt: 3 % more is refused, 3 % less too (write it anew)
+    measure.py check  INCLUDE COMPILER   compiles every header alone, counts the public ones and compares with baseline.txt: 3 % more is
+                                         refused, 3 % less too (write it anew)
     measure.py write  INCLUDE COMPILER   writes baseline.txt
     measure.py time   INCLUDE COMPILER   the seconds of g++ -fsyntax-only, in multiples of boost/hana.hpp in the same run; never a test
     measure.py program INCLUDE COMPILERS the processor seconds and MB of memory of each compiler at -O2, for the README's program
@@ -41,12 +42,30 @@ def public_headers(include):
     return sorted(found)
 
 
+def private_headers(include):
+    public = set(public_headers(include))
+    found = []
+    for folder, _, names in os.walk(os.path.join(include, "tether")):
+        paths = (os.path.relpath(os.path.join(folder, name), os.path.join(include, "tether")) for name in names)
+        found += [path for path in paths if path.endswith(".hpp") and path not in public]
+    return sorted(found)
+
+
 def versions(compiler):
     """Of the compiler, and of its standard library."""
     name = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True).stdout.splitlines()[0]
     library = subprocess.run([compiler, "-std=c++20", "-x", "c++", "-E", "-dM", "-include", "cstddef", "/dev/null"], check=True,
                              capture_output=True, text=True).stdout
     return f"{name.split('(')[0].strip()}, libstdc++ {re.search(r'__GLIBCXX__ ([0-9]+)', library)[1]}"
+
+
+def compile_alone(scratch, include, compiler, header, *options):
+    """What the compiler says. A program of this header and nothing else must compile."""
+    source = source_for(scratch, f"tether/{header}")
+    done = subprocess.run([compiler, "-std=c++20", f"-I{include}", source, *options], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"tether/{header} does not compile alone:\n{done.stderr}")
+    return done.stderr
 
 
 def source_for(scratch, what):
@@ -58,22 +77,29 @@ def source_for(scratch, what):
 
 def count(scratch, include, compiler, header):
     """(instantiations, headers opened)"""
-    source = source_for(scratch, f"tether/{header}")
-    trace = source + ".json"
-    done = subprocess.run([compiler, "-std=c++20", f"-I{include}", "-c", source, "-o", source + ".o", "-H", f"-ftime-trace={trace}",
-                           "-ftime-trace-granularity=0"], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"tether/{header} does not compile:\n{done.stderr}")
+    trace = os.path.join(scratch, header.replace("/", "_") + ".json")
+    said = compile_alone(scratch, include, compiler, header, "-c", "-o", trace + ".o", "-H", f"-ftime-trace={trace}",
+                         "-ftime-trace-granularity=0")
     with open(trace, encoding="utf-8") as file:
         events = json.load(file)["traceEvents"]
     instantiated = sum(event["name"] in ("InstantiateClass", "InstantiateFunction") for event in events)
-    return instantiated, sum(line.startswith(".") for line in done.stderr.splitlines())
+    return instantiated, sum(line.startswith(".") for line in said.splitlines())
+
+
+def for_each(headers, do):
+    """{header: do(scratch, header)}, on all processors"""
+    with tempfile.TemporaryDirectory() as scratch, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(headers, pool.map(lambda one: do(scratch, one), headers)))
 
 
 def count_all(include, compiler):
-    with tempfile.TemporaryDirectory() as scratch, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        headers = public_headers(include)
-        return dict(zip(headers, pool.map(lambda one: count(scratch, include, compiler, one), headers)))
+    return for_each(public_headers(include), lambda scratch, one: count(scratch, include, compiler, one))
+
+
+def compile_private(include, compiler):
+    """How many there are."""
+    return len(for_each(private_headers(include),
+                        lambda scratch, one: compile_alone(scratch, include, compiler, one, "-fsyntax-only")))
 
 
 def read_baseline():
@@ -97,11 +123,13 @@ def differences(before, now):
 
 
 def check(include, compiler):
+    parts, now = compile_private(include, compiler), count_all(include, compiler)
+    print(f"each of {len(now)} public headers and {parts} private ones compiles alone")
     made_with, before = read_baseline()
     if made_with != versions(compiler):
         print(f"skipped: the baseline was made with {made_with}, and this is {versions(compiler)}")
         return SKIPPED
-    found = list(differences(before, count_all(include, compiler)))
+    found = list(differences(before, now))
     for sentence in found:
         print(sentence)
     if found:
