@@ -6,18 +6,15 @@
 #include "demo/configurations.hpp"
 #include "demo/host.hpp"
 #include "demo/json.hpp"
-#include "demo/must.hpp"
 #include "demo/row.hpp"
 #include "demo/sizes.hpp"
-#include "demo/story.hpp"
-#include "demo/table.hpp"
 #include "demo/unprotected.hpp"
+#include "demo/walk.hpp"
+
+#include <tether/core/address.hpp>
 
 #include <boost/hana/for_each.hpp>
-#include <boost/hana/size.hpp>
-#include <boost/hana/unpack.hpp>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -27,126 +24,22 @@
 #include <string>
 #include <utility>
 #include <variant>
-#include <vector>
 
 namespace {
 
 using namespace demo;
 
-/// Runs story after story, and keeps the results.
-class walk {
- public:
-  walk(std::uint64_t memory, pinning allowed)
-      : memory_{memory},
-        allowed_{std::move(allowed)},
-        progress_{decltype(hana::size(every_valid_configuration))::value + 2 +
-                  decltype(hana::size(backends))::value} {}
-
-  void without_tether() {
-    run({.backend = "none (io_uring)",
-         .inhibition = "-",
-         .granularity = "-",
-         .guest_bytes = allowed_.most},
-        allowed_.most != 0, [](row& told) { tell_unprotected(told); });
-    run({.backend = "none (io_uring)",
-         .inhibition = "-",
-         .granularity = "blocks of 2 MiB",
-         .guest_bytes = allowed_.most},
-        allowed_.most != 0, [](row& told) { tell_unprotected(told, 2 * tether::MiB); });
-  }
-
-  template <class Backend, class Inhibition, class Granularity>
-  void with() {
-    const std::uint64_t most = Backend::pins ? allowed_.most : memory_;
-    run(described<Backend, Inhibition, Granularity>(most), most != 0, [this](row& told) {
-      shrink_to_budget<Backend, Granularity>(told);
-      tell<Backend, Inhibition, Granularity>(told);
-    });
-  }
-
-  /// Blocks of 4 KiB: the row that shows the refused budget. A guest that is small enough is not
-  /// refused.
-  template <class Backend>
-  void with_the_smallest_blocks() {
-    using inhibition = tether::inhibit_per_group;
-    using smallest = tether::fixed_block<4 * tether::KiB>;
-    const std::uint64_t most = Backend::pins ? allowed_.most : memory_;
-    run(described<Backend, inhibition, smallest>(most), most != 0, [&](row& told) {
-      const std::uint64_t budget = must(make_backend<Backend>()).free_mappings();
-      const std::string all =
-          std::to_string(most / (4 * tether::KiB)) + " blocks of 4 KiB for " + in_words(most);
-      if (most / (4 * tether::KiB) > budget) {
-        tell_refusal<Backend, inhibition, smallest>(told, budget);
-        note(told.backend + " holds " + std::to_string(budget) + " mappings, and not " + all +
-             ": " + told.remarks.back());
-      } else {
-        tell<Backend, inhibition, smallest>(told);
-        note(told.backend + " holds " + std::to_string(budget) + " mappings, so " + all +
-             " are not refused; a larger guest's are");
-      }
-    });
-  }
-
-  void note(std::string sentence) {
-    if (std::ranges::find(notes_, sentence) == notes_.end()) notes_.push_back(std::move(sentence));
-  }
-  void begin() const { table_.head(); }
-  [[nodiscard]] bool good() const {
-    return std::ranges::none_of(rows_, [](row const& one) { return one.ended == verdict::wrong; });
-  }
-  [[nodiscard]] std::vector<row> const& rows() const { return rows_; }
-  [[nodiscard]] std::vector<std::string> const& notes() const { return notes_; }
-
- private:
-  template <class Backend, class Inhibition, class Granularity>
-  static row described(std::uint64_t bytes) {
-    return {.backend = name_of_policy<Backend>,
-            .inhibition = name_of_policy<Inhibition>,
-            .granularity = name_of_policy<Granularity>,
-            .guest_bytes = bytes};
-  }
-
-  /// A granularity that cuts finely may need more mappings than there are: then its guest is a
-  /// smaller one.
-  template <class Backend, class Granularity>
-  void shrink_to_budget(row& told) {
-    const auto iommu = must(make_backend<Backend>());
-    const auto needed = [&](std::uint64_t bytes) {
-      return mappings_promised<Granularity>(bytes, tether::host_address{0}, iommu.page_sizes());
-    };
-    const std::uint64_t wanted = told.guest_bytes;
-    while (needed(told.guest_bytes) > iommu.free_mappings())
-      told.guest_bytes = tether::round_down(told.guest_bytes - 1, tether::MiB);
-    if (told.guest_bytes == wanted) return;
-    note(told.backend + " holds " + std::to_string(iommu.free_mappings()) + " mappings, and " +
-         told.granularity + " takes " + std::to_string(needed(wanted)) + " of them for " +
-         in_words(wanted) + ": that guest has " + in_words(told.guest_bytes));
-  }
-
-  template <class Story>
-  void run(row told, bool allowed, Story story) {
-    progress_.next(told.backend + ", " + told.inhibition + ", " + told.granularity);
-    if (!allowed) {
-      told.ended = verdict::not_run;
-    } else {
-      try {
-        story(told);
-      } catch (std::exception const& why) {
-        told.remark_wrong(why.what());
-      }
-    }
-    progress_.clear();
-    table_.add(told);
-    rows_.push_back(std::move(told));
-  }
-
-  std::uint64_t memory_;
-  pinning allowed_;
-  table table_{};
-  progress progress_;
-  std::vector<row> rows_{};
-  std::vector<std::string> notes_{};
-};
+/// A guest that nobody protects, whole and in blocks.
+void tell_without_tether(walk& into) {
+  const row whole{.backend = "none (io_uring)",
+                  .inhibition = "-",
+                  .granularity = "-",
+                  .guest_bytes = into.most_pinned()};
+  into.run(whole, [](row& told) { tell_unprotected(told); });
+  row blocks = whole;
+  blocks.granularity = "blocks of 2 MiB";
+  into.run(blocks, [](row& told) { tell_unprotected(told, 2 * tether::MiB); });
+}
 
 int say(std::string const& sentence) {
   std::fprintf(stderr, "passthrough_demo: %s\n", sentence.c_str());
@@ -186,12 +79,12 @@ int main(int count, char** words) try {
               in_words(allowed.most));
   }
   walk.begin();
-  walk.without_tether();
-  hana::for_each(every_valid_configuration, [&](auto configuration) {
-    hana::unpack(configuration, [&](auto... one) { walk.with<typename decltype(one)::type...>(); });
+  tell_without_tether(walk);
+  hana::for_each(backends, [&](auto over) {
+    tell_every_configuration<typename decltype(over)::type>(walk);
   });
-  hana::for_each(backends, [&](auto backend) {
-    walk.with_the_smallest_blocks<typename decltype(backend)::type>();
+  hana::for_each(backends, [&](auto over) {
+    tell_the_smallest_blocks<typename decltype(over)::type>(walk);
   });
 
   for (auto& why : backends_for_hardware()) walk.note(std::move(why));
