@@ -4,6 +4,7 @@
 
     selftest.py shell N    opens a shell in the machine of that tier, as a person at a terminal would, and works in it
 """
+import contextlib
 import glob
 import io
 import os
@@ -27,15 +28,38 @@ def check(what, right):
         failures.append(what)
 
 
-def followed(script, limit=20):
+def followed(script, limit=20, patience=10):
     """What follow() makes of a machine that says what `script` prints."""
     process = subprocess.Popen(["sh", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     log = io.BytesIO()
     try:
-        return machine.follow(process, log, limit), log.getvalue().decode()
+        return machine.follow(process, log, limit, patience), log.getvalue().decode()
     finally:
         process.kill()
         process.wait()
+
+
+def stands_still(script):
+    """Whether that is what follow() makes of it within a second."""
+    try:
+        followed(script, 2, 0.4)
+    except machine.StoodStill:
+        return True
+    return False
+
+
+def booted(*outcomes):
+    """(what becomes of a case whose machines end so, or, where None, stand still; how many were booted; whether that was told)"""
+    left = list(outcomes)
+
+    def once():
+        if left[0] is None:
+            raise machine.StoodStill(left.pop(0))
+        return left.pop(0)
+
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        answer = machine.boot_again_if_it_stands_still("case", once)
+    return answer, len(outcomes) - len(left), "begun again" in told.getvalue()
 
 
 def skipped(act):
@@ -91,6 +115,13 @@ check("a case that was killed is a failure", followed("echo 'tether-end: 139'")[
 check("a case that was skipped says so", followed("echo 'skipped: no device'; echo 'tether-end: 77'")[0] == 77)
 check("a machine that stops before its case has ended is a failure", "ended before" in str(followed("echo 'passed  one'; exit 0")[0]))
 check("a machine that hangs is a failure", "did not end within" in str(followed("echo booting; exec sleep 60", limit=1)[0]))
+check("a machine that said it was alive, and then says and does nothing, stands still", stands_still("echo tether-alive; exec sleep 60"))
+check("one that goes on saying it does not", not stands_still("while :; do echo tether-alive; sleep 0.1; done"))
+check("nor does one that computes", not stands_still("echo tether-alive; while :; do :; done"))
+check("nor one that never said it", not stands_still("exec sleep 60"))
+check("a machine that stood still is begun again, and that is told", booted(None, 0) == (0, 2, True) and booted(None, 1) == (1, 2, True))
+check("once", booted(None, None, 0) == ("the machine stood still twice: None", 2, True))
+check("one that ended is not", booted(0, 1) == (0, 1, False) and booted("it did not end", 0) == ("it did not end", 1, False))
 check("an end in the midst of a line is no end", "ended before" in str(followed("echo 'it says tether-end: 0'")[0]))
 check("all that the machine says is in the log", followed("echo one; echo 'tether-end: 0'; echo two")[1] == "one\ntether-end: 0\ntwo\n")
 

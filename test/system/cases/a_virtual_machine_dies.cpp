@@ -2,7 +2,6 @@
 // A virtual machine (examples/vmm) that dies in the midst of giving or taking memory: the guest by
 // itself, and the monitor by a signal.
 // tier: 1 2
-// open on tier 2: one time in ten the machine stands still once the guest has crashed, as a whole
 // machine: -m 1024 -device edu
 // modules: kvm
 // guest: yes
