@@ -27,21 +27,19 @@ bool exactly_one = false;  // --exactly-one: given by ctest
 unsigned selected = 0;     // test cases that passed the filters
 
 /// The resource for which tests compete, so that ctest does not run two of them at once: the user's
-/// locked-memory limit, or the huge page pool.
+/// locked-memory limit. (The pool of huge pages has a lock of its own: support/larger_pool.hpp.)
 std::string_view shared_resource(std::string_view file) {
   struct rule {
     std::string_view where;
     std::string_view resource;
   };
-  constexpr std::array<rule, 9> rules{{{"/laws/", "locked_memory"},
+  constexpr std::array<rule, 7> rules{{{"/laws/", "locked_memory"},
                                        {"/scenario/", "locked_memory"},
                                        {"/exhaustive/balloon_race", "locked_memory"},
                                        {"/exhaustive/fault_sweep.cpp", "locked_memory"},
                                        {"/exhaustive/the_whole", "locked_memory"},
                                        {"/attach/", "locked_memory"},
-                                       {"io_uring", "locked_memory"},
-                                       {"memory_backing", "huge_pages"},
-                                       {"balloon", "huge_pages"}}};
+                                       {"io_uring", "locked_memory"}}};
   for (rule const& one : rules) {
     if (file.find(one.where) != std::string_view::npos) return one.resource;
   }

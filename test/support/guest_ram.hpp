@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // The contents of a guest's memory, for tests of discards: every frame is marked first, and a frame
-// that was really discarded reads as zeros afterwards. Also huge pages, for as long as a test needs
-// them.
+// that was really discarded reads as zeros afterwards.
 #pragma once
 
 #include <tether/core/address.hpp>
@@ -11,7 +10,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <fstream>
 #include <span>
 #include <vector>
 
@@ -68,25 +66,5 @@ struct counts {
   std::ranges::reverse(numbers);
   return numbers;
 }
-
-/// Adds huge pages of the default size to the host's pool, and takes them out again at the end of
-/// its scope.
-class borrowed_huge_pages {
- public:
-  explicit borrowed_huge_pages(std::uint64_t pages) : before_{read()} { write(before_ + pages); }
-  borrowed_huge_pages(borrowed_huge_pages const&) = delete;
-  borrowed_huge_pages& operator=(borrowed_huge_pages const&) = delete;
-  ~borrowed_huge_pages() { write(before_); }
-
- private:
-  static constexpr const char* pool = "/proc/sys/vm/nr_hugepages";
-  static std::uint64_t read() {
-    std::uint64_t pages = 0;
-    std::ifstream{pool} >> pages;
-    return pages;
-  }
-  static void write(std::uint64_t pages) { std::ofstream{pool} << pages << '\n'; }
-  std::uint64_t before_;
-};
 
 }  // namespace tether_test

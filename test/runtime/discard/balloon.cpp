@@ -3,6 +3,7 @@
 
 #include <support/faulty_kernel.hpp>
 #include <support/guest_ram.hpp>
+#include <support/larger_pool.hpp>
 #include <support/range_kernel.hpp>
 #include <support/skip.hpp>
 
@@ -103,7 +104,7 @@ TEST_CASE("a frame that the guest gives goes back to the host, and its neighbour
 }
 
 TEST_CASE("a huge page goes when all its frames were given, and not before") {
-  const tether_test::borrowed_huge_pages pool{2};
+  const tether_test::larger_pool pool{2};
   auto block = ram_block::allocate<faulty_kernel>("huge", 4 * MiB, memory_kind::hugetlb);
   if (!block) return tether_test::skip_because("no huge pages: " + block.error().sentence());
   small_guest one{std::move(*block), {.must_tell_host = true}};
