@@ -11,7 +11,9 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <thread>
 
 namespace runtime_topology_population {
@@ -47,6 +49,8 @@ TEST_CASE("a block is divided once, before it is placed, into units that fit") {
         extent<block_offset>{block_offset{192 * KiB}, block_offset{256 * KiB - 1}});
   CHECK(units.unit_at(block_offset{256 * KiB - 1}) == 3);
   CHECK(units.is_populated(15));
+  CHECK(units.covers({block_offset{0}, block_offset{1 * MiB - 1}}));
+  CHECK_FALSE(units.covers({block_offset{1 * MiB - 1}, block_offset{1 * MiB}}));
   CHECK(divide(ram, 64 * KiB).error().is(errc::already_there));
 }
 
@@ -68,12 +72,15 @@ namespace {
 
 struct counted : detail::unit_follower {
   std::atomic<unsigned> unmapped{0};
+  std::function<void()> meanwhile;  // while it unmaps
   explicit counted(population const& units);
 };
 constexpr detail::unit_follower::calls quiet{
     [](detail::unit_follower&) noexcept { return true; }, [](detail::unit_follower&) noexcept {},
     [](detail::unit_follower& one, extent<block_offset>) noexcept -> result<bool> {
-      static_cast<counted&>(one).unmapped += 1;
+      auto& self = static_cast<counted&>(one);
+      if (self.meanwhile) self.meanwhile();
+      self.unmapped += 1;
       return true;
     },
     [](detail::unit_follower&, extent<block_offset>) noexcept -> result<bool> { return true; },
@@ -127,6 +134,56 @@ TEST_CASE("while somebody enrols, units stay as they are: busy") {
   }));
   must(source.discard(0, gate.permit(discard_kind::coordinated)));
   CHECK(mine.unmapped == 1);
+}
+
+TEST_CASE("who enrols waits until all have answered that are being told") {
+  auto ram = must(ram_block::allocate("ram", 1 * MiB));
+  must(divide(ram, 64 * KiB));
+  auto& units = *ram.backing().population();
+  unit_source source{units};
+  discard_gate<> gate;
+  counted first{units};
+  counted second{units};
+  must(units.enrol(first, nullptr, [] { return result<void>{}; }));
+  unsigned answered = 0;
+  std::thread enrolling;
+  first.meanwhile = [&] {
+    std::atomic<bool> begun{false};
+    enrolling = std::thread{[&] {
+      begun = true;
+      must(units.enrol(second, &first, [&] {
+        answered = first.unmapped;
+        return result<void>{};
+      }));
+    }};
+    // long enough for one that does not wait
+    while (!begun) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds{20});
+  };
+  must(source.discard(0, gate.permit(discard_kind::coordinated)));
+  enrolling.join();
+  CHECK(answered == 1);
+  first.meanwhile = {};
+  must(source.discard(1, gate.permit(discard_kind::coordinated)));
+  CHECK(second.unmapped == 1);
+}
+
+TEST_CASE("a unit that is kept is not discarded until it was let go as often") {
+  auto ram = must(ram_block::allocate("ram", 1 * MiB));
+  must(divide(ram, 64 * KiB));
+  auto& units = *ram.backing().population();
+  unit_source source{units};
+  discard_gate<> gate;
+  const auto discard = [&] { return source.discard(5, gate.permit(discard_kind::coordinated)); };
+  units.keep(5);
+  units.keep(5);
+  CHECK(discard().error().is(errc::diverged));
+  units.let_go(5);
+  CHECK(discard().error().is(errc::diverged));
+  CHECK(units.is_populated(5));
+  units.let_go(5);
+  must(discard());
+  CHECK_FALSE(units.is_populated(5));
 }
 
 }  // namespace runtime_topology_population
