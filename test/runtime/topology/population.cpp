@@ -168,6 +168,34 @@ TEST_CASE("who enrols waits until all have answered that are being told") {
   CHECK(second.unmapped == 1);
 }
 
+TEST_CASE("who enrols waits until another enrolment has ended") {
+  auto ram = must(ram_block::allocate("ram", 1 * MiB));
+  must(divide(ram, 64 * KiB));
+  auto& units = *ram.backing().population();
+  counted first{units};
+  counted second{units};
+  std::atomic<bool> ended{false};
+  bool ended_before = false;
+  std::thread enrolling;
+  must(units.enrol(first, nullptr, [&] {
+    std::atomic<bool> begun{false};
+    enrolling = std::thread{[&] {
+      begun = true;
+      must(units.enrol(second, nullptr, [&] {
+        ended_before = ended;
+        return result<void>{};
+      }));
+    }};
+    // long enough for one that does not wait
+    while (!begun) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds{20});
+    ended = true;
+    return result<void>{};
+  }));
+  enrolling.join();
+  CHECK(ended_before);
+}
+
 TEST_CASE("a unit that is kept is not discarded until it was let go as often") {
   auto ram = must(ram_block::allocate("ram", 1 * MiB));
   must(divide(ram, 64 * KiB));
