@@ -26,24 +26,19 @@ std::string label;         // --ctest-label=: the prefix of each name
 bool exactly_one = false;  // --exactly-one: given by ctest
 unsigned selected = 0;     // test cases that passed the filters
 
-/// The resource for which tests compete, so that ctest does not run two of them at once: the user's
-/// locked-memory limit. (The pool of huge pages has a lock of its own: support/larger_pool.hpp.)
-std::string_view shared_resource(std::string_view file) {
-  struct rule {
-    std::string_view where;
-    std::string_view resource;
-  };
-  constexpr std::array<rule, 7> rules{{{"/laws/", "locked_memory"},
-                                       {"/scenario/", "locked_memory"},
-                                       {"/exhaustive/balloon_race", "locked_memory"},
-                                       {"/exhaustive/fault_sweep.cpp", "locked_memory"},
-                                       {"/exhaustive/the_whole", "locked_memory"},
-                                       {"/attach/", "locked_memory"},
-                                       {"io_uring", "locked_memory"}}};
-  for (rule const& one : rules) {
-    if (file.find(one.where) != std::string_view::npos) return one.resource;
-  }
-  return {};
+/// Whether the tests of a file compete for the user's locked-memory limit: ctest does not run two of
+/// them at once. (The pool of huge pages has a lock of its own: support/larger_pool.hpp.)
+bool locks_memory(std::string_view file) {
+  constexpr std::array<std::string_view, 7> where{"/laws/",
+                                                  "/scenario/",
+                                                  "/exhaustive/balloon_race",
+                                                  "/exhaustive/fault_sweep.cpp",
+                                                  "/exhaustive/the_whole",
+                                                  "/attach/",
+                                                  "io_uring"};
+  return std::ranges::any_of(where, [file](std::string_view one) {
+    return file.find(one) != std::string_view::npos;
+  });
 }
 
 /// doctest splits a filter at commas, unless they are escaped.
@@ -96,8 +91,7 @@ struct ctest_script : silent_reporter {
       out << "add_test(" << test << " [=[" << program << "]=] [=[--test-case=" << as_filter(name)
           << "]=] --exactly-one)\n"
           << "set_tests_properties(" << test << " PROPERTIES SKIP_RETURN_CODE 77 LABELS " << label;
-      if (const auto lock = shared_resource(one.m_file.c_str()); !lock.empty())
-        out << " RESOURCE_LOCK " << lock;
+      if (locks_memory(one.m_file.c_str())) out << " RESOURCE_LOCK locked_memory";
       out << ")\n";
     }
   }

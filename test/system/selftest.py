@@ -40,9 +40,9 @@ def followed(script, limit=20, patience=10):
 
 
 def stands_still(script):
-    """Whether that is what follow() makes of it within a second."""
+    """Whether that is what follow() makes of it within a few seconds."""
     try:
-        followed(script, 2, 0.4)
+        followed(script, 4, 1.5)
     except machine.StoodStill:
         return True
     return False

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <tether/topology/population.hpp>
 
-#include <tether/inhibit/discard_gate.hpp>
 #include <tether/topology/address_space.hpp>
-#include <tether/topology/unit_source.hpp>
 
+#include <support/divided_ram.hpp>
 #include <support/failing_allocation.hpp>
 #include <support/must.hpp>
 
@@ -91,104 +90,90 @@ counted::counted(population const& units) {
   where = {block_offset{0}, units.extent_of(units.units() - 1).last};
 }
 
+/// Enrols on another thread, and gives it time enough to be through if it does not wait.
+template <class Enrolled>
+std::thread begin_to_enrol(population& units, counted& who, counted* near, Enrolled enrolled) {
+  std::atomic<bool> begun{false};
+  std::thread other{[&units, &who, near, enrolled, &begun] {
+    begun = true;
+    must(units.enrol(who, near, [&] {
+      enrolled();
+      return result<void>{};
+    }));
+  }};
+  while (!begun) std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::milliseconds{20});
+  return other;
+}
+
 }  // namespace
 
 TEST_CASE("who is enrolled is told, who failed or was withdrawn is not") {
-  auto ram = must(ram_block::allocate("ram", 1 * MiB));
-  must(divide(ram, 64 * KiB));
-  auto& units = *ram.backing().population();
-  unit_source source{units};
-  discard_gate<> gate;
+  tether_test::divided_ram vm{16, 64 * KiB};
+  auto& units = vm.units_of_it();
   counted mine{units};
   const auto fails = [] { return result<void>{failure(error{"map", errc::over_budget})}; };
   const auto succeeds = [] { return result<void>{}; };
   CHECK_FALSE(units.enrol(mine, nullptr, fails).has_value());
-  must(source.discard(0, gate.permit(discard_kind::coordinated)));
+  must(vm.discard(0));
   CHECK(mine.unmapped == 0);
   must(units.enrol(mine, nullptr, succeeds));
-  must(source.discard(1, gate.permit(discard_kind::coordinated)));
+  must(vm.discard(1));
   CHECK(mine.unmapped == 1);
   CHECK_FALSE(units.withdraw(mine, fails).has_value());
-  must(source.discard(2, gate.permit(discard_kind::coordinated)));
+  must(vm.discard(2));
   CHECK(mine.unmapped == 2);
   CHECK(must(units.withdraw(mine, succeeds)) == nullptr);
-  must(source.discard(3, gate.permit(discard_kind::coordinated)));
+  must(vm.discard(3));
   CHECK(mine.unmapped == 2);
 }
 
 TEST_CASE("while somebody enrols, units stay as they are: busy") {
-  auto ram = must(ram_block::allocate("ram", 1 * MiB));
-  must(divide(ram, 64 * KiB));
-  auto& units = *ram.backing().population();
-  unit_source source{units};
-  discard_gate<> gate;
+  tether_test::divided_ram vm{16, 64 * KiB};
+  auto& units = vm.units_of_it();
   counted mine{units};
   must(units.enrol(mine, nullptr, [&]() -> result<void> {
     std::thread{[&] {
-      const auto refused = source.discard(0, gate.permit(discard_kind::coordinated));
+      const auto refused = vm.discard(0);
       REQUIRE_FALSE(refused.has_value());
       CHECK(is_busy(refused.error()));
     }}.join();
     CHECK(units.is_populated(0));
     return {};
   }));
-  must(source.discard(0, gate.permit(discard_kind::coordinated)));
+  must(vm.discard(0));
   CHECK(mine.unmapped == 1);
 }
 
 TEST_CASE("who enrols waits until all have answered that are being told") {
-  auto ram = must(ram_block::allocate("ram", 1 * MiB));
-  must(divide(ram, 64 * KiB));
-  auto& units = *ram.backing().population();
-  unit_source source{units};
-  discard_gate<> gate;
+  tether_test::divided_ram vm{16, 64 * KiB};
+  auto& units = vm.units_of_it();
   counted first{units};
   counted second{units};
   must(units.enrol(first, nullptr, [] { return result<void>{}; }));
   unsigned answered = 0;
   std::thread enrolling;
   first.meanwhile = [&] {
-    std::atomic<bool> begun{false};
-    enrolling = std::thread{[&] {
-      begun = true;
-      must(units.enrol(second, &first, [&] {
-        answered = first.unmapped;
-        return result<void>{};
-      }));
-    }};
-    // long enough for one that does not wait
-    while (!begun) std::this_thread::yield();
-    std::this_thread::sleep_for(std::chrono::milliseconds{20});
+    enrolling = begin_to_enrol(units, second, &first, [&] { answered = first.unmapped; });
   };
-  must(source.discard(0, gate.permit(discard_kind::coordinated)));
+  must(vm.discard(0));
   enrolling.join();
   CHECK(answered == 1);
   first.meanwhile = {};
-  must(source.discard(1, gate.permit(discard_kind::coordinated)));
+  must(vm.discard(1));
   CHECK(second.unmapped == 1);
 }
 
 TEST_CASE("who enrols waits until another enrolment has ended") {
-  auto ram = must(ram_block::allocate("ram", 1 * MiB));
-  must(divide(ram, 64 * KiB));
-  auto& units = *ram.backing().population();
+  const tether_test::divided_ram vm{16, 64 * KiB};
+  auto& units = vm.units_of_it();
   counted first{units};
   counted second{units};
   std::atomic<bool> ended{false};
   bool ended_before = false;
   std::thread enrolling;
   must(units.enrol(first, nullptr, [&] {
-    std::atomic<bool> begun{false};
-    enrolling = std::thread{[&] {
-      begun = true;
-      must(units.enrol(second, nullptr, [&] {
-        ended_before = ended;
-        return result<void>{};
-      }));
-    }};
-    // long enough for one that does not wait
-    while (!begun) std::this_thread::yield();
-    std::this_thread::sleep_for(std::chrono::milliseconds{20});
+    enrolling = begin_to_enrol(units, second, nullptr, [&] { ended_before = ended; });
     ended = true;
     return result<void>{};
   }));
@@ -197,20 +182,16 @@ TEST_CASE("who enrols waits until another enrolment has ended") {
 }
 
 TEST_CASE("a unit that is kept is not discarded until it was let go as often") {
-  auto ram = must(ram_block::allocate("ram", 1 * MiB));
-  must(divide(ram, 64 * KiB));
-  auto& units = *ram.backing().population();
-  unit_source source{units};
-  discard_gate<> gate;
-  const auto discard = [&] { return source.discard(5, gate.permit(discard_kind::coordinated)); };
+  tether_test::divided_ram vm{16, 64 * KiB};
+  auto& units = vm.units_of_it();
   units.keep(5);
   units.keep(5);
-  CHECK(discard().error().is(errc::diverged));
+  CHECK(vm.discard(5).error().is(errc::diverged));
   units.let_go(5);
-  CHECK(discard().error().is(errc::diverged));
+  CHECK(vm.discard(5).error().is(errc::diverged));
   CHECK(units.is_populated(5));
   units.let_go(5);
-  must(discard());
+  must(vm.discard(5));
   CHECK_FALSE(units.is_populated(5));
 }
 
