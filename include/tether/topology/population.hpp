@@ -181,15 +181,21 @@ class population {
     return lock;
   }
 
-  /// Runs `tell(followers)` with the followers' locks held, unless somebody is busy.
+  /// Whether the followers may be told of something now; they stay the same until `telling` is less
+  /// by one again. If not, `enrolling` is the container that is in the way.
+  [[nodiscard]] bool begin_telling(label& enrolling) noexcept {
+    const std::lock_guard lock{mutex_};
+    enrolling = at_work_;
+    if (!turns_.may_tell()) return false;
+    ++turns_.telling;
+    return true;
+  }
+  /// Runs `act()` with the followers' locks held, unless somebody is busy.
   template <class Tell>
   [[nodiscard]] result<void> tell(const char* operation, std::uint64_t which, Tell act) noexcept {
     const auto what = extent_of(which);
-    {
-      const std::lock_guard lock{mutex_};
-      if (!turns_.may_tell()) return failure(busy(operation, what, at_work_));
-      ++turns_.telling;
-    }
+    label enrolling{};
+    if (!begin_telling(enrolling)) return failure(busy(operation, what, enrolling));
     result<void> done{};
     if (detail::unit_follower const* const at_work = followers_.begin_all(what);
         at_work == nullptr) {

@@ -111,16 +111,12 @@ class unit_source {
         forget(which);
         return {};
       });
-    std::unique_lock lock{of_->mutex_};
-    detail::unit_record& now = of_->states_[which];
-    now = detail::after_populate(now, detail::outcome_of(done));
-    if (detail::is_given_back(now, detail::outcome_of(done))) {
-      lock.unlock();
+    if (ends_given_back(which, detail::outcome_of(done))) {
       // what was brought in; where that is inhibited it stays, unmapped
       auto&& again = permit();
       if (again.granted()) static_cast<void>(of_->discard_memory(what, again));
-      lock.lock();
     }
+    const std::lock_guard lock{of_->mutex_};
     of_->end_change(which);
     return done;
   }
@@ -133,20 +129,14 @@ class unit_source {
     if (!begin_populating(which)) return {};
     const auto what = of_->extent_of(which);
     auto present = of_->memory_.populate(what);
-    bool told = false;
-    label at_work{};
-    {
-      const std::lock_guard lock{of_->mutex_};
-      told = of_->turns_.may_tell();
-      of_->turns_.telling += told ? 1 : 0;
-      at_work = of_->at_work_;
-    }
+    label enrolling{};
+    const bool told = of_->begin_telling(enrolling);
     const auto mapped = told ? of_->followers_.map_where_possible(
                                    what,
                                    [&](detail::unit_follower const& one) {
                                      return of_->busy("populate", what, of_->name_of(one));
                                    })
-                             : result<void>{failure(of_->busy("populate", what, at_work))};
+                             : result<void>{failure(of_->busy("populate", what, enrolling))};
     const std::lock_guard lock{of_->mutex_};
     of_->turns_.telling -= told ? 1 : 0;
     of_->states_[which] = detail::after_populate(of_->states_[which], detail::unit_outcome::done);
@@ -178,6 +168,13 @@ class unit_source {
     if (task == detail::unit_task::forget) forget(which);
     else now.changing = true;
     return task == detail::unit_task::change;
+  }
+  /// Records how a populate has ended, and answers whether what was brought in is discarded again.
+  [[nodiscard]] bool ends_given_back(std::uint64_t which, detail::unit_outcome how) noexcept {
+    const std::lock_guard lock{of_->mutex_};
+    auto& now = of_->states_[which];
+    now = detail::after_populate(now, how);
+    return detail::is_given_back(now, how);
   }
   [[nodiscard]] error past_the_end(const char* operation, std::uint64_t which) const noexcept {
     return error{operation, errc::past_the_end}

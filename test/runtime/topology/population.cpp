@@ -6,11 +6,11 @@
 #include <support/divided_ram.hpp>
 #include <support/failing_allocation.hpp>
 #include <support/must.hpp>
+#include <support/other_thread.hpp>
 
 #include <doctest/doctest.h>
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <thread>
@@ -90,20 +90,15 @@ counted::counted(population const& units) {
   where = {block_offset{0}, units.extent_of(units.units() - 1).last};
 }
 
-/// Enrols on another thread, and gives it time enough to be through if it does not wait.
+/// Enrols on another thread.
 template <class Enrolled>
 std::thread begin_to_enrol(population& units, counted& who, counted* near, Enrolled enrolled) {
-  std::atomic<bool> begun{false};
-  std::thread other{[&units, &who, near, enrolled, &begun] {
-    begun = true;
+  return tether_test::begun_and_given_time([&units, &who, near, enrolled] {
     must(units.enrol(who, near, [&] {
       enrolled();
       return result<void>{};
     }));
-  }};
-  while (!begun) std::this_thread::yield();
-  std::this_thread::sleep_for(std::chrono::milliseconds{20});
-  return other;
+  });
 }
 
 }  // namespace

@@ -7,13 +7,17 @@
 
 #include <support/guest_ram.hpp>
 #include <support/must.hpp>
+#include <support/other_thread.hpp>
 
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <sys/mman.h>
+#include <thread>
+#include <utility>
 
 namespace runtime_topology_unit_source {
 
@@ -31,6 +35,7 @@ struct world : detail::unit_follower {
   std::optional<unit_source> source;
   std::string calls;
   std::string failing;
+  std::function<void()> meanwhile{};  // in the midst of the next change
 
   result<bool> note(char act, extent<block_offset> what) {
     // reading would bring a page in: the kernel is asked whether it is there
@@ -38,6 +43,7 @@ struct world : detail::unit_follower {
     REQUIRE(::mincore(ram.data() + what.first.value, 1, &present) == 0);
     calls += act;
     calls += (present & 1) != 0 ? "there " : "gone ";
+    if (const auto once = std::exchange(meanwhile, {})) once();
     if (failing.find(act) == std::string::npos) return true;
     return failure(error{"test", errc::over_budget});
   }
@@ -102,9 +108,64 @@ TEST_CASE("unmapped before it is discarded, mapped once it is there") {
   CHECK(all.units().discarded_bytes() == 0);
   must(all.populate(3));
   CHECK(all.calls.empty());
-  CHECK(all.discard(16).error().is(errc::past_the_end));
-  CHECK(all.populate(16).error().is(errc::past_the_end));
-  CHECK(all.source->populate_or_fence(16).error().is(errc::past_the_end));
+}
+
+TEST_CASE("a unit past the end is refused by its number") {
+  world all;
+  const auto is_refused = [](error const& why) {
+    CHECK(why.is(errc::past_the_end));
+    CHECK(why.number() == 16);
+  };
+  is_refused(all.discard(16).error());
+  is_refused(all.populate(16).error());
+  is_refused(all.source->populate_or_fence(16).error());
+  CHECK(all.calls.empty());
+}
+
+TEST_CASE("one source waits while another changes the same unit") {
+  world all;
+  unit_source other{all.units()};
+  const auto permit = [&] { return all.gate.permit(discard_kind::coordinated); };
+  std::thread waiting;
+  std::string seen;  // of the followers' calls, when the other source was through
+  const auto meanwhile = [&](auto act) {
+    all.meanwhile = [&all, &waiting, &seen, act] {
+      waiting = tether_test::begun_and_given_time([&all, &seen, act] {
+        must(act());
+        seen = all.calls + "!";
+      });
+      CHECK(seen.empty());
+    };
+  };
+  SUBCASE("discards") {
+    meanwhile([&] { return other.discard(3, permit()); });
+    must(all.discard(3));
+    waiting.join();
+    CHECK(seen == "-there !");
+    CHECK(all.units().discarded_bytes() == unit);
+    CHECK(other.wants_gone(3));
+    must(all.populate(3));
+    CHECK(all.calls.empty());
+    must(other.populate(3, permit));
+    CHECK(all.calls == "+there ");
+  }
+  SUBCASE("populates") {
+    must(all.discard(3));
+    meanwhile([&] { return other.discard(3, permit()); });
+    must(all.populate(3));
+    waiting.join();
+    CHECK(seen == "+there -there !");
+    CHECK_FALSE(all.there(3));
+  }
+  SUBCASE("fences") {
+    must(all.discard(3));
+    all.calls.clear();
+    meanwhile([&] { return other.discard(3, permit()); });
+    must(all.source->populate_or_fence(3));
+    waiting.join();
+    CHECK(seen == "+there -there !");
+    CHECK_FALSE(all.there(3));
+  }
 }
 
 TEST_CASE("every failure leads back to where it began") {
