@@ -231,6 +231,25 @@ TEST_CASE("fenced: the unit is there, whoever cannot map it") {
   }
 }
 
+TEST_CASE("fenced while a container enrols: the unit is there, and the container is named") {
+  world all;
+  world late;
+  static_cast<void>(must(late.units().withdraw(late, [] { return result<void>{}; })));
+  late.units().rename(late, "late");
+  must(all.discard(3));
+  must(all.units().enrol(late, nullptr, [&]() -> result<void> {
+    const auto fenced = all.source->populate_or_fence(3);
+    REQUIRE_FALSE(fenced.has_value());
+    CHECK(is_busy(fenced.error()));
+    CHECK(fenced.error().container() == "late");
+    CHECK(all.units().is_populated(3));
+    return {};
+  }));
+  must(all.discard(3));
+  CHECK(late.calls == "-there ");
+  CHECK(must(all.units().withdraw(late, [] { return result<void>{}; })) == nullptr);
+}
+
 TEST_CASE("what a source leaves behind is discarded until somebody populates it") {
   world all;
   must(all.discard(3));
