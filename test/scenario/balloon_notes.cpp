@@ -5,6 +5,7 @@
 // has had no occasion to use since.
 #include <tether/discard/balloon.hpp>
 
+#include <support/counted_memory.hpp>
 #include <support/guest_ram.hpp>
 #include <support/must.hpp>
 
@@ -299,25 +300,6 @@ struct outer_lock {
 };
 using hooked = externally_serialised<outer_lock>;
 
-/// Counts the bytes that are not given back.
-class counted_memory final : public std::pmr::memory_resource {
- public:
-  std::size_t now = 0;
-
- private:
-  void* do_allocate(std::size_t bytes, std::size_t alignment) override {
-    now += bytes;
-    return std::pmr::new_delete_resource()->allocate(bytes, alignment);
-  }
-  void do_deallocate(void* at, std::size_t bytes, std::size_t alignment) override {
-    now -= bytes;
-    std::pmr::new_delete_resource()->deallocate(at, bytes, alignment);
-  }
-  bool do_is_equal(std::pmr::memory_resource const& other) const noexcept override {
-    return this == &other;
-  }
-};
-
 }  // namespace
 
 TEST_CASE("a block with larger pages at a freed block's address is judged by its own pages") {
@@ -477,7 +459,7 @@ TEST_CASE(
 }
 
 TEST_CASE("memory that comes and goes a thousand times leaves no notes behind") {
-  counted_memory notes;
+  tether_test::counted_memory notes;
   host_memory host;
   address_space guest;
   discard_gate<> gate;

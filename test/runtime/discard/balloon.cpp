@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <tether/discard/balloon.hpp>
 
+#include <support/counted_memory.hpp>
 #include <support/faulty_kernel.hpp>
 #include <support/guest_ram.hpp>
 #include <support/larger_pool.hpp>
@@ -714,31 +715,6 @@ TEST_CASE("a frame that is deflated where nothing can be inflated changes nothin
   CHECK(one.gone() == 16);
 }
 
-namespace {
-
-/// Counts the bytes that are not given back, and the most of them so far.
-class counted_memory final : public std::pmr::memory_resource {
- public:
-  std::size_t now = 0;
-  std::size_t most = 0;
-
- private:
-  void* do_allocate(std::size_t bytes, std::size_t alignment) override {
-    now += bytes;
-    most = std::max(most, now);
-    return std::pmr::new_delete_resource()->allocate(bytes, alignment);
-  }
-  void do_deallocate(void* at, std::size_t bytes, std::size_t alignment) override {
-    now -= bytes;
-    std::pmr::new_delete_resource()->deallocate(at, bytes, alignment);
-  }
-  bool do_is_equal(std::pmr::memory_resource const& other) const noexcept override {
-    return this == &other;
-  }
-};
-
-}  // namespace
-
 TEST_CASE("the notes of 4 GiB of inflated memory with pages of 64 KiB take a bit a frame") {
   constexpr std::uint64_t bytes = 4 * 1024 * MiB;
   constexpr std::uint32_t frames = bytes / frame_size;
@@ -762,7 +738,7 @@ TEST_CASE("the notes of 4 GiB of inflated memory with pages of 64 KiB take a bit
     for (const bool must_tell_host : {true, false}) {
       CAPTURE(at_once);
       CAPTURE(must_tell_host);
-      counted_memory notes;
+      tether_test::counted_memory notes;
       {
         balloon device{guest, gate, {.must_tell_host = must_tell_host, .memory = &notes}};
         const auto told = inflate_all(device, at_once);
@@ -785,7 +761,7 @@ TEST_CASE("notes of a lone frame here and there take no more than those of all f
   address_space guest;
   REQUIRE(guest.place(region::ram(ram), guest_address{0}));
   discard_gate<> gate;
-  counted_memory notes;
+  tether_test::counted_memory notes;
   balloon device{guest, gate, {.must_tell_host = true, .memory = &notes}};
   for (std::uint32_t one = 0; one < frames; one += 16)
     REQUIRE(device.inflate(std::array{one}).partial == 1);

@@ -5,6 +5,7 @@
 #include <tether/inhibit/discard_gate.hpp>
 #include <tether/topology/address_space.hpp>
 
+#include <support/counted_memory.hpp>
 #include <support/guest_ram.hpp>
 #include <support/must.hpp>
 
@@ -122,8 +123,10 @@ TEST_CASE("without the guest's promise no unit is gathered") {
   CHECK(vm.units.backing().population()->is_populated(0));
 }
 
-TEST_CASE("memory that is gone is forgotten") {
+TEST_CASE("memory that is gone is forgotten, and looked for once for each view of the map") {
+  tether_test::counted_memory notes;
   small_guest vm;
+  vm.records.emplace(&notes, true, false);
   std::optional<ram_block> plugged = must(ram_block::allocate("plugged", 4 * unit));
   must(divide(*plugged, unit));
   const auto id = must(vm.guest.place(region::ram(*plugged), frame_address(nothing)));
@@ -134,8 +137,14 @@ TEST_CASE("memory that is gone is forgotten") {
   CHECK(vm.records->source_of(*where) != nullptr);
   // unplugged, and freed: a balloon's records are in nobody's way
   plugged.reset();
-  vm.records->erase_expired(vm.guest.view());
   CHECK(vm.records->source_of(*where) == nullptr);
+  const auto of_one = notes.now;
+  CHECK(of_one > 0);
+  vm.records->erase_expired(vm.guest.view());
+  CHECK(notes.now == of_one);
+  static_cast<void>(must(vm.guest.place(region::ram(vm.plain), frame_address(nothing))));
+  vm.records->erase_expired(vm.guest.view());
+  CHECK(notes.now == 0);
 }
 
 TEST_CASE("where whole units are asked for, frames wait for theirs, though they could go at once") {
