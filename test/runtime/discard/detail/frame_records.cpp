@@ -165,6 +165,35 @@ TEST_CASE("a block at a freed block's address has units of its own, whoever has 
   WARN(met);  // else the allocator never gave the address again, and nothing was shown
 }
 
+TEST_CASE("a unit that was busy is tried again by the next of its frames in the same request") {
+  small_guest vm;
+  detail::inflate_request now{std::pmr::get_default_resource()};
+  const auto permit = vm.gate.permit(discard_kind::coordinated);
+  detail::checked_view view{vm.guest};
+  detail::guest_memory memory{*view};
+  const auto add = [&](std::uint32_t frame) {
+    CHECK(vm.records->add(frame, view, memory, permit, now));
+    now.report.requested += 1;
+  };
+  for (std::uint32_t frame = divided; frame < divided + 8; ++frame) add(frame);
+  population& units = *vm.units.backing().population();
+  detail::unit_follower late{};
+  const auto enrolled = units.enrol(late, nullptr, [&]() -> result<void> {
+    now.discard_ready(true, permit);
+    return failure(error{"map", errc::over_budget});
+  });
+  CHECK_FALSE(enrolled.has_value());
+  CHECK(now.report.waiting == 7);
+  CHECK(now.report.busy == 1);
+  CHECK(units.is_populated(0));
+  add(divided + 3);
+  CHECK(now.ready.size() == 1);
+  now.discard_ready(true, permit);
+  CHECK(now.report.units_discarded == 1);
+  CHECK(now.report.adds_up());
+  CHECK_FALSE(units.is_populated(0));
+}
+
 TEST_CASE("where whole units are asked for, frames wait for theirs, though they could go at once") {
   small_guest one{true};
   const auto first = one.add(divided, 7, discard_kind::uncoordinated);
