@@ -78,7 +78,8 @@ TEST_CASE("two pages never have the same frame, and one keeps its own while nobo
   const host_memory memory{2 * host_page()};
   for (std::byte& one : memory.bytes()) one = std::byte{1};
   const auto before = frames_of(memory.host(), 2, false);
-  if (before[0].number() == 0) return;  // this process may not see numbers
+  if (before[0].number() == 0)
+    return tether_test::skip_because("this process may not see the numbers of frames");
   CHECK(before[0].number() != before[1].number());
   CHECK(frames_of(memory.host(), 2, false)[0].number() == before[0].number());
 }

@@ -121,7 +121,13 @@ TEST_CASE("how many interrupts there are is told, and where none can be added, w
   CHECK(more.error().is(errc::still_in_use));
   CHECK(more.error().subject() == "0000:01:00.0");
   must(one.signal_interrupts(VFIO_PCI_MSIX_IRQ_INDEX, -1));
-  if (!tether_test::allocations_can_fail) return;
+}
+
+TEST_CASE("without memory for the request no interrupt is set") {
+  if (!tether_test::allocations_can_fail) return tether_test::cannot_fail_allocations();
+  joined at;
+  auto one = at.open();
+  const std::vector<std::int32_t> two{5, 6};
   tether_test::failing_allocation = 1;
   CHECK(one.signal_interrupts(VFIO_PCI_MSIX_IRQ_INDEX, 0, two).error().is_errno(ENOMEM));
   tether_test::failing_allocation = 0;

@@ -7,6 +7,7 @@
 #include <support/larger_pool.hpp>
 #include <support/must.hpp>
 #include <support/process_facts.hpp>
+#include <support/roomy_kernel.hpp>
 #include <support/skip.hpp>
 #include <support/stopped_by.hpp>
 
@@ -98,18 +99,6 @@ struct stubborn_kernel : linux_kernel {
   [[nodiscard]] static answer mmap_at(std::uint64_t, std::uint64_t size, int protection, int flags,
                                       int descriptor, std::uint64_t offset) noexcept {
     return linux_kernel::mmap(size, protection, flags & ~MAP_FIXED_NOREPLACE, descriptor, offset);
-  }
-};
-
-/// A kernel behind whose mappings there is always room.
-struct roomy_kernel : linux_kernel {
-  [[nodiscard]] static answer mmap(std::uint64_t size, int protection, int flags, int descriptor,
-                                   std::uint64_t offset) noexcept {
-    const auto room = linux_kernel::mmap(size + MiB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (room < 0) return room;
-    static_cast<void>(linux_kernel::munmap(static_cast<std::uint64_t>(room), size + MiB));
-    return linux_kernel::mmap_at(static_cast<std::uint64_t>(room), size, protection, flags,
-                                 descriptor, offset);
   }
 };
 
@@ -241,9 +230,9 @@ TEST_CASE("the file lies on the border of a large page, so that the kernel can m
 
 TEST_CASE("a file that grew is extended where it is, as long as nothing lies behind it") {
   const file source{4 * page};
-  auto one = source.window<roomy_kernel>(0, 4 * page);
+  auto one = source.window<tether_test::roomy_kernel>(0, 4 * page);
   source.resize(8 * page);
-  auto two = source.window<roomy_kernel>(2 * page, 6 * page);
+  auto two = source.window<tether_test::roomy_kernel>(2 * page, 6 * page);
   CHECK(&two.backing() == &one.backing());
   CHECK(two.host() == one.host() + 2 * page);
   CHECK(one.backing().size() == 8 * page);
