@@ -12,6 +12,7 @@
 #include <tether/topology/unit_source.hpp>
 
 #include <support/divided_ram.hpp>
+#include <support/failing_allocation.hpp>
 #include <support/must.hpp>
 
 #include <doctest/doctest.h>
@@ -33,7 +34,13 @@ namespace {
 constexpr std::uint64_t unit = 256 * KiB;
 using block = fixed_block<128 * KiB>;
 using backend_type = recording<software_iommu>;
-using mapper_type = detail::section_mapper<backend_type, block, no_observation>;
+
+struct counts_divergences {
+  using slot = observation_slot;
+  unsigned count = 0;
+  void diverged(error const&) noexcept { ++count; }
+};
+using mapper_type = detail::section_mapper<backend_type, block, counts_divergences>;
 using units_type = detail::unit_mapper<mapper_type, block, std::mutex, detail::section_order>;
 
 struct followed : tether_test::divided_ram {
@@ -114,6 +121,7 @@ TEST_CASE("a section is mapped all or nothing, and followed only if it is") {
     it.calls.fail_at(backend_call::map, number, error{"map", errc::over_budget});
     CHECK_FALSE(it.map().has_value());
     CHECK(it.mapper.usage() == mapped_usage{});
+    CHECK(it.units->sections().empty());
     CHECK(it.units->sections().reserved() == 0);
     CHECK(it.units->sections().discarded() == 0);
     it.seen();
@@ -137,6 +145,22 @@ TEST_CASE("a section is mapped all or nothing, and followed only if it is") {
   }
 }
 
+TEST_CASE("out of memory a section is neither mapped nor followed") {
+  if (!tether_test::allocations_can_fail) return tether_test::cannot_fail_allocations();
+  followed it;
+  for (std::uint64_t number = 1;; ++number) {
+    tether_test::failing_allocation = number;
+    const auto done = it.map();
+    tether_test::failing_allocation = 0;
+    if (done) break;
+    CHECK(done.error().code() == std::errc::not_enough_memory);
+    CHECK(it.units->sections().empty());
+    CHECK(it.mapper.usage() == mapped_usage{});
+    REQUIRE(number < 40);
+  }
+  CHECK(it.mapper.usage().bytes == 4 * unit);
+}
+
 TEST_CASE("names the container to who discards, refuses once it has diverged, and forgets") {
   followed it;
   must(it.map());
@@ -145,6 +169,7 @@ TEST_CASE("names the container to who discards, refuses once it has diverged, an
   CHECK(it.discard(0).error().container() == "nic container");
   it.units->diverge(error{"unmap", errc::byte_count_mismatch});
   CHECK(it.units->divergence()->is(errc::byte_count_mismatch));
+  CHECK(it.mapper.observer().count == 1);
   const auto refused = it.discard(0);
   REQUIRE_FALSE(refused.has_value());
   CHECK(refused.error().is(errc::diverged));
