@@ -21,10 +21,6 @@ using namespace in_machine;
 
 namespace {
 
-/// Tier 2 leaves out what is the same over every backend: each guest takes a boot, and with all of
-/// them CI would take minutes longer.
-const bool same_on_tier_1 = ::access("/dev/iommu", F_OK) == 0;
-
 /// The device is attached with `whole_section`, under an inhibition policy.
 void the_balloon_rests(std::string const& inhibit) {
   guest_machine vm{{"--memory", "160M", "--inhibit", inhibit}};
@@ -78,8 +74,7 @@ TEST_CASE("what cannot be done is said in one sentence") {
   std::filesystem::rename("/dev/kvm-aside", "/dev/kvm");
 }
 
-TEST_CASE("without a device, what the guest's balloon takes is the host's" *
-          doctest::skip(same_on_tier_1)) {
+TEST_CASE("without a device, what the guest's balloon takes is the host's") {
   guest_machine vm{{"--memory", "160M"}};
   CHECK(vm.ask("touch 0x5000000") == "done");
   const auto before = vm.status("resident ");
@@ -100,12 +95,10 @@ TEST_CASE("without a device, what the guest's balloon takes is the host's" *
 TEST_CASE("attached whole, the balloon rests, and its driver is content: held down by the group") {
   the_balloon_rests("group");
 }
-TEST_CASE("attached whole, the balloon rests, and its driver is content: by the device" *
-          doctest::skip(same_on_tier_1)) {
+TEST_CASE("attached whole, the balloon rests, and its driver is content: by the device") {
   the_balloon_rests("device");
 }
-TEST_CASE("attached whole, the balloon rests, and its driver is content: by the container" *
-          doctest::skip(same_on_tier_1)) {
+TEST_CASE("attached whole, the balloon rests, and its driver is content: by the container") {
   the_balloon_rests("container");
 }
 
