@@ -91,7 +91,10 @@ struct ctest_script : silent_reporter {
       out << "add_test(" << test << " [=[" << program << "]=] [=[--test-case=" << as_filter(name)
           << "]=] --exactly-one)\n"
           << "set_tests_properties(" << test << " PROPERTIES SKIP_RETURN_CODE 77 LABELS " << label;
-      if (locks_memory(one.m_file.c_str())) out << " RESOURCE_LOCK locked_memory";
+      // those that run one after the other are begun first, then the long ones: nobody waits for
+      // them at the end
+      if (locks_memory(one.m_file.c_str())) out << " RESOURCE_LOCK locked_memory COST 2";
+      else if (label == "exhaustive") out << " COST 1";
       out << ")\n";
     }
   }
