@@ -194,6 +194,29 @@ TEST_CASE("a unit that was busy is tried again by the next of its frames in the 
   CHECK_FALSE(units.is_populated(0));
 }
 
+TEST_CASE(
+    "another guest's map that changes makes records void, but not while a page of theirs is "
+    "ready") {
+  small_guest vm;
+  address_space other;
+  const auto there = must(other.place(region::ram(vm.units), frame_address(nothing)));
+  detail::inflate_request now{std::pmr::get_default_resource()};
+  const auto permit = vm.gate.permit(discard_kind::coordinated);
+  detail::checked_view view{vm.guest};
+  detail::guest_memory memory{*view};
+  const auto add = [&](std::uint32_t frame) {
+    return vm.records->add(frame, view, memory, permit, now);
+  };
+  for (std::uint32_t frame = divided; frame < divided + 8; ++frame) CHECK(add(frame));
+  CHECK(now.ready.size() == 1);
+  must(other.set_read_only(there, true));
+  CHECK_FALSE(add(divided + 8));
+  now.discard_ready(true, permit);
+  CHECK(now.report.units_discarded == 1);
+  CHECK(add(divided + 8));
+  CHECK(now.report.waiting == 1);
+}
+
 TEST_CASE("where whole units are asked for, frames wait for theirs, though they could go at once") {
   small_guest one{true};
   const auto first = one.add(divided, 7, discard_kind::uncoordinated);
