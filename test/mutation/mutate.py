@@ -56,7 +56,8 @@ TARGETS = {
     "topology/population.hpp": program("runtime/topology/population.cpp", "support/failing_allocation.cpp")
     + program("runtime/topology/unit_source.cpp") + UNIT_STORIES,
     "topology/unit_source.hpp": program("runtime/topology/unit_source.cpp") + program("runtime/discard/populate_failure.cpp") + UNIT_STORIES,
-    "listen/detail/unit_mapper.hpp": program("runtime/listen/detail/unit_mapper.cpp") + UNIT_STORIES,
+    "listen/detail/unit_mapper.hpp": program("runtime/listen/detail/unit_mapper.cpp", "support/failing_allocation.cpp")
+    + UNIT_STORIES,
     "discard/virtio_mem.hpp": program("runtime/discard/virtio_mem.cpp"),
     "discard/detail/frame_records.hpp": program("runtime/discard/detail/frame_records.cpp") + program("runtime/discard/balloon.cpp")
     + program("scenario/balloon_notes.cpp") + program("scenario/coordinated_discards.cpp"),

@@ -217,6 +217,33 @@ TEST_CASE(
   CHECK(now.report.waiting == 1);
 }
 
+TEST_CASE("a frame that there is no memory to note is counted as failed, and may be given again") {
+  small_guest vm;
+  tether_test::counted_memory notes;
+  const auto permit = vm.gate.permit(discard_kind::coordinated);
+  detail::checked_view view{vm.guest};
+  detail::guest_memory memory{*view};
+  std::uint64_t number = 1;
+  for (;; ++number) {
+    CAPTURE(number);
+    vm.records.emplace(&notes, true, false);
+    detail::inflate_request now{&notes};
+    const auto add = [&] {
+      now.report.requested += 1;
+      CHECK(vm.records->add(divided, view, memory, permit, now));
+      CHECK(now.report.adds_up());
+    };
+    notes.failing = number;
+    add();
+    if (std::exchange(notes.failing, 0) != 0) break;  // nothing has failed
+    CHECK(now.report.errors == 1);
+    CHECK(now.report.first_error->code() == std::errc::not_enough_memory);
+    add();
+    CHECK(now.report.waiting == 1);
+  }
+  CHECK(number >= 4);  // the block's records, its source, the page's, and the request's
+}
+
 TEST_CASE("where whole units are asked for, frames wait for theirs, though they could go at once") {
   small_guest one{true};
   const auto first = one.add(divided, 7, discard_kind::uncoordinated);
