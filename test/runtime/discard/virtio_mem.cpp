@@ -85,7 +85,7 @@ constexpr std::uint16_t ack = 0, nack = 1, busy = 2, error_code = 3;
 
 }  // namespace
 
-TEST_CASE("a device's memory begins and ends with units, and so does its region") {
+TEST_CASE("a device's memory is divided, begins and ends with units, and so does its region") {
   const auto file = static_cast<int>(linux_kernel::memfd_create("file", 0));
   REQUIRE(linux_kernel::ftruncate(file, 4 * block_bytes) == 0);
   {
@@ -93,12 +93,13 @@ TEST_CASE("a device's memory begins and ends with units, and so does its region"
       return must(ram_block::from_descriptor("part", file, first, size));
     };
     const auto whole = part(0, 4 * block_bytes);
-    must(divide(whole, block_bytes));
     discard_gate<> gate;
     const auto refusal = [&gate](ram_block const& block, guest_address region) {
       auto made = virtio_mem<multi_threaded>::create("mem", block, region, gate);
       return made ? std::error_code{} : made.error().code();
     };
+    CHECK(refusal(whole, at) == errc::unsupported);
+    must(divide(whole, block_bytes));
     CHECK(refusal(part(block_bytes / 2, block_bytes), at) == errc::not_aligned);
     CHECK(refusal(part(block_bytes, block_bytes / 2), at) == errc::not_aligned);
     CHECK(refusal(part(block_bytes, block_bytes), at + block_bytes / 2) == errc::not_aligned);

@@ -84,7 +84,7 @@ class unit_mapper {
         if (!one.units->is_populated(unit)) continue;
         if (auto mapped = map_part(one, unit, unit, monitor); !mapped) {
           const error why = mapped.error();
-          const bool undone = !why.rollback_failed() && unmap_all(one).has_value();
+          const bool undone = !why.rollback_failed() && unmap_all(one);
           if (undone) sections_.note_mapped(one.plan);
           else one.enrolled = true;  // what is still mapped must not be discarded
           return failure(undone ? why : why.with_failed_rollback());
@@ -102,18 +102,12 @@ class unit_mapper {
     if (!one.enrolled) return {};
     auto done = one.units->withdraw(one, [&]() -> result<void> {
       one.was_mapped = one.mapped;
-      std::uint64_t unit = one.first_unit;
-      while (unit != one.end_unit()) {
-        if (!one.is_mapped(unit)) {
-          ++unit;
-          continue;
-        }
-        const std::uint64_t last = last_of_run(one, unit);
-        if (auto gone = unmap_part(one, unit, last); !gone) {
+      for (std::uint64_t unit = one.first_unit; unit != one.end_unit(); ++unit) {
+        if (!one.is_mapped(unit)) continue;
+        if (auto gone = unmap_part(one, unit, last_of_run(one, unit)); !gone) {
           const bool undone = map_again(one, unit);
           return undone ? gone : failure(gone.error().with_failed_rollback());
         }
-        unit = last + 1;
       }
       sections_.note_mapped(one.plan);
       one.enrolled = false;
@@ -128,9 +122,7 @@ class unit_mapper {
   void forget_all() noexcept {
     divergence_.reset();
     sections_.for_each([](followed_section& one) {
-      if (!one.enrolled) return;
-      static_cast<void>(one.units->withdraw(one, [] { return result<void>{}; }));
-      one.enrolled = false;
+      if (one.enrolled) static_cast<void>(one.units->withdraw(one, [] { return result<void>{}; }));
     });
     last_ = nullptr;
     sections_.clear();
@@ -183,13 +175,11 @@ class unit_mapper {
     while (last + 1 != one.end_unit() && one.is_mapped(last + 1)) ++last;
     return last;
   }
-  result<void> unmap_all(followed_section& one) noexcept {
-    result<void> first{};
-    for (std::uint64_t unit = one.first_unit; unit != one.end_unit(); ++unit) {
-      if (!one.is_mapped(unit)) continue;
-      if (auto done = unmap_part(one, unit, unit); !done && first) first = done;
-    }
-    return first;
+  bool unmap_all(followed_section& one) noexcept {
+    bool all = true;
+    for (std::uint64_t unit = one.first_unit; unit != one.end_unit(); ++unit)
+      if (one.is_mapped(unit)) all = unmap_part(one, unit, unit).has_value() && all;
+    return all;
   }
   /// Rolls an unmap back that has reached `end`: what was mapped before it is mapped again.
   bool map_again(followed_section& one, std::uint64_t end) noexcept {

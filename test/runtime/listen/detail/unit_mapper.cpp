@@ -102,6 +102,9 @@ TEST_CASE("maps block by block what is populated; unmaps whole runs") {
   CHECK(it.seen() == " -4..5");
   must(it.unmap());
   CHECK(it.seen() == " -0..3 -6..7");
+  CHECK(it.units->sections().discarded() == 0);
+  must(it.unmap());  // it is not followed any more
+  CHECK(it.units->sections().discarded() == 0);
   must(it.discard(0));
   CHECK(it.seen().empty());
 }
