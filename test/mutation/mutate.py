@@ -22,7 +22,7 @@ import threading
 HERE = os.path.dirname(os.path.abspath(__file__))
 TEST = os.path.dirname(HERE)
 ROOT = os.path.dirname(TEST)
-FLAGS = ["-std=c++20", "-O0", "-pthread", "-DDOCTEST_CONFIG_USE_STD_HEADERS", "-fmax-errors=1", "-w"]
+FLAGS = ["-std=c++20", "-O0", "-pthread", "-DDOCTEST_CONFIG_USE_STD_HEADERS", "-D_GLIBCXX_ASSERTIONS", "-fmax-errors=1", "-w"]
 LIMIT = 180  # seconds that a judge may take; a mutant that hangs is dead
 
 def static(*names):

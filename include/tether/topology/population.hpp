@@ -140,10 +140,12 @@ class population {
   class enrolment_change {
    public:
     enrolment_change(population& of, detail::unit_follower const& who) noexcept : of_{of} {
-      std::unique_lock lock{of.mutex_};
-      ++of.turns_.enrolling;
-      of.at_work_ = who.container;
-      of.wait_until(lock, [&of] { return of.turns_.may_open(); });
+      {
+        const std::lock_guard lock{of.mutex_};
+        ++of.turns_.enrolling;
+        of.at_work_ = who.container;
+      }
+      const auto lock = of.lock_when([&of] { return of.turns_.may_open(); });
       of.turns_.open = true;
     }
     enrolment_change(enrolment_change const&) = delete;
@@ -159,14 +161,15 @@ class population {
     population& of_;
   };
 
-  /// Waits under `lock` until `true_now()`.
+  /// Locks, once `true_now()`.
   template <class Condition>
-  void wait_until(std::unique_lock<std::mutex>& lock, Condition true_now) noexcept {
-    while (!true_now()) {
+  [[nodiscard]] std::unique_lock<std::mutex> lock_when(Condition true_now) noexcept {
+    for (;;) {
+      std::unique_lock lock{mutex_};
+      if (true_now()) return lock;
       const std::uint32_t seen = changes_.load();
       lock.unlock();
       changes_.wait(seen);
-      lock.lock();
     }
   }
   /// Requires: the lock, under which something has changed.
@@ -176,9 +179,7 @@ class population {
   }
   /// Locks, once nobody changes the unit.
   [[nodiscard]] std::unique_lock<std::mutex> lock_settled(std::uint64_t which) noexcept {
-    std::unique_lock lock{mutex_};
-    wait_until(lock, [this, which] { return !states_[which].changing; });
-    return lock;
+    return lock_when([this, which] { return !states_[which].changing; });
   }
 
   /// Whether the followers may be told of something now; they stay the same until `telling` is less

@@ -114,14 +114,13 @@ TEST_CASE("a device's memory is divided, begins and ends with units, and so does
 }
 
 TEST_CASE("the configuration is what the specification lays out, little-endian") {
-  auto ram = must(ram_block::allocate("mem", 4 * block_bytes));
-  must(divide(ram, block_bytes));
-  discard_gate<> gate;
-  auto device = must(virtio_mem<multi_threaded>::create("mem", ram, at, gate));
-  static_cast<void>(must(device->request_size(2 * block_bytes)));
-  CHECK(device->request_size(5 * block_bytes).error().is(errc::past_the_end));
-  CHECK(device->request_size(block_bytes / 2).error().is(errc::not_aligned));
-  const auto wire = device->config_space(0x0102);
+  const small_guest vm;
+  virtio_mem<>& device = *vm.device;
+  static_cast<void>(must(device.request_size(2 * block_bytes)));
+  CHECK(device.request_size((blocks + 1) * block_bytes).error().is(errc::past_the_end));
+  CHECK(device.request_size(block_bytes / 2).error().is(errc::not_aligned));
+  CHECK(vm.code(plug, 3, 1) == ack);
+  const auto wire = device.config_space(0x0102);
   const auto number = [&wire](std::size_t first, std::size_t bytes) {
     std::uint64_t value = 0;
     for (std::size_t i = bytes; i-- > 0;)
@@ -132,9 +131,9 @@ TEST_CASE("the configuration is what the specification lays out, little-endian")
   CHECK(number(8, 2) == 0x0102);
   CHECK(number(10, 6) == 0);
   CHECK(number(16, 8) == at.value);
-  CHECK(number(24, 8) == 4 * block_bytes);
-  CHECK(number(32, 8) == 4 * block_bytes);
-  CHECK(number(40, 8) == 0);
+  CHECK(number(24, 8) == blocks * block_bytes);
+  CHECK(number(32, 8) == blocks * block_bytes);
+  CHECK(number(40, 8) == block_bytes);
   CHECK(number(48, 8) == 2 * block_bytes);
 }
 

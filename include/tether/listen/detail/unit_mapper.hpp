@@ -170,10 +170,10 @@ class unit_mapper {
   /// unmapped as it was mapped: unit by unit.
   [[nodiscard]] std::uint64_t last_of_run(followed_section& one,
                                           std::uint64_t first) const noexcept {
-    std::uint64_t last = first;
-    if (!allows(one.plan.fit.inside.rights, access::write)) return last;
-    while (last + 1 != one.end_unit() && one.is_mapped(last + 1)) ++last;
-    return last;
+    if (!allows(one.plan.fit.inside.rights, access::write)) return first;
+    std::uint64_t end = first + 1;
+    while (end != one.end_unit() && one.is_mapped(end)) ++end;
+    return end - 1;
   }
   bool unmap_all(followed_section& one) noexcept {
     bool all = true;

@@ -14,13 +14,17 @@
 #include <support/divided_ram.hpp>
 #include <support/failing_allocation.hpp>
 #include <support/must.hpp>
+#include <support/other_thread.hpp>
 
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 namespace runtime_listen_detail_unit_mapper {
@@ -35,12 +39,16 @@ constexpr std::uint64_t unit = 256 * KiB;
 using block = fixed_block<128 * KiB>;
 using backend_type = recording<software_iommu>;
 
-struct counts_divergences {
+struct watching {
   using slot = observation_slot;
-  unsigned count = 0;
-  void diverged(error const&) noexcept { ++count; }
+  unsigned divergences = 0;
+  std::function<void()> meanwhile{};  // in the midst of the next unmap
+  void diverged(error const&) noexcept { ++divergences; }
+  void unmapped(extent<io_address>) noexcept {
+    if (const auto once = std::exchange(meanwhile, {})) once();
+  }
 };
-using mapper_type = detail::section_mapper<backend_type, block, counts_divergences>;
+using mapper_type = detail::section_mapper<backend_type, block, watching>;
 using units_type = detail::unit_mapper<mapper_type, block, std::mutex, detail::section_order>;
 
 struct followed : tether_test::divided_ram {
@@ -51,12 +59,15 @@ struct followed : tether_test::divided_ram {
   std::optional<units_type> units;
   section_plan plan;
 
-  explicit followed(bool read_only = false) : divided_ram{4, unit} {
+  /// Shows the memory from unit `first` on.
+  explicit followed(bool read_only = false, std::uint64_t first = 0) : divided_ram{4, unit} {
     static_cast<void>(must(backend.join(endpoint_group{"group", {{"nic", pin_class::pins}}})));
     mapper.refresh_sizes();
     units.emplace(mapper, mutex);
-    const section what{.where = *extent<guest_address>::of(guest_address{16 * MiB}, 4 * unit),
+    const section what{.where = *extent<guest_address>::of(guest_address{16 * MiB + first * unit},
+                                                           (4 - first) * unit),
                        .memory = &ram.backing(),
+                       .offset = block_offset{first * unit},
                        .read_only = read_only,
                        .name = "ram"};
     plan = detail::plan_section<block>(what, mapper.sizes());
@@ -148,6 +159,45 @@ TEST_CASE("a section is mapped all or nothing, and followed only if it is") {
   }
 }
 
+TEST_CASE("what cannot be unmapped whole is mapped again, of a part of the memory, too") {
+  followed it{true, 1};
+  must(it.discard(3));
+  must(it.map());
+  CHECK(it.seen() == " +2 +3 +4 +5");
+  it.calls.fail_at(backend_call::unmap, 2, error{"unmap", errc::not_mapped});
+  const auto refused = it.unmap();
+  REQUIRE_FALSE(refused.has_value());
+  CHECK_FALSE(refused.error().rollback_failed());
+  CHECK(it.mapper.usage().bytes == 2 * unit);
+  it.seen();
+  SUBCASE("and stays followed") {
+    must(it.discard(1));
+    CHECK(it.seen() == " -2..3");
+  }
+  SUBCASE("or is said to have failed") {
+    it.calls.fail_at(backend_call::unmap, 2, error{"unmap", errc::not_mapped});
+    it.calls.fail_at(backend_call::map, 1, error{"map", errc::over_budget});
+    const auto stuck = it.unmap();
+    REQUIRE_FALSE(stuck.has_value());
+    CHECK(stuck.error().rollback_failed());
+  }
+}
+
+TEST_CASE("two who discard different units wait for each other: neither is told busy") {
+  followed it;
+  must(it.map());
+  unit_source other{it.units_of_it()};
+  std::thread waiting;
+  it.mapper.observer().meanwhile = [&] {
+    waiting = tether_test::begun_and_given_time(
+        [&] { must(other.discard(2, it.gate.permit(discard_kind::coordinated))); });
+  };
+  must(it.discard(0));
+  waiting.join();
+  CHECK_FALSE(it.populated(0));
+  CHECK_FALSE(it.populated(2));
+}
+
 TEST_CASE("out of memory a section is neither mapped nor followed") {
   if (!tether_test::allocations_can_fail) return tether_test::cannot_fail_allocations();
   followed it;
@@ -172,7 +222,7 @@ TEST_CASE("names the container to who discards, refuses once it has diverged, an
   CHECK(it.discard(0).error().container() == "nic container");
   it.units->diverge(error{"unmap", errc::byte_count_mismatch});
   CHECK(it.units->divergence()->is(errc::byte_count_mismatch));
-  CHECK(it.mapper.observer().count == 1);
+  CHECK(it.mapper.observer().divergences == 1);
   const auto refused = it.discard(0);
   REQUIRE_FALSE(refused.has_value());
   CHECK(refused.error().is(errc::diverged));
