@@ -9,7 +9,8 @@
 
 namespace tether_test {
 
-/// Counts the bytes that are not given back, and the most of them so far; fails where it is told to.
+/// Counts the bytes that are not given back, and the most of them so far. Fails where it is told
+/// to.
 class counted_memory final : public std::pmr::memory_resource {
  public:
   std::size_t now = 0;

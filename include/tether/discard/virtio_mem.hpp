@@ -220,11 +220,11 @@ class virtio_mem {
   };
   /// None if a guest may not name them.
   [[nodiscard]] std::optional<run> run_of(detail::virtio_mem_request const& asked) const noexcept {
-    if (asked.blocks == 0 || asked.first < region_.value ||
-        (asked.first - region_.value) % block_size() != 0)
+    if (asked.blocks == 0 || asked.blocks > blocks() || asked.first < region_.value ||
+        asked.first % block_size() != 0)
       return std::nullopt;
     const std::uint64_t first = (asked.first - region_.value) / block_size();
-    if (first >= blocks() || asked.blocks > blocks() - first) return std::nullopt;
+    if (first > blocks() - asked.blocks) return std::nullopt;
     return run{first, first + asked.blocks};
   }
   /// How many of them are plugged.
@@ -247,8 +247,7 @@ class virtio_mem {
     const auto which = run_of(asked);
     if (!which) return {.response = response_code::error};
     const std::uint64_t bytes = asked.blocks * block_size();
-    if (plug && (plugged_size() > requested_ || bytes > requested_ - plugged_size()))
-      return {.response = response_code::nack};
+    if (plug && plugged_size() + bytes > requested_) return {.response = response_code::nack};
     if (count_plugged(*which) != (plug ? 0 : asked.blocks))
       return {.response = response_code::error};
     for (std::uint64_t block = which->first; block != which->end; ++block) {

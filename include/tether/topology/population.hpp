@@ -191,7 +191,8 @@ class population {
     ++turns_.telling;
     return true;
   }
-  /// Runs `act()` with the followers' locks held, unless somebody is busy.
+  /// Runs `act()` with the followers' locks held, unless somebody is busy. Requires: `end_change`
+  /// follows, which wakes whoever waits until all have been told.
   template <class Tell>
   [[nodiscard]] result<void> tell(const char* operation, std::uint64_t which, Tell act) noexcept {
     const auto what = extent_of(which);
@@ -207,7 +208,6 @@ class population {
     }
     const std::lock_guard lock{mutex_};
     --turns_.telling;
-    notify();
     return done;
   }
   [[nodiscard]] result<void> discard_memory(extent<block_offset> what,
