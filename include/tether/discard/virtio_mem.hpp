@@ -221,7 +221,7 @@ class virtio_mem {
   /// None if a guest may not name them.
   [[nodiscard]] std::optional<run> run_of(detail::virtio_mem_request const& asked) const noexcept {
     if (asked.blocks == 0 || asked.blocks > blocks() || asked.first < region_.value ||
-        asked.first % block_size() != 0)
+        asked.first % block_size() != 0)  // the region begins with a block
       return std::nullopt;
     const std::uint64_t first = (asked.first - region_.value) / block_size();
     if (first > blocks() - asked.blocks) return std::nullopt;

@@ -186,10 +186,12 @@ class population {
   /// by one again. If not, `enrolling` is the container that is in the way.
   [[nodiscard]] bool begin_telling(label& enrolling) noexcept {
     const std::lock_guard lock{mutex_};
+    if (turns_.may_tell()) {
+      ++turns_.telling;
+      return true;
+    }
     enrolling = at_work_;
-    if (!turns_.may_tell()) return false;
-    ++turns_.telling;
-    return true;
+    return false;
   }
   /// Runs `act()` with the followers' locks held, unless somebody is busy. Requires: `end_change`
   /// follows, which wakes whoever waits until all have been told.

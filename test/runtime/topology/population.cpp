@@ -12,8 +12,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <fcntl.h>
 #include <functional>
+#include <string>
+#include <sys/mman.h>
 #include <thread>
+#include <unistd.h>
 
 namespace runtime_topology_population {
 
@@ -51,6 +55,27 @@ TEST_CASE("a block is divided once, before it is placed, into units that fit") {
   CHECK(units.covers({block_offset{0}, block_offset{1 * MiB - 1}}));
   CHECK_FALSE(units.covers({block_offset{1 * MiB - 1}, block_offset{1 * MiB}}));
   CHECK(divide(ram, 64 * KiB).error().is(errc::already_there));
+}
+
+TEST_CASE("a device's memory is not divided, nor what may only be read") {
+  auto memory = must(ram_block::allocate("memory", 64 * KiB));
+  const auto bar =
+      must(ram_block::borrow("bar", memory.host(), memory.size(), memory_kind::device));
+  const error of_device = divide(bar, 64 * KiB).error();
+  CHECK(of_device.is(errc::unsupported));
+  CHECK(of_device.subject() == "bar");
+  const int file = ::memfd_create("file", MFD_CLOEXEC);
+  REQUIRE(::ftruncate(file, 64 * KiB) == 0);
+  const std::string path = "/proc/self/fd/" + std::to_string(file);
+  const int to_read = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  REQUIRE(to_read >= 0);
+  const auto rom = must(ram_block::from_descriptor("rom", to_read, 0, 64 * KiB));
+  ::close(to_read);
+  ::close(file);
+  const error of_rom = divide(rom, 64 * KiB).error();
+  CHECK(of_rom.is(errc::access_denied));
+  CHECK(of_rom.subject() == "rom");
+  for (auto const* block : {&bar, &rom}) CHECK(block->backing().population() == nullptr);
 }
 
 TEST_CASE("out of memory leaves the block undivided") {
