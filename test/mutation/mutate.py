@@ -136,6 +136,8 @@ def mutants_of(header):
         if not changes:
             for pattern, instead in TURNS:
                 for match in re.finditer(pattern, code):
+                    if code[:match.start()].count('"') % 2 == 1:
+                        continue  # in a message
                     changes += [code[:match.start()] + new + code[match.end():] for new in instead]
         if STATEMENT.match(code) and not NOT_A_STATEMENT.match(code):
             changes.append("")

@@ -36,11 +36,13 @@ TEST_CASE("entries are listed latest first, once each, and unlisted at zero") {
   hold_entry a{"a"};
   hold_entry b{"b"};
   hold_entry c{"c"};
+  CHECK(book.latest().empty());
   book.add(a, entry_kind::any_hold, 1);
   book.add(b, entry_kind::uncoordinated_hold, 2);
   book.add(a, entry_kind::any_hold, 4);
   book.add(c, entry_kind::suspension, 0);
   CHECK(listed(book) == std::vector<std::string>{"b:2", "a:5"});
+  CHECK(book.latest() == "b");
   CHECK(book.counts() == gate_counts{5, 2, 0, 0, 0});
   CHECK(book.find(entry_kind::any_hold, entry_kind::uncoordinated_hold) == "b");
   CHECK(book.find(entry_kind::any_hold, entry_kind::any_hold) == "a");

@@ -10,6 +10,12 @@ constexpr unit_record gone{.wanted_gone = 1, .present = false};
 constexpr unit_record unwanted{.wanted_gone = 0, .present = false};  // its source was destroyed
 constexpr unit_record kept{.kept = 1};
 
+static_assert(there == unit_record{.wanted_gone = 0,
+                                   .present = true,
+                                   .changing = false,
+                                   .may_be_mapped = false,
+                                   .kept = 0});
+
 static_assert(task_of_discard(there, false) == unit_task::change);
 static_assert(task_of_discard(kept, false) == unit_task::refuse);
 static_assert(task_of_discard(gone, true) == unit_task::nothing);
