@@ -218,8 +218,8 @@ TEST_CASE(
 }
 
 TEST_CASE("a frame that there is no memory to note is counted as failed, and may be given again") {
-  small_guest vm;
   tether_test::counted_memory notes;
+  small_guest vm;
   const auto permit = vm.gate.permit(discard_kind::coordinated);
   detail::checked_view view{vm.guest};
   detail::guest_memory memory{*view};
