@@ -66,11 +66,13 @@ TARGETS = {
     "attach/lifecycle/plans.hpp": PROOF + static("attach/lifecycle/plans", "attach/lifecycle/plan_rules"),
     "attach/lifecycle/plan_rules.hpp": static("attach/lifecycle/plan_rules", "attach/lifecycle/plans"),
     "attach/detail/container_state.hpp": LOCKSTEP + units("handles", "lease", "container", "container_status") + STORIES,
-    "attach/detail/executor.hpp": LOCKSTEP + units("detail/executor", "audit", "handles") + STORIES,
+    "attach/detail/executor.hpp": LOCKSTEP + units("detail/executor", "audit", "handles")
+    + program("scenario/coordinated_discards.cpp") + STORIES,
     "attach/detail/tasks.hpp": LOCKSTEP + program("runtime/attach/detail/tasks.cpp") + program("exhaustive/exchanged_nodes.cpp") + STORIES,
     "attach/detail/group_operations.hpp": program("mutation/lockstep_groups.cpp") + program("runtime/attach/detail/group_operations.cpp")
     + program("scenario/attach_by_name.cpp") + STORIES,
-    "attach/detail/device_operations.hpp": program("mutation/lockstep_devices.cpp") + program("runtime/attach/detail/device_operations.cpp") + STORIES,
+    "attach/detail/device_operations.hpp": program("mutation/lockstep_devices.cpp")
+    + units("detail/device_operations", "lease") + STORIES,
     "attach/container.hpp": LOCKSTEP + program("runtime/attach/container.cpp") + STORIES,
 }
 
