@@ -91,8 +91,8 @@ struct ctest_script : silent_reporter {
       out << "add_test(" << test << " [=[" << program << "]=] [=[--test-case=" << as_filter(name)
           << "]=] --exactly-one)\n"
           << "set_tests_properties(" << test << " PROPERTIES SKIP_RETURN_CODE 77 LABELS " << label;
-      // those that run one after the other are begun first, then the long ones: nobody waits for
-      // them at the end
+      // The higher its COST, the earlier ctest begins a test: first those that exclude each other,
+      // then the long ones, or one processor would idle at the end.
       if (locks_memory(one.m_file.c_str())) out << " RESOURCE_LOCK locked_memory COST 2";
       else if (label == "exhaustive") out << " COST 1";
       out << ")\n";

@@ -182,8 +182,8 @@ class population {
     return lock_when([this, which] { return !states_[which].changing; });
   }
 
-  /// Whether the followers may be told of something now; they stay the same until `telling` is less
-  /// by one again. If not, `enrolling` is the container that is in the way.
+  /// Counts this thread in `telling`, so that the followers do not change until it is counted out.
+  /// False while a container enrols or withdraws: then `enrolling` is its name.
   [[nodiscard]] bool begin_telling(label& enrolling) noexcept {
     const std::lock_guard lock{mutex_};
     if (turns_.may_tell()) {
@@ -193,8 +193,8 @@ class population {
     enrolling = at_work_;
     return false;
   }
-  /// Runs `act()` with the followers' locks held, unless somebody is busy. Requires: `end_change`
-  /// follows, which wakes whoever waits until all have been told.
+  /// Runs `act()` with the followers' locks held, unless somebody is busy. The caller then calls
+  /// `end_change`, which notifies an enrolment that waits for `telling` to be 0.
   template <class Tell>
   [[nodiscard]] result<void> tell(const char* operation, std::uint64_t which, Tell act) noexcept {
     const auto what = extent_of(which);
