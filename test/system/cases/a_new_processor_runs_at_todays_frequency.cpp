@@ -5,11 +5,11 @@
 // tier: 2
 #include <system/in_machine.hpp>
 
+#include <support/process_facts.hpp>
 #include <vmm/kvm.hpp>
 
 #include <chrono>
 #include <cstdio>
-#include <dirent.h>
 #include <linux/kvm.h>
 #include <optional>
 #include <string>
@@ -40,20 +40,11 @@ std::optional<long> refined_khz() {
   return mega * 1000 + kilo;
 }
 
-/// This process's only virtual processor, if it has one.
+/// This process's only virtual processor, -1 if it has none.
 int only_processor() {
-  int found = -1;
-  DIR* const all = ::opendir("/proc/self/fd");
-  REQUIRE(all != nullptr);
-  while (dirent const* one = ::readdir(all)) {
-    char name[64] = {};
-    const std::string link = std::string{"/proc/self/fd/"} + one->d_name;
-    if (::readlink(link.c_str(), name, sizeof name - 1) > 0 &&
-        std::string_view{name}.starts_with("anon_inode:kvm-vcpu:"))
-      found = std::stoi(one->d_name);
-  }
-  ::closedir(all);
-  return found;
+  for (auto const& [number, target] : tether_test::descriptors())
+    if (target.starts_with("anon_inode:kvm-vcpu:")) return number;
+  return -1;
 }
 
 }  // namespace
